@@ -1,0 +1,274 @@
+//! The configuration as the rest of the program sees it: typed, validated, complete. Pure.
+//!
+//! Raw TOML stays in `control/config/`; a value of these types cannot be wrong.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[runtime]`.
+    pub runtime: Runtime,
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[pool]`: what a pool has unless its database or user says otherwise.
+    pub pool: PoolSettings,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[[node]]`, in file order; never empty.
+    pub nodes: Vec<NodeSettings>,
+    /// `[[database]]`; empty means every name is served under its own name.
+    pub databases: Vec<DatabaseSettings>,
+    /// `[[user]]`.
+    pub users: Vec<Arc<UserSettings>>,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// `[runtime]`: cores and memory. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Number of worker cores; `"auto"` is one per allowed CPU.
+    pub workers: u16,
+    /// Pin each worker to one CPU.
+    pub pin: bool,
+    /// CPU of the control core; it floats when absent.
+    pub control_cpu: Option<usize>,
+    /// Receive buffers for clients, bytes per worker.
+    pub client_buffers: usize,
+    /// Receive buffers for servers, bytes per worker.
+    pub server_buffers: usize,
+    /// Unsent bytes for one peer at which receiving from the other stops.
+    pub high_water: usize,
+}
+
+/// `[listen]`: where clients come in. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// TCP addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// Folder of the Unix socket `.s.PGSQL.<port of the first address>`.
+    pub unix_socket_dir: Option<PathBuf>,
+    /// Permission bits of the Unix socket.
+    pub unix_socket_mode: u32,
+    /// Client connections in the whole process.
+    pub max_clients: u32,
+    /// Length of the kernel's accept queue.
+    pub backlog: u32,
+    /// From accept to a finished login.
+    pub login_timeout: Duration,
+    /// How long SIGTERM waits for transactions in progress.
+    pub drain_timeout: Duration,
+}
+
+/// When a server connection goes back to its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client leaves.
+    Session,
+    /// When its transaction ends.
+    Transaction,
+    /// After each statement; a transaction block is refused.
+    Statement,
+}
+
+/// How one pool behaves; `[pool]`, overridden by `[[database]]`, overridden by `[[user]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// `mode`.
+    pub mode: PoolMode,
+    /// Server connections per (database, user) and node, in the whole process.
+    pub size: u32,
+    /// Connections kept open even when idle.
+    pub min_size: u32,
+    /// Clients that may wait for a connection of one pool, per worker.
+    pub max_waiters: u32,
+    /// How long a client waits for a connection.
+    pub checkout_timeout: Duration,
+    /// How long a new server connection may take, login included.
+    pub connect_timeout: Duration,
+    /// An unused connection is closed after this; `None` never.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed at its first release after this; `None` never.
+    pub lifetime: Option<Duration>,
+    /// A connection unused for longer is verified before use; `None` never.
+    pub check_after_idle: Option<Duration>,
+    /// First and longest pause between failing logins.
+    pub login_backoff: Duration,
+    /// Longest pause between failing logins.
+    pub login_backoff_max: Duration,
+    /// Sent when a session-mode connection is released; empty for none.
+    pub reset_query: String,
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Not at all.
+    Trust,
+    /// MD5 challenge; a user with a SCRAM verifier is asked for SCRAM, as PostgreSQL does.
+    Md5,
+    /// SCRAM-SHA-256.
+    ScramSha256,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// `method`.
+    pub method: AuthMethod,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NodeAddress {
+    /// Address, already resolved.
+    Tcp(SocketAddr),
+    /// Path of the socket file itself.
+    Unix(PathBuf),
+}
+
+/// `[[node]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// `name`.
+    pub name: String,
+    /// `address`.
+    pub address: NodeAddress,
+    /// `weight`, for read balancing.
+    pub weight: u32,
+}
+
+/// `[[database]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSettings {
+    /// Name clients use; `"*"` matches every name not listed.
+    pub name: String,
+    /// Name on the server; the client's name when absent.
+    pub server_name: Option<String>,
+    /// Pool settings given here.
+    pub pool: PoolOverride,
+}
+
+/// A pool setting is present when the section names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolOverride {
+    /// `mode`.
+    pub mode: Option<PoolMode>,
+    /// `size`.
+    pub size: Option<u32>,
+    /// `min_size`.
+    pub min_size: Option<u32>,
+    /// `checkout_timeout`.
+    pub checkout_timeout: Option<Duration>,
+    /// `idle_timeout`; zero in the file is `Some(None)`, never.
+    pub idle_timeout: Option<Option<Duration>>,
+    /// `lifetime`.
+    pub lifetime: Option<Option<Duration>>,
+    /// `reset_query`.
+    pub reset_query: Option<String>,
+}
+
+/// What is known of a user's password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// Plain text.
+    Plain(String),
+    /// `md5` and 32 hexadecimal digits.
+    Md5(String),
+    /// `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, its text.
+    Scram(String),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain(..)",
+            Self::Md5(_) => "Md5(..)",
+            Self::Scram(_) => "Scram(..)",
+        })
+    }
+}
+
+/// `[[user]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSettings {
+    /// Name of the role.
+    pub name: String,
+    /// What clients must prove, and what is used towards servers unless `server_password` is given.
+    pub password: Option<Secret>,
+    /// What servers are told, when it differs.
+    pub server_password: Option<Secret>,
+    /// Pool settings given here.
+    pub pool: PoolOverride,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Users who may open the virtual database `pgring`.
+    pub users: Vec<String>,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A `tracing` filter, e.g. `info` or `pgring=debug`.
+    pub level: String,
+    /// `format`.
+    pub format: LogFormat,
+}
+
+impl Settings {
+    /// The `[[database]]` that serves `name`: its own, else `"*"`.
+    pub fn database(&self, name: &str) -> Option<&DatabaseSettings> {
+        let named = self.databases.iter().find(|d| d.name == name);
+        named.or_else(|| self.databases.iter().find(|d| d.name == "*"))
+    }
+
+    /// The `[[user]]` of that name.
+    pub fn user(&self, name: &str) -> Option<&Arc<UserSettings>> {
+        self.users.iter().find(|u| u.name == name)
+    }
+
+    /// The pool settings for this database and user.
+    pub fn pool_for(&self, database: &str, user: &str) -> PoolSettings {
+        let mut pool = self.pool.clone();
+        if let Some(database) = self.database(database) {
+            database.pool.apply(&mut pool);
+        }
+        if let Some(user) = self.user(user) {
+            user.pool.apply(&mut pool);
+        }
+        pool
+    }
+}
+
+impl PoolOverride {
+    /// Writes what is given here over `pool`.
+    fn apply(&self, pool: &mut PoolSettings) {
+        fn set<T: Clone>(target: &mut T, source: &Option<T>) {
+            if let Some(value) = source {
+                target.clone_from(value);
+            }
+        }
+        set(&mut pool.mode, &self.mode);
+        set(&mut pool.size, &self.size);
+        set(&mut pool.min_size, &self.min_size);
+        set(&mut pool.checkout_timeout, &self.checkout_timeout);
+        set(&mut pool.idle_timeout, &self.idle_timeout);
+        set(&mut pool.lifetime, &self.lifetime);
+        set(&mut pool.reset_query, &self.reset_query);
+    }
+}
