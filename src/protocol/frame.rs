@@ -153,3 +153,103 @@ impl<'a> Iterator for Frames<'a> {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::protocol::tag::{backend, frontend};
+
+    fn header(tag: u8, length: u32) -> [u8; 5] {
+        let [a, b, c, d] = length.to_be_bytes();
+        [tag, a, b, c, d]
+    }
+
+    #[test]
+    fn a_header_needs_five_bytes() {
+        let bytes = header(b'Q', 9);
+        for cut in 0..5 {
+            assert_eq!(Header::read(&bytes[..cut]), Ok(None));
+        }
+        let read = Header::read(&bytes).unwrap().unwrap();
+        assert_eq!(
+            read,
+            Header {
+                tag: frontend::QUERY,
+                length: 9
+            }
+        );
+        assert_eq!((read.frame_bytes(), read.body_bytes()), (10, 5));
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused() {
+        for length in 0..4 {
+            let expected = ProtocolError::LengthTooSmall {
+                tag: Tag(b'Z'),
+                length,
+            };
+            assert_eq!(Header::read(&header(b'Z', length)), Err(expected));
+        }
+        for length in [i32::MIN, -5, -1] {
+            let expected = ProtocolError::LengthNegative {
+                tag: Tag(b'Z'),
+                length,
+            };
+            assert_eq!(
+                Header::read(&header(b'Z', length.cast_unsigned())),
+                Err(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_message_is_accepted() {
+        let read = Header::read(&header(b'd', 0x7fff_ffff)).unwrap().unwrap();
+        assert_eq!(read.frame_bytes(), 0x8000_0000);
+        assert_eq!(read.check_frontend(), Ok(()));
+        assert_eq!(Frames::new(&header(b'd', 0x7fff_ffff)).count(), 0);
+    }
+
+    #[test]
+    fn client_messages_have_the_limits_of_postgresql() {
+        let check = |tag: Tag, length| Header { tag, length }.check_frontend();
+        assert_eq!(check(frontend::SYNC, 10_004), Ok(()));
+        let expected = ProtocolError::TooLong {
+            tag: frontend::SYNC,
+            length: 10_001,
+            limit: 10_000,
+        };
+        assert_eq!(check(frontend::SYNC, 10_005), Err(expected));
+        let expected = ProtocolError::TooLong {
+            tag: frontend::PASSWORD,
+            length: 65_536,
+            limit: 65_535,
+        };
+        assert_eq!(check(frontend::PASSWORD, 65_540), Err(expected));
+        assert_eq!(check(frontend::QUERY, 0x7fff_ffff), Ok(()));
+        for tag in [Tag(0), Tag(b'Z'), backend::ROW_DESCRIPTION, Tag(0xff)] {
+            assert_eq!(check(tag, 4), Err(ProtocolError::UnknownTag { tag }));
+        }
+    }
+
+    #[test]
+    fn frames_stop_after_the_first_error() {
+        let bytes = [&header(b'S', 4)[..], &header(b'X', 3), &header(b'S', 4)].concat();
+        let mut frames = Frames::new(&bytes);
+        assert_eq!(
+            frames.next(),
+            Some(Ok(Frame {
+                tag: frontend::SYNC,
+                body: b""
+            }))
+        );
+        let expected = ProtocolError::LengthTooSmall {
+            tag: frontend::TERMINATE,
+            length: 3,
+        };
+        assert_eq!(frames.next(), Some(Err(expected)));
+        assert_eq!(frames.next(), None);
+    }
+}

@@ -135,3 +135,75 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_big_endian() {
+        let mut reader = Reader::new(b"\x01\xff\xfe\xff\xfe\xff\xff\xff\xfd\x80\0\0\x01");
+        assert_eq!(reader.u8(), Ok(1));
+        assert_eq!(reader.i16(), Ok(-2));
+        assert_eq!(reader.u16(), Ok(0xfffe));
+        assert_eq!(reader.i32(), Ok(-3));
+        assert_eq!(reader.u32(), Ok(0x8000_0001));
+        assert!(reader.is_empty());
+        assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_failed_read_takes_nothing() {
+        let mut reader = Reader::new(b"\0\0\x05");
+        assert_eq!(
+            reader.i32(),
+            Err(ProtocolError::Truncated { needed: 4, left: 3 })
+        );
+        assert_eq!(
+            reader.bytes(4),
+            Err(ProtocolError::Truncated { needed: 4, left: 3 })
+        );
+        assert_eq!(
+            reader.value(),
+            Err(ProtocolError::Truncated { needed: 4, left: 3 })
+        );
+        assert_eq!((reader.remaining(), reader.rest()), (3, &b"\0\0\x05"[..]));
+        assert_eq!(reader.rest(), b"");
+    }
+
+    #[test]
+    fn a_failed_value_gives_its_length_back() {
+        for body in [
+            &b"\0\0\0\x02x"[..],
+            b"\xff\xff\xff\xfex",
+            b"\x7f\xff\xff\xffx",
+        ] {
+            let mut reader = Reader::new(body);
+            assert!(reader.value().is_err());
+            assert_eq!(reader.remaining(), 5);
+        }
+    }
+
+    #[test]
+    fn strings_end_at_their_zero_byte() {
+        let mut reader = Reader::new(b"ab\0\0cd");
+        assert_eq!(reader.cstr(), Ok(&b"ab"[..]));
+        assert_eq!(reader.cstr(), Ok(&b""[..]));
+        assert_eq!(
+            reader.cstr(),
+            Err(ProtocolError::MissingTerminator { left: 2 })
+        );
+        assert_eq!(
+            reader.finish(),
+            Err(ProtocolError::TrailingBytes { count: 2 })
+        );
+    }
+
+    #[test]
+    fn values_may_be_null() {
+        let mut reader = Reader::new(b"\xff\xff\xff\xff\0\0\0\0\0\0\0\x01x");
+        assert_eq!(reader.value(), Ok(None));
+        assert_eq!(reader.value(), Ok(Some(&b""[..])));
+        assert_eq!(reader.value(), Ok(Some(&b"x"[..])));
+    }
+}

@@ -11,11 +11,11 @@ macro_rules! sqlstates {
     ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
         impl SqlState {
             $($(#[$doc])* pub const $name: SqlState = SqlState(*$code);)*
-        }
 
-        /// Every named code, for tests.
-        #[cfg(test)]
-        pub(crate) const NAMED: &[SqlState] = &[$(SqlState::$name),*];
+            /// Every named code, for tests.
+            #[cfg(test)]
+            pub(crate) const NAMED: &[SqlState] = &[$(SqlState::$name),*];
+        }
     };
 }
 
@@ -134,5 +134,40 @@ impl fmt::Display for SqlState {
 impl fmt::Debug for SqlState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SqlState({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_codes_are_valid_and_distinct() {
+        for (at, code) in SqlState::NAMED.iter().enumerate() {
+            assert_eq!(SqlState::from_bytes(code.as_bytes()), Some(*code));
+            assert!(
+                SqlState::NAMED
+                    .iter()
+                    .skip(at + 1)
+                    .all(|other| other != code),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"0800",
+            b"080061",
+            b"08p01",
+            b"08 01",
+            b"\xff\xff\xff\xff\xff",
+        ] {
+            assert_eq!(SqlState::from_bytes(bytes), None);
+        }
+        assert_eq!(SqlState::PROTOCOL_VIOLATION.to_string(), "08P01");
+        assert_eq!(SqlState::PROTOCOL_VIOLATION.class(), *b"08");
     }
 }

@@ -319,3 +319,6 @@ impl<'a> Iterator for Parameters<'a> {
         self.pair().ok().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,14 @@ pub mod backend {
     /// The server speaks an older minor version, or does not know an option.
     pub const NEGOTIATE_VERSION: Tag = Tag(b'v');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_shows_its_letter() {
+        assert_eq!(format!("{:?}", frontend::QUERY), "Tag('Q')");
+        assert_eq!(Tag(0x16).to_string(), "'\\x16'");
+    }
+}
