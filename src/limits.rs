@@ -45,3 +45,12 @@ pub const ACCEPT_REST_MS: u64 = 100;
 
 /// Rounds in which tasks may run between two turns of the reactor.
 pub const TASK_ROUNDS_MAX: u32 = 4;
+
+/// Longest body of a client message that never carries data, in bytes (PostgreSQL: `PQ_SMALL_MESSAGE_LIMIT`).
+pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
+
+/// Shortest cancel key, in bytes: the only length protocol 3.0 knows.
+pub const CANCEL_KEY_BYTES_MIN: usize = 4;
+
+/// Longest cancel key, in bytes: the bound of protocol 3.2.
+pub const CANCEL_KEY_BYTES_MAX: usize = 256;
