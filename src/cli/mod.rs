@@ -1,2 +1,6 @@
 //! Placeholder.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+pub mod postgres;
+/// Placeholder.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}
