@@ -75,7 +75,7 @@ pub enum Error {
         /// Which process.
         name: String,
         /// How it ended.
-        status: String,
+        status: ExitStatus,
         /// What was waited for.
         awaited: String,
         /// The last lines of its log.

@@ -17,6 +17,7 @@ pub use cluster::{Cluster, Options};
 pub use error::Error;
 pub use install::{Installation, VERSION_MIN};
 pub use port::free_port;
+pub(crate) use process::signal_group;
 pub use process::{Ended, Mark, Process, Signal, signal};
 pub use server::{Postgres, Stop};
 pub use workplace::Workplace;

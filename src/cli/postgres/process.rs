@@ -157,7 +157,7 @@ impl Process {
         let mut next = mark.0;
         let state = self.shared.wait_while(PATIENCE, |state| {
             found = found.take().or_else(|| state.find(&mut next, needle));
-            found.is_none() && !state.silent
+            found.is_none() && !state.is_over()
         });
         found.ok_or_else(|| self.unheard(&state, needle))
     }
@@ -188,20 +188,15 @@ impl Process {
     /// Waits until it and every process that inherited its log have ended; false when one still runs
     /// after [`PATIENCE`]. PostgreSQL's backends outlive a killed postmaster by a moment.
     pub fn wait_for_descendants(&self) -> bool {
-        let state = self
-            .shared
-            .wait_while(PATIENCE, |state| state.exit.is_none() || !state.silent);
-        state.exit.is_some() && state.silent
+        let state = self.shared.wait_while(PATIENCE, |state| !state.is_over());
+        state.is_over()
     }
 
     /// The error that says why `awaited` did not come.
     fn unheard(&self, state: &State, awaited: &str) -> Error {
         let (name, awaited) = (self.name.clone(), awaited.to_owned());
         let log = state.quote();
-        if state.silent {
-            let status = state
-                .exit
-                .map_or("its log was closed".to_owned(), |status| status.to_string());
+        if let Some(status) = state.exit.filter(|_| state.silent) {
             return Error::Ended {
                 name,
                 status,
@@ -302,6 +297,11 @@ impl Shared {
 }
 
 impl State {
+    /// It has ended, and so has everyone who inherited its log.
+    fn is_over(&self) -> bool {
+        self.silent && self.exit.is_some()
+    }
+
     /// The first line from `next` on that contains `needle`; `next` moves past what was looked at.
     fn find(&self, next: &mut usize, needle: &str) -> Option<String> {
         let skipped = next.saturating_sub(self.forgotten);
@@ -332,7 +332,16 @@ impl State {
 
 /// Sends a signal to a process number, ours or a server backend's; nothing happens when it has ended.
 pub fn signal(pid: u32, which: Signal) {
-    let kill = format!("kill -s {} {pid}", which.name());
+    kill(&pid.to_string(), which);
+}
+
+/// Sends a signal to every process of a group that we started.
+pub(crate) fn signal_group(leader: u32, which: Signal) {
+    kill(&format!("-- -{leader}"), which);
+}
+
+fn kill(target: &str, which: Signal) {
+    let kill = format!("kill -s {} {target}", which.name());
     // Failing means that the process is gone, which is what every caller can live with.
     let _gone = Command::new("sh")
         .args(["-c", &kill])
