@@ -15,3 +15,12 @@ pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest ErrorResponse or ParameterStatus of a server that is held whole, in bytes.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest body of a client message that never carries data, in bytes (PostgreSQL: `PQ_SMALL_MESSAGE_LIMIT`).
+pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
+
+/// Shortest cancel key, in bytes: the only length protocol 3.0 knows.
+pub const CANCEL_KEY_BYTES_MIN: usize = 4;
+
+/// Longest cancel key, in bytes: the bound of protocol 3.2.
+pub const CANCEL_KEY_BYTES_MAX: usize = 256;
