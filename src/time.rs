@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 /// Monotonic time.
-#[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the clock"
+)]
 pub fn now() -> Instant {
     Instant::now()
 }

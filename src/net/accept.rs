@@ -37,7 +37,11 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 impl Listener {
     /// Listens on a TCP address that other cores listen on as well (SO_REUSEPORT).
     pub fn tcp(address: SocketAddr, backlog: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -66,7 +70,9 @@ impl Listener {
     fn listen(socket: Socket, address: &SockAddr, backlog: u32) -> io::Result<Self> {
         socket.bind(address)?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self { socket: Arc::new(socket) })
+        Ok(Self {
+            socket: Arc::new(socket),
+        })
     }
 
     /// The address it listens on; useful when the port was chosen by the kernel.
@@ -106,7 +112,10 @@ impl Reactor {
         acceptors.push(Rc::clone(&acceptor));
         drop(acceptors);
         self.core.arm_accept(&acceptor);
-        Incoming { core: Rc::clone(&self.core), acceptor }
+        Incoming {
+            core: Rc::clone(&self.core),
+            acceptor,
+        }
     }
 
     /// Makes a stream of a descriptor that was accepted here or on another core.
@@ -119,15 +128,19 @@ impl Incoming {
     /// The next client. An error (out of descriptors or memory) comes after a rest, so that a caller that
     /// logs and calls again does not spin.
     pub async fn next(&self) -> io::Result<OwnedFd> {
-        let accepted = poll_fn(|context| match self.acceptor.accepted.borrow_mut().pop_front() {
-            Some(accepted) => Poll::Ready(accepted),
-            None => {
-                self.acceptor.waker.register(context);
-                Poll::Pending
-            }
-        })
+        let accepted = poll_fn(
+            |context| match self.acceptor.accepted.borrow_mut().pop_front() {
+                Some(accepted) => Poll::Ready(accepted),
+                None => {
+                    self.acceptor.waker.register(context);
+                    Poll::Pending
+                }
+            },
+        )
         .await;
-        let Err(errno) = accepted else { return accepted.map_err(super::socket::error_of) };
+        let Err(errno) = accepted else {
+            return accepted.map_err(super::socket::error_of);
+        };
         let rest = time::now() + Duration::from_millis(ACCEPT_REST_MS);
         super::timer::Sleep::new(Rc::clone(&self.core.timers), rest).await;
         self.core.arm_accept(&self.acceptor);
@@ -190,5 +203,8 @@ impl Core {
 
 /// Errors of accept that concern one client that is gone already.
 fn is_peers_fault(errno: i32) -> bool {
-    matches!(errno, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::ECANCELED)
+    matches!(
+        errno,
+        libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::ECANCELED
+    )
 }

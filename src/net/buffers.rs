@@ -48,10 +48,13 @@ struct Region {
 impl Region {
     /// Zeroed, page-aligned memory.
     fn new(bytes: usize) -> Self {
-        let layout = Layout::from_size_align(bytes, 4096).expect("a buffer region is smaller than the address space");
+        let layout = Layout::from_size_align(bytes, 4096)
+            .expect("a buffer region is smaller than the address space");
         // SAFETY: the layout has a size above zero, checked by the callers' counts.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { std::alloc::handle_alloc_error(layout) };
+        let Some(start) = NonNull::new(start) else {
+            std::alloc::handle_alloc_error(layout)
+        };
         Self { start, layout }
     }
 }
@@ -65,7 +68,12 @@ impl Drop for Region {
 
 impl Buffers {
     /// Registers `total_bytes` of buffers (a power of two of them, at least 16) as `group`.
-    pub(super) fn register(ring: &Ring, group: u16, buffer_bytes: usize, total_bytes: usize) -> io::Result<Rc<Self>> {
+    pub(super) fn register(
+        ring: &Ring,
+        group: u16,
+        buffer_bytes: usize,
+        total_bytes: usize,
+    ) -> io::Result<Rc<Self>> {
         let count = (total_bytes / buffer_bytes).clamp(16, 1 << 15);
         let count = (1_u16 << count.ilog2()).max(16);
         let buffers = Self {
@@ -83,7 +91,10 @@ impl Buffers {
         let address = buffers.entries.start.as_ptr() as u64;
         // SAFETY: the entries live as long as `Buffers`, which every receiving socket keeps alive and the
         // reactor drops only after its ring.
-        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, group, 0)? };
+        unsafe {
+            ring.submitter()
+                .register_buf_ring_with_flags(address, count, group, 0)?
+        };
         buffers.offer();
         Ok(Rc::new(buffers))
     }
@@ -119,17 +130,28 @@ impl Buffers {
 
     /// The kernel found no buffer: offer more from now on.
     pub(super) fn widen(&self) {
-        self.window.set(self.window.get().saturating_mul(2).min(self.count));
+        self.window
+            .set(self.window.get().saturating_mul(2).min(self.count));
         self.offer();
     }
 
     /// Takes over what the kernel put into `buffer`.
     pub(super) fn receive(self: &Rc<Self>, buffer: u16, bytes: usize) -> Chunk {
-        assert!(bytes <= self.buffer_bytes, "the kernel wrote past a buffer's end");
+        assert!(
+            bytes <= self.buffer_bytes,
+            "the kernel wrote past a buffer's end"
+        );
         self.offered.set(self.offered.get() - 1);
         self.views[usize::from(buffer)].set(1);
-        let lent = Lent { buffers: Rc::clone(self), buffer };
-        Chunk { start: 0, end: bytes as u32, data: Data::Lent(lent) }
+        let lent = Lent {
+            buffers: Rc::clone(self),
+            buffer,
+        };
+        Chunk {
+            start: 0,
+            end: bytes as u32,
+            data: Data::Lent(lent),
+        }
     }
 
     /// A receive ended without using the buffer it had picked.
@@ -142,7 +164,14 @@ impl Buffers {
         let place = usize::from(self.tail.get() & (self.count - 1));
         let address = self.address(buffer) as u64;
         // SAFETY: `place` is below `count`, and the kernel reads an entry only once the tail passes it.
-        let entry = unsafe { &mut *self.entries.start.as_ptr().cast::<BufRingEntry>().add(place) };
+        let entry = unsafe {
+            &mut *self
+                .entries
+                .start
+                .as_ptr()
+                .cast::<BufRingEntry>()
+                .add(place)
+        };
         entry.set_addr(address);
         entry.set_len(self.buffer_bytes as u32);
         entry.set_bid(buffer);
@@ -160,7 +189,12 @@ impl Buffers {
 
     fn address(&self, buffer: u16) -> *mut u8 {
         // SAFETY: `buffer` is below `count`, so the offset stays inside the region.
-        unsafe { self.memory.start.as_ptr().add(usize::from(buffer) * self.buffer_bytes) }
+        unsafe {
+            self.memory
+                .start
+                .as_ptr()
+                .add(usize::from(buffer) * self.buffer_bytes)
+        }
     }
 }
 
@@ -179,8 +213,16 @@ impl Lent {
 impl Clone for Lent {
     fn clone(&self) -> Self {
         let views = self.views();
-        views.set(views.get().checked_add(1).expect("a buffer of a few KiB has fewer than 65,536 views"));
-        Self { buffers: Rc::clone(&self.buffers), buffer: self.buffer }
+        views.set(
+            views
+                .get()
+                .checked_add(1)
+                .expect("a buffer of a few KiB has fewer than 65,536 views"),
+        );
+        Self {
+            buffers: Rc::clone(&self.buffers),
+            buffer: self.buffer,
+        }
     }
 }
 
@@ -226,7 +268,11 @@ impl Chunk {
     pub fn split_to(&mut self, count: usize) -> Self {
         assert!(count <= self.len(), "a chunk is cut inside its bytes");
         if count == self.len() {
-            let rest = Self { data: Data::Owned(Bytes::new()), start: 0, end: 0 };
+            let rest = Self {
+                data: Data::Owned(Bytes::new()),
+                start: 0,
+                end: 0,
+            };
             return std::mem::replace(self, rest);
         }
         let mut head = self.clone();
@@ -256,8 +302,13 @@ impl Chunk {
 
 impl From<Bytes> for Chunk {
     fn from(bytes: Bytes) -> Self {
-        let end = u32::try_from(bytes.len()).expect("pieces that we write ourselves are below 4 GiB");
-        Self { data: Data::Owned(bytes), start: 0, end }
+        let end =
+            u32::try_from(bytes.len()).expect("pieces that we write ourselves are below 4 GiB");
+        Self {
+            data: Data::Owned(bytes),
+            start: 0,
+            end,
+        }
     }
 }
 
@@ -292,6 +343,11 @@ impl Deref for Chunk {
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} bytes, {})", self.len(), if self.is_lent() { "lent" } else { "owned" })
+        write!(
+            f,
+            "Chunk({} bytes, {})",
+            self.len(),
+            if self.is_lent() { "lent" } else { "owned" }
+        )
     }
 }

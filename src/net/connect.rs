@@ -1,6 +1,8 @@
 //! Connecting to a server, by TCP or Unix socket.
 
-use std::{future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, rc::Rc, task::Poll,
+};
 
 use io_uring::{opcode, types::Fd};
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
@@ -24,12 +26,19 @@ impl Address {
     fn open(&self) -> io::Result<(OwnedFd, SockAddr)> {
         let (socket, address) = match self {
             Self::Tcp(address) => {
-                let socket = RawSocket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                let socket = RawSocket::new(
+                    Domain::for_address(*address),
+                    Type::STREAM,
+                    Some(Protocol::TCP),
+                )?;
                 socket.set_tcp_nodelay(true)?;
                 socket.set_keepalive(true)?;
                 (socket, (*address).into())
             }
-            Self::Unix(path) => (RawSocket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
+            Self::Unix(path) => (
+                RawSocket::new(Domain::UNIX, Type::STREAM, None)?,
+                SockAddr::unix(path)?,
+            ),
         };
         Ok((socket.into(), address))
     }
@@ -56,19 +65,32 @@ impl Reactor {
     }
 
     fn adopt_unconnected(&self, descriptor: OwnedFd) -> Stream {
-        Stream::unarmed(Rc::clone(&self.core), self.core.adopt(descriptor, Side::Server))
+        Stream::unarmed(
+            Rc::clone(&self.core),
+            self.core.adopt(descriptor, Side::Server),
+        )
     }
 }
 
 impl Core {
     fn start_connect(&self, socket: &Rc<Socket>, address: SockAddr) {
-        let address = socket.connect_address.borrow_mut().insert(Box::new(address)).as_ref() as *const SockAddr;
+        let address = socket
+            .connect_address
+            .borrow_mut()
+            .insert(Box::new(address))
+            .as_ref() as *const SockAddr;
         socket.connecting.set(true);
         socket.enter();
         // SAFETY: the address is boxed in the socket until the completion takes it out.
-        let entry = unsafe { opcode::Connect::new(Fd(socket.descriptor), (*address).as_ptr().cast(), (*address).len()) }
-            .build()
-            .user_data(user_data(Operation::Connect, socket.id));
+        let entry = unsafe {
+            opcode::Connect::new(
+                Fd(socket.descriptor),
+                (*address).as_ptr().cast(),
+                (*address).len(),
+            )
+        }
+        .build()
+        .user_data(user_data(Operation::Connect, socket.id));
         // SAFETY: as above.
         unsafe { self.push(&entry) }
     }

@@ -3,7 +3,10 @@
 //! One [`Reactor`] per worker: a glommio executor runs it as its main future, and all that a session
 //! waits for (bytes, room, time, another core) reaches it as a wake-up from here.
 
-#![expect(unsafe_code, reason = "the ring reads and writes memory that the borrow checker cannot follow")]
+#![expect(
+    unsafe_code,
+    reason = "the ring reads and writes memory that the borrow checker cannot follow"
+)]
 
 mod accept;
 mod buffers;

@@ -16,16 +16,22 @@ pub enum ProbeError {
     )]
     Forbidden(io::Error),
     /// Not enough lockable memory.
-    #[error("io_uring needs more locked memory: {0}. Cure: raise `ulimit -l` (LimitMEMLOCK=) to at least 1 MiB a worker")]
+    #[error(
+        "io_uring needs more locked memory: {0}. Cure: raise `ulimit -l` (LimitMEMLOCK=) to at least 1 MiB a worker"
+    )]
     LockedMemory(io::Error),
     /// The kernel is too old for the ring's flags.
     #[error("this kernel's io_uring is too old: {0}. Cure: Linux 6.1 or newer")]
     OldKernel(io::Error),
     /// One operation is absent.
-    #[error("io_uring here has no {0}. Cure: Linux 6.1 or newer, without a profile that removes operations")]
+    #[error(
+        "io_uring here has no {0}. Cure: Linux 6.1 or newer, without a profile that removes operations"
+    )]
     MissingOperation(&'static str),
     /// Receive buffers were refused.
-    #[error("io_uring refused the receive buffers: {0}. Cure: Linux 6.1 or newer; `ulimit -l` of at least 1 MiB a worker")]
+    #[error(
+        "io_uring refused the receive buffers: {0}. Cure: Linux 6.1 or newer; `ulimit -l` of at least 1 MiB a worker"
+    )]
     Buffers(io::Error),
 }
 
@@ -47,7 +53,9 @@ pub(super) fn buffers_refused(error: io::Error) -> ProbeError {
 /// Asks for every operation that `net/` uses.
 pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(ProbeError::OldKernel)?;
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(ProbeError::OldKernel)?;
     let needed = [
         (opcode::AcceptMulti::CODE, "accept"),
         (opcode::RecvMulti::CODE, "recv"),
@@ -68,7 +76,10 @@ pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
 
 /// Raises the limit of open descriptors to its hard limit; answers the limit now in force.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: writes one struct on this stack frame.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());

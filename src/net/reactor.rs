@@ -134,7 +134,9 @@ impl Reactor {
             rung: Cell::new(false),
             now: Cell::new(time::now()),
         };
-        let reactor = Self { core: Rc::new(core) };
+        let reactor = Self {
+            core: Rc::new(core),
+        };
         reactor.core.watch_wake();
         Ok(reactor)
     }
@@ -174,7 +176,11 @@ impl Reactor {
     }
 
     /// `future`'s value, unless `deadline` comes first; then it is dropped.
-    pub async fn deadline<T>(&self, deadline: Instant, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    pub async fn deadline<T>(
+        &self,
+        deadline: Instant,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
         timer::first(self.sleep_until(deadline), future).await
     }
 
@@ -197,7 +203,8 @@ impl Reactor {
 
     /// Receive buffers that nobody holds, of all there are: clients, then servers.
     pub fn free_buffers(&self) -> [(usize, usize); 2] {
-        [&self.core.client_buffers, &self.core.server_buffers].map(|buffers| (buffers.free(), buffers.count()))
+        [&self.core.client_buffers, &self.core.server_buffers]
+            .map(|buffers| (buffers.free(), buffers.count()))
     }
 }
 
@@ -304,7 +311,10 @@ impl Core {
             Side::Client => &self.client_buffers,
             Side::Server => &self.server_buffers,
         };
-        let id = ConnectionId { slot, generation: place.generation };
+        let id = ConnectionId {
+            slot,
+            generation: place.generation,
+        };
         let socket = Socket::new(id, descriptor.into_raw_fd(), Rc::clone(buffers));
         place.socket = Some(Rc::clone(&socket));
         socket
@@ -312,7 +322,11 @@ impl Core {
 
     /// Makes a slot free for the next socket.
     pub(super) fn vacate(&self, socket: &Socket) {
-        assert_eq!(socket.in_flight.get(), 0, "a slot is vacated after its last completion");
+        assert_eq!(
+            socket.in_flight.get(),
+            0,
+            "a slot is vacated after its last completion"
+        );
         self.slots.borrow_mut()[socket.id.slot as usize].socket = None;
         self.vacant.borrow_mut().push(socket.id.slot);
     }
@@ -328,10 +342,13 @@ impl Core {
 
     /// Arms the watch on the event descriptor of other threads.
     fn watch_wake(&self) {
-        let entry = io_uring::opcode::PollAdd::new(io_uring::types::Fd(self.wake.raw()), libc::POLLIN as u32)
-            .multi(true)
-            .build()
-            .user_data((Operation::Wake as u64) << 60);
+        let entry = io_uring::opcode::PollAdd::new(
+            io_uring::types::Fd(self.wake.raw()),
+            libc::POLLIN as u32,
+        )
+        .multi(true)
+        .build()
+        .user_data((Operation::Wake as u64) << 60);
         // SAFETY: the entry names no memory, and the handle keeps the descriptor open.
         unsafe { self.push(&entry) }
     }

@@ -15,7 +15,8 @@ impl Core {
     /// Arms the receive of `socket` unless it is armed, over, or not wanted.
     pub(super) fn arm_receive(&self, socket: &Rc<Socket>) {
         let idle = socket.receiving.get() == Receiving::Idle;
-        let wanted = !socket.paused.get() && socket.life.get() == Life::Open && socket.end.get().is_none();
+        let wanted =
+            !socket.paused.get() && socket.life.get() == Life::Open && socket.end.get().is_none();
         if !idle || !wanted || socket.inbound.borrow().len() >= INBOUND_BUFFERS_MAX {
             return;
         }
@@ -31,7 +32,9 @@ impl Core {
     /// Asks the kernel to stop receiving for `socket`.
     pub(super) fn stop_receive(&self, socket: &Socket) {
         if socket.receiving.get() == Receiving::Starved {
-            self.starved.borrow_mut().retain(|starved| starved.id != socket.id);
+            self.starved
+                .borrow_mut()
+                .retain(|starved| starved.id != socket.id);
             socket.receiving.set(Receiving::Idle);
         }
         if socket.receiving.get() != Receiving::Armed {
@@ -67,7 +70,9 @@ impl Core {
     }
 
     fn received_bytes(&self, socket: &Rc<Socket>, completion: Completion) {
-        let buffer = completion.buffer().expect("a receive with bytes names its buffer");
+        let buffer = completion
+            .buffer()
+            .expect("a receive with bytes names its buffer");
         let chunk = socket.buffers.receive(buffer, completion.result as usize);
         if socket.life.get() != Life::Open {
             return;

@@ -48,15 +48,19 @@ impl Gather {
     }
 
     /// One header over the first pieces of `outbound`; `None` when this turn's lists are full.
-    fn add<'a>(&mut self, outbound: impl Iterator<Item = &'a Chunk>) -> Option<(*const libc::msghdr, u16)> {
+    fn add<'a>(
+        &mut self,
+        outbound: impl Iterator<Item = &'a Chunk>,
+    ) -> Option<(*const libc::msghdr, u16)> {
         if self.headers.len() == self.headers.capacity() {
             return None;
         }
         let start = self.pieces.len();
-        self.pieces.extend(outbound.take(SEND_PIECES_MAX).map(|chunk| libc::iovec {
-            iov_base: chunk.as_ptr().cast_mut().cast(),
-            iov_len: chunk.len(),
-        }));
+        self.pieces
+            .extend(outbound.take(SEND_PIECES_MAX).map(|chunk| libc::iovec {
+                iov_base: chunk.as_ptr().cast_mut().cast(),
+                iov_len: chunk.len(),
+            }));
         let count = self.pieces.len() - start;
         // SAFETY: all-zero bytes are a valid empty header.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -74,7 +78,9 @@ impl Core {
         if chunk.is_empty() || matches!(socket.end.get(), Some(Err(_))) {
             return;
         }
-        socket.outbound_bytes.set(socket.outbound_bytes.get() + chunk.len());
+        socket
+            .outbound_bytes
+            .set(socket.outbound_bytes.get() + chunk.len());
         let mut outbound = socket.outbound.borrow_mut();
         outbound.push_back(chunk);
         match socket.sending.get() {
@@ -106,15 +112,24 @@ impl Core {
         let mut gather = self.gather.borrow_mut();
         let outbound = socket.outbound.borrow();
         let flags = ALL | libc::MSG_DONTWAIT;
-        let gathered = if outbound.len() > 1 { gather.add(outbound.iter()) } else { None };
+        let gathered = if outbound.len() > 1 {
+            gather.add(outbound.iter())
+        } else {
+            None
+        };
         let (entry, pieces) = match gathered {
-            Some((header, pieces)) => {
-                (opcode::SendMsg::new(Fd(socket.descriptor), header).flags(flags as u32).build(), pieces)
-            }
+            Some((header, pieces)) => (
+                opcode::SendMsg::new(Fd(socket.descriptor), header)
+                    .flags(flags as u32)
+                    .build(),
+                pieces,
+            ),
             None => (send_entry(&socket, &outbound[0], flags), 1),
         };
         drop(outbound);
-        let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(user_data(Operation::Send, socket.id));
+        let entry = entry
+            .flags(Flags::SKIP_SUCCESS)
+            .user_data(user_data(Operation::Send, socket.id));
         socket.sending.set(Sending::Instant(pieces));
         // SAFETY: the pieces stay in `outbound`, the lists in `gather`, until `finish_instant_sends`, which
         // runs after the kernel has taken and decided the entry.
@@ -138,7 +153,8 @@ impl Core {
             self.limit_linger(Rc::clone(socket));
         }
         let outbound = socket.outbound.borrow();
-        let entry = send_entry(socket, &outbound[0], ALL).user_data(user_data(Operation::Send, socket.id));
+        let entry =
+            send_entry(socket, &outbound[0], ALL).user_data(user_data(Operation::Send, socket.id));
         socket.sending.set(Sending::Waiting);
         socket.enter();
         // SAFETY: the piece is heap memory that stays the first of `outbound` until its completion; only
@@ -174,7 +190,9 @@ impl Core {
     }
 
     fn finish_instant(self: &Rc<Self>, socket: &Rc<Socket>) {
-        let Sending::Instant(pieces) = socket.sending.get() else { return };
+        let Sending::Instant(pieces) = socket.sending.get() else {
+            return;
+        };
         match socket.shortfall.take() {
             None => {
                 socket.finish_pieces(pieces);
@@ -225,5 +243,7 @@ impl Core {
 
 /// A send of one piece.
 fn send_entry(socket: &Socket, chunk: &Chunk, flags: i32) -> squeue::Entry {
-    opcode::Send::new(Fd(socket.descriptor), chunk.as_ptr(), chunk.len() as u32).flags(flags).build()
+    opcode::Send::new(Fd(socket.descriptor), chunk.as_ptr(), chunk.len() as u32)
+        .flags(flags)
+        .build()
 }

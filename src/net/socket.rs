@@ -118,7 +118,8 @@ impl Socket {
     /// Notes that an operation came back.
     pub(super) fn leave(&self) {
         let left = self.in_flight.get().checked_sub(1);
-        self.in_flight.set(left.expect("each completion belongs to one operation"));
+        self.in_flight
+            .set(left.expect("each completion belongs to one operation"));
     }
 
     /// Ends both directions for the owner: nothing more comes, nothing more goes.
@@ -142,7 +143,8 @@ impl Socket {
         let mut outbound = self.outbound.borrow_mut();
         for _ in 0..pieces {
             if let Some(piece) = outbound.pop_front() {
-                self.outbound_bytes.set(self.outbound_bytes.get().saturating_sub(piece.len()));
+                self.outbound_bytes
+                    .set(self.outbound_bytes.get().saturating_sub(piece.len()));
             }
         }
     }
@@ -150,7 +152,8 @@ impl Socket {
     /// Takes `bytes` sent bytes off the outbound queue.
     pub(super) fn finish_bytes(&self, mut bytes: usize) {
         let mut outbound = self.outbound.borrow_mut();
-        self.outbound_bytes.set(self.outbound_bytes.get().saturating_sub(bytes));
+        self.outbound_bytes
+            .set(self.outbound_bytes.get().saturating_sub(bytes));
         while let Some(front) = outbound.front_mut() {
             if bytes < front.len() {
                 front.advance(bytes);
@@ -163,7 +166,10 @@ impl Socket {
 
     /// Gives every receive buffer in the outbound queue back by copying what it holds.
     pub(super) fn detach_outbound(&self) {
-        self.outbound.borrow_mut().iter_mut().for_each(Chunk::detach);
+        self.outbound
+            .borrow_mut()
+            .iter_mut()
+            .for_each(Chunk::detach);
     }
 }
 

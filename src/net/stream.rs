@@ -113,7 +113,11 @@ impl Stream {
     /// Gives the receive buffers of bytes that nobody has taken back, by copying them.
     /// For an owner that will not look at them soon.
     pub fn detach_inbound(&self) {
-        self.socket.inbound.borrow_mut().iter_mut().for_each(Chunk::detach);
+        self.socket
+            .inbound
+            .borrow_mut()
+            .iter_mut()
+            .for_each(Chunk::detach);
     }
 
     /// Sends `chunk` after all that was sent before. Never waits: see [`Stream::unsent`].
@@ -152,7 +156,11 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        debug_assert_eq!(self.socket.life.get(), Life::Open, "a stream owns an open slot");
+        debug_assert_eq!(
+            self.socket.life.get(),
+            Life::Open,
+            "a stream owns an open slot"
+        );
         self.core.close(&self.socket);
     }
 }

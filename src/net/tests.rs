@@ -14,10 +14,16 @@ use socket2::SockRef;
 use super::{Address, BufferSizes, Listener, Reactor, Received, Side, Stream, WakeHandle, task};
 use crate::{limits::INBOUND_BUFFERS_MAX, time};
 
-const SMALL: BufferSizes = BufferSizes { client: 64 * 4096, server: 16 * 16384 };
+const SMALL: BufferSizes = BufferSizes {
+    client: 64 * 4096,
+    server: 16 * 16384,
+};
 
 /// Runs `test` as a task on a core of its own; afterwards nothing may be left over.
-fn on_core<F: Future<Output = ()> + 'static>(sizes: BufferSizes, test: impl FnOnce(Reactor) -> F + Send + 'static) {
+fn on_core<F: Future<Output = ()> + 'static>(
+    sizes: BufferSizes,
+    test: impl FnOnce(Reactor) -> F + Send + 'static,
+) {
     let wake = WakeHandle::new().unwrap();
     glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
         .io_memory(64 * 1024)
@@ -39,7 +45,12 @@ fn on_core<F: Future<Output = ()> + 'static>(sizes: BufferSizes, test: impl FnOn
 
 /// Waits until every slot is vacant and every buffer is back; hangs, and so fails, when one is lost.
 async fn settled(reactor: &Reactor) {
-    while reactor.sockets() > 0 || reactor.free_buffers().iter().any(|(free, count)| free != count) {
+    while reactor.sockets() > 0
+        || reactor
+            .free_buffers()
+            .iter()
+            .any(|(free, count)| free != count)
+    {
         reactor.sleep(Duration::from_millis(1)).await;
     }
 }
@@ -66,7 +77,9 @@ async fn expect_bytes(stream: &Stream, expected: &[u8]) {
 
 /// Numbers that show any loss, doubling or swap.
 fn pattern(bytes: usize) -> Vec<u8> {
-    (0..bytes as u64 / 8).flat_map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes()).collect()
+    (0..bytes as u64 / 8)
+        .flat_map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes())
+        .collect()
 }
 
 #[test]
@@ -75,7 +88,9 @@ fn echoes_what_was_received_from_the_same_buffer() {
         let (stream, mut peer) = pair(&reactor, Side::Client).await;
         for round in 0..100_u8 {
             peer.write_all(&[round; 10]).unwrap();
-            let Received::Bytes(chunk) = stream.receive().await else { panic!("bytes were sent") };
+            let Received::Bytes(chunk) = stream.receive().await else {
+                panic!("bytes were sent")
+            };
             assert!(chunk.is_lent());
             stream.send(chunk);
             stream.flushed().await;
@@ -149,7 +164,9 @@ fn unsent_bytes_do_not_keep_receive_buffers() {
             source_peer.write_all(&bytes).unwrap();
             let mut left = bytes.len();
             while left > 0 {
-                let Received::Bytes(chunk) = source.receive().await else { panic!("bytes were sent") };
+                let Received::Bytes(chunk) = source.receive().await else {
+                    panic!("bytes were sent")
+                };
                 left -= chunk.len();
                 sent += chunk.len();
                 target.send(chunk);
@@ -178,28 +195,34 @@ fn unsent_bytes_do_not_keep_receive_buffers() {
 
 #[test]
 fn many_sockets_share_few_buffers() {
-    on_core(BufferSizes { client: 16 * 4096, server: 16 * 16384 }, |reactor| async move {
-        let mut pairs = Vec::new();
-        for _ in 0..40 {
-            pairs.push(pair(&reactor, Side::Client).await);
-        }
-        for (_, peer) in &mut pairs {
-            peer.write_all(&pattern(16 << 10)).unwrap();
-        }
-        // Every buffer is taken by now or soon; each socket still gets all of its bytes.
-        let left = Rc::new(Cell::new(pairs.len()));
-        for (stream, peer) in pairs {
-            let left = Rc::clone(&left);
-            task::spawn(async move {
-                expect_bytes(&stream, &pattern(16 << 10)).await;
-                left.set(left.get() - 1);
-                drop(peer);
-            });
-        }
-        while left.get() > 0 {
-            reactor.sleep(Duration::from_millis(1)).await;
-        }
-    });
+    on_core(
+        BufferSizes {
+            client: 16 * 4096,
+            server: 16 * 16384,
+        },
+        |reactor| async move {
+            let mut pairs = Vec::new();
+            for _ in 0..40 {
+                pairs.push(pair(&reactor, Side::Client).await);
+            }
+            for (_, peer) in &mut pairs {
+                peer.write_all(&pattern(16 << 10)).unwrap();
+            }
+            // Every buffer is taken by now or soon; each socket still gets all of its bytes.
+            let left = Rc::new(Cell::new(pairs.len()));
+            for (stream, peer) in pairs {
+                let left = Rc::clone(&left);
+                task::spawn(async move {
+                    expect_bytes(&stream, &pattern(16 << 10)).await;
+                    left.set(left.get() - 1);
+                    drop(peer);
+                });
+            }
+            while left.get() > 0 {
+                reactor.sleep(Duration::from_millis(1)).await;
+            }
+        },
+    );
 }
 
 #[test]
@@ -222,7 +245,9 @@ fn an_owner_that_does_not_look_takes_a_bounded_number_of_buffers() {
         assert!(free > 0, "one socket took all {count} buffers");
         let mut got = 0;
         while got < written {
-            let Received::Bytes(chunk) = stream.receive().await else { panic!("bytes were sent") };
+            let Received::Bytes(chunk) = stream.receive().await else {
+                panic!("bytes were sent")
+            };
             got += chunk.len();
         }
         assert_eq!(got, written);
@@ -237,7 +262,12 @@ fn pause_stops_and_resume_goes_on() {
         // The kernel hears of it at the next turn.
         reactor.sleep(Duration::from_millis(1)).await;
         peer.write_all(b"later").unwrap();
-        assert!(reactor.deadline(time::now() + Duration::from_millis(20), stream.receive()).await.is_err());
+        assert!(
+            reactor
+                .deadline(time::now() + Duration::from_millis(20), stream.receive())
+                .await
+                .is_err()
+        );
         stream.resume();
         expect_bytes(&stream, b"later").await;
     });
@@ -250,11 +280,15 @@ fn tells_end_of_stream_from_reset() {
         drop(peer);
         assert!(matches!(stream.receive().await, Received::End));
         let (stream, peer) = pair(&reactor, Side::Client).await;
-        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         drop(peer);
         assert!(matches!(stream.receive().await, Received::Broken(_)));
         let (stream, peer) = pair(&reactor, Side::Client).await;
-        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         drop(peer);
         stream.send(b"nobody reads this".as_slice().into());
         assert!(matches!(stream.receive().await, Received::Broken(_)));
@@ -290,7 +324,11 @@ fn connects_and_says_when_it_cannot() {
         let refused = reactor.connect(&Address::Tcp(address)).await.err().unwrap();
         assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
         let folder = tempfile::tempdir().unwrap();
-        let absent = reactor.connect(&Address::Unix(folder.path().join("absent"))).await.err().unwrap();
+        let absent = reactor
+            .connect(&Address::Unix(folder.path().join("absent")))
+            .await
+            .err()
+            .unwrap();
         assert_eq!(absent.raw_os_error(), Some(libc::ENOENT));
         let path = folder.path().join("socket");
         let unix = Listener::unix(&path, 4).unwrap();
@@ -311,7 +349,13 @@ fn a_dropped_connect_is_cancelled() {
         let mut connected = Vec::new();
         let mut given_up = false;
         while !given_up && connected.len() < 64 {
-            match reactor.deadline(time::now() + Duration::from_millis(50), reactor.connect(&address)).await {
+            match reactor
+                .deadline(
+                    time::now() + Duration::from_millis(50),
+                    reactor.connect(&address),
+                )
+                .await
+            {
                 Ok(stream) => connected.push(stream.unwrap()),
                 Err(_) => given_up = true,
             }
@@ -326,7 +370,10 @@ fn timers_come_in_order_and_can_be_dropped() {
         let order = Rc::new(std::cell::RefCell::new(Vec::new()));
         let start = time::now();
         for milliseconds in [30, 10, 20] {
-            let (sleep, order) = (reactor.sleep_until(start + Duration::from_millis(milliseconds)), Rc::clone(&order));
+            let (sleep, order) = (
+                reactor.sleep_until(start + Duration::from_millis(milliseconds)),
+                Rc::clone(&order),
+            );
             task::spawn(async move {
                 sleep.await;
                 order.borrow_mut().push(milliseconds);
@@ -383,7 +430,10 @@ fn a_unix_socket_in_use_is_not_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let first = Listener::unix(&path, 4).unwrap();
-    assert_eq!(Listener::unix(&path, 4).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(
+        Listener::unix(&path, 4).unwrap_err().kind(),
+        std::io::ErrorKind::AddrInUse
+    );
     drop(first);
     Listener::unix(&path, 4).unwrap();
 }

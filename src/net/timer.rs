@@ -25,14 +25,19 @@ pub(super) struct Timers {
 impl Timers {
     /// The earliest deadline.
     pub(super) fn first(&self) -> Option<Instant> {
-        self.waiting.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
+        self.waiting
+            .borrow()
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline)
     }
 
     /// Wakes every task whose deadline is not after `now`.
     pub(super) fn expire(&self, now: Instant) {
         loop {
             let mut waiting = self.waiting.borrow_mut();
-            let Some(entry) = waiting.first_entry() else { return };
+            let Some(entry) = waiting.first_entry() else {
+                return;
+            };
             if entry.key().0 > now {
                 return;
             }
@@ -59,7 +64,11 @@ pub struct Sleep {
 
 impl Sleep {
     pub(super) fn new(timers: Rc<Timers>, deadline: Instant) -> Self {
-        Self { timers, deadline, key: None }
+        Self {
+            timers,
+            deadline,
+            key: None,
+        }
     }
 
     fn disarm(&mut self) {

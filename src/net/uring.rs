@@ -85,7 +85,9 @@ impl Ring {
     pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let submitter = self.ring.submitter();
         let entered = match wait {
-            Wait::No => submitter.submit_with_args(0, &SubmitArgs::new().timespec(&Timespec::new())),
+            Wait::No => {
+                submitter.submit_with_args(0, &SubmitArgs::new().timespec(&Timespec::new()))
+            }
             Wait::Forever => submitter.submit_and_wait(1),
             Wait::For(time) => {
                 let time = Timespec::from(time);
@@ -116,5 +118,8 @@ impl Ring {
 
 /// Interrupted, timed out, or the completion queue must be emptied first: the next turn goes on.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)
+    )
 }

@@ -28,7 +28,10 @@ impl WakeHandle {
         }
         // SAFETY: the descriptor was just made and nobody else owns it.
         let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        Ok(Self(Arc::new(Event { descriptor, raised: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Event {
+            descriptor,
+            raised: AtomicBool::new(false),
+        })))
     }
 
     /// Makes the core run its mailbox tasks.
@@ -39,7 +42,10 @@ impl WakeHandle {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: writes eight bytes that live on this stack frame.
         let written = unsafe { libc::write(self.raw(), one.as_ptr().cast(), one.len()) };
-        assert_eq!(written, 8, "an event descriptor takes a write unless its counter is full");
+        assert_eq!(
+            written, 8,
+            "an event descriptor takes a write unless its counter is full"
+        );
     }
 
     /// Takes the event back; every `wake` after this one rings again.

@@ -1,0 +1,58 @@
+//! What a lab tells the person who started it. Never decides anything.
+
+use std::fmt::Write;
+
+use super::stage::{NAME, Stage};
+
+/// How to connect, what runs where, what to try.
+pub(super) fn text(stage: &Stage) -> String {
+    let (uri, console) = (stage.uri(NAME), stage.uri("pgring"));
+    let folder = stage.cluster.workplace().path().display();
+    let superuser = stage.cluster.primary.address().port();
+    let (processes, configuration) = (processes(stage), stage.configuration());
+    let (configuration, pid) = (configuration.display(), stage.proxy.pid());
+    format!(
+        "
+The lab is up; Ctrl-C removes everything. Connect from another terminal:
+
+  psql {uri}
+
+What runs
+{processes}
+  configuration  {configuration}
+  read it again  kill -HUP {pid}
+
+To try
+  pgbench -i -s 10 {uri}
+  pgbench -S -c 16 -T 10 -M prepared {uri}
+  psql {console} -c 'SHOW POOLS'
+  psql -h {folder} -p {superuser} -U postgres     # past pgring, as superuser
+
+"
+    )
+}
+
+/// One line for each process: name, address, process number, log.
+fn processes(stage: &Stage) -> String {
+    let mut lines = String::new();
+    let mut line = |name: &str, port: u16, pid: u32, log: std::path::PathBuf| {
+        let address = format!("127.0.0.1:{port}");
+        writeln!(
+            lines,
+            "  {name:<9}  {address:<15}  pid {pid:<7}  {}",
+            log.display()
+        )
+        .expect("a String takes every text");
+    };
+    line(
+        "pgring",
+        stage.port,
+        stage.proxy.pid(),
+        stage.cluster.workplace().log("pgring"),
+    );
+    for server in stage.cluster.servers() {
+        let pid = server.process().map_or(0, |process| process.pid());
+        line(server.name(), server.address().port(), pid, server.log());
+    }
+    lines
+}

@@ -1,0 +1,117 @@
+//! `pgring lab`: a throw-away cluster with pgring in front, for as long as a person or a command wants it.
+//! Never touches a PostgreSQL that it did not build; leaves nothing behind.
+
+mod banner;
+mod command;
+mod events;
+mod stage;
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{ExitCode, ExitStatus},
+};
+
+use signal_hook::consts::SIGTERM;
+
+use super::{LabArgs, postgres};
+use command::Command;
+use events::{Event, Events};
+use stage::Stage;
+
+/// Why there is no lab, or not any more.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// A server, a file or the proxy could not be had.
+    #[error(transparent)]
+    Postgres(#[from] postgres::Error),
+    /// The system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// The verb and its object.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Somebody wanted an end before everything stood.
+    #[error("interrupted")]
+    Interrupted,
+    /// One of its processes ended by itself.
+    #[error("{name} ended by itself ({status}); its last words:\n{log}")]
+    Lost {
+        /// Which one.
+        name: String,
+        /// How.
+        status: ExitStatus,
+        /// The last lines of its log.
+        log: String,
+    },
+}
+
+/// For `map_err` on an I/O error.
+fn cannot(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::System { what, source }
+}
+
+/// Builds the lab and keeps it until Ctrl-C, or until the command has ended.
+pub(crate) fn run(args: &LabArgs) -> ExitCode {
+    let outcome = match &args.exec {
+        Some(command) => run_command(args, command),
+        None => run_for_person(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("pgring lab: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_for_person(args: &LabArgs) -> Result<ExitCode, Error> {
+    let events = Events::listen()?;
+    let stage = Stage::build(args, &events, |step| eprintln!("pgring lab: {step}"))?;
+    print!("{}", banner::text(&stage));
+    match events.wait() {
+        Event::Signal(_) => eprintln!("\npgring lab: removing everything"),
+        Event::Ended(name, status) => return Err(stage.lost(name, status)),
+        Event::CommandEnded(_) => unreachable!("no command was started"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_command(args: &LabArgs, text: &str) -> Result<ExitCode, Error> {
+    let events = Events::listen()?;
+    // The output belongs to the command: nothing of ours but errors.
+    let stage = Stage::build(args, &events, |_| {})?;
+    let command = Command::start(&stage, text, &events)?;
+    loop {
+        match events.wait() {
+            Event::CommandEnded(status) => return Ok(exit_code(status)),
+            Event::Signal(signal) => command.pass_on(signal),
+            Event::Ended(name, status) => {
+                command.pass_on(SIGTERM);
+                return Err(stage.lost(name, status));
+            }
+        }
+    }
+}
+
+/// The command's own status; when a signal ended it, what a shell would say.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    const SIGNALLED: i32 = 128;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| SIGNALLED + signal));
+    code.and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_the_commands() {
+        let code = |wait_status| format!("{:?}", exit_code(ExitStatus::from_raw(wait_status)));
+        assert_eq!(code(0), format!("{:?}", ExitCode::from(0)));
+        assert_eq!(code(3 << 8), format!("{:?}", ExitCode::from(3)));
+        assert_eq!(code(15), format!("{:?}", ExitCode::from(143)));
+    }
+}

@@ -1,0 +1,227 @@
+//! Everything a lab consists of: the cluster, the configuration, the proxy. Never waits for people.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use super::{Error, LabArgs, cannot, events::Events};
+use crate::cli::postgres::{Cluster, Installation, Options, Process, Signal, free_port};
+
+/// The database and the user of the lab.
+pub(super) const NAME: &str = "app";
+
+/// Where people expect a pooler; another port is taken when this one is in use.
+const PORT_USUAL: u16 = 6432;
+
+/// What the proxy says, after a space, when clients may come.
+const READY: &str = " ready";
+
+/// Lines of a lost process's log that are quoted.
+const LINES_QUOTED: usize = 20;
+
+/// A lab that stands. Dropping it removes everything, the proxy first.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) proxy: Process,
+    pub(super) cluster: Cluster,
+    pub(super) installation: Installation,
+    pub(super) port: u16,
+    pub(super) password: String,
+}
+
+impl Stage {
+    /// Builds everything; `say` is told what takes time.
+    pub(super) fn build(
+        args: &LabArgs,
+        events: &Events,
+        say: impl Fn(&str),
+    ) -> Result<Self, Error> {
+        let installation = Installation::find()?;
+        say(&what_is_built(args, &installation));
+        let cluster = build_cluster(args, &installation, events)?;
+        let port = args.port.map_or_else(usual_or_free_port, Ok)?;
+        let password = random_password();
+        cluster.primary.create_login(NAME, &password)?;
+        cluster.primary.create_database(NAME, NAME)?;
+        events.check()?;
+        say("starting pgring");
+        let proxy = start_proxy(&cluster, &configuration(args, &cluster, port, &password))?;
+        events.watch(&proxy);
+        cluster
+            .servers()
+            .filter_map(|server| server.process())
+            .for_each(|process| events.watch(process));
+        Ok(Self {
+            proxy,
+            cluster,
+            installation,
+            port,
+            password,
+        })
+    }
+
+    /// A shell command that finds pgring by itself, as every PostgreSQL client does.
+    pub(super) fn shell(&self, text: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", text]).env("PATH", self.search_path());
+        command
+            .env("PGHOST", Ipv4Addr::LOCALHOST.to_string())
+            .env("PGPORT", self.port.to_string());
+        command
+            .env("PGUSER", NAME)
+            .env("PGDATABASE", NAME)
+            .env("PGPASSWORD", &self.password);
+        command
+    }
+
+    /// The connection string for this database.
+    pub(super) fn uri(&self, database: &str) -> String {
+        format!(
+            "postgresql://{NAME}:{}@127.0.0.1:{}/{database}",
+            self.password, self.port
+        )
+    }
+
+    /// Where pgring reads its settings.
+    pub(super) fn configuration(&self) -> PathBuf {
+        configuration_path(&self.cluster)
+    }
+
+    /// The error for a process that has ended by itself.
+    pub(super) fn lost(&self, name: String, status: ExitStatus) -> Error {
+        let servers = self.cluster.servers().filter_map(|server| server.process());
+        let lines = servers
+            .chain([&self.proxy])
+            .find(|process| process.name() == name)
+            .map(Process::log);
+        let lines = lines.unwrap_or_default();
+        let last = lines.len().saturating_sub(LINES_QUOTED);
+        Error::Lost {
+            name,
+            status,
+            log: lines[last..].join("\n"),
+        }
+    }
+
+    /// The same programs as the servers', whatever else is installed.
+    fn search_path(&self) -> OsString {
+        let usual = env::var_os("PATH").unwrap_or_default();
+        let folders = [self.installation.bin().to_owned()]
+            .into_iter()
+            .chain(env::split_paths(&usual));
+        env::join_paths(folders).unwrap_or(usual)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // An orderly end shows in its log and in its exit; dropping the handle would kill it.
+        self.proxy.signal(Signal::Interrupt);
+        self.proxy.wait();
+    }
+}
+
+fn what_is_built(args: &LabArgs, installation: &Installation) -> String {
+    let servers = match args.standbys {
+        0 => "a primary".to_owned(),
+        1 => "a primary and a standby".to_owned(),
+        more => format!("a primary and {more} standbys"),
+    };
+    let (version, bin) = (installation.version(), installation.bin().display());
+    format!("building {servers} with PostgreSQL {version} from {bin}")
+}
+
+fn build_cluster(
+    args: &LabArgs,
+    installation: &Installation,
+    events: &Events,
+) -> Result<Cluster, Error> {
+    let built = Cluster::start(installation, "pgring-lab", &Options::default());
+    let mut cluster = built.map_err(|error| interrupted_or(error, events))?;
+    for _ in 0..args.standbys {
+        events.check()?;
+        cluster
+            .add_standby()
+            .map_err(|error| interrupted_or(error, events))?;
+    }
+    Ok(cluster)
+}
+
+/// Ctrl-C reaches `initdb` and `pg_basebackup` as well: what they then say is not the reason.
+fn interrupted_or(error: crate::cli::postgres::Error, events: &Events) -> Error {
+    events.check().err().unwrap_or(Error::Postgres(error))
+}
+
+fn usual_or_free_port() -> Result<u16, Error> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, PORT_USUAL)).is_ok() {
+        return Ok(PORT_USUAL);
+    }
+    Ok(free_port()?)
+}
+
+/// Nobody else on this machine shall get in, so it is not a well-known word.
+fn random_password() -> String {
+    format!(
+        "{:016x}",
+        getrandom::u64().expect("the system has random numbers")
+    )
+}
+
+fn configuration_path(cluster: &Cluster) -> PathBuf {
+    cluster.workplace().path().join("pgring.toml")
+}
+
+/// Writes the configuration and starts pgring with it, as a person would.
+fn start_proxy(cluster: &Cluster, configuration: &str) -> Result<Process, Error> {
+    let path = configuration_path(cluster);
+    let mut options = fs::File::options();
+    // It holds a password.
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written =
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, configuration.as_bytes()));
+    written.map_err(cannot("write pgring.toml"))?;
+    let mut command = Command::new(env::current_exe().map_err(cannot("find the pgring program"))?);
+    command.arg("run").arg("-c").arg(&path);
+    let proxy = cluster.workplace().spawn("pgring", command, Signal::Kill)?;
+    proxy.wait_for(READY)?;
+    Ok(proxy)
+}
+
+fn configuration(args: &LabArgs, cluster: &Cluster, port: u16, password: &str) -> String {
+    let nodes: String = cluster
+        .servers()
+        .map(|server| {
+            format!(
+                "\n[[node]]\nname = \"{}\"\naddress = \"{}\"\n",
+                server.name(),
+                server.address()
+            )
+        })
+        .collect();
+    let workers = args.workers;
+    format!(
+        r#"# Written by pgring lab; removed with it.
+[runtime]
+workers = {workers}
+
+[listen]
+addresses = ["127.0.0.1:{port}"]
+
+[auth]
+method = "scram-sha-256"
+{nodes}
+[[user]]
+name = "{NAME}"
+password = "{password}"
+
+[admin]
+users = ["{NAME}"]
+"#
+    )
+}
