@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The command line: what may be typed, and which command does it.
 
 pub(crate) mod lab;
@@ -43,9 +42,4 @@ pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Lab(args) => lab::run(&args),
     }
-=======
-//! Placeholder.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
->>>>>>> perf
 }
