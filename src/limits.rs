@@ -54,3 +54,7 @@ pub const CANCEL_KEY_BYTES_MIN: usize = 4;
 
 /// Longest cancel key, in bytes: the bound of protocol 3.2.
 pub const CANCEL_KEY_BYTES_MAX: usize = 256;
+
+/// Messages of one client whose answers may be outstanding; then it must wait. Far above what fills the
+/// server's output buffer, so that the server always has something to send when a client waits.
+pub const OUTSTANDING_MESSAGES_MAX: usize = 16 * 1024;

@@ -1,0 +1,9 @@
+//! One client's session: the pure rules, and the task that applies them to two streams.
+
+pub(crate) mod conversation;
+mod ledger;
+mod limbo;
+pub(crate) mod serve;
+
+#[cfg(test)]
+mod tests;
