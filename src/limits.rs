@@ -24,3 +24,9 @@ pub const CANCEL_KEY_BYTES_MIN: usize = 4;
 
 /// Longest cancel key, in bytes: the bound of protocol 3.2.
 pub const CANCEL_KEY_BYTES_MAX: usize = 256;
+
+/// Most PBKDF2 rounds a verifier or a server may ask for: about a third of a second of one CPU.
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+
+/// Longest salt of a verifier or a server, in bytes. PostgreSQL makes salts of 16.
+pub const SCRAM_SALT_BYTES_MAX: usize = 1024;
