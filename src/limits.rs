@@ -25,7 +25,7 @@ pub const CANCEL_KEY_BYTES_MIN: usize = 4;
 /// Longest cancel key, in bytes: the bound of protocol 3.2.
 pub const CANCEL_KEY_BYTES_MAX: usize = 256;
 
-/// Most PBKDF2 rounds a verifier or a server may ask for: about a third of a second of one CPU.
+/// Most PBKDF2 rounds a verifier or a server may ask for: about a fifth of a second of one CPU.
 pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 
 /// Longest salt of a verifier or a server, in bytes. PostgreSQL makes salts of 16.

@@ -334,8 +334,7 @@ mod tests {
     const SERVER_NONCE: &str = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
 
     /// The example of RFC 7677, section 3. Its server nonce is not base64, so the state is made by hand.
-    #[test]
-    fn the_example_of_rfc_7677_is_proven() {
+    fn example(doomed: bool) -> (SaltedKeys, Result<Proven, ServerError>) {
         let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let keys = keys::derive_with_pbkdf2(b"pencil", &salt, 4096);
         let verifier = Verifier::of(&keys);
@@ -345,7 +344,7 @@ mod tests {
 
         let first = ClientFirst::read(FIRST).unwrap();
         let challenge = Challenge {
-            credentials: Credentials::of(verifier),
+            credentials: Credentials { verifier, doomed },
             channel_binding: first.channel_binding,
             client_first_bare: first.bare.to_vec(),
             server_first,
@@ -353,11 +352,22 @@ mod tests {
         };
         let last =
             format!("c=biws,r={SERVER_NONCE},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
-        let proven = challenge.client_final(last.as_bytes()).unwrap();
+        (keys, challenge.client_final(last.as_bytes()))
+    }
+
+    #[test]
+    fn the_example_of_rfc_7677_is_proven() {
+        let (keys, result) = example(false);
+        let proven = result.unwrap();
         assert_eq!(
             proven.server_final,
             b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
         );
         assert_eq!(proven.keys, keys);
+    }
+
+    #[test]
+    fn a_doomed_exchange_fails_even_with_the_right_proof() {
+        assert_eq!(example(true).1.unwrap_err(), ServerError::Proof);
     }
 }
