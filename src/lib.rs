@@ -9,6 +9,8 @@ pub mod time;
 
 pub mod protocol;
 
+pub mod auth;
+
 pub mod cluster;
 
 pub mod net;

@@ -58,3 +58,9 @@ pub const CANCEL_KEY_BYTES_MAX: usize = 256;
 /// Messages of one client whose answers may be outstanding; then it must wait. Far above what fills the
 /// server's output buffer, so that the server always has something to send when a client waits.
 pub const OUTSTANDING_MESSAGES_MAX: usize = 16 * 1024;
+
+/// Most PBKDF2 rounds a verifier or a server may ask for: about a fifth of a second of one CPU.
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+
+/// Longest salt of a verifier or a server, in bytes. PostgreSQL makes salts of 16.
+pub const SCRAM_SALT_BYTES_MAX: usize = 1024;

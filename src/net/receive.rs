@@ -73,9 +73,12 @@ impl Core {
         let buffer = completion
             .buffer()
             .expect("a receive with bytes names its buffer");
-        let chunk = socket.buffers.receive(buffer, completion.result as usize);
+        let mut chunk = socket.buffers.receive(buffer, completion.result as usize);
         if socket.life.get() != Life::Open {
             return;
+        }
+        if socket.held.get() {
+            chunk.detach();
         }
         let mut inbound = socket.inbound.borrow_mut();
         inbound.push_back(chunk);

@@ -67,6 +67,8 @@ pub(super) struct Socket {
     pub(super) receiving: Cell<Receiving>,
     /// The owner does not want more for now.
     pub(super) paused: Cell<bool>,
+    /// The owner will not look soon: what comes is moved to the heap.
+    pub(super) held: Cell<bool>,
     /// How receiving ended: `Ok` at the peer's end of stream.
     pub(super) end: Cell<Option<Result<(), i32>>>,
     pub(super) outbound: RefCell<VecDeque<Chunk>>,
@@ -97,6 +99,7 @@ impl Socket {
             inbound: RefCell::default(),
             receiving: Cell::new(Receiving::Idle),
             paused: Cell::new(false),
+            held: Cell::new(false),
             end: Cell::new(None),
             outbound: RefCell::default(),
             outbound_bytes: Cell::new(0),

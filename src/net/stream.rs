@@ -110,14 +110,23 @@ impl Stream {
         self.core.arm_receive(&self.socket);
     }
 
-    /// Gives the receive buffers of bytes that nobody has taken back, by copying them.
-    /// For an owner that will not look at them soon.
-    pub fn detach_inbound(&self) {
-        self.socket
-            .inbound
-            .borrow_mut()
-            .iter_mut()
-            .for_each(Chunk::detach);
+    /// While `held`, what comes in does not keep receive buffers: it is copied to the heap.
+    /// For an owner that will not look at it soon. How much may come in stays bounded.
+    pub fn hold(&self, held: bool) {
+        self.socket.held.set(held);
+        if held {
+            let mut inbound = self.socket.inbound.borrow_mut();
+            inbound.iter_mut().for_each(Chunk::detach);
+        }
+    }
+
+    /// Ready once the connection is broken; an end of stream is not a break.
+    pub fn poll_broken(&self, context: &Context<'_>) -> Poll<()> {
+        if matches!(self.socket.end.get(), Some(Err(_))) {
+            return Poll::Ready(());
+        }
+        self.socket.waker.register(context);
+        Poll::Pending
     }
 
     /// Sends `chunk` after all that was sent before. Never waits: see [`Stream::unsent`].

@@ -3,6 +3,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod buffer;
 pub mod frame;
 pub mod reader;
 pub mod tag;

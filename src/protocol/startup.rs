@@ -202,7 +202,7 @@ impl<'a> StartupPacket<'a> {
         self.version
     }
 
-    /// Who connects: the last non-empty `user` of the packet.
+    /// Who connects: the last `user` of the packet; never empty.
     #[must_use]
     pub const fn user(&self) -> &'a [u8] {
         self.user

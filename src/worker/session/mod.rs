@@ -3,7 +3,6 @@
 pub(crate) mod conversation;
 mod ledger;
 mod limbo;
-pub(crate) mod serve;
 
 #[cfg(test)]
 mod tests;
