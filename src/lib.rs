@@ -4,6 +4,7 @@
 
 pub mod ids;
 pub mod limits;
+pub mod mailbox;
 pub mod random;
 pub mod time;
 

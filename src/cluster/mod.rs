@@ -1,3 +1,9 @@
-//! What both planes see of the cluster: settings and, later, the snapshot. Pure.
+//! What both planes see: settings, the snapshot, budgets, and the messages between cores. No socket here.
 
+pub mod budget;
+pub mod messages;
+pub mod publish;
+pub mod report;
 pub mod settings;
+pub mod snapshot;
+pub mod switchboard;

@@ -1,0 +1,129 @@
+//! How many server connections a pool may have in the whole process, counted across cores.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use crate::ids::WorkerId;
+
+/// Database and user, as the client names them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolKey {
+    /// Database.
+    pub database: Arc<str>,
+    /// User.
+    pub user: Arc<str>,
+}
+
+/// One pool's permits.
+#[derive(Debug, Default)]
+pub struct Budget {
+    limit: AtomicU32,
+    used: AtomicU32,
+    /// One bit for each of the first 64 workers that waits for a permit.
+    wanting: AtomicU64,
+}
+
+impl Budget {
+    /// Sets how many permits there are; those in use above it run out as they come back.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Takes a permit if one is left.
+    pub fn acquire(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let take = |used| (used < limit).then_some(used + 1);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Gives a permit back.
+    pub fn release(&self) {
+        let used = self.used.fetch_sub(1, Ordering::AcqRel);
+        assert!(used > 0, "a permit is given back once");
+    }
+
+    /// Permits in use.
+    pub fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Notes that `worker` has clients waiting and no permit.
+    pub fn want(&self, worker: WorkerId) {
+        self.wanting.fetch_or(bit(worker), Ordering::AcqRel);
+    }
+
+    /// Takes the note back.
+    pub fn content(&self, worker: WorkerId) {
+        self.wanting.fetch_and(!bit(worker), Ordering::AcqRel);
+    }
+
+    /// True when some core other than `worker` waits for a permit.
+    #[inline]
+    pub fn is_wanted_beside(&self, worker: WorkerId) -> bool {
+        self.wanting.load(Ordering::Relaxed) & !bit(worker) != 0
+    }
+
+    /// The workers that wait for a permit.
+    pub fn wanting(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        let bits = self.wanting.load(Ordering::Acquire);
+        (0..64).filter(move |place| bits >> place & 1 == 1).map(WorkerId)
+    }
+}
+
+fn bit(worker: WorkerId) -> u64 {
+    1 << (worker.0 % 64)
+}
+
+/// Every pool's budget. Asked when a core makes a pool, never per query.
+#[derive(Debug, Default)]
+pub struct Budgets(Mutex<HashMap<PoolKey, Arc<Budget>>>);
+
+impl Budgets {
+    /// The budget of one pool.
+    pub fn of(&self, key: &PoolKey) -> Arc<Budget> {
+        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(budgets.entry(key.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_more_than_the_limit() {
+        let budget = Arc::new(Budget::default());
+        budget.set_limit(3);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                std::thread::spawn(move || {
+                    for _ in 0..10_000 {
+                        if budget.acquire() {
+                            assert!(budget.used() <= 3);
+                            budget.release();
+                        }
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn remembers_who_waits() {
+        let budget = Budget::default();
+        budget.want(WorkerId(3));
+        assert!(budget.is_wanted_beside(WorkerId(0)));
+        assert!(!budget.is_wanted_beside(WorkerId(3)));
+        assert_eq!(budget.wanting().collect::<Vec<_>>(), [WorkerId(3)]);
+        budget.content(WorkerId(3));
+        assert_eq!(budget.wanting().count(), 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a core tells about its pools, clients and servers, for the operator's console.
+
+use super::budget::PoolKey;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    /// A line for each pool.
+    Pools,
+    /// A line for each client.
+    Clients,
+    /// A line for each server connection.
+    Servers,
+}
+
+/// One core's answer.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// To [`ReportKind::Pools`].
+    Pools(Vec<PoolReport>),
+    /// To [`ReportKind::Clients`].
+    Clients(Vec<ClientReport>),
+    /// To [`ReportKind::Servers`].
+    Servers(Vec<ServerReport>),
+}
+
+/// Counters of a pool; all only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Transactions.
+    pub transactions: u64,
+    /// Statements: answers that ended with ReadyForQuery.
+    pub queries: u64,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+    /// Microseconds with a server connection.
+    pub transaction_us: u64,
+    /// Microseconds in which a statement ran.
+    pub query_us: u64,
+    /// Microseconds clients waited for a server connection.
+    pub wait_us: u64,
+    /// How often a server connection was lent.
+    pub assignments: u64,
+}
+
+impl Counters {
+    /// Adds another core's counters.
+    pub fn add(&mut self, other: &Self) {
+        self.transactions += other.transactions;
+        self.queries += other.queries;
+        self.received += other.received;
+        self.sent += other.sent;
+        self.transaction_us += other.transaction_us;
+        self.query_us += other.query_us;
+        self.wait_us += other.wait_us;
+        self.assignments += other.assignments;
+    }
+}
+
+/// One pool on one core.
+#[derive(Clone, Debug)]
+pub struct PoolReport {
+    /// Which pool.
+    pub key: PoolKey,
+    /// `session`, `transaction` or `statement`.
+    pub mode: &'static str,
+    /// Clients with a server connection, or without need of one.
+    pub clients_active: u32,
+    /// Clients that wait for one.
+    pub clients_waiting: u32,
+    /// Server connections lent to a client.
+    pub servers_active: u32,
+    /// Server connections at hand.
+    pub servers_idle: u32,
+    /// Server connections being checked or reset.
+    pub servers_tested: u32,
+    /// Server connections being opened.
+    pub servers_login: u32,
+    /// How long the first in the queue has waited, in microseconds.
+    pub wait_us_max: u64,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// One client.
+#[derive(Clone, Debug)]
+pub struct ClientReport {
+    /// Its pool.
+    pub key: PoolKey,
+    /// `active`, `waiting` or `idle`.
+    pub state: &'static str,
+    /// Address and port.
+    pub address: String,
+    /// Our end: address and port.
+    pub local_address: String,
+    /// Microseconds since 1970 of its login.
+    pub connected_us: u64,
+    /// Microseconds since 1970 of its last request.
+    pub request_us: u64,
+    /// How long it has waited for a server connection, in microseconds.
+    pub wait_us: u64,
+    /// Worker, slot and generation.
+    pub id: String,
+    /// Process id of its server connection, 0 without one.
+    pub server_process_id: i32,
+    /// Process id it was given for cancel requests.
+    pub process_id: i32,
+    /// Its `application_name`.
+    pub application_name: String,
+    /// Why it keeps its server connection; empty when it does not.
+    pub pinned: &'static str,
+}
+
+/// One server connection.
+#[derive(Clone, Debug)]
+pub struct ServerReport {
+    /// Its pool.
+    pub key: PoolKey,
+    /// `active` or `idle`.
+    pub state: &'static str,
+    /// Name of its node.
+    pub node: String,
+    /// Address and port.
+    pub address: String,
+    /// Microseconds since 1970 of its login.
+    pub connected_us: u64,
+    /// Microseconds since 1970 of its last use.
+    pub request_us: u64,
+    /// Worker, slot and generation.
+    pub id: String,
+    /// Process id on the server.
+    pub process_id: i32,
+}

@@ -1,0 +1,67 @@
+//! One version of everything a worker decides by. Never changes once published.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+
+use super::settings::{NodeSettings, Secret, Settings, UserSettings};
+use crate::{
+    auth::{Md5Hash, SaltedKeys, Verifier},
+    ids::{Epoch, NodeId},
+};
+
+/// The cluster as of one epoch.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with each publication.
+    pub epoch: Epoch,
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// Users by name.
+    pub users: HashMap<String, Arc<User>>,
+    /// The node that takes writes.
+    pub primary: NodeId,
+}
+
+/// A user and all that logins need, prepared away from the worker cores.
+#[derive(Debug)]
+pub struct User {
+    /// As configured.
+    pub settings: Arc<UserSettings>,
+    /// What a SCRAM login is checked against.
+    pub verifier: Option<Verifier>,
+    /// What an md5 login is checked against.
+    pub md5: Option<Md5Hash>,
+    /// SCRAM keys towards servers: derived from the password, or learned from a client's login.
+    pub keys: ArcSwapOption<SaltedKeys>,
+}
+
+impl User {
+    /// What servers are told, when it is a plain text.
+    pub fn server_password(&self) -> Option<&str> {
+        match self.server_secret() {
+            Some(Secret::Plain(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What servers are told, as an md5 hash.
+    pub fn server_md5(&self) -> Option<Md5Hash> {
+        match self.server_secret()? {
+            Secret::Plain(text) => Some(Md5Hash::of(self.settings.name.as_bytes(), text.as_bytes())),
+            Secret::Md5(hash) => hash.parse().ok(),
+            Secret::Scram(_) => None,
+        }
+    }
+
+    fn server_secret(&self) -> Option<&Secret> {
+        self.settings.server_password.as_ref().or(self.settings.password.as_ref())
+    }
+}
+
+impl Snapshot {
+    /// The node of that number.
+    pub fn node(&self, id: NodeId) -> &NodeSettings {
+        &self.settings.nodes[usize::from(id.0)]
+    }
+}

@@ -1,0 +1,47 @@
+//! All that the cores of one process share: mailboxes, budgets, the snapshot's readers, a few counts.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::{
+    budget::Budgets,
+    messages::{Ticket, ToControl, ToWorker},
+    publish::Readers,
+};
+use crate::{auth::MockSecret, ids::WorkerId, mailbox::Mailbox};
+
+/// Shared by every core, made once at start.
+#[derive(Debug)]
+pub struct Switchboard {
+    /// One for each worker.
+    pub workers: Vec<Mailbox<ToWorker>>,
+    /// The control core's.
+    pub control: Mailbox<ToControl>,
+    /// Permits of all pools.
+    pub budgets: Budgets,
+    /// Snapshots.
+    pub readers: Readers,
+    /// Makes logins of users that do not exist look like any other.
+    pub mock_secret: MockSecret,
+    /// Clients in the whole process.
+    pub clients: AtomicU32,
+    /// Numbers for questions.
+    pub tickets: AtomicU64,
+}
+
+impl Switchboard {
+    /// A number that no question of this process has had.
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells one worker; false when its mailbox is full.
+    pub fn tell(&self, worker: WorkerId, message: ToWorker) -> bool {
+        self.workers.get(usize::from(worker.0)).is_some_and(|mailbox| mailbox.put(message).is_ok())
+    }
+
+    /// Tells every worker but `except`; false when one did not get it.
+    pub fn tell_all(&self, except: Option<WorkerId>, message: impl Fn() -> ToWorker) -> bool {
+        let workers = (0..self.workers.len()).map(|number| WorkerId(number as u16));
+        workers.filter(|worker| Some(*worker) != except).fold(true, |all, worker| self.tell(worker, message()) && all)
+    }
+}
