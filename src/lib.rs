@@ -4,6 +4,8 @@
 
 pub mod ids;
 pub mod limits;
+pub mod random;
+pub mod time;
 
 pub mod protocol;
 

@@ -16,6 +16,36 @@ pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Longest ErrorResponse or ParameterStatus of a server that is held whole, in bytes.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Operations one worker may queue between two system calls; more are submitted early.
+pub const RING_ENTRIES: u32 = 4096;
+
+/// Completions one worker's ring holds; the kernel keeps what overflows, at a cost.
+pub const RING_COMPLETIONS: u32 = 4 * RING_ENTRIES;
+
+/// Bytes of one receive buffer for clients: most statements fit, and idle ones hold none.
+pub const CLIENT_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes of one receive buffer for servers: results are larger than statements.
+pub const SERVER_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Buffers one socket may have received and not yet handed to its task; then receiving pauses.
+pub const INBOUND_BUFFERS_MAX: usize = 8;
+
+/// Pieces gathered into one send.
+pub const SEND_PIECES_MAX: usize = 16;
+
+/// Gathered sends in one turn; what is beyond goes out piece by piece.
+pub const GATHERED_SENDS_MAX: usize = 512;
+
+/// How long a closed connection may take to drain its last bytes, in milliseconds.
+pub const LINGER_MS_MAX: u64 = 5_000;
+
+/// How long accepting rests when the process is out of descriptors or memory, in milliseconds.
+pub const ACCEPT_REST_MS: u64 = 100;
+
+/// Rounds in which tasks may run between two turns of the reactor.
+pub const TASK_ROUNDS_MAX: u32 = 4;
+
 /// Longest body of a client message that never carries data, in bytes (PostgreSQL: `PQ_SMALL_MESSAGE_LIMIT`).
 pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 

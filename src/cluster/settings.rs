@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// A whole configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `[runtime]`.
     pub runtime: Runtime,
@@ -256,6 +256,13 @@ impl Settings {
 }
 
 impl PoolOverride {
+    /// `pool` with what is given here written over it.
+    pub fn over(&self, pool: &PoolSettings) -> PoolSettings {
+        let mut pool = pool.clone();
+        self.apply(&mut pool);
+        pool
+    }
+
     /// Writes what is given here over `pool`.
     fn apply(&self, pool: &mut PoolSettings) {
         fn set<T: Clone>(target: &mut T, source: &Option<T>) {

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The only door to sockets, timers and wake-ups on a worker core, and the only home of `unsafe`.
+//!
+//! One [`Reactor`] per worker: a glommio executor runs it as its main future, and all that a session
+//! waits for (bytes, room, time, another core) reaches it as a wake-up from here.
+
+#![expect(
+    unsafe_code,
+    reason = "the ring reads and writes memory that the borrow checker cannot follow"
+)]
+
+mod accept;
+mod buffers;
+mod close;
+mod connect;
+mod probe;
+mod reactor;
+mod receive;
+mod send;
+mod socket;
+mod stream;
+pub mod task;
+mod timer;
+mod uring;
+mod wake;
+
+pub use accept::{Incoming, Listener};
+pub use buffers::Chunk;
+pub use connect::Address;
+pub use probe::{ProbeError, raise_descriptor_limit};
+pub use reactor::{BufferSizes, Reactor};
+pub use stream::{Received, Side, Stream};
+pub use timer::{Elapsed, Sleep};
+pub use wake::WakeHandle;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! `cargo bench --bench perf -- SUBCOMMAND`: the whole proxy under load. Roles (mock server, load generator, floor) are this
+//! same program started again, each on its own CPU; `run` starts them all and writes the record. Nothing here is a test.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "measuring needs the clock, and the suite waits for processes"
+)]
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+mod answers;
+mod floor;
+mod frames;
+mod histogram;
+mod load;
+mod mock;
+mod procfs;
+mod ring;
+mod slots;
+mod sockets;
+
+#[derive(Parser)]
+#[command(name = "perf", about = "Measures pgring, its floor and its peers")]
+struct Command {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Serve canned answers as a PostgreSQL server would
+    Mock(mock::Arguments),
+    /// Pass bytes through untouched: the floor
+    Floor(floor::Arguments),
+    /// Send queries in a closed loop and print what was measured
+    Load(load::Arguments),
+    /// Open connections, one query each, and hold them until standard input ends
+    Idle(load::Arguments),
+}
+
+fn main() -> ExitCode {
+    // Cargo adds `--bench` to the arguments of every bench target; without any other there is nothing to measure.
+    let arguments: Vec<String> = std::env::args()
+        .filter(|argument| argument != "--bench")
+        .collect();
+    if arguments.len() < 2 {
+        println!(
+            "perf: nothing asked for; see `make perf` and `cargo bench --bench perf -- --help`"
+        );
+        return ExitCode::SUCCESS;
+    }
+    let outcome = match Command::parse_from(arguments).role {
+        Role::Mock(arguments) => mock::run(&arguments).map_err(|error| format!("mock: {error}")),
+        Role::Floor(arguments) => floor::run(&arguments).map_err(|error| format!("floor: {error}")),
+        Role::Load(arguments) => load::run(&arguments),
+        Role::Idle(arguments) => load::idle(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `pgring check`: reads a configuration as `run` would, and says what it means or what is wrong.
+
+use std::{fmt, path::Path, process::ExitCode};
+
+use super::CheckArgs;
+use crate::{
+    cluster::settings::{AuthMethod, NodeAddress, PoolSettings, Settings},
+    control::config::{self, method_name, mode_name, written_duration},
+};
+
+/// Prints the outcome; status 1 when the file is wrong.
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    match config::load(&args.config) {
+        Ok(settings) => {
+            let file = &args.config;
+            print!(
+                "{}",
+                Summary {
+                    file,
+                    settings: &settings
+                }
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a right file means, in a few lines.
+struct Summary<'s> {
+    file: &'s Path,
+    settings: &'s Settings,
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: ok", self.file.display())?;
+        self.listen(f)?;
+        self.workers(f)?;
+        self.nodes(f)?;
+        self.users(f)?;
+        self.pools(f)
+    }
+}
+
+impl Summary<'_> {
+    fn listen(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listen = &self.settings.listen;
+        let mut places: Vec<_> = listen.addresses.iter().map(ToString::to_string).collect();
+        if let Some(folder) = &listen.unix_socket_dir {
+            places.push(folder.display().to_string());
+        }
+        let (places, clients) = (places.join(", "), listen.max_clients);
+        writeln!(f, "  listen   {places}; at most {clients} clients")
+    }
+
+    fn workers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runtime = &self.settings.runtime;
+        let pinned = if runtime.pin {
+            ", each pinned to one CPU"
+        } else {
+            ""
+        };
+        writeln!(f, "  workers  {}{pinned}", runtime.workers)
+    }
+
+    fn nodes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for node in &self.settings.nodes {
+            let address = match &node.address {
+                NodeAddress::Tcp(address) => address.to_string(),
+                NodeAddress::Unix(path) => path.display().to_string(),
+            };
+            writeln!(
+                f,
+                "  node     {} at {address}, weight {}",
+                node.name, node.weight
+            )?;
+        }
+        Ok(())
+    }
+
+    fn users(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (method, users) = (self.settings.auth.method, self.settings.users.len());
+        match method {
+            AuthMethod::Trust => writeln!(f, "  users    everybody is believed (trust)"),
+            _ => writeln!(f, "  users    {users}, by {}", method_name(method)),
+        }
+    }
+
+    fn pools(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  pool     {}", Pool(&self.settings.pool))?;
+        for database in &self.settings.databases {
+            let server_name = database.server_name.as_ref();
+            let renamed = server_name.map_or(String::new(), |name| format!(" (server: {name})"));
+            let pool = database.pool.over(&self.settings.pool);
+            writeln!(f, "  database {}{renamed}: {}", database.name, Pool(&pool))?;
+        }
+        for user in self
+            .settings
+            .users
+            .iter()
+            .filter(|user| user.pool != Default::default())
+        {
+            let pool = user.pool.over(&self.settings.pool);
+            writeln!(f, "  user     {}: {}", user.name, Pool(&pool))?;
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a pool that matter most.
+struct Pool<'s>(&'s PoolSettings);
+
+impl fmt::Display for Pool<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolSettings {
+            mode,
+            size,
+            min_size,
+            checkout_timeout,
+            ..
+        } = self.0;
+        let (mode, wait) = (mode_name(*mode), written_duration(*checkout_timeout));
+        write!(
+            f,
+            "{mode}, {min_size} to {size} server connections, clients wait up to {wait}"
+        )
+    }
+}

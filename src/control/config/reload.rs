@@ -1,0 +1,137 @@
+//! What a reload may change and what waits for a restart. Pure.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::cluster::settings::{
+    Admin, Auth, Listen, Log, NodeSettings, PoolSettings, Runtime, Settings,
+};
+
+/// The outcome of reading the file again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`.
+    pub settings: Settings,
+    /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
+    pub applied: Vec<String>,
+    /// What has changed in the file but holds only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Compares the running settings with those just read.
+pub fn changes(old: &Settings, new: &Settings) -> Reload {
+    let mut settings = old.clone();
+    settings.pool = new.pool.clone();
+    settings.databases = new.databases.clone();
+    settings.users = new.users.clone();
+    Reload {
+        settings,
+        applied: reloadable(old, new),
+        needs_restart: fixed(old, new),
+    }
+}
+
+/// Lists the fields that differ. Naming all of them makes a forgotten one an error.
+macro_rules! differing {
+    ($type:ident, $title:literal, $old:expr, $new:expr, $($field:ident),+ $(,)?) => {{
+        let ($type { $($field),+ }, new) = ($old, $new);
+        let differs = [$((stringify!($field), *$field != new.$field)),+];
+        let differing = differs.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| format!("{} {key}", $title)).collect::<Vec<_>>()
+    }};
+}
+
+fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut keys = differing!(
+        PoolSettings,
+        "[pool]",
+        &old.pool,
+        &new.pool,
+        mode,
+        size,
+        min_size,
+        max_waiters,
+        checkout_timeout,
+        connect_timeout,
+        idle_timeout,
+        lifetime,
+        check_after_idle,
+        login_backoff,
+        login_backoff_max,
+        reset_query,
+    );
+    keys.extend(named(
+        "[[database]]",
+        &old.databases,
+        &new.databases,
+        |it| &it.name,
+    ));
+    keys.extend(named("[[user]]", &old.users, &new.users, |it: &Arc<_>| {
+        &it.name
+    }));
+    keys
+}
+
+fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut keys = runtime(&old.runtime, &new.runtime);
+    keys.extend(listen(&old.listen, &new.listen));
+    keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
+    keys.extend(nodes(&old.nodes, &new.nodes));
+    keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
+    keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
+    keys
+}
+
+fn runtime(old: &Runtime, new: &Runtime) -> Vec<String> {
+    differing!(
+        Runtime,
+        "[runtime]",
+        old,
+        new,
+        workers,
+        pin,
+        control_cpu,
+        client_buffers,
+        server_buffers,
+        high_water,
+    )
+}
+
+fn listen(old: &Listen, new: &Listen) -> Vec<String> {
+    differing!(
+        Listen,
+        "[listen]",
+        old,
+        new,
+        addresses,
+        unix_socket_dir,
+        unix_socket_mode,
+        max_clients,
+        backlog,
+        login_timeout,
+        drain_timeout,
+    )
+}
+
+/// Nodes are known by their place in the list, so that a new order is a change too.
+fn nodes(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<String> {
+    let changed = named("[[node]]", old, new, |node| &node.name);
+    if changed.is_empty() && old != new {
+        return vec!["[[node]], their order".to_owned()];
+    }
+    changed
+}
+
+/// Sections that are new, gone or different, by name.
+fn named<T: PartialEq>(
+    title: &str,
+    old: &[T],
+    new: &[T],
+    name: impl Fn(&T) -> &String,
+) -> Vec<String> {
+    let one_sided = |ours: &[T], theirs: &[T]| {
+        let changed = ours.iter().filter(|it| !theirs.contains(it));
+        changed.map(|it| name(it).clone()).collect::<BTreeSet<_>>()
+    };
+    let names = &one_sided(old, new) | &one_sided(new, old);
+    names.iter().map(|name| format!("{title} {name}")).collect()
+}

@@ -1,0 +1,93 @@
+//! What pgring needs of the kernel, asked at start, each lack named with its cure.
+
+use std::io;
+
+use io_uring::{Probe, opcode};
+
+use super::uring::Ring;
+
+/// A need that this machine does not meet.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// io_uring is forbidden.
+    #[error(
+        "io_uring is not allowed here: {0}. Cure: sysctl kernel.io_uring_disabled=0, or take \
+         io_uring_setup, io_uring_enter and io_uring_register out of the seccomp profile"
+    )]
+    Forbidden(io::Error),
+    /// Not enough lockable memory.
+    #[error(
+        "io_uring needs more locked memory: {0}. Cure: raise `ulimit -l` (LimitMEMLOCK=) to at least 1 MiB a worker"
+    )]
+    LockedMemory(io::Error),
+    /// The kernel is too old for the ring's flags.
+    #[error("this kernel's io_uring is too old: {0}. Cure: Linux 6.1 or newer")]
+    OldKernel(io::Error),
+    /// One operation is absent.
+    #[error(
+        "io_uring here has no {0}. Cure: Linux 6.1 or newer, without a profile that removes operations"
+    )]
+    MissingOperation(&'static str),
+    /// Receive buffers were refused.
+    #[error(
+        "io_uring refused the receive buffers: {0}. Cure: Linux 6.1 or newer; `ulimit -l` of at least 1 MiB a worker"
+    )]
+    Buffers(io::Error),
+}
+
+pub(super) fn ring_refused(error: io::Error) -> ProbeError {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ProbeError::Forbidden(error),
+        Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
+        _ => ProbeError::OldKernel(error),
+    }
+}
+
+pub(super) fn buffers_refused(error: io::Error) -> ProbeError {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
+        _ => ProbeError::Buffers(error),
+    }
+}
+
+/// Asks for every operation that `net/` uses.
+pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(ProbeError::OldKernel)?;
+    let needed = [
+        (opcode::AcceptMulti::CODE, "accept"),
+        (opcode::RecvMulti::CODE, "recv"),
+        (opcode::Send::CODE, "send"),
+        (opcode::SendMsg::CODE, "sendmsg"),
+        (opcode::Connect::CODE, "connect"),
+        (opcode::AsyncCancel::CODE, "cancel"),
+        (opcode::Close::CODE, "close"),
+        (opcode::PollAdd::CODE, "poll"),
+        // Came with Linux 6.1, as did deferred task work; 6.0 brought multishot receive.
+        (opcode::SendZc::CODE, "features of Linux 6.1"),
+    ];
+    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(ProbeError::MissingOperation(name)),
+        None => Ok(()),
+    }
+}
+
+/// Raises the limit of open descriptors to its hard limit; answers the limit now in force.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes one struct on this stack frame.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads one struct on this stack frame.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}

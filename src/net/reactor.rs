@@ -1,0 +1,364 @@
+//! The main future of a worker core: submit, sleep, turn completions into wake-ups, let tasks run.
+//!
+//! What an operation's completion means is told in `accept`, `connect`, `receive`, `send` and `close`;
+//! this file owns the turn and the table of sockets, and never looks at a byte.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io,
+    os::fd::{IntoRawFd, OwnedFd},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use io_uring::squeue;
+
+use super::{
+    accept::Acceptor,
+    buffers::Buffers,
+    probe::{self, ProbeError},
+    send::Gather,
+    socket::Socket,
+    stream::Side,
+    task,
+    timer::{self, Elapsed, Sleep, Timers},
+    uring::{Completion, Ring, Wait},
+    wake::WakeHandle,
+};
+use crate::{
+    ids::ConnectionId,
+    limits::{CLIENT_BUFFER_BYTES, SERVER_BUFFER_BYTES, TASK_ROUNDS_MAX},
+    time,
+};
+
+/// Memory for receive buffers of one worker, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferSizes {
+    /// For clients.
+    pub client: usize,
+    /// For servers.
+    pub server: usize,
+}
+
+/// What an operation was for; the top four bits of its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(super) enum Operation {
+    /// Nobody waits for it.
+    Ignored = 0,
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    Connect = 4,
+    Wake = 5,
+}
+
+impl Operation {
+    fn of(user_data: u64) -> Self {
+        match user_data >> 60 {
+            1 => Self::Accept,
+            2 => Self::Receive,
+            3 => Self::Send,
+            4 => Self::Connect,
+            5 => Self::Wake,
+            _ => Self::Ignored,
+        }
+    }
+}
+
+/// Bits of the generation that travel in the user data.
+const GENERATION_MASK: u32 = (1 << 28) - 1;
+
+/// User data of an operation on a socket.
+pub(super) fn user_data(operation: Operation, id: ConnectionId) -> u64 {
+    (operation as u64) << 60 | u64::from(id.generation & GENERATION_MASK) << 32 | u64::from(id.slot)
+}
+
+/// One place in the table of sockets.
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    socket: Option<Rc<Socket>>,
+}
+
+/// All that the reactor and its streams share on one core.
+pub(super) struct Core {
+    pub(super) ring: RefCell<Ring>,
+    slots: RefCell<Vec<Slot>>,
+    vacant: RefCell<Vec<u32>>,
+    pub(super) client_buffers: Rc<Buffers>,
+    pub(super) server_buffers: Rc<Buffers>,
+    pub(super) timers: Rc<Timers>,
+    pub(super) acceptors: RefCell<Vec<Rc<Acceptor>>>,
+    /// Sockets with something to send at the end of this turn.
+    pub(super) queued: RefCell<Vec<Rc<Socket>>>,
+    pub(super) gather: RefCell<Gather>,
+    /// Sockets that found no receive buffer.
+    pub(super) starved: RefCell<Vec<Rc<Socket>>>,
+    wake: WakeHandle,
+    on_wake: task::WakerCell,
+    rung: Cell<bool>,
+    now: Cell<Instant>,
+}
+
+/// Handle of one core's reactor. Cheap to clone; stays on its core.
+#[derive(Clone)]
+pub struct Reactor {
+    pub(super) core: Rc<Core>,
+}
+
+impl Reactor {
+    /// Sets up the ring of the calling thread. `wake` is how other threads reach it.
+    pub fn new(sizes: BufferSizes, wake: WakeHandle) -> Result<Self, ProbeError> {
+        let ring = Ring::new().map_err(probe::ring_refused)?;
+        probe::operations(&ring)?;
+        let register = |group, bytes, total| {
+            Buffers::register(&ring, group, bytes, total).map_err(probe::buffers_refused)
+        };
+        let client_buffers = register(0, CLIENT_BUFFER_BYTES, sizes.client)?;
+        let server_buffers = register(1, SERVER_BUFFER_BYTES, sizes.server)?;
+        let core = Core {
+            ring: RefCell::new(ring),
+            slots: RefCell::default(),
+            vacant: RefCell::default(),
+            client_buffers,
+            server_buffers,
+            timers: Rc::default(),
+            acceptors: RefCell::default(),
+            queued: RefCell::default(),
+            gather: RefCell::new(Gather::new()),
+            starved: RefCell::default(),
+            wake,
+            on_wake: task::WakerCell::default(),
+            rung: Cell::new(false),
+            now: Cell::new(time::now()),
+        };
+        let reactor = Self {
+            core: Rc::new(core),
+        };
+        reactor.core.watch_wake();
+        Ok(reactor)
+    }
+
+    /// Runs the core until `done` says so, which it is asked once a turn.
+    pub async fn run(&self, mut done: impl FnMut() -> bool) -> io::Result<()> {
+        let mut completions = Vec::with_capacity(256);
+        loop {
+            // Tasks that wake tasks get a few rounds before the next system call, but cannot keep I/O waiting.
+            for _ in 0..TASK_ROUNDS_MAX {
+                if !task::take_runnable() {
+                    break;
+                }
+                glommio_yield().await;
+            }
+            if done() {
+                return Ok(());
+            }
+            self.core.turn(&mut completions)?;
+        }
+    }
+
+    /// The time at which this turn began; costs no system call.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.core.now.get()
+    }
+
+    /// Ends at `deadline`.
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::new(Rc::clone(&self.core.timers), deadline)
+    }
+
+    /// Ends after `time`.
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        self.sleep_until(time::now() + time)
+    }
+
+    /// `future`'s value, unless `deadline` comes first; then it is dropped.
+    pub async fn deadline<T>(
+        &self,
+        deadline: Instant,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        timer::first(self.sleep_until(deadline), future).await
+    }
+
+    /// Ends when another thread called [`WakeHandle::wake`] since the last time.
+    pub async fn woken(&self) {
+        std::future::poll_fn(|context| {
+            if self.core.rung.take() {
+                return std::task::Poll::Ready(());
+            }
+            self.core.on_wake.register(context);
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    /// Sockets in the table, those being closed included.
+    pub fn sockets(&self) -> usize {
+        self.core.slots.borrow().len() - self.core.vacant.borrow().len()
+    }
+
+    /// Receive buffers that nobody holds, of all there are: clients, then servers.
+    pub fn free_buffers(&self) -> [(usize, usize); 2] {
+        [&self.core.client_buffers, &self.core.server_buffers]
+            .map(|buffers| (buffers.free(), buffers.count()))
+    }
+}
+
+/// Gives the other tasks of this executor their turn, without leaving the task queue.
+async fn glommio_yield() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+impl Core {
+    /// One turn: everything queued goes out, then sleep, then completions become wake-ups.
+    fn turn(self: &Rc<Self>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.feed_starved();
+        self.client_buffers.offer();
+        self.server_buffers.offer();
+        self.start_sends();
+        self.enter(completions)?;
+        self.now.set(time::now());
+        for completion in completions.drain(..) {
+            self.dispatch(completion);
+        }
+        self.finish_instant_sends();
+        self.timers.expire(self.now.get());
+        Ok(())
+    }
+
+    /// Submits everything and sleeps. The sends of this turn are decided when it returns, because the kernel
+    /// has taken every entry by then.
+    fn enter(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let mut wait = self.wait();
+        let mut ring = self.ring.borrow_mut();
+        loop {
+            ring.enter(wait)?;
+            ring.drain(completions);
+            if ring.is_submitted() {
+                return Ok(());
+            }
+            wait = Wait::No;
+        }
+    }
+
+    /// How long this turn may sleep.
+    fn wait(&self) -> Wait {
+        if task::any_runnable() || self.gather.borrow().is_awaited() {
+            return Wait::No;
+        }
+        match self.timers.first() {
+            None => Wait::Forever,
+            Some(deadline) => match deadline.checked_duration_since(time::now()) {
+                Some(time) if !time.is_zero() => Wait::For(time),
+                _ => Wait::No,
+            },
+        }
+    }
+
+    fn dispatch(self: &Rc<Self>, completion: Completion) {
+        match Operation::of(completion.user_data) {
+            Operation::Ignored => {}
+            Operation::Accept => self.accepted(completion),
+            Operation::Wake => self.rung(completion),
+            operation => self.dispatch_socket(operation, completion),
+        }
+    }
+
+    fn dispatch_socket(self: &Rc<Self>, operation: Operation, completion: Completion) {
+        let socket = self.socket_of(completion.user_data);
+        match operation {
+            Operation::Receive => self.received(&socket, completion),
+            Operation::Send => self.sent(&socket, completion.result),
+            _ => self.connected(&socket, completion.result),
+        }
+        self.try_finish_close(&socket);
+    }
+
+    /// The socket an operation was for. A slot stays taken while any of its operations is with the kernel,
+    /// so another generation here means that two sockets were confused: better no worker than that.
+    fn socket_of(&self, user_data: u64) -> Rc<Socket> {
+        let slot = (user_data & u64::from(u32::MAX)) as usize;
+        let generation = (user_data >> 32) as u32 & GENERATION_MASK;
+        let slots = self.slots.borrow();
+        let socket = slots.get(slot).and_then(|slot| slot.socket.as_ref());
+        let socket = socket.filter(|socket| socket.id.generation & GENERATION_MASK == generation);
+        Rc::clone(socket.expect("a slot outlives its operations"))
+    }
+
+    /// Gives a descriptor a slot of its own.
+    pub(super) fn adopt(&self, descriptor: OwnedFd, side: Side) -> Rc<Socket> {
+        let slot = self.vacant.borrow_mut().pop();
+        let mut slots = self.slots.borrow_mut();
+        let slot = slot.unwrap_or_else(|| {
+            slots.push(Slot::default());
+            (slots.len() - 1) as u32
+        });
+        let place = &mut slots[slot as usize];
+        place.generation = place.generation.wrapping_add(1);
+        let buffers = match side {
+            Side::Client => &self.client_buffers,
+            Side::Server => &self.server_buffers,
+        };
+        let id = ConnectionId {
+            slot,
+            generation: place.generation,
+        };
+        let socket = Socket::new(id, descriptor.into_raw_fd(), Rc::clone(buffers));
+        place.socket = Some(Rc::clone(&socket));
+        socket
+    }
+
+    /// Makes a slot free for the next socket.
+    pub(super) fn vacate(&self, socket: &Socket) {
+        assert_eq!(
+            socket.in_flight.get(),
+            0,
+            "a slot is vacated after its last completion"
+        );
+        self.slots.borrow_mut()[socket.id.slot as usize].socket = None;
+        self.vacant.borrow_mut().push(socket.id.slot);
+    }
+
+    /// Queues an operation of `socket`.
+    ///
+    /// # Safety
+    /// As [`Ring::push`].
+    pub(super) unsafe fn push(&self, entry: &squeue::Entry) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.ring.borrow_mut().push(entry) }
+    }
+
+    /// Arms the watch on the event descriptor of other threads.
+    fn watch_wake(&self) {
+        let entry = io_uring::opcode::PollAdd::new(
+            io_uring::types::Fd(self.wake.raw()),
+            libc::POLLIN as u32,
+        )
+        .multi(true)
+        .build()
+        .user_data((Operation::Wake as u64) << 60);
+        // SAFETY: the entry names no memory, and the handle keeps the descriptor open.
+        unsafe { self.push(&entry) }
+    }
+
+    fn rung(&self, completion: Completion) {
+        self.wake.reset();
+        self.rung.set(true);
+        self.on_wake.wake();
+        if !completion.more() {
+            self.watch_wake();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Receiving: one multishot operation per socket, buffers picked by the kernel.
+
+use std::rc::Rc;
+
+use io_uring::{opcode, types::Fd};
+
+use super::{
+    reactor::{Core, Operation, user_data},
+    socket::{Life, Receiving, Socket},
+    uring::Completion,
+};
+use crate::limits::INBOUND_BUFFERS_MAX;
+
+impl Core {
+    /// Arms the receive of `socket` unless it is armed, over, or not wanted.
+    pub(super) fn arm_receive(&self, socket: &Rc<Socket>) {
+        let idle = socket.receiving.get() == Receiving::Idle;
+        let wanted =
+            !socket.paused.get() && socket.life.get() == Life::Open && socket.end.get().is_none();
+        if !idle || !wanted || socket.inbound.borrow().len() >= INBOUND_BUFFERS_MAX {
+            return;
+        }
+        let entry = opcode::RecvMulti::new(Fd(socket.descriptor), socket.buffers.group())
+            .build()
+            .user_data(user_data(Operation::Receive, socket.id));
+        socket.receiving.set(Receiving::Armed);
+        socket.enter();
+        // SAFETY: the buffers that the kernel may pick belong to the group, which the socket keeps alive.
+        unsafe { self.push(&entry) }
+    }
+
+    /// Asks the kernel to stop receiving for `socket`.
+    pub(super) fn stop_receive(&self, socket: &Socket) {
+        if socket.receiving.get() == Receiving::Starved {
+            self.starved
+                .borrow_mut()
+                .retain(|starved| starved.id != socket.id);
+            socket.receiving.set(Receiving::Idle);
+        }
+        if socket.receiving.get() != Receiving::Armed {
+            return;
+        }
+        socket.receiving.set(Receiving::Stopping);
+        self.cancel(user_data(Operation::Receive, socket.id));
+    }
+
+    /// Asks the kernel to give up one operation; its own completion still comes.
+    pub(super) fn cancel(&self, target: u64) {
+        let entry = opcode::AsyncCancel::new(target).build();
+        // SAFETY: the entry names no memory; its completion carries user data 0, which is ignored.
+        unsafe { self.push(&entry) }
+    }
+
+    /// A receive brought bytes, the end, or a reason to stop.
+    pub(super) fn received(self: &Rc<Self>, socket: &Rc<Socket>, completion: Completion) {
+        if !completion.more() {
+            socket.leave();
+            socket.receiving.set(Receiving::Idle);
+        }
+        match completion.result {
+            bytes if bytes > 0 => self.received_bytes(socket, completion),
+            result => {
+                if let Some(buffer) = completion.buffer() {
+                    socket.buffers.return_unused(buffer);
+                }
+                self.receive_ended(socket, -result);
+            }
+        }
+        self.arm_receive(socket);
+    }
+
+    fn received_bytes(&self, socket: &Rc<Socket>, completion: Completion) {
+        let buffer = completion
+            .buffer()
+            .expect("a receive with bytes names its buffer");
+        let chunk = socket.buffers.receive(buffer, completion.result as usize);
+        if socket.life.get() != Life::Open {
+            return;
+        }
+        let mut inbound = socket.inbound.borrow_mut();
+        inbound.push_back(chunk);
+        if inbound.len() >= INBOUND_BUFFERS_MAX {
+            drop(inbound);
+            self.stop_receive(socket);
+        }
+        socket.waker.wake();
+    }
+
+    /// `errno` 0 is the peer's end of stream.
+    fn receive_ended(&self, socket: &Rc<Socket>, errno: i32) {
+        match errno {
+            0 => {
+                socket.end.set(socket.end.get().or(Some(Ok(()))));
+                socket.waker.wake();
+            }
+            libc::ENOBUFS => {
+                socket.receiving.set(Receiving::Starved);
+                self.starved.borrow_mut().push(Rc::clone(socket));
+            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            errno => socket.fail(errno),
+        }
+    }
+
+    /// Arms again what found no buffer, no more sockets than there are buffers now.
+    pub(super) fn feed_starved(&self) {
+        let mut starved = self.starved.borrow_mut();
+        if starved.is_empty() {
+            return;
+        }
+        self.client_buffers.widen();
+        self.server_buffers.widen();
+        let mut room = [self.client_buffers.free(), self.server_buffers.free()];
+        let fed: Vec<_> = starved
+            .extract_if(.., |socket| {
+                let room = &mut room[usize::from(socket.buffers.group())];
+                let feed = *room > 0;
+                *room -= usize::from(feed);
+                feed
+            })
+            .collect();
+        drop(starved);
+        for socket in fed {
+            socket.receiving.set(Receiving::Idle);
+            self.arm_receive(&socket);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One socket's state on its core: what was received, what waits to be sent, what the kernel still holds.
+//!
+//! Shared by the reactor (completions) and the one [`Stream`](super::Stream) that owns it. No system call here.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    os::fd::RawFd,
+    rc::Rc,
+};
+
+use super::{
+    buffers::{Buffers, Chunk},
+    task::WakerCell,
+};
+use crate::ids::ConnectionId;
+
+/// What a socket's receive operation is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// No operation is with the kernel.
+    Idle,
+    /// A multishot receive is armed.
+    Armed,
+    /// It was asked to stop and has not yet.
+    Stopping,
+    /// Waits for a free buffer.
+    Starved,
+}
+
+/// What a socket's send operation is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// Nothing is queued.
+    Idle,
+    /// Something is queued; it goes out at the end of this turn.
+    Queued,
+    /// This many pieces are in a send that is decided before the next turn.
+    Instant(u16),
+    /// The first piece, owned, is in a send that waits for room.
+    Waiting,
+}
+
+/// Life of the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Owned by a stream.
+    Open,
+    /// Its stream is gone; the last bytes are on their way.
+    Lingering,
+    /// Being taken back from the kernel.
+    Closing,
+    /// Given back; the slot is free.
+    Closed,
+}
+
+/// One socket.
+pub(super) struct Socket {
+    pub(super) id: ConnectionId,
+    pub(super) descriptor: RawFd,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) life: Cell<Life>,
+    /// Task that waits for bytes, room or the end.
+    pub(super) waker: WakerCell,
+    pub(super) inbound: RefCell<VecDeque<Chunk>>,
+    pub(super) receiving: Cell<Receiving>,
+    /// The owner does not want more for now.
+    pub(super) paused: Cell<bool>,
+    /// How receiving ended: `Ok` at the peer's end of stream.
+    pub(super) end: Cell<Option<Result<(), i32>>>,
+    pub(super) outbound: RefCell<VecDeque<Chunk>>,
+    pub(super) outbound_bytes: Cell<usize>,
+    pub(super) sending: Cell<Sending>,
+    /// Result of an instant send that the kernel did not finish.
+    pub(super) shortfall: Cell<Option<i32>>,
+    /// The owner waits for the outbound queue to shrink.
+    pub(super) drain_wanted: Cell<bool>,
+    /// A connect is with the kernel.
+    pub(super) connecting: Cell<bool>,
+    /// What the kernel reads while it connects.
+    pub(super) connect_address: RefCell<Option<Box<socket2::SockAddr>>>,
+    /// Error number of the connect, 0 when it succeeded.
+    pub(super) connect_result: Cell<Option<i32>>,
+    /// Operations that are with the kernel and report by themselves.
+    pub(super) in_flight: Cell<u16>,
+}
+
+impl Socket {
+    pub(super) fn new(id: ConnectionId, descriptor: RawFd, buffers: Rc<Buffers>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            descriptor,
+            buffers,
+            life: Cell::new(Life::Open),
+            waker: WakerCell::default(),
+            inbound: RefCell::default(),
+            receiving: Cell::new(Receiving::Idle),
+            paused: Cell::new(false),
+            end: Cell::new(None),
+            outbound: RefCell::default(),
+            outbound_bytes: Cell::new(0),
+            sending: Cell::new(Sending::Idle),
+            shortfall: Cell::new(None),
+            drain_wanted: Cell::new(false),
+            connecting: Cell::new(false),
+            connect_address: RefCell::default(),
+            connect_result: Cell::new(None),
+            in_flight: Cell::new(0),
+        })
+    }
+
+    /// Notes that an operation went to the kernel.
+    pub(super) fn enter(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// Notes that an operation came back.
+    pub(super) fn leave(&self) {
+        let left = self.in_flight.get().checked_sub(1);
+        self.in_flight
+            .set(left.expect("each completion belongs to one operation"));
+    }
+
+    /// Ends both directions for the owner: nothing more comes, nothing more goes.
+    pub(super) fn fail(&self, errno: i32) {
+        if self.end.get().is_none() {
+            self.end.set(Some(Err(errno)));
+        }
+        self.drop_outbound();
+        self.waker.wake();
+    }
+
+    /// Forgets all that was not sent, but for the piece that the kernel is reading.
+    pub(super) fn drop_outbound(&self) {
+        let held = usize::from(self.sending.get() == Sending::Waiting);
+        self.outbound.borrow_mut().truncate(held);
+        self.outbound_bytes.set(0);
+    }
+
+    /// Takes `pieces` finished pieces off the outbound queue.
+    pub(super) fn finish_pieces(&self, pieces: u16) {
+        let mut outbound = self.outbound.borrow_mut();
+        for _ in 0..pieces {
+            if let Some(piece) = outbound.pop_front() {
+                self.outbound_bytes
+                    .set(self.outbound_bytes.get().saturating_sub(piece.len()));
+            }
+        }
+    }
+
+    /// Takes `bytes` sent bytes off the outbound queue.
+    pub(super) fn finish_bytes(&self, mut bytes: usize) {
+        let mut outbound = self.outbound.borrow_mut();
+        self.outbound_bytes
+            .set(self.outbound_bytes.get().saturating_sub(bytes));
+        while let Some(front) = outbound.front_mut() {
+            if bytes < front.len() {
+                front.advance(bytes);
+                return;
+            }
+            bytes -= front.len();
+            outbound.pop_front();
+        }
+    }
+
+    /// Gives every receive buffer in the outbound queue back by copying what it holds.
+    pub(super) fn detach_outbound(&self) {
+        self.outbound
+            .borrow_mut()
+            .iter_mut()
+            .for_each(Chunk::detach);
+    }
+}
+
+/// The error of an operation's negative result.
+pub(super) fn error_of(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}

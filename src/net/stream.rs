@@ -1,0 +1,166 @@
+//! A connected socket as its owner sees it: chunks in, chunks out, room, the end.
+
+use std::{
+    future::poll_fn,
+    io,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use super::{
+    buffers::Chunk,
+    reactor::Core,
+    socket::{Life, Sending, Socket, error_of},
+};
+use crate::ids::ConnectionId;
+
+/// Who is at the other end; decides the size of receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A client: short statements.
+    Client,
+    /// A server: results.
+    Server,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Received {
+    /// Bytes, in the order in which they were sent.
+    Bytes(Chunk),
+    /// The peer will send no more.
+    End,
+    /// The connection is broken, in both directions.
+    Broken(io::Error),
+}
+
+/// One end of a connection, owned by one task. Dropping it sends what is queued, for a bounded time, and closes.
+pub struct Stream {
+    core: Rc<Core>,
+    socket: Rc<Socket>,
+}
+
+impl Stream {
+    pub(super) fn new(core: Rc<Core>, socket: Rc<Socket>) -> Self {
+        core.arm_receive(&socket);
+        Self { core, socket }
+    }
+
+    pub(super) fn unarmed(core: Rc<Core>, socket: Rc<Socket>) -> Self {
+        Self { core, socket }
+    }
+
+    pub(super) fn socket(&self) -> &Rc<Socket> {
+        &self.socket
+    }
+
+    /// Its identity on this core.
+    pub fn id(&self) -> ConnectionId {
+        self.socket.id
+    }
+
+    /// The next piece that came in.
+    #[inline]
+    pub fn poll_receive(&self, context: &Context<'_>) -> Poll<Received> {
+        let mut inbound = self.socket.inbound.borrow_mut();
+        if let Some(chunk) = inbound.pop_front() {
+            let empty = inbound.is_empty();
+            drop(inbound);
+            if empty {
+                self.core.arm_receive(&self.socket);
+            }
+            return Poll::Ready(Received::Bytes(chunk));
+        }
+        match self.socket.end.get() {
+            Some(Ok(())) => Poll::Ready(Received::End),
+            Some(Err(errno)) => Poll::Ready(Received::Broken(error_of(errno))),
+            None => {
+                self.socket.waker.register(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next piece that comes in.
+    pub async fn receive(&self) -> Received {
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    /// True when bytes or the end have arrived that nobody has taken.
+    pub fn has_news(&self) -> bool {
+        !self.socket.inbound.borrow().is_empty() || self.socket.end.get().is_some()
+    }
+
+    /// Puts bytes back in front, to be received next.
+    pub fn unreceive(&self, chunk: Chunk) {
+        if !chunk.is_empty() {
+            self.socket.inbound.borrow_mut().push_front(chunk);
+        }
+    }
+
+    /// Stops taking bytes from the kernel; what has arrived can still be received.
+    pub fn pause(&self) {
+        self.socket.paused.set(true);
+        self.core.stop_receive(&self.socket);
+    }
+
+    /// Takes bytes from the kernel again.
+    pub fn resume(&self) {
+        self.socket.paused.set(false);
+        self.core.arm_receive(&self.socket);
+    }
+
+    /// Gives the receive buffers of bytes that nobody has taken back, by copying them.
+    /// For an owner that will not look at them soon.
+    pub fn detach_inbound(&self) {
+        self.socket
+            .inbound
+            .borrow_mut()
+            .iter_mut()
+            .for_each(Chunk::detach);
+    }
+
+    /// Sends `chunk` after all that was sent before. Never waits: see [`Stream::unsent`].
+    #[inline]
+    pub fn send(&self, chunk: Chunk) {
+        self.core.queue_send(&self.socket, chunk);
+    }
+
+    /// Bytes that the peer's kernel has not taken.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.socket.outbound_bytes.get()
+    }
+
+    /// True when the peer takes bytes more slowly than they come.
+    #[inline]
+    pub fn is_congested(&self) -> bool {
+        self.socket.sending.get() == Sending::Waiting
+    }
+
+    /// Ready once fewer than `bytes` are unsent, or the connection is broken.
+    pub fn poll_drained(&self, context: &Context<'_>, bytes: usize) -> Poll<()> {
+        if self.unsent() < bytes || matches!(self.socket.end.get(), Some(Err(_))) {
+            return Poll::Ready(());
+        }
+        self.socket.drain_wanted.set(true);
+        self.socket.waker.register(context);
+        Poll::Pending
+    }
+
+    /// Waits until all is with the peer's kernel, or the connection is broken.
+    pub async fn flushed(&self) {
+        poll_fn(|context| self.poll_drained(context, 1)).await;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        debug_assert_eq!(
+            self.socket.life.get(),
+            Life::Open,
+            "a stream owns an open slot"
+        );
+        self.core.close(&self.socket);
+    }
+}
