@@ -102,10 +102,12 @@ Examples:
 #[command(after_help = LAB_NOTES)]
 pub(crate) struct LabArgs {
     /// How many standbys follow the primary
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=16))]
     pub(crate) standbys: u16,
     /// How many worker cores pgring uses
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: u16,
     /// Run this shell command against pgring, then stop
     #[arg(long, value_name = "CMD")]

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     process::{Command, ExitStatus},
@@ -51,7 +51,13 @@ impl Stage {
         cluster.primary.create_database(NAME, NAME)?;
         events.check()?;
         say("starting pgring");
-        let proxy = start_proxy(&cluster, &configuration(args, &cluster, port, &password))?;
+        let nodes = cluster
+            .servers()
+            .map(|server| (server.name(), server.address()));
+        let proxy = start_proxy(
+            &cluster,
+            &configuration(args.workers, port, &password, nodes),
+        )?;
         events.watch(&proxy);
         cluster
             .servers()
@@ -193,18 +199,16 @@ fn start_proxy(cluster: &Cluster, configuration: &str) -> Result<Process, Error>
     Ok(proxy)
 }
 
-fn configuration(args: &LabArgs, cluster: &Cluster, port: u16, password: &str) -> String {
-    let nodes: String = cluster
-        .servers()
-        .map(|server| {
-            format!(
-                "\n[[node]]\nname = \"{}\"\naddress = \"{}\"\n",
-                server.name(),
-                server.address()
-            )
-        })
-        .collect();
-    let workers = args.workers;
+/// The text of `pgring.toml`; `nodes` are names and addresses, the primary first.
+fn configuration<'n>(
+    workers: u16,
+    port: u16,
+    password: &str,
+    nodes: impl Iterator<Item = (&'n str, SocketAddr)>,
+) -> String {
+    let node =
+        |(name, address)| format!("\n[[node]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+    let nodes: String = nodes.map(node).collect();
     format!(
         r#"# Written by pgring lab; removed with it.
 [runtime]
@@ -224,4 +228,32 @@ password = "{password}"
 users = ["{NAME}"]
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::config;
+
+    #[test]
+    fn the_configuration_is_a_right_one() {
+        let nodes = [
+            ("primary", "127.0.0.1:1111"),
+            ("standby1", "127.0.0.1:2222"),
+        ];
+        let nodes = nodes.map(|(name, address)| (name, address.parse().unwrap()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pgring.toml");
+        fs::write(
+            &file,
+            configuration(3, 6432, &random_password(), nodes.into_iter()),
+        )
+        .unwrap();
+        let settings = config::load(&file).unwrap();
+        assert_eq!(settings.runtime.workers, 3);
+        assert_eq!(settings.nodes.len(), 2);
+        assert_eq!(settings.nodes[0].name, "primary");
+        assert!(settings.user(NAME).is_some());
+        assert_eq!(settings.admin.users, [NAME]);
+    }
 }

@@ -1,0 +1,265 @@
+//! Messages as bytes, one short function each, so that a test reads like a transcript. Never sends.
+
+use pgring::protocol::{
+    ErrorReport, Frame, SqlState, Writer,
+    backend::{DataRow, ErrorFields, TransactionStatus},
+    frontend::Target,
+    startup::ProtocolVersion,
+    tag::backend::DATA_ROW,
+};
+
+/// Whatever the library's writer writes.
+pub fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut Writer::new(&mut bytes));
+    bytes
+}
+
+/// Several messages in one piece.
+pub fn all<const N: usize>(messages: [Vec<u8>; N]) -> Vec<u8> {
+    messages.concat()
+}
+
+// === From a client ===
+
+pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+    startup_of(ProtocolVersion::V3_0, parameters)
+}
+
+pub fn startup_of(version: ProtocolVersion, parameters: &[(&str, &str)]) -> Vec<u8> {
+    written(|to| to.startup(version, parameters.iter().copied()).unwrap())
+}
+
+pub fn ssl_request() -> Vec<u8> {
+    written(|to| {
+        to.ssl_request();
+    })
+}
+
+pub fn cancel_request(process_id: i32, key: &[u8]) -> Vec<u8> {
+    written(|to| to.cancel_request(process_id, key).unwrap())
+}
+
+pub fn query(text: &str) -> Vec<u8> {
+    written(|to| to.query(text).unwrap())
+}
+
+pub fn parse(name: &str, text: &str) -> Vec<u8> {
+    written(|to| to.parse(name, text, []).unwrap())
+}
+
+/// Parameters and results as text.
+pub fn bind(portal: &str, statement: &str, parameters: &[&str]) -> Vec<u8> {
+    written(|to| {
+        to.bind(
+            portal,
+            statement,
+            parameters.iter().map(|&value| Some(value)),
+        )
+        .unwrap()
+    })
+}
+
+pub fn describe_statement(name: &str) -> Vec<u8> {
+    written(|to| to.describe(Target::Statement, name).unwrap())
+}
+
+pub fn describe_portal(name: &str) -> Vec<u8> {
+    written(|to| to.describe(Target::Portal, name).unwrap())
+}
+
+pub fn close_statement(name: &str) -> Vec<u8> {
+    written(|to| to.close_object(Target::Statement, name).unwrap())
+}
+
+pub fn close_portal(name: &str) -> Vec<u8> {
+    written(|to| to.close_object(Target::Portal, name).unwrap())
+}
+
+/// All rows.
+pub fn execute(portal: &str) -> Vec<u8> {
+    execute_rows(portal, 0)
+}
+
+pub fn execute_rows(portal: &str, max_rows: i32) -> Vec<u8> {
+    written(|to| to.execute(portal, max_rows).unwrap())
+}
+
+pub fn sync() -> Vec<u8> {
+    written(|to| {
+        to.sync();
+    })
+}
+
+pub fn flush() -> Vec<u8> {
+    written(|to| {
+        to.flush();
+    })
+}
+
+pub fn terminate() -> Vec<u8> {
+    written(|to| {
+        to.terminate();
+    })
+}
+
+pub fn password(text: &str) -> Vec<u8> {
+    written(|to| to.password(text).unwrap())
+}
+
+pub fn copy_fail(message: &str) -> Vec<u8> {
+    written(|to| to.copy_fail(message).unwrap())
+}
+
+// === From either side ===
+
+pub fn copy_data(data: &[u8]) -> Vec<u8> {
+    written(|to| {
+        to.copy_data(data);
+    })
+}
+
+pub fn copy_done() -> Vec<u8> {
+    written(|to| {
+        to.copy_done();
+    })
+}
+
+// === From a server ===
+
+pub fn authentication_ok() -> Vec<u8> {
+    written(|to| {
+        to.authentication_ok();
+    })
+}
+
+pub fn parameter_status(name: &str, value: &str) -> Vec<u8> {
+    written(|to| {
+        to.parameter_status(name, value);
+    })
+}
+
+pub fn backend_key_data(process_id: i32, key: &[u8]) -> Vec<u8> {
+    written(|to| {
+        to.backend_key_data(process_id, key);
+    })
+}
+
+/// ReadyForQuery outside a transaction.
+pub fn ready() -> Vec<u8> {
+    written(|to| {
+        to.ready_for_query(TransactionStatus::Idle);
+    })
+}
+
+/// ReadyForQuery inside a transaction.
+pub fn ready_in_transaction() -> Vec<u8> {
+    written(|to| {
+        to.ready_for_query(TransactionStatus::InTransaction);
+    })
+}
+
+/// ReadyForQuery inside a transaction that has failed.
+pub fn ready_failed() -> Vec<u8> {
+    written(|to| {
+        to.ready_for_query(TransactionStatus::Failed);
+    })
+}
+
+/// RowDescription of text columns.
+pub fn columns(names: &[&str]) -> Vec<u8> {
+    written(|to| {
+        to.row_description_text(names);
+    })
+}
+
+/// DataRow of texts.
+pub fn row(values: &[&str]) -> Vec<u8> {
+    written(|to| {
+        to.data_row(values.iter().map(|&value| Some(value)));
+    })
+}
+
+pub fn command_complete(command: &str) -> Vec<u8> {
+    written(|to| {
+        to.command_complete(command);
+    })
+}
+
+/// ErrorResponse with severity ERROR.
+pub fn error(sqlstate: &str, message: &'static str) -> Vec<u8> {
+    written(|to| {
+        to.error(&ErrorReport::error(code(sqlstate), message));
+    })
+}
+
+/// ErrorResponse with severity FATAL.
+pub fn fatal(sqlstate: &str, message: &'static str) -> Vec<u8> {
+    written(|to| {
+        to.error(&ErrorReport::fatal(code(sqlstate), message));
+    })
+}
+
+fn code(sqlstate: &str) -> SqlState {
+    SqlState::from_bytes(sqlstate.as_bytes()).expect("five digits or capital letters")
+}
+
+pub fn parse_complete() -> Vec<u8> {
+    written(|to| {
+        to.parse_complete();
+    })
+}
+
+pub fn bind_complete() -> Vec<u8> {
+    written(|to| {
+        to.bind_complete();
+    })
+}
+
+pub fn close_complete() -> Vec<u8> {
+    written(|to| {
+        to.close_complete();
+    })
+}
+
+pub fn no_data() -> Vec<u8> {
+    written(|to| {
+        to.no_data();
+    })
+}
+
+pub fn portal_suspended() -> Vec<u8> {
+    written(|to| {
+        to.portal_suspended();
+    })
+}
+
+/// The whole answer to `SELECT value` as simple query, outside a transaction.
+pub fn one_value(value: &str) -> Vec<u8> {
+    all([
+        columns(&["value"]),
+        row(&[value]),
+        command_complete("SELECT 1"),
+        ready(),
+    ])
+}
+
+// === Reading ===
+
+/// The columns of a DataRow as text; NULL is `None`.
+pub fn values(frame: Frame<'_>) -> Vec<Option<String>> {
+    assert_eq!(frame.tag, DATA_ROW);
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let columns = DataRow::read(frame.body).unwrap();
+    columns.map(|value| value.map(text)).collect()
+}
+
+/// SQLSTATE and message of an ErrorResponse or NoticeResponse.
+pub fn error_fields(body: &[u8]) -> (String, String) {
+    let fields = ErrorFields::read(body).unwrap();
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    (
+        fields.field(b'C').map(text).unwrap_or_default(),
+        text(fields.message()),
+    )
+}

@@ -1,0 +1,237 @@
+//! The server end of a scripted conversation. Never answers anything but logins, and those only when told.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::{Deref, DerefMut},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use pgring::protocol::{Header, startup::Initial, tag::frontend};
+use socket2::SockRef;
+
+use super::{
+    PATIENCE, message,
+    peer::{Message, Wire},
+};
+
+/// What a mock server says of itself; a proxy should pass it on.
+pub const PARAMETERS: [(&str, &str); 5] = [
+    ("server_version", "15.0 (mock)"),
+    ("server_encoding", "UTF8"),
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("integer_datetimes", "on"),
+];
+
+/// The key of every mock connection; the process number tells them apart.
+pub const KEY: [u8; 4] = [1, 2, 3, 4];
+
+/// Listens like a server.
+#[derive(Debug)]
+pub struct MockServer {
+    listener: TcpListener,
+}
+
+impl MockServer {
+    pub fn bind() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self { listener }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The next connection, with nothing read from it yet.
+    pub fn accept(&self) -> Backend {
+        // On Linux the receive timeout bounds accept as well.
+        SockRef::from(&self.listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let accepted = self.listener.accept();
+        let (stream, _) =
+            accepted.unwrap_or_else(|error| panic!("nobody connected to the mock server: {error}"));
+        Backend {
+            wire: Wire::new(stream),
+            process_id: 0,
+        }
+    }
+
+    /// From here on everyone who connects is logged in.
+    pub fn log_in_everyone(self) -> Backends {
+        let address = self.address();
+        let (talking, next) = channel();
+        let (cancelling, cancels) = channel();
+        thread::spawn(move || {
+            SockRef::from(&self.listener)
+                .set_read_timeout(None)
+                .unwrap();
+            for (process_id, stream) in (1..).zip(self.listener.incoming()) {
+                let (talking, cancelling) = (talking.clone(), cancelling.clone());
+                thread::spawn(move || log_in(stream.unwrap(), process_id, &talking, &cancelling));
+            }
+        });
+        Backends {
+            address,
+            next,
+            cancels,
+        }
+    }
+}
+
+/// Logs one connection in, and hands it out once it says something more than goodbye.
+fn log_in(
+    stream: TcpStream,
+    process_id: i32,
+    talking: &Sender<Backend>,
+    cancelling: &Sender<(i32, Vec<u8>)>,
+) {
+    let mut backend = Backend {
+        wire: Wire::new(stream),
+        process_id,
+    };
+    let packet = backend.receive_initial();
+    if let Some((Initial::Cancel { process_id, key }, _)) = Initial::read(&packet).unwrap() {
+        // The test may be over already.
+        let _unheard = cancelling.send((process_id, key.to_vec()));
+        return;
+    }
+    backend.accept_login();
+    // A pooled connection may stay silent for as long as it likes.
+    backend.wire.stream().set_read_timeout(None).unwrap();
+    let mut first = [0];
+    let talks = backend
+        .wire
+        .stream()
+        .peek(&mut first)
+        .is_ok_and(|read| read == 1);
+    if talks && first[0] != frontend::TERMINATE.0 {
+        backend
+            .wire
+            .stream()
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let _unheard = talking.send(backend);
+    }
+}
+
+/// A mock server whose clients are all logged in.
+#[derive(Debug)]
+pub struct Backends {
+    address: SocketAddr,
+    next: Receiver<Backend>,
+    cancels: Receiver<(i32, Vec<u8>)>,
+}
+
+impl Backends {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection over which something is said, in the order in which they begin to talk.
+    pub fn next(&self) -> Backend {
+        self.next
+            .recv_timeout(PATIENCE)
+            .expect("a connection should have said something")
+    }
+
+    /// The next connection to talk, whose first message must be this one.
+    pub fn expect(&self, expected: Vec<u8>) -> Backend {
+        let mut backend = self.next();
+        backend.expect_message(expected);
+        backend
+    }
+
+    /// Process number and key of the next cancel request.
+    pub fn next_cancel(&self) -> (i32, Vec<u8>) {
+        self.cancels
+            .recv_timeout(PATIENCE)
+            .expect("a cancel request should have come")
+    }
+}
+
+/// The server end of one connection.
+#[derive(Debug)]
+pub struct Backend {
+    wire: Wire,
+    process_id: i32,
+}
+
+impl Backend {
+    /// What BackendKeyData told as process number.
+    pub fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
+    /// The first packet, whole, whatever it is.
+    pub fn receive_initial(&mut self) -> Vec<u8> {
+        let length = |bytes: &[u8]| {
+            Initial::read(bytes)
+                .ok()
+                .flatten()
+                .map(|(_, length)| length)
+        };
+        self.wire.take_initial(length)
+    }
+
+    /// Reads the startup packet and lets the client in.
+    pub fn expect_login(&mut self) -> Vec<u8> {
+        let packet = self.receive_initial();
+        self.accept_login();
+        packet
+    }
+
+    /// Everything from AuthenticationOk to ReadyForQuery.
+    pub fn accept_login(&mut self) {
+        let parameters = PARAMETERS
+            .map(|(name, value)| message::parameter_status(name, value))
+            .concat();
+        let key = message::backend_key_data(self.process_id, &KEY);
+        self.wire.send(message::all([
+            message::authentication_ok(),
+            parameters,
+            key,
+            message::ready(),
+        ]));
+    }
+
+    /// The next messages must be exactly these.
+    pub fn expect_message(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
+        let mut rest = expected.as_ref();
+        while let Some(header) = Header::read(rest).unwrap() {
+            let (one, others) = rest.split_at(header.frame_bytes());
+            let Message { tag, body } = self.wire.receive();
+            if (tag, body.as_slice()) != (header.tag, &one[Header::BYTES..]) {
+                self.wire.fail(&format!("expected {}", one.escape_ascii()));
+            }
+            rest = others;
+        }
+        self
+    }
+
+    /// Says something to the client.
+    pub fn answer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.wire.send(bytes);
+        self
+    }
+
+    /// Dies with a reset.
+    pub fn reset(self) {
+        self.wire.reset();
+    }
+}
+
+impl Deref for Backend {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+impl DerefMut for Backend {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}
