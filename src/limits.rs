@@ -64,3 +64,30 @@ pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 
 /// Longest salt of a verifier or a server, in bytes. PostgreSQL makes salts of 16.
 pub const SCRAM_SALT_BYTES_MAX: usize = 1024;
+
+/// Different sets of session settings one core remembers before it forgets the unused ones.
+pub const PARAMETER_SETS_MAX: usize = 1024;
+
+/// Messages that may wait in one core's mailbox.
+pub const MAILBOX_MESSAGES_MAX: usize = 4096;
+
+/// Longest message of a server during its login, in bytes.
+pub const LOGIN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Memory glommio may register for file I/O on a worker, in bytes: workers do none.
+pub const WORKER_IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// How often glommio looks at its own reactor, which has nothing to do on a worker.
+pub const PREEMPT_TIMER: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Clients above `max_clients` that may be told so at the same time; what is beyond is closed unheard.
+pub const REFUSED_CLIENTS_MAX: u32 = 256;
+
+/// How long a cancel request to a server may take, in seconds.
+pub const CANCEL_SECONDS_MAX: u64 = 10;
+
+/// How long a console waits for the other cores' reports, in seconds; then it shows what it has.
+pub const REPORT_SECONDS_MAX: u64 = 2;
+
+/// Descriptors beside those of clients: server connections, rings, files.
+pub const DESCRIPTORS_SPARE: u64 = 256;

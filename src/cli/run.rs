@@ -1,20 +1,41 @@
-//! `pgring run`.
+//! `pgring run`: puts the planes together.
 
 use std::process::ExitCode;
 
 use super::{RunArgs, log};
-use crate::control::config;
+use crate::{
+    control::{self, Join, WorkerStart, config},
+    worker::WorkerPlan,
+};
 
 /// Serves until told to stop.
 pub(crate) fn run(args: &RunArgs) -> ExitCode {
-    match config::load(&args.config) {
-        Ok(settings) => {
-            log::start(&settings.log);
-            ExitCode::SUCCESS
-        }
+    let settings = match config::load(&args.config) {
+        Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log::start(&settings.log);
+    match control::run(settings, &args.config, start_worker) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_worker(start: WorkerStart) -> Result<Join, String> {
+    let plan = WorkerPlan {
+        id: start.id,
+        cpu: start.cpu,
+        buffers: start.buffers,
+        listeners: start.listeners,
+        wake: start.wake,
+        switchboard: start.switchboard,
+    };
+    let thread = plan.start().map_err(|error| error.to_string())?;
+    Ok(Box::new(move || thread.join().map_err(|error| error.to_string())))
 }

@@ -58,8 +58,12 @@ pub enum ToControl {
         /// The server's count of rounds.
         iterations: u32,
     },
-    /// A worker has no client left while draining, or has ended.
+    /// A worker accepts clients.
+    Ready(WorkerId),
+    /// A worker that drains has no client left.
     Drained(WorkerId),
+    /// A worker has ended, by order or not.
+    Ended(WorkerId),
     /// A signal of the operating system.
     Signal(i32),
 }

@@ -1,3 +1,336 @@
-//! The control plane.
+//! The control plane: one core that starts the workers, publishes what they decide by, and tells them when to stop.
+//!
+//! It runs the same reactor as a worker, so that there is one kind of socket, timer and wake-up in the program.
 
 pub mod config;
+mod cpus;
+mod keys;
+mod listen;
+mod prepare;
+mod signals;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
+};
+
+use self::keys::KeyMaker;
+use crate::{
+    auth::MockSecret,
+    cluster::{
+        budget::Budgets,
+        messages::{ToControl, ToWorker},
+        publish::Publisher,
+        settings::Settings,
+        switchboard::Switchboard,
+    },
+    ids::{Epoch, WorkerId},
+    limits::{DESCRIPTORS_SPARE, MAILBOX_MESSAGES_MAX, WORKER_IO_MEMORY_BYTES},
+    mailbox::Mailbox,
+    net::{BufferSizes, Listener, ProbeError, Reactor, WakeHandle, raise_descriptor_limit, task},
+    random, time,
+};
+
+/// Why pgring cannot run, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A listening socket could not be opened.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// Too few descriptors for the clients allowed.
+    #[error(
+        "at most {limit} descriptors may be open here, too few for [listen] max_clients = {clients}. \
+         Cure: raise `ulimit -Hn` (LimitNOFILE=) to at least {needed}, or lower max_clients"
+    )]
+    Descriptors {
+        /// The limit in force.
+        limit: u64,
+        /// Clients allowed by the configuration.
+        clients: u32,
+        /// What would do.
+        needed: u64,
+    },
+    /// The kernel lacks something, for the control core itself.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A system call of the start failed.
+    #[error("{0}: {1}")]
+    Start(&'static str, io::Error),
+    /// A worker ended that was not told to.
+    #[error("worker {0} ended: {1}")]
+    Worker(WorkerId, String),
+}
+
+/// How the control plane starts a worker: handed in, because the planes do not know each other.
+pub struct WorkerStart {
+    /// Which one.
+    pub id: WorkerId,
+    /// CPU it is bound to.
+    pub cpu: Option<usize>,
+    /// Sizes of its receive buffers.
+    pub buffers: BufferSizes,
+    /// Sockets it accepts from.
+    pub listeners: Vec<Listener>,
+    /// How other cores wake it.
+    pub wake: WakeHandle,
+    /// What it shares with the other cores.
+    pub switchboard: Arc<Switchboard>,
+}
+
+/// Waits for a worker's end; the text says why it ended.
+pub type Join = Box<dyn FnOnce() -> Result<(), String>>;
+
+/// Runs pgring until it is told to stop.
+pub fn run(
+    settings: Settings,
+    file: &Path,
+    start_worker: impl Fn(WorkerStart) -> Result<Join, String> + 'static,
+) -> Result<(), ControlError> {
+    check_descriptors(&settings)?;
+    let file = file.to_owned();
+    let placement = match settings.runtime.control_cpu {
+        Some(cpu) => glommio::Placement::Fixed(cpu),
+        None => glommio::Placement::Unbound,
+    };
+    let executor = glommio::LocalExecutorBuilder::new(placement)
+        .name("control")
+        .io_memory(WORKER_IO_MEMORY_BYTES)
+        .ring_depth(8)
+        .preempt_timer(crate::limits::PREEMPT_TIMER)
+        .make()
+        .map_err(|error| ControlError::Start("cannot start the control core", io::Error::other(error.to_string())))?;
+    executor.run(async move { Control::start(settings, file, start_worker)?.run().await })
+}
+
+fn check_descriptors(settings: &Settings) -> Result<(), ControlError> {
+    let limit = raise_descriptor_limit()
+        .map_err(|error| ControlError::Start("cannot raise the limit of open descriptors", error))?;
+    let clients = settings.listen.max_clients;
+    let needed = u64::from(clients) + DESCRIPTORS_SPARE;
+    if limit >= needed {
+        return Ok(());
+    }
+    Err(ControlError::Descriptors { limit, clients, needed })
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Not every worker is up.
+    Starting,
+    Serving,
+    /// No new clients; transactions end.
+    Draining,
+    /// Everything ends.
+    Stopping,
+}
+
+/// The control core.
+struct Control {
+    file: PathBuf,
+    reactor: Reactor,
+    switchboard: Arc<Switchboard>,
+    publisher: Publisher,
+    keys: KeyMaker,
+    joins: Vec<Option<Join>>,
+    phase: Phase,
+    /// Workers that are up.
+    ready: usize,
+    /// Workers without clients, while draining; or ended, while stopping.
+    drained: Vec<bool>,
+    deadline: Option<Instant>,
+}
+
+impl Control {
+    fn start(
+        settings: Settings,
+        file: PathBuf,
+        start_worker: impl Fn(WorkerStart) -> Result<Join, String>,
+    ) -> Result<Self, ControlError> {
+        let made = |what| move |error| ControlError::Start(what, error);
+        let own_wake = WakeHandle::new().map_err(made("cannot make an event descriptor"))?;
+        let buffers = BufferSizes { client: 0, server: 0 };
+        let reactor = Reactor::new(buffers, own_wake.clone())?;
+        let workers = usize::from(settings.runtime.workers);
+        let wakes: Vec<_> = (0..workers).map(|_| WakeHandle::new()).collect::<Result<_, _>>()
+            .map_err(made("cannot make an event descriptor"))?;
+        let mut secret = [0; 32];
+        random::fill(&mut secret);
+        let publisher = Publisher::new(prepare::snapshot(settings.clone(), Epoch(1)));
+        let switchboard = Arc::new(Switchboard {
+            workers: wakes.iter().cloned().map(|wake| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake())).collect(),
+            control: Mailbox::new(MAILBOX_MESSAGES_MAX, move || own_wake.wake()),
+            budgets: Budgets::default(),
+            readers: publisher.readers(),
+            mock_secret: MockSecret::new(secret),
+            clients: Default::default(),
+            tickets: AtomicU64::new(1),
+        });
+        signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
+        let cpus = cpus::for_workers(&settings.runtime);
+        let listeners = listen::open(&settings.listen, workers)?;
+        let mut joins = Vec::new();
+        for (number, (listeners, wake)) in listeners.into_iter().zip(wakes).enumerate() {
+            let id = WorkerId(number as u16);
+            let start = WorkerStart {
+                id,
+                cpu: cpus.get(number).copied(),
+                buffers: BufferSizes { client: settings.runtime.client_buffers, server: settings.runtime.server_buffers },
+                listeners,
+                wake,
+                switchboard: Arc::clone(&switchboard),
+            };
+            joins.push(Some(start_worker(start).map_err(|error| ControlError::Worker(id, error))?));
+        }
+        let keys = KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
+        Ok(Self {
+            file,
+            reactor,
+            switchboard,
+            publisher,
+            keys,
+            joins,
+            phase: Phase::Starting,
+            ready: 0,
+            drained: vec![false; workers],
+            deadline: None,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), ControlError> {
+        let reactor = self.reactor.clone();
+        let ended = std::rc::Rc::new(std::cell::RefCell::new(None));
+        let result = std::rc::Rc::clone(&ended);
+        task::spawn(async move {
+            let outcome = self.read_mail().await;
+            listen::clean_up(&self.publisher.current().settings.listen);
+            result.replace(Some(outcome));
+        });
+        reactor.run(|| ended.borrow().is_some()).await.map_err(|error| ControlError::Start("the control ring failed", error))?;
+        ended.take().expect("the reactor runs until the outcome is there")
+    }
+
+    async fn read_mail(&mut self) -> Result<(), ControlError> {
+        loop {
+            while let Some(message) = self.switchboard.control.take() {
+                self.on_message(message)?;
+            }
+            if self.phase == Phase::Stopping && self.drained.iter().all(|drained| *drained) {
+                return self.join_all();
+            }
+            match self.deadline {
+                None => self.reactor.woken().await,
+                Some(deadline) => {
+                    if self.reactor.deadline(deadline, self.reactor.woken()).await.is_err() {
+                        tracing::warn!("drain_timeout is over; ending the transactions that are left");
+                        self.stop();
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: ToControl) -> Result<(), ControlError> {
+        match message {
+            ToControl::Derive { worker, ticket, password, salt, iterations } => {
+                self.keys.make(worker, ticket, password, salt, iterations);
+            }
+            ToControl::Ready(_) => self.worker_is_up(),
+            ToControl::Drained(worker) => return self.worker_is_empty(worker),
+            ToControl::Ended(worker) => return self.worker_ended(worker),
+            ToControl::Signal(signal) => self.on_signal(signal),
+        }
+        Ok(())
+    }
+
+    fn worker_is_up(&mut self) {
+        self.ready += 1;
+        if self.ready < self.joins.len() || self.phase != Phase::Starting {
+            return;
+        }
+        self.phase = Phase::Serving;
+        let current = self.publisher.current();
+        let listen = &current.settings.listen;
+        tracing::info!(
+            addresses = ?listen.addresses, workers = self.joins.len(), process = std::process::id(),
+            "pgring {} is ready", env!("CARGO_PKG_VERSION")
+        );
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        match signal {
+            signals::RELOAD => self.reload(),
+            signals::TERMINATE if self.phase <= Phase::Serving => self.drain(),
+            _ => self.stop(),
+        }
+    }
+
+    fn drain(&mut self) {
+        let limit = self.publisher.current().settings.listen.drain_timeout;
+        tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
+        self.phase = Phase::Draining;
+        self.deadline = Some(time::now() + limit);
+        self.switchboard.tell_all(None, || ToWorker::Drain);
+    }
+
+    fn stop(&mut self) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        self.phase = Phase::Stopping;
+        self.deadline = None;
+        self.drained.fill(false);
+        self.switchboard.tell_all(None, || ToWorker::Stop);
+    }
+
+    fn worker_is_empty(&mut self, worker: WorkerId) -> Result<(), ControlError> {
+        if self.phase == Phase::Draining {
+            self.drained[usize::from(worker.0)] = true;
+            if self.drained.iter().all(|drained| *drained) {
+                self.stop();
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker's thread is ending: by order, or because something is badly wrong. A proxy that has lost a core
+    /// must restart, not limp.
+    fn worker_ended(&mut self, worker: WorkerId) -> Result<(), ControlError> {
+        let number = usize::from(worker.0);
+        if self.phase == Phase::Stopping {
+            self.drained[number] = true;
+            return Ok(());
+        }
+        let join = self.joins[number].take().expect("a worker ends once");
+        let reason = join().err().unwrap_or_else(|| "it was not told to".to_owned());
+        Err(ControlError::Worker(worker, reason))
+    }
+
+    fn join_all(&mut self) -> Result<(), ControlError> {
+        for (number, join) in self.joins.iter_mut().enumerate() {
+            let ended = join.take().map_or(Ok(()), |join| join());
+            ended.map_err(|reason| ControlError::Worker(WorkerId(number as u16), reason))?;
+        }
+        tracing::info!("pgring has stopped");
+        Ok(())
+    }
+
+    /// Reads the file again; a wrong one changes nothing.
+    fn reload(&mut self) {
+        let current = self.publisher.current();
+        let loaded = match config::load(&self.file) {
+            Ok(loaded) => loaded,
+            Err(error) => return tracing::error!("the configuration was not reloaded:\n{error}"),
+        };
+        let reload = config::changes(&current.settings, &loaded);
+        for key in &reload.needs_restart {
+            tracing::warn!(key, "changed in the file, takes effect at the next restart");
+        }
+        tracing::info!(applied = ?reload.applied, "configuration reloaded");
+        let next = prepare::next_snapshot(&current, reload.settings);
+        self.publisher.publish(next);
+        self.switchboard.tell_all(None, || ToWorker::Reload);
+    }
+}

@@ -125,36 +125,46 @@ impl Reactor {
 }
 
 impl Incoming {
-    /// The next client. An error (out of descriptors or memory) comes after a rest, so that a caller that
-    /// logs and calls again does not spin.
-    pub async fn next(&self) -> io::Result<OwnedFd> {
-        let accepted = poll_fn(
-            |context| match self.acceptor.accepted.borrow_mut().pop_front() {
-                Some(accepted) => Poll::Ready(accepted),
-                None => {
-                    self.acceptor.waker.register(context);
-                    Poll::Pending
-                }
-            },
-        )
-        .await;
+    /// The next client; `None` once stopped. An error (out of descriptors or memory) comes after a rest, so
+    /// that a caller that logs and calls again does not spin.
+    pub async fn next(&self) -> Option<io::Result<OwnedFd>> {
+        let accepted = poll_fn(|context| {
+            if self.acceptor.stopped.get() {
+                return Poll::Ready(None);
+            }
+            let accepted = self.acceptor.accepted.borrow_mut().pop_front();
+            if accepted.is_none() {
+                self.acceptor.waker.register(context);
+                return Poll::Pending;
+            }
+            Poll::Ready(accepted)
+        })
+        .await?;
         let Err(errno) = accepted else {
-            return accepted.map_err(super::socket::error_of);
+            return Some(accepted.map_err(super::socket::error_of));
         };
         let rest = time::now() + Duration::from_millis(ACCEPT_REST_MS);
         super::timer::Sleep::new(Rc::clone(&self.core.timers), rest).await;
         self.core.arm_accept(&self.acceptor);
-        Err(super::socket::error_of(errno))
+        Some(Err(super::socket::error_of(errno)))
+    }
+
+    /// Accepts nobody any more.
+    pub fn stop(&self) {
+        if self.acceptor.stopped.replace(true) {
+            return;
+        }
+        self.acceptor.accepted.borrow_mut().clear();
+        self.acceptor.waker.wake();
+        if self.acceptor.armed.get() {
+            self.core.cancel(self.acceptor.user_data());
+        }
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        self.acceptor.stopped.set(true);
-        self.acceptor.accepted.borrow_mut().clear();
-        if self.acceptor.armed.get() {
-            self.core.cancel(self.acceptor.user_data());
-        }
+        self.stop();
     }
 }
 

@@ -3,9 +3,12 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::BorrowedFd,
     rc::Rc,
     task::{Context, Poll},
 };
+
+use socket2::{SockAddr, SockRef};
 
 use super::{
     buffers::Chunk,
@@ -57,6 +60,18 @@ impl Stream {
     /// Its identity on this core.
     pub fn id(&self) -> ConnectionId {
         self.socket.id
+    }
+
+    /// Addresses of the peer and of our end, as people write them; `unix` for a Unix socket.
+    pub fn addresses(&self) -> (String, String) {
+        // SAFETY: the slot keeps the descriptor open as long as the stream lives.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
+        let socket = SockRef::from(&descriptor);
+        let name = |address: io::Result<SockAddr>| {
+            let address = address.ok().and_then(|address| address.as_socket());
+            address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+        };
+        (name(socket.peer_addr()), name(socket.local_addr()))
     }
 
     /// The next piece that came in.
@@ -118,6 +133,12 @@ impl Stream {
             let mut inbound = self.socket.inbound.borrow_mut();
             inbound.iter_mut().for_each(Chunk::detach);
         }
+    }
+
+    /// Makes whatever happens next wake this task, which need not poll.
+    #[inline]
+    pub fn watch(&self, waker: &std::task::Waker) {
+        self.socket.waker.set(waker);
     }
 
     /// Ready once the connection is broken; an end of stream is not a break.

@@ -65,6 +65,12 @@ impl WakerCell {
         self.0.set(Some(kept));
     }
 
+    /// Remembers this task.
+    #[inline]
+    pub fn set(&self, waker: &Waker) {
+        self.0.set(Some(waker.clone()));
+    }
+
     /// Wakes the task that registered, if any.
     #[inline]
     pub fn wake(&self) {

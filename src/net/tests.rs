@@ -60,7 +60,7 @@ async fn pair(reactor: &Reactor, side: Side) -> (Stream, TcpStream) {
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
     let incoming = reactor.accept_from(&listener);
     let peer = TcpStream::connect(listener.local_address().unwrap()).unwrap();
-    let descriptor = incoming.next().await.unwrap();
+    let descriptor = incoming.next().await.unwrap().unwrap();
     (reactor.adopt(descriptor, side), peer)
 }
 
@@ -334,7 +334,7 @@ fn connects_and_says_when_it_cannot() {
         let unix = Listener::unix(&path, 4).unwrap();
         let incoming = reactor.accept_from(&unix);
         let ours = reactor.connect(&Address::Unix(path)).await.unwrap();
-        let theirs = reactor.adopt(incoming.next().await.unwrap(), Side::Client);
+        let theirs = reactor.adopt(incoming.next().await.unwrap().unwrap(), Side::Client);
         ours.send(b"local".as_slice().into());
         expect_bytes(&theirs, b"local").await;
     });

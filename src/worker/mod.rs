@@ -1,3 +1,226 @@
-//! A worker core: clients come in, sessions run, server connections are pooled.
-pub(crate) mod classify;
-pub(crate) mod session;
+//! The data plane: one [`Worker`] per core. Clients come in, sessions run, server connections are pooled.
+//!
+//! The modules are in the order in which a query meets them.
+
+mod accept;
+mod startup;
+mod wire;
+pub mod session;
+pub mod classify;
+mod route;
+mod parameters;
+mod pool;
+mod cancel;
+mod clients;
+mod console;
+mod mail;
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use hashbrown::HashMap;
+
+use self::{
+    clients::Clients,
+    mail::Questions,
+    parameters::Interner,
+    pool::{Janitor, Pool},
+};
+use crate::{
+    cluster::{
+        budget::PoolKey,
+        messages::{ToControl, ToWorker},
+        publish::Reader,
+        snapshot::Snapshot,
+        switchboard::Switchboard,
+    },
+    ids::WorkerId,
+    limits::WORKER_IO_MEMORY_BYTES,
+    net::{BufferSizes, Incoming, Listener, ProbeError, Reactor, WakeHandle, task},
+    time,
+};
+
+/// All that the tasks of one core share.
+pub(crate) struct Worker {
+    id: WorkerId,
+    reactor: Reactor,
+    switchboard: Arc<Switchboard>,
+    reader: RefCell<Reader>,
+    interner: Interner,
+    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
+    janitor: Janitor,
+    clients: Clients,
+    doors: RefCell<Vec<Rc<Incoming>>>,
+    questions: Questions,
+    started: Instant,
+    draining: Cell<bool>,
+    stopping: Cell<bool>,
+}
+
+/// What a worker core is started with.
+pub struct WorkerPlan {
+    /// Which one.
+    pub id: WorkerId,
+    /// CPU it is bound to.
+    pub cpu: Option<usize>,
+    /// Sizes of its receive buffers.
+    pub buffers: BufferSizes,
+    /// Sockets it accepts from.
+    pub listeners: Vec<Listener>,
+    /// How other cores wake it.
+    pub wake: WakeHandle,
+    /// What it shares with the other cores.
+    pub switchboard: Arc<Switchboard>,
+}
+
+/// Why a worker core ended other than by being told.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The kernel lacks something.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The ring failed.
+    #[error("the ring of worker {0} failed: {1}")]
+    Ring(WorkerId, io::Error),
+    /// Its thread could not be started, or panicked.
+    #[error("worker {0} cannot run: {1}")]
+    Thread(WorkerId, String),
+}
+
+/// A running worker core.
+pub struct WorkerThread(WorkerId, glommio::ExecutorJoinHandle<Result<(), WorkerError>>);
+
+impl WorkerThread {
+    /// Waits until the core has ended.
+    pub fn join(self) -> Result<(), WorkerError> {
+        match self.1.join() {
+            Ok(ended) => ended,
+            Err(error) => Err(WorkerError::Thread(self.0, error.to_string())),
+        }
+    }
+}
+
+impl WorkerPlan {
+    /// Starts the core.
+    pub fn start(self) -> Result<WorkerThread, WorkerError> {
+        let id = self.id;
+        let placement = match self.cpu {
+            Some(cpu) => glommio::Placement::Fixed(cpu),
+            None => glommio::Placement::Unbound,
+        };
+        let thread = glommio::LocalExecutorBuilder::new(placement)
+            .name(&format!("worker-{id}"))
+            .io_memory(WORKER_IO_MEMORY_BYTES)
+            .ring_depth(8)
+            .preempt_timer(crate::limits::PREEMPT_TIMER)
+            .spawn(move || run(self))
+            .map_err(|error| WorkerError::Thread(id, error.to_string()))?;
+        Ok(WorkerThread(id, thread))
+    }
+}
+
+async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
+    let switchboard = Arc::clone(&plan.switchboard);
+    let told = AbsenceNotice { id: plan.id, switchboard };
+    let reactor = Reactor::new(plan.buffers, plan.wake)?;
+    let worker = Rc::new(Worker {
+        id: plan.id,
+        reactor: reactor.clone(),
+        reader: RefCell::new(plan.switchboard.readers.reader()),
+        switchboard: plan.switchboard,
+        interner: Interner::default(),
+        pools: RefCell::default(),
+        janitor: Janitor::default(),
+        clients: Clients::default(),
+        doors: RefCell::default(),
+        questions: Questions::default(),
+        started: time::now(),
+        draining: Cell::new(false),
+        stopping: Cell::new(false),
+    });
+    worker.start_tasks(&plan.listeners);
+    drop(plan.listeners);
+    let _ = worker.switchboard.control.put(ToControl::Ready(worker.id));
+    let done = || worker.stopping.get() && worker.clients.is_empty();
+    let ended = reactor.run(done).await.map_err(|error| WorkerError::Ring(told.id, error));
+    drop(told);
+    ended
+}
+
+/// Tells the control core when a worker has ended, however it ended.
+struct AbsenceNotice {
+    id: WorkerId,
+    switchboard: Arc<Switchboard>,
+}
+
+impl Drop for AbsenceNotice {
+    fn drop(&mut self) {
+        let _ = self.switchboard.control.put(ToControl::Ended(self.id));
+    }
+}
+
+impl Worker {
+    fn start_tasks(self: &Rc<Self>, listeners: &[Listener]) {
+        for listener in listeners {
+            accept::start(self, listener);
+        }
+        let worker = Rc::clone(self);
+        task::spawn(async move { mail::read(&worker).await });
+        let worker = Rc::clone(self);
+        task::spawn(async move { worker.janitor.run(&worker).await });
+    }
+
+    /// The newest snapshot.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.reader.borrow_mut().load())
+    }
+
+    /// Decides with the newest snapshot, without taking a share of it.
+    #[inline]
+    pub(crate) fn with_snapshot<T>(&self, decide: impl FnOnce(&Snapshot) -> T) -> T {
+        decide(self.reader.borrow_mut().load())
+    }
+
+    /// The pool of a database and user; `None` when there is no such database.
+    pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
+        let snapshot = self.snapshot();
+        if let Some(pool) = self.pools.borrow().get(key) {
+            pool.refresh(&snapshot);
+            return Some(Rc::clone(pool));
+        }
+        let pool = Pool::new(self, &snapshot, key.clone())?;
+        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&pool));
+        self.janitor.call();
+        Some(pool)
+    }
+
+    /// Every pool of this core.
+    pub(crate) fn pools(&self) -> Vec<Rc<Pool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// Forgets a pool that nobody uses.
+    pub(crate) fn forget_unused(&self, pool: &Rc<Pool>) {
+        let [open, ..] = pool.census();
+        if pool.clients.get() == 0 && open == 0 {
+            self.pools.borrow_mut().remove(&pool.key);
+        }
+    }
+
+    /// Asks the other cores to give up an idle connection of this pool.
+    pub(crate) fn ask_for_permit(&self, key: &PoolKey) {
+        self.switchboard.tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
+    }
+
+    /// One client of the process more or less.
+    fn count_client(&self, more: bool) -> u32 {
+        let clients = &self.switchboard.clients;
+        if more { clients.fetch_add(1, Ordering::AcqRel) + 1 } else { clients.fetch_sub(1, Ordering::AcqRel) - 1 }
+    }
+}

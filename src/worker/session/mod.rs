@@ -3,6 +3,7 @@
 pub(crate) mod conversation;
 mod ledger;
 mod limbo;
+pub(crate) mod serve;
 
 #[cfg(test)]
 mod tests;

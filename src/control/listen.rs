@@ -1,0 +1,37 @@
+//! The listening sockets: TCP ones per worker, the Unix one shared.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use super::ControlError;
+use crate::{cluster::settings::Listen, net::Listener};
+
+/// Opens every listening socket; one list for each worker.
+pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>, ControlError> {
+    let mut all = vec![Vec::new(); workers];
+    for address in &listen.addresses {
+        for listeners in &mut all {
+            let opened = Listener::tcp(*address, listen.backlog);
+            listeners.push(opened.map_err(|error| ControlError::Listen(address.to_string(), error))?);
+        }
+    }
+    if let Some(path) = unix_path(listen) {
+        let failed = |error| ControlError::Listen(path.display().to_string(), error);
+        let listener = Listener::unix(&path, listen.backlog).map_err(failed)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(listen.unix_socket_mode)).map_err(failed)?;
+        all.iter_mut().for_each(|listeners| listeners.push(listener.clone()));
+    }
+    Ok(all)
+}
+
+/// Takes the Unix socket file away.
+pub(super) fn clean_up(listen: &Listen) {
+    if let Some(path) = unix_path(listen) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Where libpq looks for the socket of this port.
+fn unix_path(listen: &Listen) -> Option<PathBuf> {
+    let port = listen.addresses.first().map_or(6432, |address| address.port());
+    Some(listen.unix_socket_dir.as_ref()?.join(format!(".s.PGSQL.{port}")))
+}

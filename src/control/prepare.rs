@@ -1,0 +1,62 @@
+//! From settings to a snapshot: passwords become what logins are checked against.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
+    cluster::{
+        settings::{Secret, Settings, UserSettings},
+        snapshot::{Snapshot, User},
+    },
+    ids::{Epoch, NodeId},
+    random,
+};
+
+/// The first snapshot.
+pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
+    let users = settings.users.iter().map(|user| (user.name.clone(), Arc::new(prepare(user))));
+    Snapshot { epoch, users: users.collect(), settings: Arc::new(settings), primary: NodeId(0) }
+}
+
+/// The snapshot after `current`. Users that did not change keep what was derived and learned for them.
+pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot {
+    let users: HashMap<_, _> = settings
+        .users
+        .iter()
+        .map(|user| {
+            let known = current.users.get(&user.name).filter(|known| known.settings == *user);
+            (user.name.clone(), known.map_or_else(|| Arc::new(prepare(user)), Arc::clone))
+        })
+        .collect();
+    Snapshot {
+        epoch: Epoch(current.epoch.0 + 1),
+        users,
+        settings: Arc::new(settings),
+        primary: current.primary,
+    }
+}
+
+/// Derives what logins need. PBKDF2 runs here, on the control core, once for each plain text.
+fn prepare(settings: &Arc<UserSettings>) -> User {
+    let keys = match &settings.password {
+        Some(Secret::Plain(text)) => Some(derive(text)),
+        _ => None,
+    };
+    let verifier = match (&settings.password, &keys) {
+        (Some(Secret::Scram(text)), _) => text.parse().ok(),
+        (_, Some(keys)) => Some(Verifier::of(keys)),
+        _ => None,
+    };
+    let md5 = match &settings.password {
+        Some(Secret::Plain(text)) => Some(Md5Hash::of(settings.name.as_bytes(), text.as_bytes())),
+        Some(Secret::Md5(hash)) => hash.parse().ok(),
+        _ => None,
+    };
+    User { settings: Arc::clone(settings), verifier, md5, keys: Default::default() }
+}
+
+fn derive(password: &str) -> SaltedKeys {
+    let mut salt = [0; auth::SALT_BYTES];
+    random::fill(&mut salt);
+    derive_with_pbkdf2(password.as_bytes(), &salt, auth::ITERATIONS)
+}

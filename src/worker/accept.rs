@@ -1,0 +1,92 @@
+//! A client comes in: counted, given its task, and counted out again however it ends.
+
+use std::{
+    os::fd::OwnedFd,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use super::{
+    Worker,
+    startup::{self, Admitted},
+};
+use crate::{
+    limits::REFUSED_CLIENTS_MAX,
+    net::{Listener, Side, Stream, task},
+};
+
+/// Accepts from `listener` until the worker drains.
+pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
+    let incoming = Rc::new(worker.reactor.accept_from(listener));
+    worker.doors.borrow_mut().push(Rc::clone(&incoming));
+    let worker = Rc::clone(worker);
+    task::spawn(async move {
+        while let Some(accepted) = incoming.next().await {
+            match accepted {
+                Ok(descriptor) => admit(&worker, descriptor),
+                Err(error) => tracing::error!(%error, "cannot accept; clients wait in the kernel's queue"),
+            }
+        }
+    });
+}
+
+/// A connection that is counted until it ends.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> (Self, u32) {
+        worker.clients.connected(true);
+        (Self(Rc::clone(worker)), worker.count_client(true))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count_client(false);
+        self.0.clients.connected(false);
+        self.0.left();
+    }
+}
+
+/// Gives an accepted client its task.
+pub(super) fn admit(worker: &Rc<Worker>, descriptor: OwnedFd) {
+    let (counted, clients) = Counted::new(worker);
+    let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.max_clients);
+    if clients > limit.saturating_add(REFUSED_CLIENTS_MAX) {
+        return;
+    }
+    let stream = worker.reactor.adopt(descriptor, Side::Client);
+    let id = stream.id();
+    let worker = Rc::clone(worker);
+    task::spawn(async move {
+        if catch(serve(&worker, stream, clients > limit)).await.is_err() {
+            tracing::error!(client = %id, worker = %worker.id, "a session panicked; it and its server connection are closed");
+        }
+        drop(counted);
+    });
+}
+
+/// Login, then the session. The login's memory is given back before the session begins.
+async fn serve(worker: &Rc<Worker>, stream: Stream, refuse: bool) {
+    match Box::pin(startup::welcome(worker, stream, refuse)).await {
+        Some(Admitted::Session(session)) => session.serve().await,
+        Some(Admitted::Console(console)) => Box::pin(console.serve()).await,
+        None => {}
+    }
+}
+
+/// Runs a session's task; a panic ends that session alone. (A panic of the reactor or of a pool aborts.)
+async fn catch(future: impl Future<Output = ()>) -> Result<(), ()> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(())),
+        }
+    })
+    .await
+}

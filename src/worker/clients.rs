@@ -1,0 +1,106 @@
+//! Who is connected to this core: what others may know of a session, and how to reach it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
+
+use super::pool::Facts;
+use crate::{cluster::budget::PoolKey, ids::ConnectionId, net::task::WakerCell};
+
+/// Why a session shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kill {
+    /// At the next moment without a transaction.
+    Drain,
+    /// Now.
+    Stop,
+}
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Between transactions.
+    Idle,
+    /// Waits for a server connection.
+    Waiting,
+    /// Has a server connection.
+    Active,
+}
+
+/// One logged-in client.
+pub(crate) struct ClientInfo {
+    pub(crate) id: ConnectionId,
+    pub(crate) key: PoolKey,
+    /// What it was given for cancel requests.
+    pub(crate) process_id: i32,
+    pub(crate) cancel_key: Vec<u8>,
+    /// Addresses of both ends.
+    pub(crate) addresses: (String, String),
+    pub(crate) connected_us: u64,
+    pub(crate) request: Cell<Instant>,
+    pub(crate) state: Cell<State>,
+    pub(crate) pinned: Cell<&'static str>,
+    pub(crate) application_name: RefCell<Vec<u8>>,
+    /// The server connection it holds.
+    pub(crate) server: RefCell<Option<Rc<Facts>>>,
+    pub(crate) kill: Cell<Option<Kill>>,
+    pub(crate) waker: WakerCell,
+}
+
+/// The clients of one core by slot.
+#[derive(Default)]
+pub(crate) struct Clients {
+    by_slot: RefCell<Vec<Option<Rc<ClientInfo>>>>,
+    /// Logged in.
+    count: Cell<usize>,
+    /// Connected, logged in or not.
+    connected: Cell<usize>,
+}
+
+impl Clients {
+    pub(crate) fn enter(&self, info: &Rc<ClientInfo>) {
+        let slot = info.id.slot as usize;
+        let mut by_slot = self.by_slot.borrow_mut();
+        if by_slot.len() <= slot {
+            by_slot.resize(slot + 1, None);
+        }
+        let before = by_slot[slot].replace(Rc::clone(info));
+        assert!(before.is_none(), "a slot has one client");
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(crate) fn leave(&self, info: &ClientInfo) {
+        let left = self.by_slot.borrow_mut()[info.id.slot as usize].take();
+        assert!(left.is_some(), "a client leaves once");
+        self.count.set(self.count.get() - 1);
+    }
+
+    /// Notes a connection that came or went.
+    pub(crate) fn connected(&self, came: bool) {
+        let count = self.connected.get();
+        self.connected.set(if came { count + 1 } else { count - 1 });
+    }
+
+    /// True when nobody is connected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connected.get() == 0
+    }
+
+    pub(crate) fn at(&self, slot: usize) -> Option<Rc<ClientInfo>> {
+        self.by_slot.borrow().get(slot)?.clone()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<ClientInfo>> {
+        self.by_slot.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// Tells every session to end.
+    pub(crate) fn kill_all(&self, kill: Kill) {
+        for info in self.all() {
+            info.kill.set(Some(kill));
+            info.waker.wake();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
+
+mod tables;
+
+use std::rc::Rc;
+
+pub(super) use tables::report;
+
+use self::tables::Table;
+use super::{
+    Worker,
+    clients::{ClientInfo, Kill},
+    wire::{Wire, WireError},
+};
+use crate::{
+    cluster::{report::ReportKind, snapshot::Snapshot},
+    limits::HELD_MESSAGE_BYTES_MAX,
+    net::{Chunk, Stream},
+    protocol::{
+        ErrorReport, Frame, SqlState, Tag, Writer,
+        backend::TransactionStatus,
+        frontend::Query,
+        tag::frontend,
+    },
+};
+
+/// An operator's session.
+pub(crate) struct Console {
+    worker: Rc<Worker>,
+    stream: Stream,
+    info: Rc<ClientInfo>,
+    rest: Chunk,
+}
+
+/// Says whether a user may come in.
+pub(super) fn permit(snapshot: &Snapshot, user: &str) -> Result<(), ErrorReport> {
+    if snapshot.settings.admin.users.iter().any(|known| known == user) {
+        return Ok(());
+    }
+    Err(ErrorReport::fatal(
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        format!("user \"{user}\" may not use the virtual database \"pgring\""),
+    )
+    .with_hint("Add the user to [admin] users."))
+}
+
+/// What clients are told at login; drivers refuse to go on without some of it.
+pub(super) fn write_welcome(out: &mut Vec<u8>) {
+    let values = [
+        ("server_version", "15.0 (pgring)"),
+        ("server_encoding", "UTF8"),
+        ("client_encoding", "UTF8"),
+        ("DateStyle", "ISO, MDY"),
+        ("TimeZone", "UTC"),
+        ("integer_datetimes", "on"),
+        ("standard_conforming_strings", "on"),
+        ("is_superuser", "off"),
+    ];
+    let mut writer = Writer::new(out);
+    for (name, value) in values {
+        writer.parameter_status(name, value);
+    }
+}
+
+impl Console {
+    pub(super) fn new(worker: Rc<Worker>, stream: Stream, info: Rc<ClientInfo>, rest: Chunk) -> Self {
+        Self { worker, stream, info, rest }
+    }
+
+    /// Answers until the operator leaves or the core stops.
+    pub(super) async fn serve(self) {
+        self.worker.clients.enter(&self.info);
+        let left = self.answer_all();
+        let mut left = std::pin::pin!(left);
+        std::future::poll_fn(|context| {
+            if self.info.kill.get() == Some(Kill::Stop) || self.info.kill.get() == Some(Kill::Drain) {
+                return std::task::Poll::Ready(());
+            }
+            self.info.waker.register(context);
+            left.as_mut().poll(context)
+        })
+        .await;
+        self.worker.clients.leave(&self.info);
+    }
+
+    async fn answer_all(&self) {
+        let mut wire = Wire::with_rest(&self.stream, &self.rest);
+        let mut skipping = false;
+        loop {
+            let message = wire.message(HELD_MESSAGE_BYTES_MAX, |tag, body| (tag, body.to_vec())).await;
+            let (tag, body) = match message {
+                Ok((frontend::TERMINATE, _)) | Err(WireError::Ended | WireError::Broken(_)) => return,
+                Ok(message) => message,
+                Err(WireError::Protocol(error)) => {
+                    self.send(|out| { Writer::new(out).error(&error.report()); });
+                    return;
+                }
+            };
+            if skipping && tag != frontend::SYNC {
+                continue;
+            }
+            skipping = self.answer(Frame { tag, body: &body }).await;
+        }
+    }
+
+    fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = Vec::new();
+        write(&mut out);
+        self.stream.send(out.into());
+    }
+
+    /// Answers one message; true when everything up to the next Sync shall be skipped.
+    async fn answer(&self, frame: Frame<'_>) -> bool {
+        let ready = |out: &mut Vec<u8>| { Writer::new(out).ready_for_query(TransactionStatus::Idle); };
+        match frame.tag {
+            frontend::QUERY => {
+                let mut out = Vec::new();
+                match Query::read(frame.body) {
+                    Ok(query) => self.run(query.text, &mut out).await,
+                    Err(error) => { Writer::new(&mut out).error(&error.report()); },
+                }
+                ready(&mut out);
+                self.stream.send(out.into());
+                false
+            }
+            frontend::SYNC => {
+                self.send(ready);
+                false
+            }
+            tag => {
+                self.send(|out| { Writer::new(out).error(&only_simple(tag)); });
+                true
+            }
+        }
+    }
+
+    async fn run(&self, text: &[u8], out: &mut Vec<u8>) {
+        let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+        let words: Vec<_> = text.trim().trim_end_matches(';').split_ascii_whitespace().collect();
+        let table = match words[..] {
+            [] => { Writer::new(out).empty_query(); return; },
+            ["show", "version"] => Table::version(),
+            ["show", "pools"] => Table::pools(&self.worker.ask_all(ReportKind::Pools).await),
+            ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
+            ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
+            ["show", "stats"] => Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await),
+            _ => { Writer::new(out).error(&unknown(&text)); return; },
+        };
+        table.write(out);
+    }
+}
+
+fn only_simple(tag: Tag) -> ErrorReport {
+    ErrorReport::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        format!("the virtual database \"pgring\" takes simple queries only, not message {tag}"),
+    )
+}
+
+fn unknown(text: &str) -> ErrorReport {
+    ErrorReport::error(SqlState::SYNTAX_ERROR, format!("unknown command: {}", text.trim()))
+        .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS or SHOW VERSION.")
+}

@@ -1,0 +1,321 @@
+//! The console's tables: their columns, and how reports of many cores become rows.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use crate::{
+    cluster::{
+        budget::PoolKey,
+        report::{ClientReport, Counters, PoolReport, Report, ReportKind, ServerReport},
+        settings::PoolMode,
+    },
+    protocol::Writer,
+    time,
+    worker::{
+        Worker,
+        clients::{ClientInfo, State},
+        pool::{Backend, Facts, Pool},
+    },
+};
+
+/// Columns and rows, all text.
+pub(super) struct Table {
+    columns: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+const POOLS: &[&str] = &[
+    "database", "user", "cl_active", "cl_waiting", "cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active",
+    "sv_active_cancel", "sv_being_canceled", "sv_idle", "sv_used", "sv_tested", "sv_login", "maxwait", "maxwait_us",
+    "pool_mode",
+];
+
+const CONNECTIONS: [&str; 18] = [
+    "type", "user", "database", "state", "addr", "port", "local_addr", "local_port", "connect_time", "request_time",
+    "wait", "wait_us", "close_needed", "ptr", "link", "remote_pid", "tls", "application_name",
+];
+
+const CLIENTS: &[&str] = &{
+    let mut columns = [""; 20];
+    let mut number = 0;
+    while number < CONNECTIONS.len() {
+        columns[number] = CONNECTIONS[number];
+        number += 1;
+    }
+    columns[18] = "prepared_statements";
+    columns[19] = "pinned";
+    columns
+};
+
+const SERVERS: &[&str] = &{
+    let mut columns = [""; 19];
+    let mut number = 0;
+    while number < CONNECTIONS.len() {
+        columns[number] = CONNECTIONS[number];
+        number += 1;
+    }
+    columns[18] = "prepared_statements";
+    columns
+};
+
+const STATS: &[&str] = &[
+    "database", "total_server_assignment_count", "total_xact_count", "total_query_count", "total_received",
+    "total_sent", "total_xact_time", "total_query_time", "total_wait_time", "avg_server_assignment_count",
+    "avg_xact_count", "avg_query_count", "avg_recv", "avg_sent", "avg_xact_time", "avg_query_time", "avg_wait_time",
+];
+
+impl Table {
+    /// Appends the answer to a Query, but for ReadyForQuery.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer::new(out);
+        writer.row_description_text(self.columns);
+        for row in &self.rows {
+            writer.data_row(row.iter().map(|value| Some(value.as_bytes())));
+        }
+        writer.command_complete("SHOW");
+    }
+
+    pub(super) fn version() -> Self {
+        Self { columns: &["version"], rows: vec![vec![format!("pgring {}", env!("CARGO_PKG_VERSION"))]] }
+    }
+
+    pub(super) fn pools(reports: &[Report]) -> Self {
+        let rows = merged_pools(reports).into_values().map(|pool| {
+            vec![
+                pool.key.database.to_string(),
+                pool.key.user.to_string(),
+                pool.clients_active.to_string(),
+                pool.clients_waiting.to_string(),
+                "0".into(),
+                "0".into(),
+                pool.servers_active.to_string(),
+                "0".into(),
+                "0".into(),
+                pool.servers_idle.to_string(),
+                "0".into(),
+                pool.servers_tested.to_string(),
+                pool.servers_login.to_string(),
+                (pool.wait_us_max / 1_000_000).to_string(),
+                (pool.wait_us_max % 1_000_000).to_string(),
+                pool.mode.to_owned(),
+            ]
+        });
+        Self { columns: POOLS, rows: rows.collect() }
+    }
+
+    pub(super) fn clients(reports: &[Report]) -> Self {
+        let clients = reports.iter().flat_map(|report| match report {
+            Report::Clients(clients) => &clients[..],
+            _ => &[],
+        });
+        Self { columns: CLIENTS, rows: clients.map(client_row).collect() }
+    }
+
+    pub(super) fn servers(reports: &[Report]) -> Self {
+        let servers = reports.iter().flat_map(|report| match report {
+            Report::Servers(servers) => &servers[..],
+            _ => &[],
+        });
+        Self { columns: SERVERS, rows: servers.map(server_row).collect() }
+    }
+
+    pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
+        let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
+        for pool in merged_pools(reports).into_values() {
+            databases.entry(pool.key.database.to_string()).or_default().add(&pool.counters);
+        }
+        let seconds = worker.reactor.now().saturating_duration_since(worker.started).as_secs().max(1);
+        let rows = databases.into_iter().map(|(database, counters)| stats_row(database, &counters, seconds));
+        Self { columns: STATS, rows: rows.collect() }
+    }
+}
+
+/// One line a pool, of all cores together.
+fn merged_pools(reports: &[Report]) -> BTreeMap<PoolKey, PoolReport> {
+    let mut merged: BTreeMap<PoolKey, PoolReport> = BTreeMap::new();
+    let pools = reports.iter().flat_map(|report| match report {
+        Report::Pools(pools) => &pools[..],
+        _ => &[],
+    });
+    for pool in pools {
+        let Some(known) = merged.get_mut(&pool.key) else {
+            merged.insert(pool.key.clone(), pool.clone());
+            continue;
+        };
+        known.clients_active += pool.clients_active;
+        known.clients_waiting += pool.clients_waiting;
+        known.servers_active += pool.servers_active;
+        known.servers_idle += pool.servers_idle;
+        known.servers_tested += pool.servers_tested;
+        known.servers_login += pool.servers_login;
+        known.wait_us_max = known.wait_us_max.max(pool.wait_us_max);
+        known.counters.add(&pool.counters);
+    }
+    merged
+}
+
+/// `address:port` in two.
+fn split_address(address: &str) -> [String; 2] {
+    match address.rsplit_once(':') {
+        Some((host, port)) => [host.trim_matches(['[', ']']).to_owned(), port.to_owned()],
+        None => [address.to_owned(), "0".to_owned()],
+    }
+}
+
+fn client_row(client: &ClientReport) -> Vec<String> {
+    let [address, port] = split_address(&client.address);
+    let [local_address, local_port] = split_address(&client.local_address);
+    vec![
+        "C".into(),
+        client.key.user.to_string(),
+        client.key.database.to_string(),
+        client.state.into(),
+        address,
+        port,
+        local_address,
+        local_port,
+        time::utc(client.connected_us),
+        time::utc(client.request_us),
+        (client.wait_us / 1_000_000).to_string(),
+        (client.wait_us % 1_000_000).to_string(),
+        "0".into(),
+        client.id.clone(),
+        if client.server_process_id == 0 { String::new() } else { client.server_process_id.to_string() },
+        client.process_id.to_string(),
+        String::new(),
+        client.application_name.clone(),
+        "0".into(),
+        client.pinned.into(),
+    ]
+}
+
+fn server_row(server: &ServerReport) -> Vec<String> {
+    let [address, port] = split_address(&server.address);
+    vec![
+        "S".into(),
+        server.key.user.to_string(),
+        server.key.database.to_string(),
+        server.state.into(),
+        address,
+        port,
+        String::new(),
+        "0".into(),
+        time::utc(server.connected_us),
+        time::utc(server.request_us),
+        "0".into(),
+        "0".into(),
+        "0".into(),
+        server.id.clone(),
+        String::new(),
+        server.process_id.to_string(),
+        String::new(),
+        String::new(),
+        "0".into(),
+    ]
+}
+
+fn stats_row(database: String, counters: &Counters, seconds: u64) -> Vec<String> {
+    let per = |amount: u64, count: u64| amount.checked_div(count).unwrap_or(0).to_string();
+    vec![
+        database,
+        counters.assignments.to_string(),
+        counters.transactions.to_string(),
+        counters.queries.to_string(),
+        counters.received.to_string(),
+        counters.sent.to_string(),
+        counters.transaction_us.to_string(),
+        counters.query_us.to_string(),
+        counters.wait_us.to_string(),
+        per(counters.assignments, seconds),
+        per(counters.transactions, seconds),
+        per(counters.queries, seconds),
+        per(counters.received, seconds),
+        per(counters.sent, seconds),
+        per(counters.transaction_us, counters.transactions),
+        per(counters.query_us, counters.queries),
+        per(counters.wait_us, counters.assignments),
+    ]
+}
+
+/// What this core has to say.
+pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
+    match kind {
+        ReportKind::Pools => Report::Pools(worker.pools().iter().map(|pool| pool_report(worker, pool)).collect()),
+        ReportKind::Clients => {
+            Report::Clients(worker.clients.all().iter().map(|info| client_report(worker, info)).collect())
+        }
+        ReportKind::Servers => Report::Servers(server_reports(worker)),
+    }
+}
+
+fn pool_report(worker: &Worker, pool: &Pool) -> PoolReport {
+    let [open, idle, opening, tested] = pool.census();
+    let (waiting, since) = pool.queue();
+    let now = worker.reactor.now();
+    PoolReport {
+        key: pool.key.clone(),
+        mode: match pool.mode() {
+            PoolMode::Session => "session",
+            PoolMode::Transaction => "transaction",
+            PoolMode::Statement => "statement",
+        },
+        clients_active: pool.clients.get() - waiting.min(pool.clients.get()),
+        clients_waiting: waiting,
+        servers_active: open - idle - opening - tested,
+        servers_idle: idle,
+        servers_tested: tested,
+        servers_login: opening,
+        wait_us_max: since.map_or(0, |since| now.saturating_duration_since(since).as_micros() as u64),
+        counters: *pool.counters.borrow(),
+    }
+}
+
+fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
+    let ago_us = worker.reactor.now().saturating_duration_since(info.request.get()).as_micros() as u64;
+    ClientReport {
+        key: info.key.clone(),
+        state: match info.state.get() {
+            State::Waiting => "waiting",
+            State::Idle | State::Active => "active",
+        },
+        address: info.addresses.0.clone(),
+        local_address: info.addresses.1.clone(),
+        connected_us: info.connected_us,
+        request_us: time::unix_micros().saturating_sub(ago_us),
+        wait_us: if info.state.get() == State::Waiting { ago_us } else { 0 },
+        id: format!("{}:{}", worker.id, info.id),
+        server_process_id: info.server.borrow().as_ref().map_or(0, |facts| facts.process_id),
+        process_id: info.process_id,
+        application_name: String::from_utf8_lossy(&info.application_name.borrow()).into_owned(),
+        pinned: info.pinned.get(),
+    }
+}
+
+/// Idle connections are known by their pools, lent ones by the clients that hold them.
+fn server_reports(worker: &Worker) -> Vec<ServerReport> {
+    let mut servers = Vec::new();
+    for pool in worker.pools() {
+        pool.for_each_idle(|backend: &Backend| {
+            let idle_us = worker.reactor.now().saturating_duration_since(backend.used.get()).as_micros() as u64;
+            servers.push(server_report(worker, &pool.key, &backend.facts, "idle", idle_us));
+        });
+    }
+    for info in worker.clients.all() {
+        let held = info.server.borrow();
+        let ago_us = worker.reactor.now().saturating_duration_since(info.request.get()).as_micros() as u64;
+        servers.extend(held.iter().map(|facts| server_report(worker, &info.key, facts, "active", ago_us)));
+    }
+    servers
+}
+
+fn server_report(worker: &Worker, key: &PoolKey, facts: &Facts, state: &'static str, ago_us: u64) -> ServerReport {
+    ServerReport {
+        key: key.clone(),
+        state,
+        node: worker.with_snapshot(|snapshot| snapshot.node(facts.node).name.clone()),
+        address: facts.address.to_string(),
+        connected_us: facts.opened_us,
+        request_us: time::unix_micros().saturating_sub(ago_us),
+        id: format!("{}:{}", worker.id, facts.id),
+        process_id: facts.process_id,
+    }
+}

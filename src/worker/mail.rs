@@ -1,0 +1,156 @@
+//! What other cores tell this one, and the questions this one asked them.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+
+use super::{Worker, accept, cancel, clients::Kill, console};
+use crate::{
+    auth::SaltedKeys,
+    cluster::{
+        messages::{Ticket, ToControl, ToWorker},
+        report::{Report, ReportKind},
+    },
+    limits::REPORT_SECONDS_MAX,
+    net::task::WakerCell,
+    time,
+};
+
+/// Reads the mailbox for the life of the core.
+pub(super) async fn read(worker: &Rc<Worker>) {
+    loop {
+        worker.reactor.woken().await;
+        while let Some(message) = worker.switchboard.workers[usize::from(worker.id.0)].take() {
+            worker.on_message(message);
+        }
+    }
+}
+
+/// Answers that are awaited.
+#[derive(Default)]
+pub(super) struct Questions {
+    keys: RefCell<HashMap<Ticket, Rc<Awaited<Arc<SaltedKeys>>>>>,
+    reports: RefCell<HashMap<Ticket, Rc<Awaited<Report>>>>,
+}
+
+/// Answers to one question.
+struct Awaited<T> {
+    answers: RefCell<Vec<T>>,
+    missing: Cell<usize>,
+    waker: WakerCell,
+}
+
+impl<T> Awaited<T> {
+    fn new(count: usize) -> Rc<Self> {
+        Rc::new(Self { answers: RefCell::default(), missing: Cell::new(count), waker: WakerCell::default() })
+    }
+
+    fn answer(&self, answer: T) {
+        self.answers.borrow_mut().push(answer);
+        self.missing.set(self.missing.get().saturating_sub(1));
+        self.waker.wake();
+    }
+
+    async fn all(&self) -> Vec<T> {
+        poll_fn(|context| {
+            if self.missing.get() == 0 {
+                return Poll::Ready(self.answers.take());
+            }
+            self.waker.register(context);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Worker {
+    fn on_message(self: &Rc<Self>, message: ToWorker) {
+        match message {
+            ToWorker::Cancel { process_id, key } => cancel::run(self, process_id, &key),
+            ToWorker::Keys(ticket, keys) => {
+                let asked = self.questions.keys.borrow_mut().remove(&ticket);
+                asked.into_iter().for_each(|asked| asked.answer(Arc::clone(&keys)));
+            }
+            ToWorker::GiveUp(key) => {
+                let pool = self.pools.borrow().get(&key).cloned();
+                pool.into_iter().for_each(|pool| pool.give_up());
+            }
+            ToWorker::PermitFree(key) => {
+                let pool = self.pools.borrow().get(&key).cloned();
+                pool.into_iter().for_each(|pool| pool.serve_waiters(self));
+            }
+            ToWorker::Ask(ticket, asker, kind) => {
+                self.switchboard.tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
+            }
+            ToWorker::Told(ticket, report) => {
+                let asked = self.questions.reports.borrow().get(&ticket).cloned();
+                asked.into_iter().for_each(|asked| asked.answer(report.clone()));
+            }
+            ToWorker::Adopt(descriptor) => accept::admit(self, descriptor),
+            ToWorker::Reload => self.reload(),
+            ToWorker::Drain => self.drain(),
+            ToWorker::Stop => self.stop(),
+        }
+    }
+
+    fn reload(self: &Rc<Self>) {
+        let snapshot = self.snapshot();
+        self.pools().iter().for_each(|pool| pool.refresh(&snapshot));
+        self.janitor.call();
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.clients.kill_all(Kill::Drain);
+        self.left();
+    }
+
+    fn stop(&self) {
+        self.draining.set(true);
+        self.stopping.set(true);
+        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.clients.kill_all(Kill::Stop);
+    }
+
+    /// A client left: the last one of a draining core is news to the control core.
+    pub(super) fn left(&self) {
+        if self.draining.get() && self.clients.is_empty() {
+            let _ = self.switchboard.control.put(ToControl::Drained(self.id));
+        }
+    }
+
+    /// Has the control core run PBKDF2; `None` when it has too much to do.
+    pub(super) async fn derive(&self, password: String, salt: Vec<u8>, iterations: u32) -> Option<Arc<SaltedKeys>> {
+        let ticket = self.switchboard.ticket();
+        let awaited = Awaited::new(1);
+        self.questions.keys.borrow_mut().insert(ticket, Rc::clone(&awaited));
+        let question = ToControl::Derive { worker: self.id, ticket, password, salt, iterations };
+        if self.switchboard.control.put(question).is_err() {
+            self.questions.keys.borrow_mut().remove(&ticket);
+            return None;
+        }
+        awaited.all().await.pop()
+    }
+
+    /// Asks every core, this one included.
+    pub(super) async fn ask_all(self: &Rc<Self>, kind: ReportKind) -> Vec<Report> {
+        let ticket = self.switchboard.ticket();
+        let others = self.switchboard.workers.len() - 1;
+        let awaited = Awaited::new(others + 1);
+        self.questions.reports.borrow_mut().insert(ticket, Rc::clone(&awaited));
+        awaited.answer(console::report(self, kind));
+        self.switchboard.tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
+        let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);
+        let told = self.reactor.deadline(deadline, awaited.all()).await;
+        self.questions.reports.borrow_mut().remove(&ticket);
+        told.unwrap_or_else(|_| awaited.answers.take())
+    }
+}

@@ -1,0 +1,244 @@
+//! The settings a session runs with beyond its pool's own, and the statement that brings a server connection to them.
+//!
+//! Sets are interned per core: equal sets are the same allocation, so that "does this connection already
+//! have the session's settings" is one comparison of pointers.
+
+use std::{
+    cell::RefCell,
+    hash::{Hash, Hasher},
+    rc::Rc,
+};
+
+use hashbrown::HashSet;
+
+use crate::limits::PARAMETER_SETS_MAX;
+
+/// Names (lower case) and values, in order of names.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct Set(Vec<(Box<str>, Box<[u8]>)>);
+
+/// An interned set of settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameters(Rc<Set>);
+
+impl PartialEq for Parameters {
+    /// Interned, so equal content is equal address.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Parameters {}
+
+impl Hash for Parameters {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Rc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// The sets of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Interner {
+    sets: RefCell<HashSet<Rc<Set>>>,
+}
+
+impl Interner {
+    fn intern(&self, set: Set) -> Parameters {
+        let mut sets = self.sets.borrow_mut();
+        if sets.len() >= PARAMETER_SETS_MAX {
+            sets.retain(|set| Rc::strong_count(set) > 1);
+        }
+        if let Some(known) = sets.get(&set) {
+            return Parameters(Rc::clone(known));
+        }
+        let set = Rc::new(set);
+        sets.insert(Rc::clone(&set));
+        Parameters(set)
+    }
+
+    /// No settings at all.
+    pub(crate) fn empty(&self) -> Parameters {
+        self.intern(Set::default())
+    }
+
+    /// These settings; the last of equal names counts.
+    pub(crate) fn of<'a>(&self, pairs: impl Iterator<Item = (String, &'a [u8])>) -> Parameters {
+        let mut set = Set::default();
+        pairs.for_each(|(name, value)| set.put(&name, value));
+        self.intern(set)
+    }
+
+    /// `base` with one setting changed.
+    pub(crate) fn with(&self, base: &Parameters, name: &[u8], value: &[u8]) -> Parameters {
+        let mut set = Set(base.0.0.clone());
+        set.put(&String::from_utf8_lossy(name), value);
+        self.intern(set)
+    }
+}
+
+impl Set {
+    fn put(&mut self, name: &str, value: &[u8]) {
+        let name = name.to_ascii_lowercase();
+        match self.0.binary_search_by(|(known, _)| (**known).cmp(&name)) {
+            Ok(place) => self.0[place].1 = value.into(),
+            Err(place) => self.0.insert(place, (name.into(), value.into())),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        let place = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(&self.0[place].1)
+    }
+}
+
+impl Parameters {
+    /// The value of one setting (its name in lower case).
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// The statement that brings a connection from these settings to `target`.
+    pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (name, _) in self.0.0.iter().filter(|(name, _)| target.get(name).is_none()) {
+            text.extend_from_slice(b"RESET ");
+            text.extend_from_slice(quoted_name(name).as_bytes());
+            text.push(b';');
+        }
+        let changed = target.0.0.iter().filter(|(name, value)| self.get(name) != Some(value));
+        for (number, (name, value)) in changed.enumerate() {
+            text.extend_from_slice(if number == 0 { b"SELECT " } else { b", " });
+            text.extend_from_slice(b"pg_catalog.set_config(");
+            put_literal(name.as_bytes(), &mut text);
+            text.push(b',');
+            put_literal(value, &mut text);
+            text.extend_from_slice(b",false)");
+        }
+        text
+    }
+}
+
+/// `a.b` as `"a"."b"`.
+fn quoted_name(name: &str) -> String {
+    let parts: Vec<_> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    parts.join(".")
+}
+
+/// An escape string in ASCII alone, which means the same under every client encoding.
+fn put_literal(value: &[u8], text: &mut Vec<u8>) {
+    text.extend_from_slice(b"E'");
+    for byte in value {
+        if byte.is_ascii_alphanumeric() || b" _.,:/+-$".contains(byte) {
+            text.push(*byte);
+        } else {
+            text.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        }
+    }
+    text.push(b'\'');
+}
+
+/// True for what the server reports and nobody can set.
+pub(crate) fn is_settable(name: &[u8]) -> bool {
+    const FIXED: [&[u8]; 6] = [
+        b"server_version",
+        b"server_encoding",
+        b"is_superuser",
+        b"session_authorization",
+        b"integer_datetimes",
+        b"in_hot_standby",
+    ];
+    !FIXED.iter().any(|fixed| name.eq_ignore_ascii_case(fixed))
+}
+
+/// The settings in a startup packet's `options`: `-c name=value` and `--name=value`, with backslash escapes
+/// (PostgreSQL manual, "libpq: options"). `None` when it holds anything else.
+pub(crate) fn read_options(options: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut words = split_options(options).into_iter();
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix(b"-c".as_slice()) {
+            Some(b"") => words.next()?,
+            Some(rest) => rest.to_vec(),
+            None => word.strip_prefix(b"--".as_slice())?.to_vec(),
+        };
+        let equals = memchr::memchr(b'=', &setting)?;
+        let name = std::str::from_utf8(&setting[..equals]).ok()?.trim().replace('-', "_");
+        settings.push((name, setting[equals + 1..].to_vec()));
+    }
+    Some(settings)
+}
+
+fn split_options(options: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = vec![];
+    let mut word: Option<Vec<u8>> = None;
+    let mut bytes = options.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => word.get_or_insert_default().extend(bytes.next()),
+            space if space.is_ascii_whitespace() => words.extend(word.take()),
+            byte => word.get_or_insert_default().push(*byte),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(interner: &Interner, pairs: &[(&str, &str)]) -> Parameters {
+        interner.of(pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes())))
+    }
+
+    #[test]
+    fn equal_sets_are_one() {
+        let interner = Interner::default();
+        let one = set(&interner, &[("TimeZone", "UTC"), ("a", "1")]);
+        let other = interner.with(&set(&interner, &[("a", "1")]), b"timezone", b"UTC");
+        assert!(one == other);
+        assert!(one != interner.empty());
+        assert_eq!(one.get("timezone"), Some(&b"UTC"[..]));
+    }
+
+    #[test]
+    fn a_transition_sets_resets_and_escapes() {
+        let interner = Interner::default();
+        let from = set(&interner, &[("a", "1"), ("b.c", "2"), ("same", "x")]);
+        let to = set(&interner, &[("a", "it's \\ \u{e9}"), ("same", "x"), ("d", "")]);
+        let text = String::from_utf8(from.transition(&to)).unwrap();
+        assert_eq!(
+            text,
+            "RESET \"b\".\"c\";SELECT pg_catalog.set_config(E'a',E'it\\x27s \\x5c \\xc3\\xa9',false), \
+             pg_catalog.set_config(E'd',E'',false)"
+        );
+        assert!(to.transition(&to).is_empty());
+    }
+
+    #[test]
+    fn reads_options_as_libpq_writes_them() {
+        let read = |text: &str| read_options(text.as_bytes());
+        let pair = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        assert_eq!(read(""), Some(vec![]));
+        assert_eq!(
+            read("-c geqo=off --work-mem=4MB -csearch_path=a,\\ b"),
+            Some(vec![pair("geqo", "off"), pair("work_mem", "4MB"), pair("search_path", "a, b")])
+        );
+        assert_eq!(read("-d 5"), None);
+        assert_eq!(read("-c"), None);
+    }
+
+    #[test]
+    fn unused_sets_are_forgotten() {
+        let interner = Interner::default();
+        for number in 0..3 * PARAMETER_SETS_MAX {
+            set(&interner, &[("n", &number.to_string())]);
+        }
+        assert!(interner.sets.borrow().len() <= PARAMETER_SETS_MAX);
+    }
+}

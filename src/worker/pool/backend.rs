@@ -1,0 +1,81 @@
+//! One server connection, logged in, and the permit it holds.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
+
+use crate::{
+    cluster::{
+        budget::{Budget, PoolKey},
+        messages::ToWorker,
+        switchboard::Switchboard,
+    },
+    ids::{ConnectionId, NodeId},
+    net::{Address, Stream},
+    worker::parameters::Parameters,
+};
+
+/// What is known of a server connection by those who do not hold it.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) node: NodeId,
+    pub(crate) address: Address,
+    pub(crate) id: ConnectionId,
+    /// Process id on the server, for cancel requests.
+    pub(crate) process_id: i32,
+    /// Cancel key of the server.
+    pub(crate) cancel_key: Box<[u8]>,
+    /// Microseconds since 1970 of its login.
+    pub(crate) opened_us: u64,
+    /// Cancel requests on their way to it.
+    pub(crate) cancels: Cell<u32>,
+}
+
+/// A server connection.
+pub(crate) struct Backend {
+    pub(crate) stream: Stream,
+    pub(crate) facts: Rc<Facts>,
+    /// Settings beyond those it started with.
+    pub(crate) parameters: Parameters,
+    pub(crate) opened: Instant,
+    /// When it was last given back.
+    pub(crate) used: Cell<Instant>,
+    pub(super) _permit: Permit,
+}
+
+/// One of a pool's permits; dropping it gives it back and tells a core that waits for one.
+pub(super) struct Permit {
+    budget: Arc<Budget>,
+    switchboard: Arc<Switchboard>,
+    key: PoolKey,
+    /// Server connections of this core, permits of those being opened included.
+    open: Rc<Cell<u32>>,
+}
+
+impl Permit {
+    /// Takes a permit if one is left.
+    pub(super) fn take(
+        budget: &Arc<Budget>,
+        switchboard: &Arc<Switchboard>,
+        key: &PoolKey,
+        open: &Rc<Cell<u32>>,
+    ) -> Option<Self> {
+        budget.acquire().then(|| {
+            open.set(open.get() + 1);
+            Self {
+                budget: Arc::clone(budget),
+                switchboard: Arc::clone(switchboard),
+                key: key.clone(),
+                open: Rc::clone(open),
+            }
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+        self.budget.release();
+        for worker in self.budget.wanting() {
+            self.switchboard.tell(worker, ToWorker::PermitFree(self.key.clone()));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Making connections fit for use, and taking those away that nobody uses.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use super::{Backend, Pool};
+use crate::{
+    limits::LOGIN_MESSAGE_BYTES_MAX,
+    net::task,
+    protocol::{Writer, backend::TransactionStatus, tag::backend},
+    time,
+    worker::{Worker, wire::Wire},
+};
+
+impl Pool {
+    /// Asks a connection that was idle for long whether it still lives; then it is an ordinary one.
+    pub(super) fn verify(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
+        self.make_fit(worker, backend, String::new());
+    }
+
+    /// Brings a connection that carries a session's state back to how it started.
+    pub(super) fn reset(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
+        let query = self.settings().reset_query.clone();
+        backend.parameters = worker.interner.empty();
+        self.make_fit(worker, backend, query);
+    }
+
+    fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>, query: String) {
+        self.tested.set(self.tested.get() + 1);
+        let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
+        task::spawn(async move {
+            let deadline = time::now() + pool.settings().connect_timeout;
+            let fit = worker.reactor.deadline(deadline, run(&backend, &query)).await;
+            pool.tested.set(pool.tested.get() - 1);
+            if fit == Ok(true) {
+                pool.take_back(&worker, backend);
+            } else {
+                tracing::debug!(process_id = backend.facts.process_id, query, "server connection is not fit for use; closing it");
+                drop(backend);
+            }
+            pool.serve_waiters(&worker);
+        });
+    }
+
+    /// Closes idle connections that are dead or have been idle too long; answers when to look again.
+    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+        let settings = self.settings();
+        let mut idle = self.idle.borrow_mut();
+        let mut surplus = self.open.get().saturating_sub(settings.min_size);
+        let mut next: Option<Instant> = None;
+        let closed: Vec<_> = idle
+            .extract_if(.., |backend| {
+                if backend.stream.has_news() {
+                    return true;
+                }
+                let Some(limit) = settings.idle_timeout else { return false };
+                let due = backend.used.get() + limit;
+                if due > now {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+                let close = due <= now && surplus > 0;
+                surplus -= u32::from(close);
+                close
+            })
+            .collect();
+        drop(idle);
+        drop(closed);
+        next
+    }
+
+    /// Opens connections up to `min_size`.
+    pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let least = self.settings().min_size.min(self.settings().size);
+        while self.budget.used() < least && self.open_one(worker) {}
+    }
+}
+
+/// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
+async fn run(backend: &Backend, query: &str) -> bool {
+    let mut out = Vec::new();
+    if Writer::new(&mut out).query(query).is_err() {
+        return false;
+    }
+    backend.stream.send(out.into());
+    let mut wire = Wire::new(&backend.stream);
+    loop {
+        let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
+            backend::READY_FOR_QUERY => Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle)),
+            backend::ERROR_RESPONSE => Some(false),
+            _ => None,
+        });
+        match message.await {
+            Ok(None) => {}
+            Ok(Some(fit)) => return fit && !wire.has_more(),
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The task of a core that looks after idle connections. It sleeps until one of them is due or dies.
+#[derive(Default)]
+pub(crate) struct Janitor {
+    waker: RefCell<Option<Waker>>,
+    /// The janitor sleeps without a deadline.
+    unscheduled: Cell<bool>,
+}
+
+impl Janitor {
+    /// Makes the death of an idle connection wake the janitor.
+    #[inline]
+    pub(crate) fn watch(&self, backend: &Backend) {
+        if let Some(waker) = &*self.waker.borrow() {
+            backend.stream.watch(waker);
+            if self.unscheduled.take() {
+                task::wake(waker.clone());
+            }
+        }
+    }
+
+    /// Runs for the life of the core.
+    pub(crate) async fn run(&self, worker: &Rc<Worker>) {
+        loop {
+            let now = time::now();
+            let pools = worker.pools();
+            let next = pools.iter().filter_map(|pool| pool.sweep(now)).min();
+            pools.iter().for_each(|pool| pool.fill(worker));
+            self.unscheduled.set(next.is_none());
+            let mut called = false;
+            let wait = std::future::poll_fn(|context| {
+                if std::mem::replace(&mut called, true) {
+                    return Poll::Ready(());
+                }
+                self.waker.replace(Some(context.waker().clone()));
+                Poll::Pending
+            });
+            match next {
+                Some(next) => drop(worker.reactor.deadline(next, wait).await),
+                None => wait.await,
+            }
+        }
+    }
+
+    /// Makes the janitor look now.
+    pub(crate) fn call(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            task::wake(waker.clone());
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! A client's first conversation: greeting, authentication, and what it is told before its first statement.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use super::{
+    Worker, cancel,
+    clients::{ClientInfo, State},
+    console::{self, Console},
+    parameters::{self, Parameters},
+    pool::{CheckoutError, Lease, Pool, Urgency, Welcome},
+    route,
+    session::serve::Session,
+    wire::{Wire, WireError},
+};
+use crate::{
+    auth::{self, Credentials, NONCE_BYTES, ScramServer},
+    cluster::{
+        budget::PoolKey,
+        settings::AuthMethod,
+        snapshot::{Snapshot, User},
+    },
+    limits::{AUTHENTICATION_BYTES_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    net::{Chunk, Elapsed, Stream},
+    protocol::{
+        ErrorReport, Severity, SqlState, Writer,
+        backend::{ErrorFields, ParameterStatus, TransactionStatus},
+        frontend::{Password, SaslInitialResponse, SaslResponse},
+        startup::{Initial, StartupPacket},
+        tag::{backend, frontend},
+    },
+    random, time,
+};
+
+/// Name of the virtual database.
+const CONSOLE: &str = "pgring";
+
+/// What a startup packet says.
+struct Hello {
+    key: PoolKey,
+    settings: Vec<(String, Vec<u8>)>,
+    /// NegotiateProtocolVersion, when the client asked for something else than it gets.
+    negotiation: Vec<u8>,
+    long_keys: bool,
+    refusal: Option<ErrorReport>,
+}
+
+/// What the first packet asks for.
+enum Wish {
+    Encryption,
+    Cancel(i32, Vec<u8>),
+    Session(Hello),
+}
+
+/// Why a login ends.
+enum Refused {
+    /// The client is told.
+    Report(ErrorReport),
+    /// The client is told in the server's own words.
+    Server(Rc<[u8]>),
+    /// The client is gone, or speaks another protocol.
+    Silently,
+}
+
+impl From<WireError> for Refused {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Protocol(error) if !error.closes_silently() => Self::Report(error.report()),
+            WireError::Protocol(error) => {
+                tracing::info!(%error, "not a PostgreSQL client");
+                Self::Silently
+            }
+            WireError::Ended | WireError::Broken(_) => Self::Silently,
+        }
+    }
+}
+
+impl From<ErrorReport> for Refused {
+    fn from(report: ErrorReport) -> Self {
+        Self::Report(report)
+    }
+}
+
+impl From<CheckoutError> for Refused {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::Refused(body) => Self::Server(body),
+            CheckoutError::Own(mut report) => {
+                report.severity = Severity::Fatal;
+                Self::Report(report)
+            }
+        }
+    }
+}
+
+/// Logs a client in. `None` when the connection is over: refused, a cancel request, or gone.
+/// `refuse`: the process has as many clients as it may have.
+pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -> Option<Admitted> {
+    let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
+    let deadline = time::now() + limit;
+    let id = stream.id();
+    let greeted = worker.reactor.deadline(deadline, Box::pin(greet(worker, &stream, refuse))).await;
+    let refused = match greeted {
+        Ok(Ok(Some(login))) => return Some(login.admitted(worker, stream)),
+        Ok(Ok(None)) => return None,
+        Ok(Err(refused)) => refused,
+        Err(Elapsed) => {
+            tracing::info!(client = %id, timeout = ?limit, "a client did not complete its login in time");
+            return None;
+        }
+    };
+    let mut out = Vec::new();
+    match refused {
+        Refused::Report(report) => {
+            tracing::info!(client = %id, sqlstate = report.sqlstate.as_str(), reason = %report.message, "login refused");
+            Writer::new(&mut out).error(&report);
+        }
+        Refused::Server(body) => { Writer::new(&mut out).message(backend::ERROR_RESPONSE, &body); },
+        Refused::Silently => return None,
+    }
+    stream.send(out.into());
+    None
+}
+
+/// A client that is logged in.
+struct Login {
+    info: Rc<ClientInfo>,
+    rest: Chunk,
+    service: Service,
+}
+
+enum Service {
+    Pool(Rc<Pool>, Parameters),
+    Console,
+}
+
+/// What a logged-in client is served by.
+pub(super) enum Admitted {
+    /// A database.
+    Session(Session),
+    /// The virtual database.
+    Console(Console),
+}
+
+impl Login {
+    fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
+        match self.service {
+            Service::Pool(pool, parameters) => {
+                Admitted::Session(Session::new(Rc::clone(worker), stream, self.info, pool, parameters, self.rest))
+            }
+            Service::Console => Admitted::Console(Console::new(Rc::clone(worker), stream, self.info, self.rest)),
+        }
+    }
+}
+
+async fn greet(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Result<Option<Login>, Refused> {
+    let mut wire = Wire::new(stream);
+    let hello = loop {
+        match wire.initial(read_wish).await? {
+            Wish::Session(hello) => break hello,
+            Wish::Encryption if wire.has_more() => return Err(unencrypted_data().into()),
+            Wish::Encryption => stream.send(b"N".as_slice().into()),
+            Wish::Cancel(process_id, key) => {
+                cancel::requested(worker, process_id, key);
+                return Ok(None);
+            }
+        }
+    };
+    if refuse {
+        return Err(ErrorReport::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+            .with_hint("pgring serves as many as [listen] max_clients allows.")
+            .into());
+    }
+    if worker.draining.get() {
+        return Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into());
+    }
+    if let Some(report) = hello.refusal {
+        return Err(report.into());
+    }
+    if !hello.negotiation.is_empty() {
+        stream.send(hello.negotiation.clone().into());
+    }
+    let snapshot = worker.snapshot();
+    Guard { worker, snapshot: &snapshot, user: &hello.key.user, stream, wire: &mut wire }.authenticate().await?;
+    let login = admit(worker, stream, &snapshot, hello).await?;
+    Ok(Some(Login { rest: wire.into_rest(), ..login }))
+}
+
+fn unencrypted_data() -> ErrorReport {
+    ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, "received unencrypted data after an encryption request")
+        .with_detail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.")
+}
+
+fn read_wish(initial: Initial<'_>) -> Wish {
+    match initial {
+        Initial::Ssl | Initial::Gss => Wish::Encryption,
+        Initial::Cancel { process_id, key } => Wish::Cancel(process_id, key.to_vec()),
+        Initial::Startup(packet) => Wish::Session(read_hello(packet)),
+    }
+}
+
+fn read_hello(packet: StartupPacket<'_>) -> Hello {
+    let text = |bytes: &[u8]| Arc::from(String::from_utf8_lossy(bytes));
+    let (version, negotiation) = packet.negotiate();
+    let mut out = Vec::new();
+    if let Some(negotiation) = negotiation {
+        Writer::new(&mut out).negotiate_version(negotiation.version(), negotiation.unknown_options());
+    }
+    let (settings, refusal) = match read_settings(packet) {
+        Ok(settings) => (settings, None),
+        Err(report) => (vec![], Some(report)),
+    };
+    Hello {
+        key: PoolKey { database: text(packet.database()), user: text(packet.user()) },
+        settings,
+        negotiation: out,
+        long_keys: version.has_long_cancel_keys(),
+        refusal,
+    }
+}
+
+/// The settings a client wants to start with, those in `options` first, as the server applies them.
+fn read_settings(packet: StartupPacket<'_>) -> Result<Vec<(String, Vec<u8>)>, ErrorReport> {
+    let mut settings = Vec::new();
+    if let Some(options) = packet.parameter(b"options") {
+        settings = parameters::read_options(options).ok_or_else(|| {
+            ErrorReport::fatal(SqlState::FEATURE_NOT_SUPPORTED, "unsupported command-line options in startup packet")
+                .with_hint("pgring understands -c name=value and --name=value.")
+        })?;
+    }
+    for (name, value) in packet.settings() {
+        match name {
+            b"options" => {}
+            b"replication" if !matches!(value, b"false" | b"off" | b"no" | b"0") => {
+                return Err(ErrorReport::fatal(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "replication connections are not supported through pgring",
+                )
+                .with_hint("Connect to the server itself."));
+            }
+            b"replication" => {}
+            name => settings.push((String::from_utf8_lossy(name).into_owned(), value.to_vec())),
+        }
+    }
+    Ok(settings)
+}
+
+/// Authenticates one client.
+struct Guard<'a, 'w> {
+    worker: &'a Worker,
+    snapshot: &'a Snapshot,
+    user: &'a str,
+    stream: &'a Stream,
+    wire: &'a mut Wire<'w>,
+}
+
+impl Guard<'_, '_> {
+    async fn authenticate(mut self) -> Result<(), Refused> {
+        let user = self.snapshot.users.get(self.user).cloned();
+        match self.snapshot.settings.auth.method {
+            AuthMethod::Trust => {}
+            AuthMethod::Md5 if user.as_ref().is_none_or(|user| user.md5.is_some()) => {
+                self.ask_md5(user.as_deref()).await?;
+            }
+            AuthMethod::Md5 | AuthMethod::ScramSha256 => self.ask_scram(user.as_deref()).await?,
+        }
+        self.send(|writer| { writer.authentication_ok(); });
+        Ok(())
+    }
+
+    fn send(&self, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut out = Vec::new();
+        write(&mut Writer::new(&mut out));
+        self.stream.send(out.into());
+    }
+
+    fn failed(&self) -> Refused {
+        auth::password_failed(self.user.as_bytes()).into()
+    }
+
+    /// The body of the next password message.
+    async fn answer(&mut self) -> Result<Vec<u8>, Refused> {
+        let answer = self.wire.message(AUTHENTICATION_BYTES_MAX, |tag, body| match tag {
+            frontend::PASSWORD => Ok(body.to_vec()),
+            _ => Err(ErrorReport::fatal(
+                SqlState::PROTOCOL_VIOLATION,
+                format!("expected password response, got message type {tag}"),
+            )),
+        });
+        Ok(answer.await??)
+    }
+
+    async fn ask_md5(&mut self, user: Option<&User>) -> Result<(), Refused> {
+        let mut salt = [0; 4];
+        random::fill(&mut salt);
+        self.send(|writer| { writer.authentication_md5(salt); });
+        let body = self.answer().await?;
+        let answer = Password::read(&body).map_err(WireError::from)?.password;
+        let known = user.and_then(|user| user.md5.as_ref());
+        match known.is_some_and(|hash| hash.check(salt, answer)) {
+            true => Ok(()),
+            false => Err(self.failed()),
+        }
+    }
+
+    async fn ask_scram(&mut self, user: Option<&User>) -> Result<(), Refused> {
+        self.send(|writer| { writer.authentication_sasl([auth::MECHANISM]); });
+        let verifier = user.and_then(|user| user.verifier.clone());
+        let credentials = match verifier {
+            Some(verifier) => Credentials::of(verifier),
+            None => Credentials::mock(&self.worker.switchboard.mock_secret, self.user.as_bytes(), auth::ITERATIONS),
+        };
+        let body = self.answer().await?;
+        let first = SaslInitialResponse::read(&body).map_err(WireError::from)?;
+        let mut nonce = [0; NONCE_BYTES];
+        random::fill(&mut nonce);
+        let scram = ScramServer::new(credentials);
+        let challenged = scram.client_first(first.mechanism, first.data.unwrap_or_default(), nonce);
+        let (challenge, data) = challenged.map_err(|error| error.report(self.user.as_bytes()))?;
+        self.send(|writer| { writer.authentication_sasl_continue(&data); });
+        let body = self.answer().await?;
+        let proven = challenge.client_final(SaslResponse::read(&body).data);
+        let proven = proven.map_err(|error| error.report(self.user.as_bytes()))?;
+        self.send(|writer| { writer.authentication_sasl_final(&proven.server_final); });
+        if let Some(user) = user.filter(|user| user.keys.load().is_none()) {
+            // A server with the same verifier accepts these keys, so pgring needs no password of its own.
+            user.keys.store(Some(Arc::new(proven.keys)));
+        }
+        Ok(())
+    }
+}
+
+/// The client is who it says: what it wants is looked up, and it is told what a server would tell it.
+async fn admit(worker: &Rc<Worker>, stream: &Stream, snapshot: &Snapshot, hello: Hello) -> Result<Login, Refused> {
+    let settings = hello.settings.iter().map(|(name, value)| (name.clone(), &value[..]));
+    let parameters = worker.interner.of(settings);
+    let info = introduce(worker, stream, &hello, &parameters);
+    let mut out = Vec::new();
+    let service = if &*hello.key.database == CONSOLE {
+        console::permit(snapshot, &hello.key.user)?;
+        console::write_welcome(&mut out);
+        Service::Console
+    } else {
+        let pool = worker.pool(&hello.key).ok_or_else(|| no_such_database(&hello.key))?;
+        let welcome = learn_welcome(worker, &pool, &parameters).await?;
+        welcome.write(&mut out);
+        Service::Pool(pool, parameters)
+    };
+    Writer::new(&mut out)
+        .backend_key_data(info.process_id, &info.cancel_key)
+        .ready_for_query(TransactionStatus::Idle);
+    stream.send(out.into());
+    Ok(Login { info, rest: Chunk::from(Vec::new()), service })
+}
+
+fn no_such_database(key: &PoolKey) -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::INVALID_CATALOG_NAME,
+        format!("database \"{}\" does not exist", key.database),
+    )
+    .with_hint("pgring serves the databases of its [[database]] sections; \"*\" stands for every name.")
+}
+
+fn introduce(worker: &Worker, stream: &Stream, hello: &Hello, parameters: &Parameters) -> Rc<ClientInfo> {
+    let mut cancel_key = vec![0; if hello.long_keys { 32 } else { 4 }];
+    random::fill(&mut cancel_key);
+    let application_name = parameters.get("application_name").unwrap_or_default();
+    Rc::new(ClientInfo {
+        id: stream.id(),
+        key: hello.key.clone(),
+        process_id: cancel::process_id(worker.id, stream.id()),
+        cancel_key,
+        addresses: stream.addresses(),
+        connected_us: time::unix_micros(),
+        request: Cell::new(time::now()),
+        state: Cell::new(State::Idle),
+        pinned: Cell::new(""),
+        application_name: RefCell::new(application_name.to_vec()),
+        server: RefCell::new(None),
+        kill: Cell::new(None),
+        waker: Default::default(),
+    })
+}
+
+/// What a server tells a client that starts with these settings; asked of a server once per pool.
+async fn learn_welcome(worker: &Rc<Worker>, pool: &Rc<Pool>, parameters: &Parameters) -> Result<Rc<Welcome>, Refused> {
+    if let Some(known) = pool.welcome(parameters) {
+        return Ok(known);
+    }
+    let target = worker.with_snapshot(route::route);
+    let mut lease = loop {
+        if let Some(lease) = pool.checkout(worker, &target, Urgency::Login, |_| Poll::Pending).await? {
+            break lease;
+        }
+    };
+    let welcome = if parameters.is_empty() {
+        pool.welcome(parameters).expect("a server connection brings its welcome")
+    } else {
+        let welcome = Rc::new(apply(worker, pool, &mut lease, parameters).await?);
+        pool.remember_welcome(parameters.clone(), Rc::clone(&welcome));
+        welcome
+    };
+    lease.release();
+    Ok(welcome)
+}
+
+/// Brings a server connection to `parameters` and notes what it then reports.
+async fn apply(worker: &Worker, pool: &Pool, lease: &mut Lease, parameters: &Parameters) -> Result<Welcome, Refused> {
+    let plain = pool.welcome(&worker.interner.empty());
+    let mut welcome = plain.map_or_else(Welcome::default, |plain| plain.clone_values());
+    let backend = lease.backend_mut();
+    // From the start, so that every report that differs from the plain ones is seen.
+    let mut text = b"RESET ALL;".to_vec();
+    text.extend(worker.interner.empty().transition(parameters));
+    let mut out = Vec::new();
+    Writer::new(&mut out).query(&text).map_err(WireError::from)?;
+    backend.stream.send(out.into());
+    let mut wire = Wire::new(&backend.stream);
+    let mut refusal = None;
+    loop {
+        let ready = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| {
+            match tag {
+                backend::PARAMETER_STATUS => ParameterStatus::read(body).into_iter().for_each(|status| welcome.report(status)),
+                backend::ERROR_RESPONSE => refusal = Some(as_fatal(body)),
+                _ => {}
+            }
+            tag == backend::READY_FOR_QUERY
+        });
+        let ready = ready.await.map_err(|error| server_failed(&error))?;
+        if ready {
+            break;
+        }
+    }
+    match refusal {
+        Some(report) => Err(report.into()),
+        None => {
+            backend.parameters = parameters.clone();
+            Ok(welcome)
+        }
+    }
+}
+
+fn server_failed(error: &WireError) -> ErrorReport {
+    ErrorReport::fatal(SqlState::CONNECTION_FAILURE, "the server connection was lost during login").with_detail(error.to_string())
+}
+
+/// A server's error about a setting, as the server would have said it at login.
+fn as_fatal(body: &[u8]) -> ErrorReport {
+    let fields = ErrorFields::read(body).ok();
+    let sqlstate = fields.and_then(|fields| fields.sqlstate()).unwrap_or(SqlState::INTERNAL_ERROR);
+    let message = fields.map_or_else(Default::default, |fields| String::from_utf8_lossy(fields.message()).into_owned());
+    ErrorReport::fatal(sqlstate, message)
+}
