@@ -13,6 +13,7 @@ mod chart;
 mod floor;
 mod frames;
 mod histogram;
+mod idle;
 mod load;
 mod machine;
 mod mock;
@@ -29,6 +30,7 @@ mod script;
 mod slots;
 mod sockets;
 mod suite;
+mod targets;
 
 #[derive(Parser)]
 #[command(name = "perf", about = "Measures pgring, its floor and its peers")]

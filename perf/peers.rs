@@ -3,7 +3,7 @@
 
 use crate::{
     probe,
-    process::{Account, Process, Spec, give_to, typed, wait_for},
+    process::{Account, Process, Spec, give_to, last_lines, typed, wait_for},
 };
 use std::{
     fs,
@@ -137,6 +137,13 @@ impl Workshop {
             Ok(output
                 .lines()
                 .find_map(|line| line.strip_prefix("listening ")?.parse().ok()))
+        })
+        .map_err(|error| {
+            format!(
+                "{}: {error}. {}",
+                arguments[0],
+                last_lines(&process.output())
+            )
         })?;
         Ok(Running { process, address })
     }
@@ -172,7 +179,7 @@ impl Workshop {
             process.check()?;
             Ok(probe::answers(address, user).then_some(()))
         })
-        .map_err(|error| format!("{error}; its log ends: {}", tail(&process.output())))?;
+        .map_err(|error| format!("{error}. {}", last_lines(&process.output())))?;
         Ok(Running { process, address })
     }
 
@@ -259,7 +266,11 @@ pub(crate) fn first_line(command: &mut Command) -> Result<String, String> {
         .map_err(|error| format!("{name} not found ({error})"))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().unwrap_or("unknown").trim().into())
+    let line = text
+        .lines()
+        .next()
+        .ok_or_else(|| format!("{name} does not say which it is"))?;
+    Ok(line.trim().into())
 }
 
 /// An address that nobody listens on.
@@ -274,11 +285,6 @@ pub(crate) fn free_address() -> Result<SocketAddrV4, String> {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
 }
 
 /// pgring on one worker, not pinned by itself because the suite has already placed it.

@@ -37,7 +37,8 @@ pub(crate) fn catch_interrupts() -> Result<(), String> {
     Ok(())
 }
 
-fn check_interrupt() -> Result<(), String> {
+/// An error once SIGINT or SIGTERM has arrived.
+pub(crate) fn check_interrupt() -> Result<(), String> {
     match INTERRUPTED.get() {
         Some(flag) if flag.load(Ordering::Relaxed) => Err("interrupted".into()),
         _ => Ok(()),
@@ -162,10 +163,7 @@ impl Process {
     pub(crate) fn check(&mut self) -> Result<(), String> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(format!(
-                "ended with {status}: {}",
-                last_lines(&self.output())
-            )),
+            Ok(Some(status)) => Err(format!("ended with {status}")),
             Err(error) => Err(format!("cannot be waited for: {error}")),
         }
     }
@@ -211,7 +209,7 @@ impl Drop for Process {
 }
 
 /// The end of a log, as far as a sentence needs it.
-fn last_lines(text: &str) -> String {
+pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.trim().is_empty())

@@ -1,148 +1,16 @@
-//! Owns what a person reads: the targets of the project with what was measured, the full tables, and the record. It knows
-//! which figure is wanted; it measures nothing.
+//! Owns what a person reads: the full tables, the machine they were made on, and the record. It judges nothing; `targets`
+//! does. (pure)
 
 use crate::{
     chart::{Bar, thousands},
+    idle::{self, Idle},
     machine::Facts,
     peers::Peer,
     sample::{Metric, Rounds},
-    suite::{Finding, Findings, Idle},
+    suite::{Finding, Findings},
+    targets::put_targets,
 };
 use std::fmt::Write;
-
-/// Bytes of user-space memory that one idle client may cost.
-const IDLE_CLIENT_BYTES_MAX: f64 = 4096.0;
-
-/// One line of the table of targets.
-struct Target {
-    what: String,
-    wanted: String,
-    measured: Option<String>,
-    met: bool,
-}
-
-/// The bound of a ratio.
-#[derive(Clone, Copy)]
-enum Bound {
-    AtLeast(f64, Option<f64>),
-    AtMost(f64),
-}
-
-impl Bound {
-    fn text(self) -> String {
-        match self {
-            Bound::AtLeast(bound, Some(aim)) => format!("at least {bound:.2} (aim {aim:.2})"),
-            Bound::AtLeast(bound, None) => format!("at least {bound:.2}"),
-            Bound::AtMost(bound) => format!("at most {bound:.2}"),
-        }
-    }
-
-    fn holds(self, ratio: f64) -> bool {
-        match self {
-            Bound::AtLeast(bound, _) => ratio >= bound,
-            Bound::AtMost(bound) => ratio <= bound,
-        }
-    }
-}
-
-const OF_FLOOR: Bound = Bound::AtLeast(0.92, Some(0.97));
-const OF_PGBOUNCER: Bound = Bound::AtLeast(1.20, Some(1.30));
-
-/// Scenario, pgring's rival in it, figure, bound.
-const RATIOS: [(&str, Peer, Metric, Bound); 17] = [
-    ("simple-16", Peer::Floor, Metric::QueriesPerSecond, OF_FLOOR),
-    (
-        "simple-16",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        OF_PGBOUNCER,
-    ),
-    ("simple-64", Peer::Floor, Metric::QueriesPerSecond, OF_FLOOR),
-    (
-        "simple-64",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        OF_PGBOUNCER,
-    ),
-    (
-        "prepared-16",
-        Peer::Floor,
-        Metric::QueriesPerSecond,
-        OF_FLOOR,
-    ),
-    (
-        "prepared-64",
-        Peer::Floor,
-        Metric::QueriesPerSecond,
-        OF_FLOOR,
-    ),
-    (
-        "simple-1",
-        Peer::PgBouncer,
-        Metric::P50Microseconds,
-        Bound::AtMost(1.05),
-    ),
-    (
-        "simple-64",
-        Peer::PgBouncer,
-        Metric::P99Microseconds,
-        Bound::AtMost(1.0),
-    ),
-    (
-        "pgbench-select-1-simple",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-16-simple",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-64-simple",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-1-extended",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-16-extended",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-64-extended",
-        Peer::PgBouncer,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-1-prepared",
-        Peer::PgBouncerSession,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-16-prepared",
-        Peer::PgBouncerSession,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-    (
-        "pgbench-select-64-prepared",
-        Peer::PgBouncerSession,
-        Metric::QueriesPerSecond,
-        Bound::AtLeast(1.0, None),
-    ),
-];
 
 /// What `make perf` prints: all tables, the targets last, where the eye ends.
 pub(crate) fn text(findings: &Findings, facts: &Facts) -> String {
@@ -169,7 +37,12 @@ pub(crate) fn bars(findings: &Findings) -> Option<Vec<Bar>> {
     let bar = |(peer, rounds): &(Peer, Rounds)| {
         let value = rounds.median(Metric::QueriesPerSecond)?;
         Some(Bar {
-            label: peer.label().into(),
+            label: if *peer == Peer::Floor {
+                "bare pass-through"
+            } else {
+                peer.label()
+            }
+            .into(),
             value,
             color: color(*peer),
         })
@@ -186,84 +59,19 @@ fn color(peer: Peer) -> &'static str {
     }
 }
 
-fn put_targets(out: &mut String, findings: &Findings) {
-    let mut targets: Vec<Target> = RATIOS
-        .iter()
-        .map(|ratio| ratio_target(findings, *ratio))
-        .collect();
-    targets.extend(idle_targets(findings));
-    let rows = targets.into_iter().map(|target| {
-        let verdict = match (&target.measured, target.met) {
-            (None, _) => "not measured",
-            (Some(_), true) => "met",
-            (Some(_), false) => "**missed**",
-        };
-        vec![
-            target.what,
-            target.wanted,
-            target.measured.unwrap_or_else(|| "-".into()),
-            verdict.into(),
-        ]
-    });
-    out.push_str("## Targets\n\n");
-    put_table(out, &["target", "wanted", "measured", ""], rows.collect());
-}
-
-fn ratio_target(
-    findings: &Findings,
-    (name, rival, metric, bound): (&str, Peer, Metric, Bound),
-) -> Target {
-    let figure = match metric {
-        Metric::P50Microseconds => "p50",
-        Metric::P99Microseconds => "p99",
-        _ => "queries/s",
-    };
-    let ratio = find(findings, name).and_then(|finding| {
-        let (own, other) = (row(finding, Peer::Pgring)?, row(finding, rival)?);
-        own.ratio(other, metric)
-    });
-    Target {
-        what: format!("{name}: {figure}, pgring / {}", rival.label()),
-        wanted: bound.text(),
-        measured: ratio.map(|ratio| format!("{ratio:.3}")),
-        met: ratio.is_some_and(|ratio| bound.holds(ratio)),
-    }
-}
-
-fn idle_targets(findings: &Findings) -> Vec<Target> {
-    let own = findings.idle.iter().find(|(peer, _)| *peer == Peer::Pgring);
-    let own = own.and_then(|(_, outcome)| outcome.as_ref().ok());
-    let bytes = own.map(Idle::bytes_per_client);
-    let cpu = own.map(|idle| idle.empty_cpu_ms.max(idle.full_cpu_ms));
-    vec![
-        Target {
-            what: "idle: user-space memory per client".into(),
-            wanted: format!("at most {IDLE_CLIENT_BYTES_MAX} bytes"),
-            measured: bytes.map(|bytes| format!("{bytes:.0} bytes")),
-            met: bytes.is_some_and(|bytes| bytes <= IDLE_CLIENT_BYTES_MAX),
-        },
-        Target {
-            what: "idle: CPU of an idle proxy, with and without clients".into(),
-            wanted: "0 ms".into(),
-            measured: cpu.map(|cpu| format!("{cpu:.2} ms")),
-            met: cpu == Some(0.0),
-        },
-    ]
-}
-
-impl Idle {
-    fn bytes_per_client(&self) -> f64 {
-        let grown = self.after.pss_kib.saturating_sub(self.before.pss_kib);
-        grown as f64 * 1024.0 / self.clients as f64
-    }
-}
-
 fn put_tables(out: &mut String, findings: &Findings) {
     for finding in &findings.findings {
         put_finding(out, finding);
     }
     if !findings.idle.is_empty() {
         put_idle(out, findings);
+    }
+    if !findings.failures.is_empty() {
+        out.push_str("## Failures\n\n");
+        for (peer, reason) in &findings.failures {
+            let _ = writeln!(out, "- {}, {reason}", peer.label());
+        }
+        out.push('\n');
     }
 }
 
@@ -307,23 +115,13 @@ fn put_finding(out: &mut String, finding: &Finding) {
         "MB/s",
     ];
     put_table(out, &head, rows.collect());
-    for (peer, rounds) in &finding.rows {
-        if let Some(reason) = rounds.failure() {
-            let _ = write!(out, "{} failed: {reason}\n\n", peer.label());
-        }
-    }
 }
 
 fn put_idle(out: &mut String, findings: &Findings) {
     out.push_str("## 10,000 idle clients (`idle`)\n\n");
     let rows = findings.idle.iter().map(|(peer, outcome)| match outcome {
         Ok(idle) => idle_row(*peer, idle),
-        Err(reason) => {
-            let mut row = vec![String::from("-"); 7];
-            row[0] = peer.label().into();
-            row[1] = format!("failed: {reason}");
-            row
-        }
+        Err(_) => vec![peer.label().into(), "failed".into()],
     });
     let head = [
         "proxy",
@@ -332,17 +130,13 @@ fn put_idle(out: &mut String, findings: &Findings) {
         "bytes per client (Pss)",
         "CPU while empty, ms",
         "CPU while idle, ms",
-        "ticks while idle",
+        "ticks of both",
     ];
     put_table(out, &head, rows.collect());
-    let measured = findings
-        .idle
-        .iter()
-        .find_map(|(_, outcome)| outcome.as_ref().ok());
-    let seconds = measured.map_or(0.0, |idle| idle.watched_seconds);
+    let seconds = idle::watched_seconds();
     let _ = write!(
         out,
-        "CPU is counted over {seconds:.0} s without a query.\n\n"
+        "CPU is counted twice over {seconds} s: without clients, and with all of them silent.\n\n"
     );
 }
 
@@ -352,9 +146,9 @@ fn idle_row(peer: Peer, idle: &Idle) -> Vec<String> {
         idle.before.rss_kib.to_string(),
         idle.after.rss_kib.to_string(),
         format!("{:.0}", idle.bytes_per_client()),
-        format!("{:.2}", idle.empty_cpu_ms),
-        format!("{:.2}", idle.full_cpu_ms),
-        idle.full_ticks.to_string(),
+        format!("{:.2}", idle.empty.cpu_ms),
+        format!("{:.2}", idle.full.cpu_ms),
+        (idle.empty.ticks + idle.full.ticks).to_string(),
     ]
 }
 
@@ -406,14 +200,16 @@ fn without_processes(command: &str) -> String {
         .into()
 }
 
-fn find<'a>(findings: &'a Findings, name: &str) -> Option<&'a Finding> {
+/// The scenario of that name, when it was measured.
+pub(crate) fn find<'a>(findings: &'a Findings, name: &str) -> Option<&'a Finding> {
     findings
         .findings
         .iter()
         .find(|finding| finding.name == name)
 }
 
-fn row(finding: &Finding, peer: Peer) -> Option<&Rounds> {
+/// What a proxy did in a scenario.
+pub(crate) fn row(finding: &Finding, peer: Peer) -> Option<&Rounds> {
     finding
         .rows
         .iter()
@@ -422,7 +218,7 @@ fn row(finding: &Finding, peer: Peer) -> Option<&Rounds> {
 }
 
 /// A table that reads well as text and renders as Markdown.
-fn put_table(out: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
+pub(crate) fn put_table(out: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in &rows {
         widths
@@ -458,7 +254,9 @@ fn put_table(out: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
         })
         .collect();
     line(rules.iter().map(String::as_str).collect());
-    rows.iter()
-        .for_each(|row| line(row.iter().map(String::as_str).collect()));
+    for row in &rows {
+        let cells = row.iter().map(String::as_str).chain(std::iter::repeat("-"));
+        line(cells.take(head.len()).collect());
+    }
     out.push('\n');
 }

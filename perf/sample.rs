@@ -73,14 +73,6 @@ impl Rounds {
                 .collect(),
         )
     }
-
-    /// Why a round failed, if one did.
-    pub(crate) fn failure(&self) -> Option<&str> {
-        self.0
-            .iter()
-            .find_map(|round| round.as_ref().err())
-            .map(String::as_str)
-    }
 }
 
 /// The middle value; the mean of the two middle ones for an even count.

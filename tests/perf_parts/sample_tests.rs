@@ -30,7 +30,6 @@ fn medians_are_the_middle_of_what_succeeded() {
     assert_eq!(mixed.median(Metric::QueriesPerSecond), Some(3.0));
     mixed.0.push(Err("lost".into()));
     assert_eq!(mixed.median(Metric::QueriesPerSecond), Some(3.0));
-    assert_eq!(mixed.failure(), Some("lost"));
     assert_eq!(
         rounds(&[1.0, 2.0]).median(Metric::QueriesPerSecond),
         Some(1.5)
