@@ -173,10 +173,10 @@ impl Suite {
                     suite.versions.push((peer.label().into(), version));
                 }
                 Err(reason) => {
-                    eprintln!("perf: {} is left out: {reason}", peer.label());
                     suite
                         .versions
                         .push((peer.label().into(), format!("left out: {reason}")));
+                    suite.note_failure(peer, "left out", &reason);
                 }
             }
         }
@@ -343,7 +343,7 @@ impl Suite {
 
     /// Says at once, and keeps for the record, what did not work.
     fn note_failure(&mut self, peer: Peer, what: &str, reason: &str) {
-        eprintln!("perf: {what} through {}: {reason}", peer.label());
+        eprintln!("perf: {}: {what}: {reason}", peer.label());
         self.failures.push((peer, format!("{what}: {reason}")));
     }
 }
