@@ -35,10 +35,6 @@ impl Histogram {
         self.total
     }
 
-    pub(crate) fn largest(&self) -> u64 {
-        self.largest
-    }
-
     /// The smallest bucket end at or below which `quantile` (0 to 1) of the samples lie; 0 without samples.
     pub(crate) fn quantile(&self, quantile: f64) -> u64 {
         let wanted = ((self.total as f64 * quantile).ceil() as u64).max(1);
@@ -70,44 +66,4 @@ fn bucket_end(bucket: usize) -> u64 {
     let octave = bucket / STEPS - 1;
     let step = bucket - octave * STEPS;
     ((step + 1) << octave) - 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_contiguous_and_end_where_the_next_begins() {
-        for bucket in 0..OCTAVES * STEPS as usize {
-            let end = bucket_end(bucket);
-            assert_eq!(bucket_of(end), bucket, "end of bucket {bucket}");
-            assert_eq!(bucket_of(end + 1), bucket + 1, "after bucket {bucket}");
-        }
-    }
-
-    #[test]
-    fn quantiles_lie_within_two_per_cent() {
-        let mut histogram = Histogram::new();
-        (1..=100_000).for_each(|value| histogram.record(value * 10));
-        for (quantile, exact) in [(0.5, 500_000.0), (0.99, 990_000.0), (0.999, 999_000.0)] {
-            let ratio = histogram.quantile(quantile) as f64 / exact;
-            assert!((1.0..1.02).contains(&ratio), "{quantile}: {ratio}");
-        }
-        assert_eq!(histogram.total(), 100_000);
-    }
-
-    #[test]
-    fn the_top_quantile_is_the_largest_sample() {
-        let mut histogram = Histogram::new();
-        [5, 1_000_003, u64::MAX]
-            .into_iter()
-            .for_each(|value| histogram.record(value));
-        assert_eq!(histogram.quantile(1.0), u64::MAX);
-        assert_eq!(histogram.quantile(0.1), 5);
-    }
-
-    #[test]
-    fn no_sample_is_zero() {
-        assert_eq!(Histogram::new().quantile(0.99), 0);
-    }
 }

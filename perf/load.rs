@@ -2,11 +2,12 @@
 //! every answer, and stops with a sentence when one is wrong: a fast proxy that lies is not measured.
 
 use crate::{
-    answers::startup_packet,
-    frames::{Scanner, put, put_text},
+    frames::Scanner,
     histogram::Histogram,
     procfs,
     ring::{Event, Ring, Target},
+    sample::{Metric, Sample},
+    script::{self, Script, TERMINATE},
     sockets,
 };
 use io_uring::types::Timespec;
@@ -28,19 +29,10 @@ const BUFFER_BYTES: usize = 4096;
 const LOGINS_MAX: usize = 64;
 /// All connections are up within this, or something is broken.
 const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long answers and ends of connections may be outstanding after the measured time.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 /// How often the generator looks at its deadlines when no answer arrives.
 static TICK: Timespec = Timespec::new().nsec(100_000_000);
-
-/// How a query is sent.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One Query message
-    Simple,
-    /// Bind, Execute, Sync of a statement parsed once under a name
-    Prepared,
-    /// Parse, Bind, Describe, Execute, Sync, all unnamed
-    Extended,
-}
 
 /// Arguments of `perf load` and `perf idle`.
 #[derive(clap::Args, Clone, Debug)]
@@ -51,18 +43,8 @@ pub(crate) struct Arguments {
     /// Connections
     #[arg(long, default_value_t = 1)]
     clients: usize,
-    /// How queries are sent
-    #[arg(long, value_enum, default_value = "simple")]
-    form: Form,
-    /// Queries per round trip (extended forms share one Sync)
-    #[arg(long, default_value_t = 1)]
-    depth: usize,
-    /// Statement to send
-    #[arg(long, default_value = "SELECT 1")]
-    sql: String,
-    /// Rows that the statement answers
-    #[arg(long, default_value_t = 1)]
-    rows: u64,
+    #[command(flatten)]
+    script: script::Arguments,
     /// Connect, log in, one round, Terminate, again and again
     #[arg(long)]
     storm: bool,
@@ -78,9 +60,6 @@ pub(crate) struct Arguments {
     /// Processes whose CPU time is taken at both ends of the measurement
     #[arg(long, value_delimiter = ',')]
     watch: Vec<u32>,
-    /// User and database to log in with
-    #[arg(long, default_value = "perf")]
-    user: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,80 +81,6 @@ struct Client {
     ready: u64,
     rows: u64,
     completed: u64,
-}
-
-/// The bytes of the run and what must come back for them.
-struct Script {
-    startup: &'static [u8],
-    prepare: Option<&'static [u8]>,
-    round: &'static [u8],
-    /// ReadyForQuery messages per round.
-    ready: u64,
-    rows: u64,
-    queries: u64,
-}
-
-const TERMINATE: &[u8] = &[b'X', 0, 0, 0, 4];
-
-impl Script {
-    fn new(arguments: &Arguments) -> Script {
-        let simple = arguments.form == Form::Simple;
-        let queries = arguments.depth as u64;
-        Script {
-            startup: startup_packet(&arguments.user, &arguments.user).leak(),
-            prepare: (arguments.form == Form::Prepared)
-                .then(|| &*prepare_bytes(&arguments.sql).leak()),
-            round: round_bytes(arguments).leak(),
-            ready: if simple { queries } else { 1 },
-            rows: queries * arguments.rows,
-            queries,
-        }
-    }
-}
-
-fn put_parse(out: &mut Vec<u8>, name: &str, sql: &str) {
-    put(out, b'P', |b| {
-        put_text(b, name.as_bytes());
-        put_text(b, sql.as_bytes());
-        b.extend_from_slice(&[0; 2]);
-    });
-}
-
-fn prepare_bytes(sql: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_parse(&mut out, "s1", sql);
-    put(&mut out, b'S', |_| ());
-    out
-}
-
-fn round_bytes(arguments: &Arguments) -> Vec<u8> {
-    let mut out = Vec::new();
-    for _ in 0..arguments.depth {
-        put_one(&mut out, arguments.form, &arguments.sql);
-    }
-    if arguments.form != Form::Simple {
-        put(&mut out, b'S', |_| ());
-    }
-    out
-}
-
-fn put_one(out: &mut Vec<u8>, form: Form, sql: &str) {
-    if form == Form::Simple {
-        return put(out, b'Q', |b| put_text(b, sql.as_bytes()));
-    }
-    let name = if form == Form::Prepared { "s1" } else { "" };
-    if form == Form::Extended {
-        put_parse(out, name, sql);
-    }
-    put(out, b'B', |b| {
-        put_text(b, b"");
-        put_text(b, name.as_bytes());
-        b.extend_from_slice(&[0; 6]);
-    });
-    if form == Form::Extended {
-        put(out, b'D', |b| b.extend_from_slice(b"P\0"));
-    }
-    put(out, b'E', |b| b.extend_from_slice(&[0; 5]));
 }
 
 /// What happens once every connection is up.
@@ -202,6 +107,11 @@ struct Load {
     window: Option<Window>,
     lengths: (u64, u64),
     watch: Vec<u32>,
+    /// What was measured, from the end of the window on: connections then leave in good order.
+    sample: Option<Sample>,
+    gone: usize,
+    /// Idle connections that have had their one answer.
+    rested: usize,
     over: bool,
 }
 
@@ -214,64 +124,6 @@ struct Window {
     bytes: u64,
 }
 
-/// What a measurement found, as one line that the parent reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) queries_per_second: f64,
-    pub(crate) cpu_us_per_query: f64,
-    /// Share of one CPU that the watched processes used.
-    pub(crate) busy: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) p999_us: f64,
-    pub(crate) max_us: f64,
-    pub(crate) megabytes_per_second: f64,
-}
-
-impl Sample {
-    fn line(&self) -> String {
-        format!(
-            "sample {} {} {} {} {} {} {} {}",
-            self.queries_per_second,
-            self.cpu_us_per_query,
-            self.busy,
-            self.p50_us,
-            self.p99_us,
-            self.p999_us,
-            self.max_us,
-            self.megabytes_per_second,
-        )
-    }
-
-    /// Reads the line that `perf load` prints.
-    pub(crate) fn read(output: &str) -> Option<Sample> {
-        let line = output
-            .lines()
-            .find_map(|line| line.strip_prefix("sample "))?;
-        let numbers: Result<Vec<f64>, _> = line.split(' ').map(str::parse).collect();
-        let [
-            queries_per_second,
-            cpu_us_per_query,
-            busy,
-            p50_us,
-            p99_us,
-            p999_us,
-            max_us,
-            megabytes_per_second,
-        ] = numbers.ok()?.try_into().ok()?;
-        Some(Sample {
-            queries_per_second,
-            cpu_us_per_query,
-            busy,
-            p50_us,
-            p99_us,
-            p999_us,
-            max_us,
-            megabytes_per_second,
-        })
-    }
-}
-
 /// Measures and prints one `Sample`.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let manner = if arguments.storm {
@@ -281,7 +133,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     };
     let mut load = Load::new(arguments, manner)?;
     load.drive()?;
-    println!("{}", load.sample()?.line());
+    let sample = load.sample.ok_or("load: ended before it measured")?;
+    println!("{}", sample.line());
     Ok(())
 }
 
@@ -299,7 +152,7 @@ impl Load {
         let nanoseconds = |seconds: f64| (seconds * 1e9) as u64;
         Ok(Load {
             ring,
-            script: Script::new(arguments),
+            script: Script::new(&arguments.script),
             manner,
             target: Target::leaked(arguments.address),
             clients: (0..arguments.clients).map(|_| Client::unborn()).collect(),
@@ -312,6 +165,9 @@ impl Load {
                 nanoseconds(arguments.seconds),
             ),
             watch: arguments.watch.clone(),
+            sample: None,
+            gone: 0,
+            rested: 0,
             over: false,
         })
     }
@@ -422,8 +278,15 @@ impl Load {
         }
         sockets::close(self.clients[at].socket);
         let (now, from) = (self.now_ns(), self.clients[at].sent_ns);
-        self.count(now, from)?;
-        self.begin(at)
+        if self.manner == Manner::Storm {
+            self.count(now, from)?;
+        }
+        if self.sample.is_none() {
+            return self.begin(at);
+        }
+        self.gone += 1;
+        self.over = self.gone == self.clients.len();
+        Ok(())
     }
 
     /// Goes to the next phase when everything that was asked has been answered.
@@ -498,7 +361,10 @@ impl Load {
                 let (now, from) = (self.now_ns(), client.sent_ns);
                 self.count(now, from)?;
                 self.clients[at].sent_ns = now;
-                self.ask(at, Phase::Running, self.script.round);
+                match self.sample {
+                    None => self.ask(at, Phase::Running, self.script.round),
+                    Some(_) => self.ask(at, Phase::Leaving, TERMINATE),
+                }
             }
         }
         Ok(())
@@ -506,12 +372,9 @@ impl Load {
 
     fn rest(&mut self, at: usize) {
         self.clients[at].phase = Phase::Ready;
-        if self
-            .clients
-            .iter()
-            .all(|client| client.phase == Phase::Ready)
-        {
-            println!("ready {}", self.clients.len());
+        self.rested += 1;
+        if self.rested == self.clients.len() {
+            println!("ready {}", self.rested);
         }
     }
 
@@ -530,22 +393,32 @@ impl Load {
             window.bytes = 0;
         }
         window.histogram.record(now - from);
-        self.over = now >= window.end_ns;
+        if now >= window.end_ns {
+            self.sample = Some(self.measured()?);
+        }
         Ok(())
     }
 
+    /// Looks at the deadlines, which answers alone would not do if none came.
     fn tick(&mut self) -> Result<(), String> {
         self.ring.timeout(&TICK, TICKED << 32);
         let elapsed = self.started.elapsed();
         match &self.window {
-            Some(window) => self.over |= elapsed.as_nanos() as u64 > window.end_ns,
-            None if self.up < self.clients.len() && elapsed > LOGIN_LIMIT => {
+            Some(window)
+                if elapsed.as_nanos() as u64 > window.end_ns + SILENCE_LIMIT.as_nanos() as u64 =>
+            {
+                self.over = true;
+                if self.sample.is_none() {
+                    self.sample = Some(self.measured()?);
+                }
+            }
+            None if self.rested < self.clients.len() && elapsed > LOGIN_LIMIT => {
                 let (up, all) = (self.up, self.clients.len());
                 return Err(format!(
                     "load: {up} of {all} connections were logged in after {LOGIN_LIMIT:?}"
                 ));
             }
-            None => (),
+            _ => (),
         }
         Ok(())
     }
@@ -562,7 +435,7 @@ impl Load {
         )
     }
 
-    fn sample(&self) -> Result<Sample, String> {
+    fn measured(&self) -> Result<Sample, String> {
         let cpu_end_ns = procfs::cpu_ns(&self.watch);
         let now = self.now_ns();
         let window = self.window.as_ref().ok_or("load: ended before it began")?;
@@ -574,16 +447,18 @@ impl Load {
         let queries = (rounds * self.script.queries) as f64;
         let cpu_ns = (cpu_end_ns - cpu_begin_ns) as f64;
         let quantile = |q| window.histogram.quantile(q) as f64 / 1e3;
-        Ok(Sample {
-            queries_per_second: queries / seconds,
-            cpu_us_per_query: cpu_ns / 1e3 / queries,
-            busy: cpu_ns / 1e9 / seconds,
-            p50_us: quantile(0.5),
-            p99_us: quantile(0.99),
-            p999_us: quantile(0.999),
-            max_us: window.histogram.largest() as f64 / 1e3,
-            megabytes_per_second: window.bytes as f64 / 1e6 / seconds,
-        })
+        let mut sample = Sample::default();
+        sample.set(Metric::QueriesPerSecond, queries / seconds);
+        sample.set(Metric::CpuMicroseconds, cpu_ns / 1e3 / queries);
+        sample.set(Metric::Busy, cpu_ns / 1e9 / seconds);
+        sample.set(Metric::P50Microseconds, quantile(0.5));
+        sample.set(Metric::P99Microseconds, quantile(0.99));
+        sample.set(Metric::P999Microseconds, quantile(0.999));
+        sample.set(
+            Metric::MegabytesPerSecond,
+            window.bytes as f64 / 1e6 / seconds,
+        );
+        Ok(sample)
     }
 }
 

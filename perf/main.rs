@@ -9,15 +9,28 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod answers;
+mod chart;
 mod floor;
 mod frames;
 mod histogram;
+mod idle;
 mod load;
+mod machine;
 mod mock;
+mod peers;
+mod pgbench;
+mod probe;
+mod process;
 mod procfs;
+mod report;
 mod ring;
+mod sample;
+mod scenarios;
+mod script;
 mod slots;
 mod sockets;
+mod suite;
+mod targets;
 
 #[derive(Parser)]
 #[command(name = "perf", about = "Measures pgring, its floor and its peers")]
@@ -36,6 +49,8 @@ enum Role {
     Load(load::Arguments),
     /// Open connections, one query each, and hold them until standard input ends
     Idle(load::Arguments),
+    /// Measure pgring, the floor and the peers: `make perf`
+    Run(suite::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +69,7 @@ fn main() -> ExitCode {
         Role::Floor(arguments) => floor::run(&arguments).map_err(|error| format!("floor: {error}")),
         Role::Load(arguments) => load::run(&arguments),
         Role::Idle(arguments) => load::idle(&arguments),
+        Role::Run(arguments) => suite::run(&arguments).map_err(|error| format!("perf: {error}")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,20 +5,22 @@
     reason = "clock, affinity and limit calls of libc; every block states its contract"
 )]
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
-/// Pins the process when asked, raises its descriptor limit, and makes it die with its parent.
+/// Places the process when asked and raises its descriptor limit.
 pub(crate) fn prepare(cpu: Option<usize>) -> io::Result<()> {
     raise_descriptor_limit()?;
-    cpu.map_or(Ok(()), pin)
+    cpu.map_or(Ok(()), |cpu| place(Some(cpu)))
 }
 
-/// Runs the calling thread, and what it starts, on one CPU only.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+/// Runs the calling thread, and what it starts, on one CPU only, or on all of them. Makes system calls only, so that it
+/// may run between fork and exec.
+pub(crate) fn place(cpu: Option<usize>) -> io::Result<()> {
     // SAFETY: the set is plain bits, zeroed; the call reads `size_of` of it.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        let wanted = cpu.map_or(0..libc::CPU_SETSIZE as usize, |cpu| cpu..cpu + 1);
+        wanted.for_each(|cpu| libc::CPU_SET(cpu, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     checked(result)
@@ -42,6 +44,12 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: no pointers are passed.
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+}
+
+/// Sends `signal` to a child of this process.
+pub(crate) fn signal(child: u32, signal: i32) {
+    // SAFETY: no pointers; the caller has not waited for the child yet, so the number is still its own.
+    unsafe { libc::kill(child as i32, signal) };
 }
 
 /// Sends `signal` to the process group that `leader` leads.
@@ -148,30 +156,6 @@ pub(crate) fn ticks(processes: &[u32]) -> u64 {
     processes.iter().filter_map(of).sum()
 }
 
-/// Times the processes were put to sleep or preempted, all threads.
-pub(crate) fn switches(processes: &[u32]) -> u64 {
-    let count = |task: &Path| {
-        let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-        let lines = status
-            .lines()
-            .filter(|line| line.contains("ctxt_switches:"));
-        lines
-            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-            .sum::<u64>()
-    };
-    let tasks = |process: &u32| {
-        fs::read_dir(format!("/proc/{process}/task"))
-            .into_iter()
-            .flatten()
-            .flatten()
-    };
-    processes
-        .iter()
-        .flat_map(tasks)
-        .map(|task| count(&task.path()))
-        .sum()
-}
-
 /// The CPU's name as the kernel knows it.
 pub(crate) fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -183,6 +167,14 @@ pub(crate) fn cpu_model() -> String {
 /// CPUs that this process may use.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// CPUs that the kernel has, whatever this process may use.
+pub(crate) fn cpus_of_machine() -> usize {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines()
+        .filter(|line| line.starts_with("processor"))
+        .count()
 }
 
 /// Memory of the machine in MiB.

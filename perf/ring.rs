@@ -59,7 +59,7 @@ impl Ring {
     /// Builds a ring with `count` (a power of two) receive buffers of `bytes` each; all of them live as long as the process.
     pub(crate) fn new(count: u16, bytes: usize) -> io::Result<Ring> {
         assert!(count.is_power_of_two(), "the kernel masks buffer ids");
-        let mut uring: IoUring = IoUring::builder()
+        let uring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_cqsize(COMPLETION_ENTRIES)
@@ -86,11 +86,6 @@ impl Ring {
         };
         (0..count).for_each(|id| ring.give_back(id));
         Ok(ring)
-    }
-
-    /// Bytes one receive buffer holds.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Where a received buffer starts; valid until it is given back.

@@ -37,17 +37,3 @@ impl<T> Slots<T> {
             .expect("a slot is released once")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn released_slots_are_used_again_and_others_stay() {
-        let mut slots = Slots::new();
-        let (first, second) = (slots.insert("a"), slots.insert("b"));
-        assert_eq!(slots.release(first), "a");
-        assert_eq!(slots.insert("c"), first);
-        assert_eq!((*slots.at(first), *slots.at(second)), ("c", "b"));
-    }
-}
