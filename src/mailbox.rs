@@ -13,7 +13,10 @@ pub struct Mailbox<T> {
 impl<T> Mailbox<T> {
     /// Holds up to `capacity` messages; `wake` makes the owner look.
     pub fn new(capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { queue: ArrayQueue::new(capacity), wake: Box::new(wake) }
+        Self {
+            queue: ArrayQueue::new(capacity),
+            wake: Box::new(wake),
+        }
     }
 
     /// Puts a message and wakes the owner; gives it back when the box is full.
@@ -31,6 +34,11 @@ impl<T> Mailbox<T> {
 
 impl<T> fmt::Debug for Mailbox<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailbox({} of {})", self.queue.len(), self.queue.capacity())
+        write!(
+            f,
+            "Mailbox({} of {})",
+            self.queue.len(),
+            self.queue.capacity()
+        )
     }
 }

@@ -24,22 +24,6 @@ pub fn unix_micros() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wall_clock_is_past_the_day_this_was_written() {
-        assert!(unix_micros() > 1_700_000_000_000_000);
-    }
-
-    #[test]
-    fn the_monotonic_clock_never_goes_back() {
-        let earlier = now();
-        assert!(now() >= earlier);
-    }
-}
-
 /// Microseconds since 1970 as `2026-11-20 23:51:43 UTC`.
 pub fn utc(micros: u64) -> String {
     let seconds = micros / 1_000_000;
@@ -53,11 +37,16 @@ pub fn utc(micros: u64) -> String {
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -72,5 +61,16 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29 00:00:00 UTC");
         assert_eq!(at(1_795_218_703), "2026-11-20 23:51:43 UTC");
         assert_eq!(at(4_102_444_799), "2099-12-31 23:59:59 UTC");
+    }
+
+    #[test]
+    fn the_wall_clock_is_past_the_day_this_was_written() {
+        assert!(unix_micros() > 1_700_000_000_000_000);
+    }
+
+    #[test]
+    fn the_monotonic_clock_never_goes_back() {
+        let earlier = now();
+        assert!(now() >= earlier);
     }
 }

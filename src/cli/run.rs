@@ -37,5 +37,7 @@ fn start_worker(start: WorkerStart) -> Result<Join, String> {
         switchboard: start.switchboard,
     };
     let thread = plan.start().map_err(|error| error.to_string())?;
-    Ok(Box::new(move || thread.join().map_err(|error| error.to_string())))
+    Ok(Box::new(move || {
+        thread.join().map_err(|error| error.to_string())
+    }))
 }

@@ -38,7 +38,9 @@ impl Budget {
     pub fn acquire(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let take = |used| (used < limit).then_some(used + 1);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_ok()
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     /// Gives a permit back.
@@ -71,7 +73,9 @@ impl Budget {
     /// The workers that wait for a permit.
     pub fn wanting(&self) -> impl Iterator<Item = WorkerId> + use<> {
         let bits = self.wanting.load(Ordering::Acquire);
-        (0..64).filter(move |place| bits >> place & 1 == 1).map(WorkerId)
+        (0..64)
+            .filter(move |place| bits >> place & 1 == 1)
+            .map(WorkerId)
     }
 }
 
@@ -112,7 +116,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!(budget.used(), 0);
     }
 

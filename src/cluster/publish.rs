@@ -23,7 +23,9 @@ pub struct Reader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
 impl Publisher {
     /// Starts with a first snapshot.
     pub fn new(first: Snapshot) -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(first)) }
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(first)),
+        }
     }
 
     /// The newest snapshot.
@@ -36,7 +38,10 @@ impl Publisher {
     /// # Panics
     /// When its epoch does not grow.
     pub fn publish(&self, next: Snapshot) {
-        assert!(next.epoch > self.current.load().epoch, "epochs never go back");
+        assert!(
+            next.epoch > self.current.load().epoch,
+            "epochs never go back"
+        );
         self.current.store(Arc::new(next));
     }
 

@@ -48,14 +48,19 @@ impl User {
     /// What servers are told, as an md5 hash.
     pub fn server_md5(&self) -> Option<Md5Hash> {
         match self.server_secret()? {
-            Secret::Plain(text) => Some(Md5Hash::of(self.settings.name.as_bytes(), text.as_bytes())),
+            Secret::Plain(text) => {
+                Some(Md5Hash::of(self.settings.name.as_bytes(), text.as_bytes()))
+            }
             Secret::Md5(hash) => hash.parse().ok(),
             Secret::Scram(_) => None,
         }
     }
 
     fn server_secret(&self) -> Option<&Secret> {
-        self.settings.server_password.as_ref().or(self.settings.password.as_ref())
+        self.settings
+            .server_password
+            .as_ref()
+            .or(self.settings.password.as_ref())
     }
 }
 

@@ -36,12 +36,20 @@ impl Switchboard {
 
     /// Tells one worker; false when its mailbox is full.
     pub fn tell(&self, worker: WorkerId, message: ToWorker) -> bool {
-        self.workers.get(usize::from(worker.0)).is_some_and(|mailbox| mailbox.put(message).is_ok())
+        self.workers
+            .get(usize::from(worker.0))
+            .is_some_and(|mailbox| mailbox.put(message).is_ok())
     }
 
-    /// Tells every worker but `except`; false when one did not get it.
+    /// Tells every worker but `except`; false when a mailbox was full.
     pub fn tell_all(&self, except: Option<WorkerId>, message: impl Fn() -> ToWorker) -> bool {
-        let workers = (0..self.workers.len()).map(|number| WorkerId(number as u16));
-        workers.filter(|worker| Some(*worker) != except).fold(true, |all, worker| self.tell(worker, message()) && all)
+        let mut all = true;
+        for number in 0..self.workers.len() {
+            let worker = WorkerId(number as u16);
+            if Some(worker) != except {
+                all &= self.tell(worker, message());
+            }
+        }
+        all
     }
 }

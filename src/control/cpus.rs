@@ -8,9 +8,16 @@ pub(super) fn for_workers(runtime: &Runtime) -> Vec<usize> {
         return vec![];
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let allowed = list.map(read_list).unwrap_or_default();
-    allowed.iter().cycle().take(usize::from(runtime.workers)).copied().collect()
+    allowed
+        .iter()
+        .cycle()
+        .take(usize::from(runtime.workers))
+        .copied()
+        .collect()
 }
 
 /// `0-3,8` as numbers.

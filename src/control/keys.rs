@@ -31,7 +31,8 @@ impl KeyMaker {
         let (sender, orders) = bounded::<Order>(MAILBOX_MESSAGES_MAX);
         thread::Builder::new().name("keys".into()).spawn(move || {
             for order in orders {
-                let keys = derive_with_pbkdf2(order.password.as_bytes(), &order.salt, order.iterations);
+                let keys =
+                    derive_with_pbkdf2(order.password.as_bytes(), &order.salt, order.iterations);
                 switchboard.tell(order.worker, ToWorker::Keys(order.ticket, Arc::new(keys)));
             }
         })?;
@@ -39,8 +40,25 @@ impl KeyMaker {
     }
 
     /// Has keys derived; the answer goes to the worker's mailbox.
-    pub(super) fn make(&self, worker: WorkerId, ticket: Ticket, password: String, salt: Vec<u8>, iterations: u32) {
-        if self.0.try_send(Order { worker, ticket, password, salt, iterations }).is_err() {
+    pub(super) fn make(
+        &self,
+        worker: WorkerId,
+        ticket: Ticket,
+        password: String,
+        salt: Vec<u8>,
+        iterations: u32,
+    ) {
+        if self
+            .0
+            .try_send(Order {
+                worker,
+                ticket,
+                password,
+                salt,
+                iterations,
+            })
+            .is_err()
+        {
             tracing::error!("too many logins wait for SCRAM keys; one will time out");
         }
     }

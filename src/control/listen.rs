@@ -11,14 +11,17 @@ pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>
     for address in &listen.addresses {
         for listeners in &mut all {
             let opened = Listener::tcp(*address, listen.backlog);
-            listeners.push(opened.map_err(|error| ControlError::Listen(address.to_string(), error))?);
+            listeners
+                .push(opened.map_err(|error| ControlError::Listen(address.to_string(), error))?);
         }
     }
     if let Some(path) = unix_path(listen) {
         let failed = |error| ControlError::Listen(path.display().to_string(), error);
         let listener = Listener::unix(&path, listen.backlog).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(listen.unix_socket_mode)).map_err(failed)?;
-        all.iter_mut().for_each(|listeners| listeners.push(listener.clone()));
+        fs::set_permissions(&path, fs::Permissions::from_mode(listen.unix_socket_mode))
+            .map_err(failed)?;
+        all.iter_mut()
+            .for_each(|listeners| listeners.push(listener.clone()));
     }
     Ok(all)
 }
@@ -32,6 +35,14 @@ pub(super) fn clean_up(listen: &Listen) {
 
 /// Where libpq looks for the socket of this port.
 fn unix_path(listen: &Listen) -> Option<PathBuf> {
-    let port = listen.addresses.first().map_or(6432, |address| address.port());
-    Some(listen.unix_socket_dir.as_ref()?.join(format!(".s.PGSQL.{port}")))
+    let port = listen
+        .addresses
+        .first()
+        .map_or(6432, |address| address.port());
+    Some(
+        listen
+            .unix_socket_dir
+            .as_ref()?
+            .join(format!(".s.PGSQL.{port}")),
+    )
 }

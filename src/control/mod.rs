@@ -100,19 +100,29 @@ pub fn run(
         .ring_depth(8)
         .preempt_timer(crate::limits::PREEMPT_TIMER)
         .make()
-        .map_err(|error| ControlError::Start("cannot start the control core", io::Error::other(error.to_string())))?;
+        .map_err(|error| {
+            ControlError::Start(
+                "cannot start the control core",
+                io::Error::other(error.to_string()),
+            )
+        })?;
     executor.run(async move { Control::start(settings, file, start_worker)?.run().await })
 }
 
 fn check_descriptors(settings: &Settings) -> Result<(), ControlError> {
-    let limit = raise_descriptor_limit()
-        .map_err(|error| ControlError::Start("cannot raise the limit of open descriptors", error))?;
+    let limit = raise_descriptor_limit().map_err(|error| {
+        ControlError::Start("cannot raise the limit of open descriptors", error)
+    })?;
     let clients = settings.listen.max_clients;
     let needed = u64::from(clients) + DESCRIPTORS_SPARE;
     if limit >= needed {
         return Ok(());
     }
-    Err(ControlError::Descriptors { limit, clients, needed })
+    Err(ControlError::Descriptors {
+        limit,
+        clients,
+        needed,
+    })
 }
 
 /// Where the process is in its life.
@@ -151,16 +161,25 @@ impl Control {
     ) -> Result<Self, ControlError> {
         let made = |what| move |error| ControlError::Start(what, error);
         let own_wake = WakeHandle::new().map_err(made("cannot make an event descriptor"))?;
-        let buffers = BufferSizes { client: 0, server: 0 };
+        let buffers = BufferSizes {
+            client: 0,
+            server: 0,
+        };
         let reactor = Reactor::new(buffers, own_wake.clone())?;
         let workers = usize::from(settings.runtime.workers);
-        let wakes: Vec<_> = (0..workers).map(|_| WakeHandle::new()).collect::<Result<_, _>>()
+        let wakes: Vec<_> = (0..workers)
+            .map(|_| WakeHandle::new())
+            .collect::<Result<_, _>>()
             .map_err(made("cannot make an event descriptor"))?;
         let mut secret = [0; 32];
         random::fill(&mut secret);
         let publisher = Publisher::new(prepare::snapshot(settings.clone(), Epoch(1)));
         let switchboard = Arc::new(Switchboard {
-            workers: wakes.iter().cloned().map(|wake| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake())).collect(),
+            workers: wakes
+                .iter()
+                .cloned()
+                .map(|wake| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake()))
+                .collect(),
             control: Mailbox::new(MAILBOX_MESSAGES_MAX, move || own_wake.wake()),
             budgets: Budgets::default(),
             readers: publisher.readers(),
@@ -177,14 +196,20 @@ impl Control {
             let start = WorkerStart {
                 id,
                 cpu: cpus.get(number).copied(),
-                buffers: BufferSizes { client: settings.runtime.client_buffers, server: settings.runtime.server_buffers },
+                buffers: BufferSizes {
+                    client: settings.runtime.client_buffers,
+                    server: settings.runtime.server_buffers,
+                },
                 listeners,
                 wake,
                 switchboard: Arc::clone(&switchboard),
             };
-            joins.push(Some(start_worker(start).map_err(|error| ControlError::Worker(id, error))?));
+            joins.push(Some(
+                start_worker(start).map_err(|error| ControlError::Worker(id, error))?,
+            ));
         }
-        let keys = KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
+        let keys =
+            KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
         Ok(Self {
             file,
             reactor,
@@ -208,8 +233,13 @@ impl Control {
             listen::clean_up(&self.publisher.current().settings.listen);
             result.replace(Some(outcome));
         });
-        reactor.run(|| ended.borrow().is_some()).await.map_err(|error| ControlError::Start("the control ring failed", error))?;
-        ended.take().expect("the reactor runs until the outcome is there")
+        reactor
+            .run(|| ended.borrow().is_some())
+            .await
+            .map_err(|error| ControlError::Start("the control ring failed", error))?;
+        ended
+            .take()
+            .expect("the reactor runs until the outcome is there")
     }
 
     async fn read_mail(&mut self) -> Result<(), ControlError> {
@@ -223,8 +253,15 @@ impl Control {
             match self.deadline {
                 None => self.reactor.woken().await,
                 Some(deadline) => {
-                    if self.reactor.deadline(deadline, self.reactor.woken()).await.is_err() {
-                        tracing::warn!("drain_timeout is over; ending the transactions that are left");
+                    if self
+                        .reactor
+                        .deadline(deadline, self.reactor.woken())
+                        .await
+                        .is_err()
+                    {
+                        tracing::warn!(
+                            "drain_timeout is over; ending the transactions that are left"
+                        );
                         self.stop();
                     }
                 }
@@ -234,7 +271,13 @@ impl Control {
 
     fn on_message(&mut self, message: ToControl) -> Result<(), ControlError> {
         match message {
-            ToControl::Derive { worker, ticket, password, salt, iterations } => {
+            ToControl::Derive {
+                worker,
+                ticket,
+                password,
+                salt,
+                iterations,
+            } => {
                 self.keys.make(worker, ticket, password, salt, iterations);
             }
             ToControl::Ready(_) => self.worker_is_up(),
@@ -304,7 +347,9 @@ impl Control {
             return Ok(());
         }
         let join = self.joins[number].take().expect("a worker ends once");
-        let reason = join().err().unwrap_or_else(|| "it was not told to".to_owned());
+        let reason = join()
+            .err()
+            .unwrap_or_else(|| "it was not told to".to_owned());
         Err(ControlError::Worker(worker, reason))
     }
 

@@ -14,8 +14,16 @@ use crate::{
 
 /// The first snapshot.
 pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
-    let users = settings.users.iter().map(|user| (user.name.clone(), Arc::new(prepare(user))));
-    Snapshot { epoch, users: users.collect(), settings: Arc::new(settings), primary: NodeId(0) }
+    let users = settings
+        .users
+        .iter()
+        .map(|user| (user.name.clone(), Arc::new(prepare(user))));
+    Snapshot {
+        epoch,
+        users: users.collect(),
+        settings: Arc::new(settings),
+        primary: NodeId(0),
+    }
 }
 
 /// The snapshot after `current`. Users that did not change keep what was derived and learned for them.
@@ -24,8 +32,14 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
         .users
         .iter()
         .map(|user| {
-            let known = current.users.get(&user.name).filter(|known| known.settings == *user);
-            (user.name.clone(), known.map_or_else(|| Arc::new(prepare(user)), Arc::clone))
+            let known = current
+                .users
+                .get(&user.name)
+                .filter(|known| known.settings == *user);
+            (
+                user.name.clone(),
+                known.map_or_else(|| Arc::new(prepare(user)), Arc::clone),
+            )
         })
         .collect();
     Snapshot {
@@ -52,7 +66,12 @@ fn prepare(settings: &Arc<UserSettings>) -> User {
         Some(Secret::Md5(hash)) => hash.parse().ok(),
         _ => None,
     };
-    User { settings: Arc::clone(settings), verifier, md5, keys: Default::default() }
+    User {
+        settings: Arc::clone(settings),
+        verifier,
+        md5,
+        keys: Default::default(),
+    }
 }
 
 fn derive(password: &str) -> SaltedKeys {

@@ -18,10 +18,12 @@ pub(super) const TERMINATE: i32 = SIGTERM;
 /// Starts a thread that waits for signals.
 pub(super) fn watch(switchboard: Arc<Switchboard>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = switchboard.control.put(ToControl::Signal(signal));
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let _ = switchboard.control.put(ToControl::Signal(signal));
+            }
+        })?;
     Ok(())
 }

@@ -1,12 +1,6 @@
 //! A client comes in: counted, given its task, and counted out again however it ends.
 
-use std::{
-    os::fd::OwnedFd,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    rc::Rc,
-    task::Poll,
-};
+use std::{os::fd::OwnedFd, panic::AssertUnwindSafe, pin::pin, rc::Rc, task::Poll};
 
 use super::{
     Worker,
@@ -26,7 +20,9 @@ pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
         while let Some(accepted) = incoming.next().await {
             match accepted {
                 Ok(descriptor) => admit(&worker, descriptor),
-                Err(error) => tracing::error!(%error, "cannot accept; clients wait in the kernel's queue"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept; clients wait in the kernel's queue")
+                }
             }
         }
     });
@@ -61,7 +57,10 @@ pub(super) fn admit(worker: &Rc<Worker>, descriptor: OwnedFd) {
     let id = stream.id();
     let worker = Rc::clone(worker);
     task::spawn(async move {
-        if catch(serve(&worker, stream, clients > limit)).await.is_err() {
+        if catch(serve(&worker, stream, clients > limit))
+            .await
+            .is_err()
+        {
             tracing::error!(client = %id, worker = %worker.id, "a session panicked; it and its server connection are closed");
         }
         drop(counted);

@@ -26,7 +26,10 @@ pub(super) fn process_id(worker: WorkerId, id: ConnectionId) -> i32 {
 
 fn owner(process_id: i32) -> (WorkerId, usize) {
     let number = process_id.wrapping_sub(1);
-    (WorkerId((number >> SLOT_BITS & 0x7ff) as u16), (number & ((1 << SLOT_BITS) - 1)) as usize)
+    (
+        WorkerId((number >> SLOT_BITS & 0x7ff) as u16),
+        (number & ((1 << SLOT_BITS) - 1)) as usize,
+    )
 }
 
 /// A cancel request came in on this core.
@@ -35,19 +38,25 @@ pub(super) fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
     if owner == worker.id {
         run(worker, process_id, &key);
     } else {
-        worker.switchboard.tell(owner, ToWorker::Cancel { process_id, key });
+        worker
+            .switchboard
+            .tell(owner, ToWorker::Cancel { process_id, key });
     }
 }
 
 /// Cancels what the client of that key runs, if it runs anything.
 pub(super) fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     let (_, slot) = owner(process_id);
-    let Some(info) = worker.clients.at(slot) else { return };
+    let Some(info) = worker.clients.at(slot) else {
+        return;
+    };
     if !is_owner(&info, process_id, key) {
         tracing::debug!(process_id, "cancel request with a wrong key");
         return;
     }
-    let Some(facts) = info.server.borrow().clone() else { return };
+    let Some(facts) = info.server.borrow().clone() else {
+        return;
+    };
     if facts.cancels.get() > 0 {
         return;
     }
@@ -56,7 +65,10 @@ pub(super) fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     let worker = Rc::clone(worker);
     task::spawn(async move {
         let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-        let _ = worker.reactor.deadline(deadline, deliver(&worker, &facts)).await;
+        let _ = worker
+            .reactor
+            .deadline(deadline, deliver(&worker, &facts))
+            .await;
         facts.cancels.set(0);
     });
 }
@@ -67,9 +79,14 @@ fn is_owner(info: &ClientInfo, process_id: i32, key: &[u8]) -> bool {
 
 /// Sends the request and waits until the server has dealt with it, which it shows by closing.
 async fn deliver(worker: &Worker, facts: &Facts) {
-    let Ok(stream) = worker.reactor.connect(&facts.address).await else { return };
+    let Ok(stream) = worker.reactor.connect(&facts.address).await else {
+        return;
+    };
     let mut out = Vec::new();
-    if Writer::new(&mut out).cancel_request(facts.process_id, &facts.cancel_key).is_err() {
+    if Writer::new(&mut out)
+        .cancel_request(facts.process_id, &facts.cancel_key)
+        .is_err()
+    {
         return;
     }
     stream.send(out.into());
@@ -83,7 +100,13 @@ mod tests {
     #[test]
     fn a_process_id_names_its_owner() {
         for (worker, slot) in [(0, 0), (3, 17), (2047, (1 << SLOT_BITS) - 1)] {
-            let id = process_id(WorkerId(worker), ConnectionId { slot, generation: 9 });
+            let id = process_id(
+                WorkerId(worker),
+                ConnectionId {
+                    slot,
+                    generation: 9,
+                },
+            );
             assert_eq!(owner(id), (WorkerId(worker), slot as usize));
             assert_ne!(id, 0);
         }

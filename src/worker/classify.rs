@@ -54,7 +54,10 @@ fn is(word: &[u8], keyword: &str) -> bool {
 /// The first word of `text`, and what follows it.
 pub fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let text = skip_space(text);
-    let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -89,7 +92,10 @@ fn skip_comment(text: &[u8]) -> &[u8] {
                 return &text[at..];
             }
         } else {
-            let step = rest.iter().skip(1).position(|byte| matches!(byte, b'/' | b'*'));
+            let step = rest
+                .iter()
+                .skip(1)
+                .position(|byte| matches!(byte, b'/' | b'*'));
             let Some(step) = step else { break };
             at += step + 1;
         }
@@ -107,7 +113,10 @@ mod tests {
             ("COMMIT", Some(Ending::Commit)),
             ("  commit ; ", Some(Ending::Commit)),
             ("end", Some(Ending::Commit)),
-            ("-- why\n/* a /* nested */ one */ EnD;", Some(Ending::Commit)),
+            (
+                "-- why\n/* a /* nested */ one */ EnD;",
+                Some(Ending::Commit),
+            ),
             ("PREPARE TRANSACTION 'x'", Some(Ending::Commit)),
             ("PREPARE x AS SELECT 1", None),
             ("rollback", Some(Ending::Rollback)),

@@ -49,7 +49,11 @@ struct Awaited<T> {
 
 impl<T> Awaited<T> {
     fn new(count: usize) -> Rc<Self> {
-        Rc::new(Self { answers: RefCell::default(), missing: Cell::new(count), waker: WakerCell::default() })
+        Rc::new(Self {
+            answers: RefCell::default(),
+            missing: Cell::new(count),
+            waker: WakerCell::default(),
+        })
     }
 
     fn answer(&self, answer: T) {
@@ -76,7 +80,9 @@ impl Worker {
             ToWorker::Cancel { process_id, key } => cancel::run(self, process_id, &key),
             ToWorker::Keys(ticket, keys) => {
                 let asked = self.questions.keys.borrow_mut().remove(&ticket);
-                asked.into_iter().for_each(|asked| asked.answer(Arc::clone(&keys)));
+                asked
+                    .into_iter()
+                    .for_each(|asked| asked.answer(Arc::clone(&keys)));
             }
             ToWorker::GiveUp(key) => {
                 let pool = self.pools.borrow().get(&key).cloned();
@@ -87,11 +93,14 @@ impl Worker {
                 pool.into_iter().for_each(|pool| pool.serve_waiters(self));
             }
             ToWorker::Ask(ticket, asker, kind) => {
-                self.switchboard.tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
+                self.switchboard
+                    .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
             }
             ToWorker::Told(ticket, report) => {
                 let asked = self.questions.reports.borrow().get(&ticket).cloned();
-                asked.into_iter().for_each(|asked| asked.answer(report.clone()));
+                asked
+                    .into_iter()
+                    .for_each(|asked| asked.answer(report.clone()));
             }
             ToWorker::Adopt(descriptor) => accept::admit(self, descriptor),
             ToWorker::Reload => self.reload(),
@@ -128,11 +137,25 @@ impl Worker {
     }
 
     /// Has the control core run PBKDF2; `None` when it has too much to do.
-    pub(super) async fn derive(&self, password: String, salt: Vec<u8>, iterations: u32) -> Option<Arc<SaltedKeys>> {
+    pub(super) async fn derive(
+        &self,
+        password: String,
+        salt: Vec<u8>,
+        iterations: u32,
+    ) -> Option<Arc<SaltedKeys>> {
         let ticket = self.switchboard.ticket();
         let awaited = Awaited::new(1);
-        self.questions.keys.borrow_mut().insert(ticket, Rc::clone(&awaited));
-        let question = ToControl::Derive { worker: self.id, ticket, password, salt, iterations };
+        self.questions
+            .keys
+            .borrow_mut()
+            .insert(ticket, Rc::clone(&awaited));
+        let question = ToControl::Derive {
+            worker: self.id,
+            ticket,
+            password,
+            salt,
+            iterations,
+        };
         if self.switchboard.control.put(question).is_err() {
             self.questions.keys.borrow_mut().remove(&ticket);
             return None;
@@ -145,9 +168,13 @@ impl Worker {
         let ticket = self.switchboard.ticket();
         let others = self.switchboard.workers.len() - 1;
         let awaited = Awaited::new(others + 1);
-        self.questions.reports.borrow_mut().insert(ticket, Rc::clone(&awaited));
+        self.questions
+            .reports
+            .borrow_mut()
+            .insert(ticket, Rc::clone(&awaited));
         awaited.answer(console::report(self, kind));
-        self.switchboard.tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
+        self.switchboard
+            .tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
         let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);
         let told = self.reactor.deadline(deadline, awaited.all()).await;
         self.questions.reports.borrow_mut().remove(&ticket);

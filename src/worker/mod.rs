@@ -3,17 +3,17 @@
 //! The modules are in the order in which a query meets them.
 
 mod accept;
-mod startup;
-mod wire;
-pub mod session;
-pub mod classify;
-mod route;
-mod parameters;
-mod pool;
 mod cancel;
+pub mod classify;
 mod clients;
 mod console;
 mod mail;
+mod parameters;
+mod pool;
+mod route;
+pub mod session;
+mod startup;
+mod wire;
 
 use std::{
     cell::{Cell, RefCell},
@@ -93,7 +93,10 @@ pub enum WorkerError {
 }
 
 /// A running worker core.
-pub struct WorkerThread(WorkerId, glommio::ExecutorJoinHandle<Result<(), WorkerError>>);
+pub struct WorkerThread(
+    WorkerId,
+    glommio::ExecutorJoinHandle<Result<(), WorkerError>>,
+);
 
 impl WorkerThread {
     /// Waits until the core has ended.
@@ -126,7 +129,10 @@ impl WorkerPlan {
 
 async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     let switchboard = Arc::clone(&plan.switchboard);
-    let told = AbsenceNotice { id: plan.id, switchboard };
+    let told = AbsenceNotice {
+        id: plan.id,
+        switchboard,
+    };
     let reactor = Reactor::new(plan.buffers, plan.wake)?;
     let worker = Rc::new(Worker {
         id: plan.id,
@@ -147,7 +153,10 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     drop(plan.listeners);
     let _ = worker.switchboard.control.put(ToControl::Ready(worker.id));
     let done = || worker.stopping.get() && worker.clients.is_empty();
-    let ended = reactor.run(done).await.map_err(|error| WorkerError::Ring(told.id, error));
+    let ended = reactor
+        .run(done)
+        .await
+        .map_err(|error| WorkerError::Ring(told.id, error));
     drop(told);
     ended
 }
@@ -195,7 +204,9 @@ impl Worker {
             return Some(Rc::clone(pool));
         }
         let pool = Pool::new(self, &snapshot, key.clone())?;
-        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&pool));
+        self.pools
+            .borrow_mut()
+            .insert(key.clone(), Rc::clone(&pool));
         self.janitor.call();
         Some(pool)
     }
@@ -215,12 +226,17 @@ impl Worker {
 
     /// Asks the other cores to give up an idle connection of this pool.
     pub(crate) fn ask_for_permit(&self, key: &PoolKey) {
-        self.switchboard.tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
+        self.switchboard
+            .tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
     }
 
     /// One client of the process more or less.
     fn count_client(&self, more: bool) -> u32 {
         let clients = &self.switchboard.clients;
-        if more { clients.fetch_add(1, Ordering::AcqRel) + 1 } else { clients.fetch_sub(1, Ordering::AcqRel) - 1 }
+        if more {
+            clients.fetch_add(1, Ordering::AcqRel) + 1
+        } else {
+            clients.fetch_sub(1, Ordering::AcqRel) - 1
+        }
     }
 }

@@ -87,7 +87,10 @@ impl Set {
     }
 
     fn get(&self, name: &str) -> Option<&[u8]> {
-        let place = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        let place = self
+            .0
+            .binary_search_by(|(known, _)| (**known).cmp(name))
+            .ok()?;
         Some(&self.0[place].1)
     }
 }
@@ -105,12 +108,21 @@ impl Parameters {
     /// The statement that brings a connection from these settings to `target`.
     pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {
         let mut text = Vec::new();
-        for (name, _) in self.0.0.iter().filter(|(name, _)| target.get(name).is_none()) {
+        for (name, _) in self
+            .0
+            .0
+            .iter()
+            .filter(|(name, _)| target.get(name).is_none())
+        {
             text.extend_from_slice(b"RESET ");
             text.extend_from_slice(quoted_name(name).as_bytes());
             text.push(b';');
         }
-        let changed = target.0.0.iter().filter(|(name, value)| self.get(name) != Some(value));
+        let changed = target
+            .0
+            .0
+            .iter()
+            .filter(|(name, value)| self.get(name) != Some(value));
         for (number, (name, value)) in changed.enumerate() {
             text.extend_from_slice(if number == 0 { b"SELECT " } else { b", " });
             text.extend_from_slice(b"pg_catalog.set_config(");
@@ -125,7 +137,10 @@ impl Parameters {
 
 /// `a.b` as `"a"."b"`.
 fn quoted_name(name: &str) -> String {
-    let parts: Vec<_> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    let parts: Vec<_> = name
+        .split('.')
+        .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
+        .collect();
     parts.join(".")
 }
 
@@ -167,7 +182,10 @@ pub(crate) fn read_options(options: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
             None => word.strip_prefix(b"--".as_slice())?.to_vec(),
         };
         let equals = memchr::memchr(b'=', &setting)?;
-        let name = std::str::from_utf8(&setting[..equals]).ok()?.trim().replace('-', "_");
+        let name = std::str::from_utf8(&setting[..equals])
+            .ok()?
+            .trim()
+            .replace('-', "_");
         settings.push((name, setting[equals + 1..].to_vec()));
     }
     Some(settings)
@@ -193,7 +211,9 @@ mod tests {
     use super::*;
 
     fn set(interner: &Interner, pairs: &[(&str, &str)]) -> Parameters {
-        interner.of(pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes())))
+        interner.of(pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes())))
     }
 
     #[test]
@@ -210,7 +230,10 @@ mod tests {
     fn a_transition_sets_resets_and_escapes() {
         let interner = Interner::default();
         let from = set(&interner, &[("a", "1"), ("b.c", "2"), ("same", "x")]);
-        let to = set(&interner, &[("a", "it's \\ \u{e9}"), ("same", "x"), ("d", "")]);
+        let to = set(
+            &interner,
+            &[("a", "it's \\ \u{e9}"), ("same", "x"), ("d", "")],
+        );
         let text = String::from_utf8(from.transition(&to)).unwrap();
         assert_eq!(
             text,
@@ -227,7 +250,11 @@ mod tests {
         assert_eq!(read(""), Some(vec![]));
         assert_eq!(
             read("-c geqo=off --work-mem=4MB -csearch_path=a,\\ b"),
-            Some(vec![pair("geqo", "off"), pair("work_mem", "4MB"), pair("search_path", "a, b")])
+            Some(vec![
+                pair("geqo", "off"),
+                pair("work_mem", "4MB"),
+                pair("search_path", "a, b")
+            ])
         );
         assert_eq!(read("-d 5"), None);
         assert_eq!(read("-c"), None);

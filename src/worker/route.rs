@@ -1,6 +1,9 @@
 //! Which node takes a request. Pure: the snapshot and the request in, a target out.
 
-use crate::{cluster::snapshot::Snapshot, ids::{Epoch, NodeId}};
+use crate::{
+    cluster::snapshot::Snapshot,
+    ids::{Epoch, NodeId},
+};
 
 /// Where a request goes, and under which snapshot that was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,5 +15,8 @@ pub(crate) struct Target {
 /// Routes the next transaction of a session. Everything goes to the primary.
 #[inline]
 pub(crate) fn route(snapshot: &Snapshot) -> Target {
-    Target { node: snapshot.primary, epoch: snapshot.epoch }
+    Target {
+        node: snapshot.primary,
+        epoch: snapshot.epoch,
+    }
 }

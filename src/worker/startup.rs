@@ -103,7 +103,10 @@ pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
     let deadline = time::now() + limit;
     let id = stream.id();
-    let greeted = worker.reactor.deadline(deadline, Box::pin(greet(worker, &stream, refuse))).await;
+    let greeted = worker
+        .reactor
+        .deadline(deadline, Box::pin(greet(worker, &stream, refuse)))
+        .await;
     let refused = match greeted {
         Ok(Ok(Some(login))) => return Some(login.admitted(worker, stream)),
         Ok(Ok(None)) => return None,
@@ -119,7 +122,9 @@ pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -
             tracing::info!(client = %id, sqlstate = report.sqlstate.as_str(), reason = %report.message, "login refused");
             Writer::new(&mut out).error(&report);
         }
-        Refused::Server(body) => { Writer::new(&mut out).message(backend::ERROR_RESPONSE, &body); },
+        Refused::Server(body) => {
+            Writer::new(&mut out).message(backend::ERROR_RESPONSE, &body);
+        }
         Refused::Silently => return None,
     }
     stream.send(out.into());
@@ -149,15 +154,29 @@ pub(super) enum Admitted {
 impl Login {
     fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
         match self.service {
-            Service::Pool(pool, parameters) => {
-                Admitted::Session(Session::new(Rc::clone(worker), stream, self.info, pool, parameters, self.rest))
-            }
-            Service::Console => Admitted::Console(Console::new(Rc::clone(worker), stream, self.info, self.rest)),
+            Service::Pool(pool, parameters) => Admitted::Session(Session::new(
+                Rc::clone(worker),
+                stream,
+                self.info,
+                pool,
+                parameters,
+                self.rest,
+            )),
+            Service::Console => Admitted::Console(Console::new(
+                Rc::clone(worker),
+                stream,
+                self.info,
+                self.rest,
+            )),
         }
     }
 }
 
-async fn greet(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Result<Option<Login>, Refused> {
+async fn greet(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    refuse: bool,
+) -> Result<Option<Login>, Refused> {
     let mut wire = Wire::new(stream);
     let hello = loop {
         match wire.initial(read_wish).await? {
@@ -171,12 +190,17 @@ async fn greet(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Result<Opt
         }
     };
     if refuse {
-        return Err(ErrorReport::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-            .with_hint("pgring serves as many as [listen] max_clients allows.")
-            .into());
+        return Err(ErrorReport::fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        )
+        .with_hint("pgring serves as many as [listen] max_clients allows.")
+        .into());
     }
     if worker.draining.get() {
-        return Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into());
+        return Err(
+            ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into(),
+        );
     }
     if let Some(report) = hello.refusal {
         return Err(report.into());
@@ -185,9 +209,20 @@ async fn greet(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Result<Opt
         stream.send(hello.negotiation.clone().into());
     }
     let snapshot = worker.snapshot();
-    Guard { worker, snapshot: &snapshot, user: &hello.key.user, stream, wire: &mut wire }.authenticate().await?;
+    Guard {
+        worker,
+        snapshot: &snapshot,
+        user: &hello.key.user,
+        stream,
+        wire: &mut wire,
+    }
+    .authenticate()
+    .await?;
     let login = admit(worker, stream, &snapshot, hello).await?;
-    Ok(Some(Login { rest: wire.into_rest(), ..login }))
+    Ok(Some(Login {
+        rest: wire.into_rest(),
+        ..login
+    }))
 }
 
 fn unencrypted_data() -> ErrorReport {
@@ -208,14 +243,18 @@ fn read_hello(packet: StartupPacket<'_>) -> Hello {
     let (version, negotiation) = packet.negotiate();
     let mut out = Vec::new();
     if let Some(negotiation) = negotiation {
-        Writer::new(&mut out).negotiate_version(negotiation.version(), negotiation.unknown_options());
+        Writer::new(&mut out)
+            .negotiate_version(negotiation.version(), negotiation.unknown_options());
     }
     let (settings, refusal) = match read_settings(packet) {
         Ok(settings) => (settings, None),
         Err(report) => (vec![], Some(report)),
     };
     Hello {
-        key: PoolKey { database: text(packet.database()), user: text(packet.user()) },
+        key: PoolKey {
+            database: text(packet.database()),
+            user: text(packet.user()),
+        },
         settings,
         negotiation: out,
         long_keys: version.has_long_cancel_keys(),
@@ -228,8 +267,11 @@ fn read_settings(packet: StartupPacket<'_>) -> Result<Vec<(String, Vec<u8>)>, Er
     let mut settings = Vec::new();
     if let Some(options) = packet.parameter(b"options") {
         settings = parameters::read_options(options).ok_or_else(|| {
-            ErrorReport::fatal(SqlState::FEATURE_NOT_SUPPORTED, "unsupported command-line options in startup packet")
-                .with_hint("pgring understands -c name=value and --name=value.")
+            ErrorReport::fatal(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "unsupported command-line options in startup packet",
+            )
+            .with_hint("pgring understands -c name=value and --name=value.")
         })?;
     }
     for (name, value) in packet.settings() {
@@ -268,7 +310,9 @@ impl Guard<'_, '_> {
             }
             AuthMethod::Md5 | AuthMethod::ScramSha256 => self.ask_scram(user.as_deref()).await?,
         }
-        self.send(|writer| { writer.authentication_ok(); });
+        self.send(|writer| {
+            writer.authentication_ok();
+        });
         Ok(())
     }
 
@@ -284,20 +328,24 @@ impl Guard<'_, '_> {
 
     /// The body of the next password message.
     async fn answer(&mut self) -> Result<Vec<u8>, Refused> {
-        let answer = self.wire.message(AUTHENTICATION_BYTES_MAX, |tag, body| match tag {
-            frontend::PASSWORD => Ok(body.to_vec()),
-            _ => Err(ErrorReport::fatal(
-                SqlState::PROTOCOL_VIOLATION,
-                format!("expected password response, got message type {tag}"),
-            )),
-        });
+        let answer = self
+            .wire
+            .message(AUTHENTICATION_BYTES_MAX, |tag, body| match tag {
+                frontend::PASSWORD => Ok(body.to_vec()),
+                _ => Err(ErrorReport::fatal(
+                    SqlState::PROTOCOL_VIOLATION,
+                    format!("expected password response, got message type {tag}"),
+                )),
+            });
         Ok(answer.await??)
     }
 
     async fn ask_md5(&mut self, user: Option<&User>) -> Result<(), Refused> {
         let mut salt = [0; 4];
         random::fill(&mut salt);
-        self.send(|writer| { writer.authentication_md5(salt); });
+        self.send(|writer| {
+            writer.authentication_md5(salt);
+        });
         let body = self.answer().await?;
         let answer = Password::read(&body).map_err(WireError::from)?.password;
         let known = user.and_then(|user| user.md5.as_ref());
@@ -308,11 +356,17 @@ impl Guard<'_, '_> {
     }
 
     async fn ask_scram(&mut self, user: Option<&User>) -> Result<(), Refused> {
-        self.send(|writer| { writer.authentication_sasl([auth::MECHANISM]); });
+        self.send(|writer| {
+            writer.authentication_sasl([auth::MECHANISM]);
+        });
         let verifier = user.and_then(|user| user.verifier.clone());
         let credentials = match verifier {
             Some(verifier) => Credentials::of(verifier),
-            None => Credentials::mock(&self.worker.switchboard.mock_secret, self.user.as_bytes(), auth::ITERATIONS),
+            None => Credentials::mock(
+                &self.worker.switchboard.mock_secret,
+                self.user.as_bytes(),
+                auth::ITERATIONS,
+            ),
         };
         let body = self.answer().await?;
         let first = SaslInitialResponse::read(&body).map_err(WireError::from)?;
@@ -321,11 +375,15 @@ impl Guard<'_, '_> {
         let scram = ScramServer::new(credentials);
         let challenged = scram.client_first(first.mechanism, first.data.unwrap_or_default(), nonce);
         let (challenge, data) = challenged.map_err(|error| error.report(self.user.as_bytes()))?;
-        self.send(|writer| { writer.authentication_sasl_continue(&data); });
+        self.send(|writer| {
+            writer.authentication_sasl_continue(&data);
+        });
         let body = self.answer().await?;
         let proven = challenge.client_final(SaslResponse::read(&body).data);
         let proven = proven.map_err(|error| error.report(self.user.as_bytes()))?;
-        self.send(|writer| { writer.authentication_sasl_final(&proven.server_final); });
+        self.send(|writer| {
+            writer.authentication_sasl_final(&proven.server_final);
+        });
         if let Some(user) = user.filter(|user| user.keys.load().is_none()) {
             // A server with the same verifier accepts these keys, so pgring needs no password of its own.
             user.keys.store(Some(Arc::new(proven.keys)));
@@ -335,8 +393,16 @@ impl Guard<'_, '_> {
 }
 
 /// The client is who it says: what it wants is looked up, and it is told what a server would tell it.
-async fn admit(worker: &Rc<Worker>, stream: &Stream, snapshot: &Snapshot, hello: Hello) -> Result<Login, Refused> {
-    let settings = hello.settings.iter().map(|(name, value)| (name.clone(), &value[..]));
+async fn admit(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    snapshot: &Snapshot,
+    hello: Hello,
+) -> Result<Login, Refused> {
+    let settings = hello
+        .settings
+        .iter()
+        .map(|(name, value)| (name.clone(), &value[..]));
     let parameters = worker.interner.of(settings);
     let info = introduce(worker, stream, &hello, &parameters);
     let mut out = Vec::new();
@@ -345,7 +411,9 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, snapshot: &Snapshot, hello:
         console::write_welcome(&mut out);
         Service::Console
     } else {
-        let pool = worker.pool(&hello.key).ok_or_else(|| no_such_database(&hello.key))?;
+        let pool = worker
+            .pool(&hello.key)
+            .ok_or_else(|| no_such_database(&hello.key))?;
         let welcome = learn_welcome(worker, &pool, &parameters).await?;
         welcome.write(&mut out);
         Service::Pool(pool, parameters)
@@ -354,7 +422,11 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, snapshot: &Snapshot, hello:
         .backend_key_data(info.process_id, &info.cancel_key)
         .ready_for_query(TransactionStatus::Idle);
     stream.send(out.into());
-    Ok(Login { info, rest: Chunk::from(Vec::new()), service })
+    Ok(Login {
+        info,
+        rest: Chunk::from(Vec::new()),
+        service,
+    })
 }
 
 fn no_such_database(key: &PoolKey) -> ErrorReport {
@@ -362,10 +434,17 @@ fn no_such_database(key: &PoolKey) -> ErrorReport {
         SqlState::INVALID_CATALOG_NAME,
         format!("database \"{}\" does not exist", key.database),
     )
-    .with_hint("pgring serves the databases of its [[database]] sections; \"*\" stands for every name.")
+    .with_hint(
+        "pgring serves the databases of its [[database]] sections; \"*\" stands for every name.",
+    )
 }
 
-fn introduce(worker: &Worker, stream: &Stream, hello: &Hello, parameters: &Parameters) -> Rc<ClientInfo> {
+fn introduce(
+    worker: &Worker,
+    stream: &Stream,
+    hello: &Hello,
+    parameters: &Parameters,
+) -> Rc<ClientInfo> {
     let mut cancel_key = vec![0; if hello.long_keys { 32 } else { 4 }];
     random::fill(&mut cancel_key);
     let application_name = parameters.get("application_name").unwrap_or_default();
@@ -387,18 +466,26 @@ fn introduce(worker: &Worker, stream: &Stream, hello: &Hello, parameters: &Param
 }
 
 /// What a server tells a client that starts with these settings; asked of a server once per pool.
-async fn learn_welcome(worker: &Rc<Worker>, pool: &Rc<Pool>, parameters: &Parameters) -> Result<Rc<Welcome>, Refused> {
+async fn learn_welcome(
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    parameters: &Parameters,
+) -> Result<Rc<Welcome>, Refused> {
     if let Some(known) = pool.welcome(parameters) {
         return Ok(known);
     }
     let target = worker.with_snapshot(route::route);
     let mut lease = loop {
-        if let Some(lease) = pool.checkout(worker, &target, Urgency::Login, |_| Poll::Pending).await? {
+        if let Some(lease) = pool
+            .checkout(worker, &target, Urgency::Login, |_| Poll::Pending)
+            .await?
+        {
             break lease;
         }
     };
     let welcome = if parameters.is_empty() {
-        pool.welcome(parameters).expect("a server connection brings its welcome")
+        pool.welcome(parameters)
+            .expect("a server connection brings its welcome")
     } else {
         let welcome = Rc::new(apply(worker, pool, &mut lease, parameters).await?);
         pool.remember_welcome(parameters.clone(), Rc::clone(&welcome));
@@ -409,7 +496,12 @@ async fn learn_welcome(worker: &Rc<Worker>, pool: &Rc<Pool>, parameters: &Parame
 }
 
 /// Brings a server connection to `parameters` and notes what it then reports.
-async fn apply(worker: &Worker, pool: &Pool, lease: &mut Lease, parameters: &Parameters) -> Result<Welcome, Refused> {
+async fn apply(
+    worker: &Worker,
+    pool: &Pool,
+    lease: &mut Lease,
+    parameters: &Parameters,
+) -> Result<Welcome, Refused> {
     let plain = pool.welcome(&worker.interner.empty());
     let mut welcome = plain.map_or_else(Welcome::default, |plain| plain.clone_values());
     let backend = lease.backend_mut();
@@ -417,14 +509,18 @@ async fn apply(worker: &Worker, pool: &Pool, lease: &mut Lease, parameters: &Par
     let mut text = b"RESET ALL;".to_vec();
     text.extend(worker.interner.empty().transition(parameters));
     let mut out = Vec::new();
-    Writer::new(&mut out).query(&text).map_err(WireError::from)?;
+    Writer::new(&mut out)
+        .query(&text)
+        .map_err(WireError::from)?;
     backend.stream.send(out.into());
     let mut wire = Wire::new(&backend.stream);
     let mut refusal = None;
     loop {
         let ready = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| {
             match tag {
-                backend::PARAMETER_STATUS => ParameterStatus::read(body).into_iter().for_each(|status| welcome.report(status)),
+                backend::PARAMETER_STATUS => ParameterStatus::read(body)
+                    .into_iter()
+                    .for_each(|status| welcome.report(status)),
                 backend::ERROR_RESPONSE => refusal = Some(as_fatal(body)),
                 _ => {}
             }
@@ -445,13 +541,21 @@ async fn apply(worker: &Worker, pool: &Pool, lease: &mut Lease, parameters: &Par
 }
 
 fn server_failed(error: &WireError) -> ErrorReport {
-    ErrorReport::fatal(SqlState::CONNECTION_FAILURE, "the server connection was lost during login").with_detail(error.to_string())
+    ErrorReport::fatal(
+        SqlState::CONNECTION_FAILURE,
+        "the server connection was lost during login",
+    )
+    .with_detail(error.to_string())
 }
 
 /// A server's error about a setting, as the server would have said it at login.
 fn as_fatal(body: &[u8]) -> ErrorReport {
     let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields.and_then(|fields| fields.sqlstate()).unwrap_or(SqlState::INTERNAL_ERROR);
-    let message = fields.map_or_else(Default::default, |fields| String::from_utf8_lossy(fields.message()).into_owned());
+    let sqlstate = fields
+        .and_then(|fields| fields.sqlstate())
+        .unwrap_or(SqlState::INTERNAL_ERROR);
+    let message = fields.map_or_else(Default::default, |fields| {
+        String::from_utf8_lossy(fields.message()).into_owned()
+    });
     ErrorReport::fatal(sqlstate, message)
 }

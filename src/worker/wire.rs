@@ -31,12 +31,20 @@ pub(crate) struct Wire<'a> {
 
 impl<'a> Wire<'a> {
     pub(crate) fn new(stream: &'a Stream) -> Self {
-        Self { stream, received: Vec::new(), taken: 0 }
+        Self {
+            stream,
+            received: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// Goes on where another reader stopped.
     pub(crate) fn with_rest(stream: &'a Stream, rest: &[u8]) -> Self {
-        Self { stream, received: rest.to_vec(), taken: 0 }
+        Self {
+            stream,
+            received: rest.to_vec(),
+            taken: 0,
+        }
     }
 
     async fn more(&mut self) -> Result<(), WireError> {
@@ -50,7 +58,10 @@ impl<'a> Wire<'a> {
     }
 
     /// The first packet of a client: `judge` sees it once it is whole.
-    pub(crate) async fn initial<T>(&mut self, judge: impl Fn(Initial<'_>) -> T) -> Result<T, WireError> {
+    pub(crate) async fn initial<T>(
+        &mut self,
+        judge: impl Fn(Initial<'_>) -> T,
+    ) -> Result<T, WireError> {
         loop {
             let bytes = &self.received[self.taken..];
             if let Some((initial, count)) = Initial::read(bytes)? {

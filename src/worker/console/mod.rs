@@ -17,9 +17,7 @@ use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},
     protocol::{
-        ErrorReport, Frame, SqlState, Tag, Writer,
-        backend::TransactionStatus,
-        frontend::Query,
+        ErrorReport, Frame, SqlState, Tag, Writer, backend::TransactionStatus, frontend::Query,
         tag::frontend,
     },
 };
@@ -34,7 +32,13 @@ pub(crate) struct Console {
 
 /// Says whether a user may come in.
 pub(super) fn permit(snapshot: &Snapshot, user: &str) -> Result<(), ErrorReport> {
-    if snapshot.settings.admin.users.iter().any(|known| known == user) {
+    if snapshot
+        .settings
+        .admin
+        .users
+        .iter()
+        .any(|known| known == user)
+    {
         return Ok(());
     }
     Err(ErrorReport::fatal(
@@ -63,8 +67,18 @@ pub(super) fn write_welcome(out: &mut Vec<u8>) {
 }
 
 impl Console {
-    pub(super) fn new(worker: Rc<Worker>, stream: Stream, info: Rc<ClientInfo>, rest: Chunk) -> Self {
-        Self { worker, stream, info, rest }
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        stream: Stream,
+        info: Rc<ClientInfo>,
+        rest: Chunk,
+    ) -> Self {
+        Self {
+            worker,
+            stream,
+            info,
+            rest,
+        }
     }
 
     /// Answers until the operator leaves or the core stops.
@@ -73,7 +87,8 @@ impl Console {
         let left = self.answer_all();
         let mut left = std::pin::pin!(left);
         std::future::poll_fn(|context| {
-            if self.info.kill.get() == Some(Kill::Stop) || self.info.kill.get() == Some(Kill::Drain) {
+            if self.info.kill.get() == Some(Kill::Stop) || self.info.kill.get() == Some(Kill::Drain)
+            {
                 return std::task::Poll::Ready(());
             }
             self.info.waker.register(context);
@@ -87,12 +102,18 @@ impl Console {
         let mut wire = Wire::with_rest(&self.stream, &self.rest);
         let mut skipping = false;
         loop {
-            let message = wire.message(HELD_MESSAGE_BYTES_MAX, |tag, body| (tag, body.to_vec())).await;
+            let message = wire
+                .message(HELD_MESSAGE_BYTES_MAX, |tag, body| (tag, body.to_vec()))
+                .await;
             let (tag, body) = match message {
-                Ok((frontend::TERMINATE, _)) | Err(WireError::Ended | WireError::Broken(_)) => return,
+                Ok((frontend::TERMINATE, _)) | Err(WireError::Ended | WireError::Broken(_)) => {
+                    return;
+                }
                 Ok(message) => message,
                 Err(WireError::Protocol(error)) => {
-                    self.send(|out| { Writer::new(out).error(&error.report()); });
+                    self.send(|out| {
+                        Writer::new(out).error(&error.report());
+                    });
                     return;
                 }
             };
@@ -111,13 +132,17 @@ impl Console {
 
     /// Answers one message; true when everything up to the next Sync shall be skipped.
     async fn answer(&self, frame: Frame<'_>) -> bool {
-        let ready = |out: &mut Vec<u8>| { Writer::new(out).ready_for_query(TransactionStatus::Idle); };
+        let ready = |out: &mut Vec<u8>| {
+            Writer::new(out).ready_for_query(TransactionStatus::Idle);
+        };
         match frame.tag {
             frontend::QUERY => {
                 let mut out = Vec::new();
                 match Query::read(frame.body) {
                     Ok(query) => self.run(query.text, &mut out).await,
-                    Err(error) => { Writer::new(&mut out).error(&error.report()); },
+                    Err(error) => {
+                        Writer::new(&mut out).error(&error.report());
+                    }
                 }
                 ready(&mut out);
                 self.stream.send(out.into());
@@ -128,7 +153,9 @@ impl Console {
                 false
             }
             tag => {
-                self.send(|out| { Writer::new(out).error(&only_simple(tag)); });
+                self.send(|out| {
+                    Writer::new(out).error(&only_simple(tag));
+                });
                 true
             }
         }
@@ -136,15 +163,27 @@ impl Console {
 
     async fn run(&self, text: &[u8], out: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-        let words: Vec<_> = text.trim().trim_end_matches(';').split_ascii_whitespace().collect();
+        let words: Vec<_> = text
+            .trim()
+            .trim_end_matches(';')
+            .split_ascii_whitespace()
+            .collect();
         let table = match words[..] {
-            [] => { Writer::new(out).empty_query(); return; },
+            [] => {
+                Writer::new(out).empty_query();
+                return;
+            }
             ["show", "version"] => Table::version(),
             ["show", "pools"] => Table::pools(&self.worker.ask_all(ReportKind::Pools).await),
             ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
             ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
-            ["show", "stats"] => Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await),
-            _ => { Writer::new(out).error(&unknown(&text)); return; },
+            ["show", "stats"] => {
+                Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
+            }
+            _ => {
+                Writer::new(out).error(&unknown(&text));
+                return;
+            }
         };
         table.write(out);
     }
@@ -158,6 +197,9 @@ fn only_simple(tag: Tag) -> ErrorReport {
 }
 
 fn unknown(text: &str) -> ErrorReport {
-    ErrorReport::error(SqlState::SYNTAX_ERROR, format!("unknown command: {}", text.trim()))
-        .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS or SHOW VERSION.")
+    ErrorReport::error(
+        SqlState::SYNTAX_ERROR,
+        format!("unknown command: {}", text.trim()),
+    )
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS or SHOW VERSION.")
 }

@@ -24,14 +24,43 @@ pub(super) struct Table {
 }
 
 const POOLS: &[&str] = &[
-    "database", "user", "cl_active", "cl_waiting", "cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active",
-    "sv_active_cancel", "sv_being_canceled", "sv_idle", "sv_used", "sv_tested", "sv_login", "maxwait", "maxwait_us",
+    "database",
+    "user",
+    "cl_active",
+    "cl_waiting",
+    "cl_active_cancel_req",
+    "cl_waiting_cancel_req",
+    "sv_active",
+    "sv_active_cancel",
+    "sv_being_canceled",
+    "sv_idle",
+    "sv_used",
+    "sv_tested",
+    "sv_login",
+    "maxwait",
+    "maxwait_us",
     "pool_mode",
 ];
 
 const CONNECTIONS: [&str; 18] = [
-    "type", "user", "database", "state", "addr", "port", "local_addr", "local_port", "connect_time", "request_time",
-    "wait", "wait_us", "close_needed", "ptr", "link", "remote_pid", "tls", "application_name",
+    "type",
+    "user",
+    "database",
+    "state",
+    "addr",
+    "port",
+    "local_addr",
+    "local_port",
+    "connect_time",
+    "request_time",
+    "wait",
+    "wait_us",
+    "close_needed",
+    "ptr",
+    "link",
+    "remote_pid",
+    "tls",
+    "application_name",
 ];
 
 const CLIENTS: &[&str] = &{
@@ -58,9 +87,23 @@ const SERVERS: &[&str] = &{
 };
 
 const STATS: &[&str] = &[
-    "database", "total_server_assignment_count", "total_xact_count", "total_query_count", "total_received",
-    "total_sent", "total_xact_time", "total_query_time", "total_wait_time", "avg_server_assignment_count",
-    "avg_xact_count", "avg_query_count", "avg_recv", "avg_sent", "avg_xact_time", "avg_query_time", "avg_wait_time",
+    "database",
+    "total_server_assignment_count",
+    "total_xact_count",
+    "total_query_count",
+    "total_received",
+    "total_sent",
+    "total_xact_time",
+    "total_query_time",
+    "total_wait_time",
+    "avg_server_assignment_count",
+    "avg_xact_count",
+    "avg_query_count",
+    "avg_recv",
+    "avg_sent",
+    "avg_xact_time",
+    "avg_query_time",
+    "avg_wait_time",
 ];
 
 impl Table {
@@ -75,7 +118,10 @@ impl Table {
     }
 
     pub(super) fn version() -> Self {
-        Self { columns: &["version"], rows: vec![vec![format!("pgring {}", env!("CARGO_PKG_VERSION"))]] }
+        Self {
+            columns: &["version"],
+            rows: vec![vec![format!("pgring {}", env!("CARGO_PKG_VERSION"))]],
+        }
     }
 
     pub(super) fn pools(reports: &[Report]) -> Self {
@@ -99,7 +145,10 @@ impl Table {
                 pool.mode.to_owned(),
             ]
         });
-        Self { columns: POOLS, rows: rows.collect() }
+        Self {
+            columns: POOLS,
+            rows: rows.collect(),
+        }
     }
 
     pub(super) fn clients(reports: &[Report]) -> Self {
@@ -107,7 +156,10 @@ impl Table {
             Report::Clients(clients) => &clients[..],
             _ => &[],
         });
-        Self { columns: CLIENTS, rows: clients.map(client_row).collect() }
+        Self {
+            columns: CLIENTS,
+            rows: clients.map(client_row).collect(),
+        }
     }
 
     pub(super) fn servers(reports: &[Report]) -> Self {
@@ -115,17 +167,33 @@ impl Table {
             Report::Servers(servers) => &servers[..],
             _ => &[],
         });
-        Self { columns: SERVERS, rows: servers.map(server_row).collect() }
+        Self {
+            columns: SERVERS,
+            rows: servers.map(server_row).collect(),
+        }
     }
 
     pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
         let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
         for pool in merged_pools(reports).into_values() {
-            databases.entry(pool.key.database.to_string()).or_default().add(&pool.counters);
+            databases
+                .entry(pool.key.database.to_string())
+                .or_default()
+                .add(&pool.counters);
         }
-        let seconds = worker.reactor.now().saturating_duration_since(worker.started).as_secs().max(1);
-        let rows = databases.into_iter().map(|(database, counters)| stats_row(database, &counters, seconds));
-        Self { columns: STATS, rows: rows.collect() }
+        let seconds = worker
+            .reactor
+            .now()
+            .saturating_duration_since(worker.started)
+            .as_secs()
+            .max(1);
+        let rows = databases
+            .into_iter()
+            .map(|(database, counters)| stats_row(database, &counters, seconds));
+        Self {
+            columns: STATS,
+            rows: rows.collect(),
+        }
     }
 }
 
@@ -179,7 +247,11 @@ fn client_row(client: &ClientReport) -> Vec<String> {
         (client.wait_us % 1_000_000).to_string(),
         "0".into(),
         client.id.clone(),
-        if client.server_process_id == 0 { String::new() } else { client.server_process_id.to_string() },
+        if client.server_process_id == 0 {
+            String::new()
+        } else {
+            client.server_process_id.to_string()
+        },
         client.process_id.to_string(),
         String::new(),
         client.application_name.clone(),
@@ -239,10 +311,21 @@ fn stats_row(database: String, counters: &Counters, seconds: u64) -> Vec<String>
 /// What this core has to say.
 pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
     match kind {
-        ReportKind::Pools => Report::Pools(worker.pools().iter().map(|pool| pool_report(worker, pool)).collect()),
-        ReportKind::Clients => {
-            Report::Clients(worker.clients.all().iter().map(|info| client_report(worker, info)).collect())
-        }
+        ReportKind::Pools => Report::Pools(
+            worker
+                .pools()
+                .iter()
+                .map(|pool| pool_report(worker, pool))
+                .collect(),
+        ),
+        ReportKind::Clients => Report::Clients(
+            worker
+                .clients
+                .all()
+                .iter()
+                .map(|info| client_report(worker, info))
+                .collect(),
+        ),
         ReportKind::Servers => Report::Servers(server_reports(worker)),
     }
 }
@@ -264,13 +347,19 @@ fn pool_report(worker: &Worker, pool: &Pool) -> PoolReport {
         servers_idle: idle,
         servers_tested: tested,
         servers_login: opening,
-        wait_us_max: since.map_or(0, |since| now.saturating_duration_since(since).as_micros() as u64),
+        wait_us_max: since.map_or(0, |since| {
+            now.saturating_duration_since(since).as_micros() as u64
+        }),
         counters: *pool.counters.borrow(),
     }
 }
 
 fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
-    let ago_us = worker.reactor.now().saturating_duration_since(info.request.get()).as_micros() as u64;
+    let ago_us = worker
+        .reactor
+        .now()
+        .saturating_duration_since(info.request.get())
+        .as_micros() as u64;
     ClientReport {
         key: info.key.clone(),
         state: match info.state.get() {
@@ -281,9 +370,17 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
         local_address: info.addresses.1.clone(),
         connected_us: info.connected_us,
         request_us: time::unix_micros().saturating_sub(ago_us),
-        wait_us: if info.state.get() == State::Waiting { ago_us } else { 0 },
+        wait_us: if info.state.get() == State::Waiting {
+            ago_us
+        } else {
+            0
+        },
         id: format!("{}:{}", worker.id, info.id),
-        server_process_id: info.server.borrow().as_ref().map_or(0, |facts| facts.process_id),
+        server_process_id: info
+            .server
+            .borrow()
+            .as_ref()
+            .map_or(0, |facts| facts.process_id),
         process_id: info.process_id,
         application_name: String::from_utf8_lossy(&info.application_name.borrow()).into_owned(),
         pinned: info.pinned.get(),
@@ -295,19 +392,42 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
     let mut servers = Vec::new();
     for pool in worker.pools() {
         pool.for_each_idle(|backend: &Backend| {
-            let idle_us = worker.reactor.now().saturating_duration_since(backend.used.get()).as_micros() as u64;
-            servers.push(server_report(worker, &pool.key, &backend.facts, "idle", idle_us));
+            let idle_us = worker
+                .reactor
+                .now()
+                .saturating_duration_since(backend.used.get())
+                .as_micros() as u64;
+            servers.push(server_report(
+                worker,
+                &pool.key,
+                &backend.facts,
+                "idle",
+                idle_us,
+            ));
         });
     }
     for info in worker.clients.all() {
         let held = info.server.borrow();
-        let ago_us = worker.reactor.now().saturating_duration_since(info.request.get()).as_micros() as u64;
-        servers.extend(held.iter().map(|facts| server_report(worker, &info.key, facts, "active", ago_us)));
+        let ago_us = worker
+            .reactor
+            .now()
+            .saturating_duration_since(info.request.get())
+            .as_micros() as u64;
+        servers.extend(
+            held.iter()
+                .map(|facts| server_report(worker, &info.key, facts, "active", ago_us)),
+        );
     }
     servers
 }
 
-fn server_report(worker: &Worker, key: &PoolKey, facts: &Facts, state: &'static str, ago_us: u64) -> ServerReport {
+fn server_report(
+    worker: &Worker,
+    key: &PoolKey,
+    facts: &Facts,
+    state: &'static str,
+    ago_us: u64,
+) -> ServerReport {
     ServerReport {
         key: key.clone(),
         state,

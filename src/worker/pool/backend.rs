@@ -75,7 +75,8 @@ impl Drop for Permit {
         self.open.set(self.open.get() - 1);
         self.budget.release();
         for worker in self.budget.wanting() {
-            self.switchboard.tell(worker, ToWorker::PermitFree(self.key.clone()));
+            self.switchboard
+                .tell(worker, ToWorker::PermitFree(self.key.clone()));
         }
     }
 }

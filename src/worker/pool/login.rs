@@ -42,13 +42,17 @@ impl Welcome {
         let known = self.values.iter_mut().find(|(name, _)| name == status.name);
         match known {
             Some((_, value)) => *value = status.value.to_vec(),
-            None => self.values.push((status.name.to_vec(), status.value.to_vec())),
+            None => self
+                .values
+                .push((status.name.to_vec(), status.value.to_vec())),
         }
     }
 
     /// The same, to be changed.
     pub(crate) fn clone_values(&self) -> Self {
-        Self { values: self.values.clone() }
+        Self {
+            values: self.values.clone(),
+        }
     }
 
     /// Appends the messages, in the order in which the server sent them.
@@ -86,7 +90,9 @@ pub(crate) enum LoginError {
         reason: String,
     },
     /// It asks for what we do not have.
-    #[error("the server asks for {0}, and [[user]] has none that fits: give server_password in plain text")]
+    #[error(
+        "the server asks for {0}, and [[user]] has none that fits: give server_password in plain text"
+    )]
     NoPassword(&'static str),
 }
 
@@ -102,7 +108,9 @@ impl LoginError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Refused(body) => {
-                let sqlstate = ErrorFields::read(body).ok().and_then(|fields| fields.sqlstate());
+                let sqlstate = ErrorFields::read(body)
+                    .ok()
+                    .and_then(|fields| fields.sqlstate());
                 sqlstate.is_some_and(|code| matches!(&code.class(), b"53" | b"57"))
             }
             Self::NoPassword(_) => false,
@@ -118,7 +126,8 @@ impl LoginError {
                 "pgring cannot log in at the server for this user",
             )),
             _ => CheckoutError::Own(
-                ErrorReport::error(SqlState::CANNOT_CONNECT_NOW, "no server can be reached").with_detail(self.to_string()),
+                ErrorReport::error(SqlState::CANNOT_CONNECT_NOW, "no server can be reached")
+                    .with_detail(self.to_string()),
             ),
         }
     }
@@ -133,8 +142,16 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    fn failed(&mut self, error: LoginError, now: Instant, first: Duration, longest: Duration) -> Duration {
-        let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+    fn failed(
+        &mut self,
+        error: LoginError,
+        now: Instant,
+        first: Duration,
+        longest: Duration,
+    ) -> Duration {
+        let pause = first
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
         self.failures += 1;
         self.last = Some(error);
         self.until = Some(now + pause);
@@ -167,7 +184,9 @@ impl Pool {
             return false;
         }
         drop(backoff);
-        let Some(permit) = self.take_permit(worker) else { return false };
+        let Some(permit) = self.take_permit(worker) else {
+            return false;
+        };
         self.opening.set(self.opening.get() + 1);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
@@ -193,7 +212,10 @@ impl Pool {
         let settings = self.settings();
         let (first, longest) = (settings.login_backoff, settings.login_backoff_max);
         let repeated = self.backoff.borrow().failures > 0;
-        let pause = self.backoff.borrow_mut().failed(error.clone(), time::now(), first, longest);
+        let pause = self
+            .backoff
+            .borrow_mut()
+            .failed(error.clone(), time::now(), first, longest);
         if !repeated {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
@@ -246,12 +268,21 @@ impl Pool {
         snapshot: &Snapshot,
         address: &Address,
     ) -> Result<(Stream, (i32, Box<[u8]>), Welcome), LoginError> {
-        let unreachable = |error: io::Error| LoginError::Unreachable { address: address.to_string(), reason: error.to_string() };
+        let unreachable = |error: io::Error| LoginError::Unreachable {
+            address: address.to_string(),
+            reason: error.to_string(),
+        };
         let stream = worker.reactor.connect(address).await.map_err(unreachable)?;
-        let parameters = [("user", &*self.key.user), ("database", &*self.server_database)];
+        let parameters = [
+            ("user", &*self.key.user),
+            ("database", &*self.server_database),
+        ];
         let mut packet = Vec::new();
         let written = Writer::new(&mut packet).startup(ProtocolVersion::V3_0, parameters);
-        written.map_err(|error| LoginError::Broken { address: address.to_string(), reason: error.to_string() })?;
+        written.map_err(|error| LoginError::Broken {
+            address: address.to_string(),
+            reason: error.to_string(),
+        })?;
         stream.send(packet.into());
         let login = Login {
             worker,
@@ -310,7 +341,10 @@ impl Failure {
             Self::Scram(error) => error.to_string(),
             Self::Unexpected(what) => format!("the server sent {what}"),
         };
-        LoginError::Broken { address: address.to_string(), reason }
+        LoginError::Broken {
+            address: address.to_string(),
+            reason,
+        }
     }
 }
 
@@ -328,20 +362,26 @@ impl Login<'_> {
         let mut welcome = Welcome::default();
         let mut key = (0, Box::default());
         loop {
-            let ready = self.wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-                backend::PARAMETER_STATUS => ParameterStatus::read(body).map(|status| {
-                    welcome.report(status);
-                    false
-                }).map_err(Failure::from),
-                backend::BACKEND_KEY_DATA => BackendKeyData::read(body).map(|data| {
-                    key = (data.process_id, data.key.into());
-                    false
-                }).map_err(Failure::from),
-                backend::READY_FOR_QUERY => Ok(true),
-                backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
-                backend::NOTICE_RESPONSE | backend::NEGOTIATE_VERSION => Ok(false),
-                _ => Err(Failure::Unexpected("an unknown message during login")),
-            });
+            let ready = self
+                .wire
+                .message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
+                    backend::PARAMETER_STATUS => ParameterStatus::read(body)
+                        .map(|status| {
+                            welcome.report(status);
+                            false
+                        })
+                        .map_err(Failure::from),
+                    backend::BACKEND_KEY_DATA => BackendKeyData::read(body)
+                        .map(|data| {
+                            key = (data.process_id, data.key.into());
+                            false
+                        })
+                        .map_err(Failure::from),
+                    backend::READY_FOR_QUERY => Ok(true),
+                    backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
+                    backend::NOTICE_RESPONSE | backend::NEGOTIATE_VERSION => Ok(false),
+                    _ => Err(Failure::Unexpected("an unknown message during login")),
+                });
             if ready.await?? {
                 return Ok((key, welcome));
             }
@@ -350,12 +390,14 @@ impl Login<'_> {
 
     async fn authenticate(&mut self) -> Result<(), Failure> {
         loop {
-            let asked = self.wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-                backend::AUTHENTICATION => what_is_asked(body),
-                backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
-                backend::NOTICE_RESPONSE | backend::NEGOTIATE_VERSION => Ok(None),
-                _ => Err(Failure::Unexpected("no authentication request")),
-            });
+            let asked = self
+                .wire
+                .message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
+                    backend::AUTHENTICATION => what_is_asked(body),
+                    backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
+                    backend::NOTICE_RESPONSE | backend::NEGOTIATE_VERSION => Ok(None),
+                    _ => Err(Failure::Unexpected("no authentication request")),
+                });
             match asked.await?? {
                 None => {}
                 Some(Asked::Nothing) => return Ok(()),
@@ -366,7 +408,10 @@ impl Login<'_> {
         }
     }
 
-    fn send(&self, write: impl FnOnce(&mut Writer<'_>) -> Result<(), ProtocolError>) -> Result<(), Failure> {
+    fn send(
+        &self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), ProtocolError>,
+    ) -> Result<(), Failure> {
         let mut out = Vec::new();
         write(&mut Writer::new(&mut out))?;
         self.stream.send(out.into());
@@ -396,7 +441,9 @@ impl Login<'_> {
             _ => None,
         });
         let server_first = client.server_first(&data.await?)?;
-        let keys = self.keys(server_first.salt(), server_first.iterations()).await?;
+        let keys = self
+            .keys(server_first.salt(), server_first.iterations())
+            .await?;
         let (server_final, answer) = server_first.finish(&keys)?;
         self.send(|writer| {
             writer.sasl_response(&answer);
@@ -414,25 +461,43 @@ impl Login<'_> {
         Ok(())
     }
 
-    async fn sasl(&mut self, pick: impl FnOnce(Authentication<'_>) -> Option<Vec<u8>>) -> Result<Vec<u8>, Failure> {
-        let picked = self.wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-            backend::AUTHENTICATION => Ok(pick(Authentication::read(body)?)),
-            backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
-            _ => Ok(None),
-        });
-        picked.await??.ok_or(Failure::Unexpected("an answer that is not part of SCRAM"))
+    async fn sasl(
+        &mut self,
+        pick: impl FnOnce(Authentication<'_>) -> Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, Failure> {
+        let picked = self
+            .wire
+            .message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
+                backend::AUTHENTICATION => Ok(pick(Authentication::read(body)?)),
+                backend::ERROR_RESPONSE => Err(Failure::Refused(body.to_vec())),
+                _ => Ok(None),
+            });
+        picked
+            .await??
+            .ok_or(Failure::Unexpected("an answer that is not part of SCRAM"))
     }
 
     /// Keys for the server's salt: learned before, or derived on another core.
     async fn keys(&self, salt: &[u8], iterations: u32) -> Result<Arc<SaltedKeys>, Failure> {
         let none = Failure::NoPassword("a SCRAM password");
-        let Some(user) = self.user else { return Err(none) };
-        if let Some(keys) = user.keys.load_full().filter(|keys| keys.fit(salt, iterations)) {
+        let Some(user) = self.user else {
+            return Err(none);
+        };
+        if let Some(keys) = user
+            .keys
+            .load_full()
+            .filter(|keys| keys.fit(salt, iterations))
+        {
             return Ok(keys);
         }
-        let Some(password) = user.server_password() else { return Err(none) };
+        let Some(password) = user.server_password() else {
+            return Err(none);
+        };
         tracing::debug!(user = self.name, iterations, "deriving SCRAM keys");
-        self.worker.derive(password.to_owned(), salt.to_vec(), iterations).await.ok_or(none)
+        self.worker
+            .derive(password.to_owned(), salt.to_vec(), iterations)
+            .await
+            .ok_or(none)
     }
 }
 
@@ -444,8 +509,14 @@ fn what_is_asked(body: &[u8]) -> Result<Option<Asked>, Failure> {
         Authentication::Md5 { salt } => Ok(Some(Asked::Md5(salt))),
         Authentication::Sasl { mut mechanisms } => {
             let known = mechanisms.any(|mechanism| mechanism == crate::auth::MECHANISM.as_bytes());
-            if known { Ok(Some(Asked::Scram)) } else { Err(Failure::Unexpected("no SASL mechanism we know")) }
+            if known {
+                Ok(Some(Asked::Scram))
+            } else {
+                Err(Failure::Unexpected("no SASL mechanism we know"))
+            }
         }
-        _ => Err(Failure::Unexpected("an authentication request we do not know (GSSAPI, SSPI, ...)")),
+        _ => Err(Failure::Unexpected(
+            "an authentication request we do not know (GSSAPI, SSPI, ...)",
+        )),
     }
 }

@@ -34,12 +34,19 @@ impl Pool {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
-            let fit = worker.reactor.deadline(deadline, run(&backend, &query)).await;
+            let fit = worker
+                .reactor
+                .deadline(deadline, run(&backend, &query))
+                .await;
             pool.tested.set(pool.tested.get() - 1);
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);
             } else {
-                tracing::debug!(process_id = backend.facts.process_id, query, "server connection is not fit for use; closing it");
+                tracing::debug!(
+                    process_id = backend.facts.process_id,
+                    query,
+                    "server connection is not fit for use; closing it"
+                );
                 drop(backend);
             }
             pool.serve_waiters(&worker);
@@ -57,7 +64,9 @@ impl Pool {
                 if backend.stream.has_news() {
                     return true;
                 }
-                let Some(limit) = settings.idle_timeout else { return false };
+                let Some(limit) = settings.idle_timeout else {
+                    return false;
+                };
                 let due = backend.used.get() + limit;
                 if due > now {
                     next = Some(next.map_or(due, |next| next.min(due)));
@@ -89,7 +98,9 @@ async fn run(backend: &Backend, query: &str) -> bool {
     let mut wire = Wire::new(&backend.stream);
     loop {
         let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-            backend::READY_FOR_QUERY => Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle)),
+            backend::READY_FOR_QUERY => {
+                Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle))
+            }
             backend::ERROR_RESPONSE => Some(false),
             _ => None,
         });

@@ -44,6 +44,10 @@ pub(crate) struct Pool {
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
     budget: Arc<Budget>,
+    #[expect(
+        clippy::vec_box,
+        reason = "backends move between here and leases as one pointer"
+    )]
     idle: RefCell<Vec<Box<Backend>>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     /// Permits of this core.
@@ -76,11 +80,15 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn backend(&self) -> &Backend {
-        self.backend.as_ref().expect("a lease has its backend until it ends")
+        self.backend
+            .as_ref()
+            .expect("a lease has its backend until it ends")
     }
 
     pub(crate) fn backend_mut(&mut self) -> &mut Backend {
-        self.backend.as_mut().expect("a lease has its backend until it ends")
+        self.backend
+            .as_mut()
+            .expect("a lease has its backend until it ends")
     }
 
     /// Gives the connection back; it must be outside a transaction with nothing owed.
@@ -149,7 +157,9 @@ impl Pool {
         if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
             return;
         }
-        let settings = snapshot.settings.pool_for(&self.key.database, &self.key.user);
+        let settings = snapshot
+            .settings
+            .pool_for(&self.key.database, &self.key.user);
         self.budget.set_limit(settings.size);
         self.settings.replace(Rc::new(settings));
         self.node.set(snapshot.primary);
@@ -158,7 +168,11 @@ impl Pool {
 
     /// An idle connection that needs no further look, if nobody waits for one.
     #[inline]
-    pub(crate) fn try_checkout(self: &Rc<Self>, worker: &Rc<Worker>, target: &route::Target) -> Option<Lease> {
+    pub(crate) fn try_checkout(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        target: &route::Target,
+    ) -> Option<Lease> {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
@@ -180,7 +194,12 @@ impl Pool {
     fn lend(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) -> Lease {
         self.counters.borrow_mut().assignments += 1;
         let (worker, pool) = (Rc::clone(worker), Rc::clone(self));
-        Lease { since: worker.reactor.now(), worker, pool, backend: Some(backend) }
+        Lease {
+            since: worker.reactor.now(),
+            worker,
+            pool,
+            backend: Some(backend),
+        }
     }
 
     fn is_stale(&self, backend: &Backend, now: Instant) -> bool {
@@ -200,15 +219,20 @@ impl Pool {
             // Its permit goes to the core that wants it.
             return drop(backend);
         }
-        let Some(backend) = self.hand_to_waiter(backend) else { return };
+        let Some(backend) = self.hand_to_waiter(backend) else {
+            return;
+        };
         worker.janitor.watch(&backend);
         self.idle.borrow_mut().push(backend);
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
         let lifetime = self.settings.borrow().lifetime;
-        let old = lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
-        old || backend.stream.has_news() || backend.facts.node != self.node.get() || self.is_over_budget()
+        let old =
+            lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
+        old || backend.stream.has_news()
+            || backend.facts.node != self.node.get()
+            || self.is_over_budget()
     }
 
     /// A smaller size was configured: connections beyond it close as they come back.
@@ -258,11 +282,18 @@ impl Pool {
     /// Clients in the queue, and since when the first of them waits.
     pub(crate) fn queue(&self) -> (u32, Option<Instant>) {
         let waiters = self.waiters.borrow();
-        (waiters.len() as u32, waiters.front().map(|first| first.since))
+        (
+            waiters.len() as u32,
+            waiters.front().map(|first| first.since),
+        )
     }
 
     /// Shows every idle connection to `look`.
     pub(crate) fn for_each_idle(&self, look: impl FnMut(&Backend)) {
-        self.idle.borrow().iter().map(|backend| &**backend).for_each(look);
+        self.idle
+            .borrow()
+            .iter()
+            .map(|backend| &**backend)
+            .for_each(look);
     }
 }

@@ -51,7 +51,10 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.pool.waiters.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
+        self.pool
+            .waiters
+            .borrow_mut()
+            .retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
         self.pool.settle_wants(self.worker);
         if let Some(Ok(backend)) = self.waiter.outcome.take() {
             self.pool.take_back(self.worker, backend);
@@ -89,7 +92,10 @@ impl Pool {
             place.waiter.waker.register(context);
             gone(context).map(|()| None)
         });
-        let granted = worker.reactor.deadline(since + settings.checkout_timeout, granted).await;
+        let granted = worker
+            .reactor
+            .deadline(since + settings.checkout_timeout, granted)
+            .await;
         let waited = worker.reactor.now().saturating_duration_since(since);
         self.counters.borrow_mut().wait_us += waited.as_micros() as u64;
         match granted {
@@ -100,16 +106,32 @@ impl Pool {
         }
     }
 
-    fn join<'a>(self: &'a Rc<Self>, worker: &'a Rc<Worker>, since: Instant, urgency: Urgency) -> Place<'a> {
-        let waiter = Rc::new(Waiter { since, urgency, outcome: RefCell::default(), waker: WakerCell::default() });
+    fn join<'a>(
+        self: &'a Rc<Self>,
+        worker: &'a Rc<Worker>,
+        since: Instant,
+        urgency: Urgency,
+    ) -> Place<'a> {
+        let waiter = Rc::new(Waiter {
+            since,
+            urgency,
+            outcome: RefCell::default(),
+            waker: WakerCell::default(),
+        });
         self.waiters.borrow_mut().push_back(Rc::clone(&waiter));
         self.serve_waiters(worker);
-        Place { worker, pool: self, waiter }
+        Place {
+            worker,
+            pool: self,
+            waiter,
+        }
     }
 
     /// Gives `backend` to the first in the queue, or hands it back.
     pub(super) fn hand_to_waiter(&self, backend: Box<Backend>) -> Option<Box<Backend>> {
-        let Some(waiter) = self.waiters.borrow_mut().pop_front() else { return Some(backend) };
+        let Some(waiter) = self.waiters.borrow_mut().pop_front() else {
+            return Some(backend);
+        };
         waiter.outcome.replace(Some(Ok(backend)));
         waiter.waker.wake();
         None
@@ -134,7 +156,9 @@ impl Pool {
         if waiting <= served || worker.switchboard.workers.len() == 1 {
             return self.budget.content(worker.id);
         }
-        if self.open.get() < waiting.min(self.settings.borrow().size) && !self.backoff.borrow().is_resting() {
+        if self.open.get() < waiting.min(self.settings.borrow().size)
+            && !self.backoff.borrow().is_resting()
+        {
             self.budget.want(worker.id);
             worker.ask_for_permit(&self.key);
         }
@@ -144,28 +168,42 @@ impl Pool {
     pub(super) fn tell_waiters(&self, error: &LoginError) {
         let final_word = !error.may_pass();
         // While a connection exists the queue moves; then only those who log in gain by hearing it.
-        let hears = |waiter: &Rc<Waiter>| waiter.urgency == Urgency::Login || final_word && self.open.get() == 0;
-        let (told, left): (VecDeque<_>, VecDeque<_>) = self.waiters.take().into_iter().partition(hears);
+        let hears = |waiter: &Rc<Waiter>| {
+            waiter.urgency == Urgency::Login || final_word && self.open.get() == 0
+        };
+        let (told, left): (VecDeque<_>, VecDeque<_>) =
+            self.waiters.take().into_iter().partition(hears);
         self.waiters.replace(left);
         for waiter in told {
-            waiter.outcome.replace(Some(Err(error.to_checkout_error(waiter.urgency))));
+            waiter
+                .outcome
+                .replace(Some(Err(error.to_checkout_error(waiter.urgency))));
             waiter.waker.wake();
         }
     }
 
     fn waited_too_long(&self) -> ErrorReport {
         let settings = self.settings.borrow();
-        let waited = format!("no server connection became free within {:?}", settings.checkout_timeout);
-        let report = ErrorReport::error(SqlState::TOO_MANY_CONNECTIONS, waited).with_hint(self.describe_queue());
+        let waited = format!(
+            "no server connection became free within {:?}",
+            settings.checkout_timeout
+        );
+        let report = ErrorReport::error(SqlState::TOO_MANY_CONNECTIONS, waited)
+            .with_hint(self.describe_queue());
         match self.backoff.borrow().last_failure() {
-            Some(failure) => report.with_detail(format!("The last attempt to open one failed: {failure}")),
+            Some(failure) => {
+                report.with_detail(format!("The last attempt to open one failed: {failure}"))
+            }
             None => report,
         }
     }
 
     fn queue_is_full(&self) -> ErrorReport {
-        ErrorReport::error(SqlState::TOO_MANY_CONNECTIONS, "too many clients wait for a server connection")
-            .with_hint(self.describe_queue())
+        ErrorReport::error(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "too many clients wait for a server connection",
+        )
+        .with_hint(self.describe_queue())
     }
 
     fn describe_queue(&self) -> String {

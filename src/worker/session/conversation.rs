@@ -120,7 +120,11 @@ impl Conversation {
                 return self.answer_ourselves(header.tag, body, out);
             }
             tag if !linked => {
-                return Ok(if is_request(tag) { Verdict::NeedServer } else { Verdict::Discard });
+                return Ok(if is_request(tag) {
+                    Verdict::NeedServer
+                } else {
+                    Verdict::Discard
+                });
             }
             frontend::QUERY => self.look_at(body),
             frontend::PARSE => self.look_at_parse(body),
@@ -163,7 +167,10 @@ impl Conversation {
         } else if is_request(tag)
             && let Some(report) = self.refusal.take()
         {
-            self.skipping = !matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL | frontend::SYNC);
+            self.skipping = !matches!(
+                tag,
+                frontend::QUERY | frontend::FUNCTION_CALL | frontend::SYNC
+            );
             Writer::new(out).error(&report);
             if !self.skipping {
                 Writer::new(out).ready_for_query(TransactionStatus::Idle);
@@ -184,7 +191,11 @@ impl Conversation {
 
     /// Judges a server's message; `body` is whole for ErrorResponse and ReadyForQuery.
     #[inline]
-    pub(crate) fn server_message(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
+    pub(crate) fn server_message(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+    ) -> Result<Answer, ProtocolError> {
         if self.own_requests > 0 {
             return self.server_message_for_us(tag, body);
         }
@@ -215,7 +226,12 @@ impl Conversation {
     /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
     /// request, and puts a transaction that was open into the failed state. `mid_message`: the client has
     /// got the beginning of a message.
-    pub(crate) fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
+    pub(crate) fn server_lost(
+        &mut self,
+        why: &str,
+        mid_message: bool,
+        out: &mut Vec<u8>,
+    ) -> AfterLoss {
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
         let (owed, mid_pipeline) = self.ledger.abandon();
         let committing = std::mem::take(&mut self.committing);
@@ -233,7 +249,11 @@ impl Conversation {
             (false, true) => lost_in_transaction().with_detail(why.to_owned()),
             (false, false) => lost_outside_transaction(why),
         };
-        let status = if failed { TransactionStatus::Failed } else { TransactionStatus::Idle };
+        let status = if failed {
+            TransactionStatus::Failed
+        } else {
+            TransactionStatus::Idle
+        };
         for _ in owed.iter().filter(|owed| owed.ends_with_ready()) {
             Writer::new(out).error(&report).ready_for_query(status);
         }
@@ -284,7 +304,11 @@ impl Conversation {
 
     /// Where the client's transaction stands, as far as the last ReadyForQuery says.
     pub(crate) fn status(&self) -> TransactionStatus {
-        if self.limbo.is_some() { TransactionStatus::Failed } else { self.ledger.status() }
+        if self.limbo.is_some() {
+            TransactionStatus::Failed
+        } else {
+            self.ledger.status()
+        }
     }
 
     /// Why the session keeps its connection, if it does.
@@ -318,7 +342,9 @@ fn split_name(body: &[u8]) -> (&[u8], &[u8]) {
 
 /// True when the server closes the connection after this error.
 fn is_fatal(body: &[u8]) -> bool {
-    let severity = ErrorFields::read(body).ok().and_then(|fields| fields.severity());
+    let severity = ErrorFields::read(body)
+        .ok()
+        .and_then(|fields| fields.severity());
     matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 

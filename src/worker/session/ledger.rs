@@ -249,7 +249,8 @@ impl Ledger {
     /// has not come. The ledger starts anew.
     pub(crate) fn abandon(&mut self) -> (VecDeque<Owed>, bool) {
         let owed = std::mem::take(&mut self.owed);
-        let mid_pipeline = self.skipping || !self.at_rest && owed.back().is_none_or(|last| !last.ends_with_ready());
+        let mid_pipeline = self.skipping
+            || !self.at_rest && owed.back().is_none_or(|last| !last.ends_with_ready());
         *self = Self::default();
         (owed, mid_pipeline)
     }

@@ -29,21 +29,35 @@ pub(crate) struct Limbo {
 impl Limbo {
     /// `told`: the client has already got the error of the loss. `skipping`: inside a pipeline.
     pub(crate) fn new(told: bool, skipping: bool) -> Self {
-        Self { told, skipping, parsed: None, ended: false }
+        Self {
+            told,
+            skipping,
+            parsed: None,
+            ended: false,
+        }
     }
 
     /// Answers one whole message; true once the session is an ordinary one again.
-    pub(crate) fn answer(&mut self, tag: Tag, body: &[u8], out: &mut Vec<u8>) -> Result<bool, ProtocolError> {
+    pub(crate) fn answer(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ProtocolError> {
         match tag {
             frontend::SYNC => return Ok(self.answer_sync(out)),
-            frontend::QUERY if !self.skipping => return self.answer_query(Query::read(body)?.text, out),
+            frontend::QUERY if !self.skipping => {
+                return self.answer_query(Query::read(body)?.text, out);
+            }
             _ if self.skipping => {}
             frontend::PARSE => self.answer_parse(Parse::read(body)?.text, out),
             frontend::BIND if self.parsed.is_some() => drop(Writer::new(out).bind_complete()),
             frontend::CLOSE => drop(Writer::new(out).close_complete()),
             frontend::DESCRIBE if self.parsed.is_some() => answer_describe(Named::read(body)?, out),
             frontend::EXECUTE if self.parsed.is_some() => self.answer_execute(out),
-            frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::FUNCTION_CALL => self.refuse(out),
+            frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::FUNCTION_CALL => {
+                self.refuse(out)
+            }
             _ => {}
         }
         Ok(false)
@@ -75,7 +89,10 @@ impl Limbo {
     }
 
     fn answer_execute(&mut self, out: &mut Vec<u8>) {
-        let ending = self.parsed.take().expect("asked for only when a statement was parsed");
+        let ending = self
+            .parsed
+            .take()
+            .expect("asked for only when a statement was parsed");
         let told = self.told;
         self.end(ending, out);
         self.skipping = ending == Ending::Commit && !told;
@@ -110,7 +127,11 @@ impl Limbo {
     }
 
     fn status(&self) -> TransactionStatus {
-        if self.ended { TransactionStatus::Idle } else { TransactionStatus::Failed }
+        if self.ended {
+            TransactionStatus::Idle
+        } else {
+            TransactionStatus::Failed
+        }
     }
 }
 

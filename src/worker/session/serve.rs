@@ -127,7 +127,9 @@ impl Session {
                 client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user,
                 sqlstate = report.sqlstate.as_str(), reason = %report.message, "session ends"
             );
-            self.tell(|writer| { writer.error(report); });
+            self.tell(|writer| {
+                writer.error(report);
+            });
         }
         self.let_go(matches!(end, End::Left));
     }
@@ -151,7 +153,9 @@ impl Session {
                     Ok(())
                 }
                 Event::Client(Received::Broken(_)) => Err(End::Done),
-                Event::Server(Received::End) => self.server_lost("the server closed the connection"),
+                Event::Server(Received::End) => {
+                    self.server_lost("the server closed the connection")
+                }
                 Event::Server(Received::Broken(error)) => self.server_lost(&error.to_string()),
                 Event::Kill(kill) => self.killed(kill),
             };
@@ -180,7 +184,9 @@ impl Session {
     /// The server's bytes, unless the client has too many unread.
     #[inline]
     fn poll_server(&self, context: &Context<'_>) -> Poll<Event> {
-        let Some(lease) = &self.lease else { return Poll::Pending };
+        let Some(lease) = &self.lease else {
+            return Poll::Pending;
+        };
         let stream = &lease.backend().stream;
         if self.client.unsent() > self.high_water {
             if !self.server_held.replace(true) {
@@ -200,7 +206,10 @@ impl Session {
         if self.leaving {
             return self.poll_client_gone(context);
         }
-        let unsent = self.lease.as_ref().map_or(0, |lease| lease.backend().stream.unsent());
+        let unsent = self
+            .lease
+            .as_ref()
+            .map_or(0, |lease| lease.backend().stream.unsent());
         if unsent > self.high_water || self.conversation.is_full() {
             if !std::mem::replace(&mut self.client_held, true) {
                 self.client.hold(true);
@@ -218,7 +227,11 @@ impl Session {
     fn poll_congested(&self, context: &Context<'_>) -> Poll<Event> {
         if let Some(lease) = &self.lease
             && lease.backend().stream.unsent() > self.high_water
-            && lease.backend().stream.poll_drained(context, self.high_water / 2).is_ready()
+            && lease
+                .backend()
+                .stream
+                .poll_drained(context, self.high_water / 2)
+                .is_ready()
         {
             return self.client.poll_receive(context).map(Event::Client);
         }
@@ -228,7 +241,9 @@ impl Session {
     /// Nothing is read of the client, but a broken connection is noticed.
     fn poll_client_gone(&self, context: &Context<'_>) -> Poll<Event> {
         ready!(self.client.poll_broken(context));
-        Poll::Ready(Event::Client(Received::Broken(io::ErrorKind::ConnectionReset.into())))
+        Poll::Ready(Event::Client(Received::Broken(
+            io::ErrorKind::ConnectionReset.into(),
+        )))
     }
 
     /// Judges what the client sent, message by message, and sends on what is for the server.
@@ -249,12 +264,16 @@ impl Session {
             let piece = &self.pending[decided..];
             let (verdict, taken) = match self.intake.cut(piece, partial_from_client)? {
                 Cut::Whole(header, body) => {
-                    let verdict = self.conversation.client_message(header, body, linked, &mut out)?;
+                    let verdict = self
+                        .conversation
+                        .client_message(header, body, linked, &mut out)?;
                     (verdict, header.frame_bytes())
                 }
                 Cut::Begins(header, body) => {
                     let taken = piece.len();
-                    let verdict = self.conversation.client_message(header, body, linked, &mut out)?;
+                    let verdict = self
+                        .conversation
+                        .client_message(header, body, linked, &mut out)?;
                     if verdict == Verdict::NeedServer {
                         self.intake = Cutter::default();
                     }
@@ -344,16 +363,27 @@ impl Session {
     }
 
     #[cold]
-    async fn wait_for_server(&mut self, target: route::Target) -> Result<Option<Lease>, CheckoutError> {
+    async fn wait_for_server(
+        &mut self,
+        target: route::Target,
+    ) -> Result<Option<Lease>, CheckoutError> {
         self.info.state.set(State::Waiting);
         self.pending.detach();
         self.client.hold(true);
         let (client, info) = (&self.client, &self.info);
         let gone = |context: &Context<'_>| {
             info.waker.register(context);
-            if info.kill.get() == Some(Kill::Stop) { Poll::Ready(()) } else { client.poll_broken(context) }
+            if info.kill.get() == Some(Kill::Stop) {
+                Poll::Ready(())
+            } else {
+                client.poll_broken(context)
+            }
         };
-        let lease = Box::pin(self.pool.checkout(&self.worker, &target, Urgency::Statement, gone)).await;
+        let lease = Box::pin(
+            self.pool
+                .checkout(&self.worker, &target, Urgency::Statement, gone),
+        )
+        .await;
         self.client.hold(false);
         self.info.state.set(State::Idle);
         lease
@@ -365,7 +395,9 @@ impl Session {
         if backend.parameters != self.parameters {
             let text = backend.parameters.transition(&self.parameters);
             let mut out = Vec::new();
-            Writer::new(&mut out).query(&text).expect("the text is ASCII without NUL");
+            Writer::new(&mut out)
+                .query(&text)
+                .expect("the text is ASCII without NUL");
             backend.stream.send(out.into());
             backend.parameters = self.parameters.clone();
             self.conversation.sent_own_request();
@@ -444,7 +476,9 @@ impl Session {
         let now = self.worker.reactor.now();
         let mut counters = self.pool.counters.borrow_mut();
         counters.queries += 1;
-        counters.query_us += now.saturating_duration_since(self.info.request.get()).as_micros() as u64;
+        counters.query_us += now
+            .saturating_duration_since(self.info.request.get())
+            .as_micros() as u64;
         if idle {
             counters.transactions += 1;
             return Ok(());
@@ -464,14 +498,19 @@ impl Session {
     /// The server reports a setting: this session has it now, and so has the connection.
     #[cold]
     fn note_parameter(&mut self, body: &[u8]) {
-        let Ok(status) = ParameterStatus::read(body) else { return };
+        let Ok(status) = ParameterStatus::read(body) else {
+            return;
+        };
         if !parameters::is_settable(status.name) {
             return;
         }
         if status.name == b"application_name" {
             self.info.application_name.replace(status.value.to_vec());
         }
-        self.parameters = self.worker.interner.with(&self.parameters, status.name, status.value);
+        self.parameters = self
+            .worker
+            .interner
+            .with(&self.parameters, status.name, status.value);
         if let Some(lease) = &mut self.lease {
             lease.backend_mut().parameters = self.parameters.clone();
         }
@@ -521,7 +560,10 @@ impl Session {
 
     /// True when no message is half way through, in either direction.
     fn is_between_messages(&self) -> bool {
-        let quiet = self.lease.as_ref().is_none_or(|lease| !lease.backend().stream.has_news());
+        let quiet = self
+            .lease
+            .as_ref()
+            .is_none_or(|lease| !lease.backend().stream.has_news());
         quiet && self.outtake.is_between() && !self.intake.is_passing()
     }
 
@@ -537,7 +579,11 @@ impl Session {
     }
 
     fn account(&self, lease: &Lease) {
-        let held = self.worker.reactor.now().saturating_duration_since(lease.since);
+        let held = self
+            .worker
+            .reactor
+            .now()
+            .saturating_duration_since(lease.since);
         self.pool.counters.borrow_mut().transaction_us += held.as_micros() as u64;
     }
 
@@ -554,20 +600,27 @@ impl Session {
     /// Server and session disagree about what was asked: nobody may trust this connection any more.
     #[cold]
     fn server_speaks_out_of_turn(&mut self) -> Result<(), End> {
-        let pinned = self.conversation.pin().map_or("conversation cannot be followed", |pin| pin.reason());
+        let pinned = self
+            .conversation
+            .pin()
+            .map_or("conversation cannot be followed", |pin| pin.reason());
         self.info.pinned.set(pinned);
         Ok(())
     }
 
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
     fn may_leave(&mut self) -> bool {
-        self.lease.is_none() || self.conversation.is_at_rest() || self.conversation.waits_for_client()
+        self.lease.is_none()
+            || self.conversation.is_at_rest()
+            || self.conversation.waits_for_client()
     }
 
     /// True between transactions, when nothing is on its way.
     fn may_end_now(&self) -> bool {
         let idle = self.conversation.status() == TransactionStatus::Idle;
-        idle && self.conversation.is_at_rest() && self.pending.is_empty() && self.intake.is_between()
+        idle && self.conversation.is_at_rest()
+            && self.pending.is_empty()
+            && self.intake.is_between()
     }
 
     fn killed(&self, _kill: Kill) -> Result<(), End> {
@@ -603,13 +656,23 @@ impl Drop for Session {
 /// Held whole are the messages that the conversation reads.
 fn partial_from_client(header: Header) -> Result<Partial, ProtocolError> {
     header.check_frontend()?;
-    let read = !matches!(header.tag, frontend::BIND | frontend::COPY_DATA | frontend::FUNCTION_CALL);
-    Ok(hold_if(read && header.frame_bytes() <= HELD_MESSAGE_BYTES_MAX))
+    let read = !matches!(
+        header.tag,
+        frontend::BIND | frontend::COPY_DATA | frontend::FUNCTION_CALL
+    );
+    Ok(hold_if(
+        read && header.frame_bytes() <= HELD_MESSAGE_BYTES_MAX,
+    ))
 }
 
 fn partial_from_server(header: Header) -> Result<Partial, ProtocolError> {
-    let read = matches!(header.tag, backend::READY_FOR_QUERY | backend::ERROR_RESPONSE | backend::PARAMETER_STATUS);
-    Ok(hold_if(read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX))
+    let read = matches!(
+        header.tag,
+        backend::READY_FOR_QUERY | backend::ERROR_RESPONSE | backend::PARAMETER_STATUS
+    );
+    Ok(hold_if(
+        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
+    ))
 }
 
 fn hold_if(hold: bool) -> Partial {
@@ -620,9 +683,14 @@ fn hold_if(hold: bool) -> Partial {
 fn error_text(bytes: &[u8]) -> String {
     let body = bytes.get(Header::BYTES..).unwrap_or_default();
     let header = Header::read(bytes).ok().flatten();
-    let body = header.and_then(|header| body.get(..header.body_bytes())).unwrap_or_default();
+    let body = header
+        .and_then(|header| body.get(..header.body_bytes()))
+        .unwrap_or_default();
     match ErrorFields::read(body) {
-        Ok(fields) => format!("the server said: {}", String::from_utf8_lossy(fields.message())),
+        Ok(fields) => format!(
+            "the server said: {}",
+            String::from_utf8_lossy(fields.message())
+        ),
         Err(_) => String::new(),
     }
 }
@@ -643,9 +711,14 @@ fn statement_error(error: CheckoutError) -> ErrorReport {
         CheckoutError::Own(report) => report,
         CheckoutError::Refused(body) => {
             let fields = ErrorFields::read(&body).ok();
-            let sqlstate = fields.and_then(|fields| fields.sqlstate()).unwrap_or(SqlState::CANNOT_CONNECT_NOW);
-            let message = fields.map_or_else(String::new, |fields| String::from_utf8_lossy(fields.message()).into_owned());
-            ErrorReport::error(sqlstate, message).with_detail("The server refused a new connection.")
+            let sqlstate = fields
+                .and_then(|fields| fields.sqlstate())
+                .unwrap_or(SqlState::CANNOT_CONNECT_NOW);
+            let message = fields.map_or_else(String::new, |fields| {
+                String::from_utf8_lossy(fields.message()).into_owned()
+            });
+            ErrorReport::error(sqlstate, message)
+                .with_detail("The server refused a new connection.")
         }
     }
 }
