@@ -1,9 +1,11 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
 pub(crate) mod conversation;
+mod downstream;
 mod ledger;
 mod limbo;
 pub(crate) mod serve;
+mod upstream;
 
 #[cfg(test)]
 mod tests;

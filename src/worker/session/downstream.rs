@@ -1,0 +1,186 @@
+//! From the server to the client: watches the few messages that matter, forwards, and answers for a server that is gone.
+
+use super::{
+    conversation::{AfterLoss, Answer},
+    serve::{End, Session, hold_if},
+};
+use crate::{
+    cluster::settings::PoolMode,
+    limits::SERVER_MESSAGE_BYTES_MAX,
+    net::Chunk,
+    protocol::{
+        ErrorReport, Header, ProtocolError, SqlState,
+        backend::{ErrorFields, ParameterStatus, TransactionStatus},
+        buffer::{Cut, Cutter, Partial},
+        tag::backend,
+    },
+    worker::parameters,
+};
+
+impl Session {
+    /// Judges what the server sent and sends on what is for the client.
+    pub(super) fn server_bytes(&mut self, mut chunk: Chunk) -> Result<(), End> {
+        self.pool.counters.borrow_mut().sent += chunk.len() as u64;
+        let mut decided = 0;
+        loop {
+            let piece = &chunk[decided..];
+            let cut = match self.outtake.cut(piece, partial_from_server) {
+                Ok(cut) => cut,
+                Err(error) => return self.server_speaks_nonsense(&error),
+            };
+            let (answer, taken) = match cut {
+                Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
+                Cut::Begins(header, body) => {
+                    let taken = piece.len();
+                    let answer = self.judge(header, body)?;
+                    self.outtake_forwards = answer != Answer::Swallow;
+                    (answer, taken)
+                }
+                Cut::Continues(count) if self.outtake_forwards => (Answer::Forward, count),
+                Cut::Continues(count) => (Answer::Swallow, count),
+                Cut::Held(_, taken) => {
+                    let mut united = self.outtake.take_held();
+                    united.extend_from_slice(&chunk[taken..]);
+                    self.outtake = Cutter::default();
+                    chunk = Chunk::from(united);
+                    continue;
+                }
+                Cut::Empty => break,
+            };
+            match answer {
+                Answer::Forward | Answer::Ready => decided += taken,
+                Answer::Swallow | Answer::Fatal | Answer::SettingsRefused => {
+                    let message = error_text(&chunk[decided..]);
+                    if decided > 0 {
+                        self.client.send(chunk.split_to(decided));
+                        decided = 0;
+                    }
+                    chunk.advance(taken);
+                    match answer {
+                        Answer::Fatal => return self.server_lost(&message),
+                        Answer::SettingsRefused => return Err(settings_refused(message)),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if decided > 0 {
+            self.client.send(chunk.split_to(decided));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, End> {
+        let answer = self.conversation.server_message(header.tag, body)?;
+        match header.tag {
+            backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
+            backend::PARAMETER_STATUS if answer == Answer::Forward => self.note_parameter(body),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
+        let idle = self.conversation.status() == TransactionStatus::Idle;
+        let now = self.worker.reactor.now();
+        let mut counters = self.pool.counters.borrow_mut();
+        counters.queries += 1;
+        counters.query_us += now
+            .saturating_duration_since(self.info.request.get())
+            .as_micros() as u64;
+        if idle {
+            counters.transactions += 1;
+            return Ok(());
+        }
+        if self.pool.mode() == PoolMode::Statement {
+            return Err(End::Told(
+                ErrorReport::fatal(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "transaction blocks are not allowed in statement pooling mode",
+                )
+                .with_hint("Use pool mode \"transaction\" for this database or user."),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The server reports a setting: this session has it now, and so has the connection.
+    #[cold]
+    pub(super) fn note_parameter(&mut self, body: &[u8]) {
+        let Ok(status) = ParameterStatus::read(body) else {
+            return;
+        };
+        if !parameters::is_settable(status.name) {
+            return;
+        }
+        if status.name == b"application_name" {
+            self.info.application_name.replace(status.value.to_vec());
+        }
+        self.parameters = self
+            .worker
+            .interner
+            .with(&self.parameters, status.name, status.value);
+        if let Some(lease) = &mut self.lease {
+            lease.backend_mut().parameters = self.parameters.clone();
+        }
+    }
+
+    pub(super) fn server_speaks_nonsense(&mut self, error: &ProtocolError) -> Result<(), End> {
+        tracing::error!(client = %self.info.id, %error, "the server broke the protocol; closing its connection");
+        self.server_lost(&error.to_string())
+    }
+
+    /// The server connection is gone.
+    pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
+        let mid_message = self.outtake.is_passing() && self.outtake_forwards;
+        tracing::warn!(client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user, reason = why, "server connection lost");
+        self.unlink();
+        self.outtake = Cutter::default();
+        // What is left of a message that was on its way to the server has nowhere to go.
+        self.intake_forwards = false;
+        let mut out = Vec::new();
+        let after = self.conversation.server_lost(why, mid_message, &mut out);
+        self.answer(&mut out);
+        match after {
+            AfterLoss::GoesOn => Ok(()),
+            AfterLoss::Ends => Err(End::Done),
+        }
+    }
+}
+
+fn partial_from_server(header: Header) -> Result<Partial, ProtocolError> {
+    let read = matches!(
+        header.tag,
+        backend::READY_FOR_QUERY | backend::ERROR_RESPONSE | backend::PARAMETER_STATUS
+    );
+    Ok(hold_if(
+        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
+    ))
+}
+
+/// The text of the ErrorResponse at the start of `bytes`.
+fn error_text(bytes: &[u8]) -> String {
+    let body = bytes.get(Header::BYTES..).unwrap_or_default();
+    let header = Header::read(bytes).ok().flatten();
+    let body = header
+        .and_then(|header| body.get(..header.body_bytes()))
+        .unwrap_or_default();
+    match ErrorFields::read(body) {
+        Ok(fields) => format!(
+            "the server said: {}",
+            String::from_utf8_lossy(fields.message())
+        ),
+        Err(_) => String::new(),
+    }
+}
+
+fn settings_refused(message: String) -> End {
+    End::Told(
+        ErrorReport::fatal(
+            SqlState::CONNECTION_FAILURE,
+            "the session's settings could not be carried to another server connection",
+        )
+        .with_detail(message),
+    )
+}
