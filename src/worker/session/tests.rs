@@ -1,1 +1,7 @@
-//! t
+//! The pure rules of a session, against a model of a server.
+
+mod conversation;
+mod ledger;
+mod limbo;
+mod loss;
+mod server;
