@@ -1,7 +1,8 @@
-//! The pure rules of a session, against a model of a server.
+//! The pure rules of a session, against transcripts and against a model of a server.
 
 mod conversation;
 mod ledger;
 mod limbo;
 mod loss;
 mod server;
+mod talk;
