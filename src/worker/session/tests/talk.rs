@@ -41,11 +41,15 @@ pub(super) fn execute() -> Vec<u8> {
 }
 
 pub(super) fn sync() -> Vec<u8> {
-    message(|writer| drop(writer.sync()))
+    message(|writer| {
+        writer.sync();
+    })
 }
 
 pub(super) fn flush() -> Vec<u8> {
-    message(|writer| drop(writer.flush()))
+    message(|writer| {
+        writer.flush();
+    })
 }
 
 pub(super) fn function_call() -> Vec<u8> {
@@ -53,7 +57,9 @@ pub(super) fn function_call() -> Vec<u8> {
 }
 
 pub(super) fn raw(tag: u8) -> Vec<u8> {
-    message(|writer| drop(writer.message(Tag(tag), b"")))
+    message(|writer| {
+        writer.message(Tag(tag), b"");
+    })
 }
 
 /// Parse, Bind, Describe, Execute and Sync of one unnamed statement.
@@ -70,7 +76,9 @@ pub(super) fn unnamed(text: &str) -> Vec<u8> {
 
 /// Body of an ErrorResponse.
 pub(super) fn error_body(report: &ErrorReport) -> Vec<u8> {
-    let whole = message(|writer| drop(writer.error(report)));
+    let whole = message(|writer| {
+        writer.error(report);
+    });
     whole[Header::BYTES..].to_vec()
 }
 
