@@ -288,7 +288,7 @@ impl Conversation {
 
     /// True when no ReadyForQuery will come unless the client sends more.
     pub(crate) fn waits_for_client(&mut self) -> bool {
-        self.own_requests == 0 && self.ledger.front().is_none()
+        self.own_requests == 0 && self.ledger.waits_for_client()
     }
 
     /// True when server and session disagree about what was asked.

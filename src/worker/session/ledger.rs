@@ -240,6 +240,13 @@ impl Ledger {
         self.lost
     }
 
+    /// True when the server says no more unless it is sent more: it takes data, or no Sync ends what was sent.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        let mut owed = self.owed.iter().rev();
+        let last = owed.find(|owed| **owed != Owed::CopyEnd);
+        self.copying_in || last.is_none_or(|last| !last.ends_with_ready())
+    }
+
     /// Messages whose answers are outstanding.
     pub(crate) fn outstanding(&self) -> usize {
         self.owed.len()
