@@ -149,3 +149,200 @@ pub fn hold_some(hold: impl Fn(Tag) -> bool, limit: usize) -> impl Fn(Header) ->
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+
+    const LIMIT: usize = 64;
+
+    /// As sessions do: short messages of some tags are held, others stream.
+    fn policy(header: Header) -> Result<Partial, ProtocolError> {
+        Ok(hold_some(|tag| tag == Tag(b'h'), LIMIT)(header))
+    }
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap() + 4;
+        [&[tag][..], &length.to_be_bytes(), body].concat()
+    }
+
+    /// What a reader of the pieces sees.
+    #[derive(Debug, Default)]
+    struct Seen {
+        /// Everything passed on, in order.
+        bytes: Vec<u8>,
+        /// The messages, each with as much of its body as was shown.
+        messages: Vec<(Header, Vec<u8>)>,
+    }
+
+    impl Seen {
+        fn add(&mut self, header: Header, body: &[u8]) {
+            self.messages.push((header, body.to_vec()));
+        }
+
+        /// One step; answers how many bytes of the piece were used.
+        fn step(
+            &mut self,
+            cutter: &mut Cutter,
+            piece: &[u8],
+        ) -> Result<Option<usize>, ProtocolError> {
+            let (used, passed) = match cutter.cut(piece, policy)? {
+                Cut::Whole(header, body) => {
+                    self.add(header, body);
+                    (header.frame_bytes(), header.frame_bytes())
+                }
+                Cut::Held(header, used) => {
+                    self.add(header, cutter.held_body());
+                    self.bytes.extend(cutter.take_held());
+                    (used, 0)
+                }
+                Cut::Begins(header, body) => {
+                    self.add(header, body);
+                    assert!(cutter.is_passing(), "the rest is to come");
+                    (piece.len(), piece.len())
+                }
+                Cut::Continues(count) => (count, count),
+                Cut::Empty => return Ok(None),
+            };
+            self.bytes.extend(&piece[..passed]);
+            Ok(Some(used))
+        }
+    }
+
+    /// Cuts the stream, received in these pieces.
+    fn cut<'p>(
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Result<(Seen, Cutter), ProtocolError> {
+        let (mut seen, mut cutter) = (Seen::default(), Cutter::default());
+        for mut piece in pieces {
+            while let Some(used) = seen.step(&mut cutter, piece)? {
+                piece = &piece[used..];
+            }
+        }
+        Ok((seen, cutter))
+    }
+
+    /// The stream in these pieces is the same stream, and what must be seen whole is.
+    fn check<'p>(messages: &[Vec<u8>], pieces: impl IntoIterator<Item = &'p [u8]>) {
+        let (seen, cutter) = cut(pieces).unwrap();
+        assert!(cutter.is_between() && !cutter.is_passing());
+        assert_eq!(seen.bytes, messages.concat());
+        assert_eq!(seen.messages.len(), messages.len());
+        for ((header, shown), message) in seen.messages.iter().zip(messages) {
+            assert_eq!(Header::read(message), Ok(Some(*header)));
+            assert!(message[Header::BYTES..].starts_with(shown));
+            if policy(*header) == Ok(Partial::Hold) {
+                assert_eq!(
+                    shown.len(),
+                    header.body_bytes(),
+                    "held messages are seen whole"
+                );
+            }
+        }
+    }
+
+    /// Messages without a body, short ones and ones too long to be held.
+    fn samples() -> Vec<Vec<u8>> {
+        let long = [7; LIMIT + 10];
+        vec![
+            message(b'h', b""),
+            message(b's', b""),
+            message(b'h', b"held"),
+            message(b's', b"streams"),
+            message(b'h', &long),
+            message(b's', &long),
+            message(b'h', &long[..LIMIT - 5]),
+            message(b'h', &long[..LIMIT - 4]),
+        ]
+    }
+
+    #[test]
+    fn a_stream_in_one_piece_is_shown_in_place() {
+        let stream = samples().concat();
+        check(&samples(), [&stream[..]]);
+        let (seen, _) = cut([&stream[..]]).unwrap();
+        assert!(
+            seen.messages
+                .iter()
+                .all(|(header, shown)| shown.len() == header.body_bytes())
+        );
+    }
+
+    #[test]
+    fn a_stream_may_be_split_at_any_byte() {
+        let stream = samples().concat();
+        for at in 0..=stream.len() {
+            let (before, after) = stream.split_at(at);
+            check(&samples(), [before, after]);
+        }
+        check(&samples(), stream.chunks(1));
+    }
+
+    #[test]
+    fn a_split_header_of_a_message_that_streams_comes_alone() {
+        let stream = message(b's', b"streams");
+        for at in 1..Header::BYTES {
+            let mut cutter = Cutter::default();
+            assert_eq!(cutter.cut(&stream[..at], policy), Ok(Cut::Empty));
+            assert!(!cutter.is_between() && !cutter.is_passing());
+            let header = Header::read(&stream).unwrap().unwrap();
+            let rest = Header::BYTES - at;
+            assert_eq!(
+                cutter.cut(&stream[at..], policy),
+                Ok(Cut::Held(header, rest))
+            );
+            assert_eq!(cutter.held_body(), b"");
+            assert_eq!(cutter.take_held(), stream[..Header::BYTES]);
+            assert!(cutter.is_passing());
+            assert_eq!(
+                cutter.cut(&stream[Header::BYTES..], policy),
+                Ok(Cut::Continues(7))
+            );
+            assert!(cutter.is_between());
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused_wherever_the_header_is_split() {
+        for length in [0, 1, 3, 0x8000_0000, u32::MAX] {
+            let [a, b, c, d] = length.to_be_bytes();
+            let stream = [b'h', a, b, c, d];
+            for at in 0..stream.len() {
+                let (before, after) = stream.split_at(at);
+                let expected = Header::read(&stream).unwrap_err();
+                assert_eq!(cut([before, after]).unwrap_err(), expected, "{length} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_decides_may_refuse() {
+        let refusal = ProtocolError::UnknownTag { tag: Tag(b'?') };
+        let stream = message(b'?', b"body");
+        for at in 1..stream.len() {
+            let mut cutter = Cutter::default();
+            let answers = [&stream[..at], &stream[at..stream.len() - 1]];
+            let answers = answers.map(|piece| cutter.cut(piece, |_| Err(refusal)).err());
+            assert!(answers.contains(&Some(refusal)), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_streams_are_cut_alike_wherever_they_are_split(
+            messages in vec((prop::sample::select(b"hs".to_vec()), vec(any::<u8>(), 0..100)), 0..12),
+            splits in vec(any::<Index>(), 0..12),
+        ) {
+            let messages: Vec<_> = messages.iter().map(|(tag, body)| message(*tag, body)).collect();
+            let stream = messages.concat();
+            let mut splits: Vec<_> = splits.iter().map(|at| at.index(stream.len() + 1)).collect();
+            splits.extend([0, stream.len()]);
+            splits.sort_unstable();
+            check(&messages, splits.windows(2).map(|pair| &stream[pair[0]..pair[1]]));
+        }
+    }
+}

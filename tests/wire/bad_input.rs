@@ -269,12 +269,6 @@ fn a_client_that_stalls_before_it_is_logged_in_is_dropped() {
 
 #[test]
 fn a_client_that_does_not_answer_the_password_request_is_dropped() {
-    let stage = Stage::set_with(|config| {
-        config
-            .set("listen", "login_timeout = \"300ms\"")
-            .set("pool", "size = 2")
-    });
-    drop(stage);
     let server = MockServer::bind();
     let config = Config::scram(server.address()).set("listen", "login_timeout = \"300ms\"");
     let proxy = Proxy::start(&config);

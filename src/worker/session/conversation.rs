@@ -5,7 +5,7 @@
 
 use super::{
     ledger::Ledger,
-    limbo::{Limbo, lost_in_transaction},
+    limbo::{Limbo, Reply, is_request, lost_in_transaction},
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -80,8 +80,12 @@ pub(crate) struct Conversation {
     pin: Option<Pin>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
-    /// A statement that ends a transaction for good is on its way.
-    committing: bool,
+    /// The unnamed statement is a COMMIT.
+    unnamed_commits: bool,
+    /// What was asked last is a ROLLBACK, and not answered yet.
+    leaving: bool,
+    /// The beginning of a statement was too short to tell whether it commits; it is not answered yet.
+    unread: bool,
     /// What the next message is answered with, because no server can take it.
     refusal: Option<Box<ErrorReport>>,
     /// ReadyForQuery messages to come that answer what pgring itself sent.
@@ -96,7 +100,9 @@ impl Conversation {
             limbo: None,
             pin: None,
             skipping: false,
-            committing: false,
+            unnamed_commits: false,
+            leaving: false,
+            unread: false,
             refusal: None,
             own_requests: 0,
         }
@@ -116,8 +122,8 @@ impl Conversation {
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
-            _ if self.limbo.is_some() || self.skipping || self.refusal.is_some() => {
-                return self.answer_ourselves(header.tag, body, out);
+            _ if self.answers_itself() && self.answer_ourselves(header, body, out) => {
+                return Ok(Verdict::Discard);
             }
             tag if !linked => {
                 return Ok(if is_request(tag) {
@@ -126,57 +132,82 @@ impl Conversation {
                     Verdict::Discard
                 });
             }
-            frontend::QUERY => self.look_at(body),
-            frontend::PARSE => self.look_at_parse(body),
+            frontend::QUERY => self.look_at_query(header, body),
+            frontend::PARSE => self.look_at_parse(header, body),
+            frontend::EXECUTE if self.unnamed_commits => self.ledger.sends_commit(),
             _ => {}
         }
         self.ledger.sent(header.tag);
         Ok(Verdict::Forward)
     }
 
-    /// A statement that goes to the server.
-    fn look_at(&mut self, text: &[u8]) {
-        self.committing |= classify::ending(text) == Some(Ending::Commit);
+    /// A Query that goes to the server.
+    fn look_at_query(&mut self, header: Header, text: &[u8]) {
+        if classify::commits(text) {
+            self.ledger.sends_commit();
+        }
+        self.unread |= text.len() < header.body_bytes();
+        self.leaving = leaves(text) && classify::is_single(without_zero(text));
     }
 
-    fn look_at_parse(&mut self, body: &[u8]) {
-        let (name, text) = split_name(body);
-        if !name.is_empty() {
+    /// A Parse that goes to the server. Its text holds one statement, so the first words tell.
+    fn look_at_parse(&mut self, header: Header, body: &[u8]) {
+        // Without the first byte it may have a name.
+        if body.first() != Some(&0) {
             self.pin = self.pin.or(Some(Pin::PreparedStatement));
         }
-        self.look_at(text);
+        let (name, text) = split_name(body);
+        let commits = classify::commits(text);
+        if commits {
+            self.ledger.sends_commit();
+        }
+        if name.is_empty() {
+            self.unnamed_commits = commits;
+        }
+        let cut = body.len() < header.body_bytes();
+        self.unread |= cut && classify::word(text).1.len() < FIRST_WORDS_BYTES;
+        self.leaving = leaves(text);
     }
 
-    /// A message that no server sees.
+    fn answers_itself(&self) -> bool {
+        self.limbo.is_some() || self.skipping || self.refusal.is_some()
+    }
+
+    /// A message that no server sees, unless the answer is no.
     #[cold]
-    fn answer_ourselves(
-        &mut self,
-        tag: Tag,
-        body: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Verdict, ProtocolError> {
+    fn answer_ourselves(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
         if let Some(limbo) = &mut self.limbo {
-            if limbo.answer(tag, body, out)? {
+            let reply = limbo.answer(header, body, out);
+            if reply != Reply::Stays {
                 self.limbo = None;
             }
-        } else if self.skipping {
-            if tag == frontend::SYNC {
+            return reply != Reply::NotMine;
+        }
+        if self.skipping {
+            if header.tag == frontend::SYNC {
                 self.skipping = false;
                 Writer::new(out).ready_for_query(TransactionStatus::Idle);
             }
-        } else if is_request(tag)
+            return true;
+        }
+        if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
-            self.skipping = !matches!(
-                tag,
-                frontend::QUERY | frontend::FUNCTION_CALL | frontend::SYNC
-            );
-            Writer::new(out).error(&report);
-            if !self.skipping {
-                Writer::new(out).ready_for_query(TransactionStatus::Idle);
-            }
+            self.answer_with(header.tag, &report, out);
         }
-        Ok(Verdict::Discard)
+        true
+    }
+
+    /// A request gets an error.
+    fn answer_with(&mut self, tag: Tag, report: &ErrorReport, out: &mut Vec<u8>) {
+        Writer::new(out).error(report);
+        self.skipping = !matches!(
+            tag,
+            frontend::QUERY | frontend::FUNCTION_CALL | frontend::SYNC
+        );
+        if !self.skipping {
+            Writer::new(out).ready_for_query(TransactionStatus::Idle);
+        }
     }
 
     /// The request that waited for a server gets `report` instead.
@@ -202,7 +233,8 @@ impl Conversation {
         match tag {
             backend::READY_FOR_QUERY => {
                 self.ledger.received_ready(TransactionStatus::read(body)?);
-                self.committing = false;
+                self.leaving = false;
+                self.unread &= !self.ledger.waits_for_client();
                 return Ok(Answer::Ready);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
@@ -232,41 +264,48 @@ impl Conversation {
         mid_message: bool,
         out: &mut Vec<u8>,
     ) -> AfterLoss {
-        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        let loss = self.loss();
+        let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
-        let committing = std::mem::take(&mut self.committing);
+        (self.leaving, self.unread, self.unnamed_commits) = (false, false, false);
         self.own_requests = 0;
         if mid_message {
             return AfterLoss::Ends;
         }
         if self.mode == PoolMode::Session || self.pin.is_some() {
-            Writer::new(out).error(&lost_with_state(why, self.pin));
+            Writer::new(out).error(&lost_with_state(why, self.pin, loss));
             return AfterLoss::Ends;
         }
-        let failed = in_transaction && !committing;
-        let report = match (committing, in_transaction) {
-            (true, _) => lost_while_committing(why),
-            (false, true) => lost_in_transaction().with_detail(why.to_owned()),
-            (false, false) => lost_outside_transaction(why),
-        };
-        let status = if failed {
-            TransactionStatus::Failed
-        } else {
-            TransactionStatus::Idle
-        };
+        let report = loss.report(why);
         for _ in owed.iter().filter(|owed| owed.ends_with_ready()) {
-            Writer::new(out).error(&report).ready_for_query(status);
+            Writer::new(out).error(&report).ready_for_query(loss.status);
         }
-        if mid_pipeline {
+        if mid_pipeline && !already_skipping {
             Writer::new(out).error(&report);
         }
-        let told = mid_pipeline || !owed.is_empty();
-        if failed {
+        if loss.status == TransactionStatus::Failed {
+            let told = mid_pipeline || !owed.is_empty();
             self.limbo = Some(Limbo::new(told, mid_pipeline));
         } else {
             self.skipping = mid_pipeline;
         }
         AfterLoss::GoesOn
+    }
+
+    /// What losing the server now would mean.
+    fn loss(&self) -> Loss {
+        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        let committing = self.ledger.is_committing();
+        let failed = in_transaction && !committing && !self.leaving;
+        Loss {
+            in_transaction,
+            perhaps_committed: committing || in_transaction && self.unread,
+            status: if failed {
+                TransactionStatus::Failed
+            } else {
+                TransactionStatus::Idle
+            },
+        }
     }
 
     /// True when the server connection may go back to its pool now.
@@ -286,8 +325,8 @@ impl Conversation {
         self.ledger.is_at_rest() && self.own_requests == 0
     }
 
-    /// True when no ReadyForQuery will come unless the client sends more.
-    pub(crate) fn waits_for_client(&mut self) -> bool {
+    /// True when no ReadyForQuery is sure to come unless the client sends more.
+    pub(crate) fn waits_for_client(&self) -> bool {
         self.own_requests == 0 && self.ledger.waits_for_client()
     }
 
@@ -317,19 +356,43 @@ impl Conversation {
     }
 }
 
-/// Messages that ask the server for something and so need one.
-fn is_request(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::QUERY
-            | frontend::PARSE
-            | frontend::BIND
-            | frontend::DESCRIBE
-            | frontend::EXECUTE
-            | frontend::CLOSE
-            | frontend::SYNC
-            | frontend::FUNCTION_CALL
-    )
+/// Bytes behind the first word of a statement that surely hold its second.
+const FIRST_WORDS_BYTES: usize = 64;
+
+/// What a lost connection means for the client.
+#[derive(Clone, Copy)]
+struct Loss {
+    in_transaction: bool,
+    perhaps_committed: bool,
+    /// Where the client stands afterwards.
+    status: TransactionStatus,
+}
+
+impl Loss {
+    fn report(self, why: &str) -> ErrorReport {
+        let report = match self {
+            Loss {
+                perhaps_committed: true,
+                ..
+            } => lost_while_committing(),
+            Loss {
+                in_transaction: true,
+                ..
+            } => lost_in_transaction(),
+            _ => lost_outside_transaction(),
+        };
+        report.with_detail(why.to_owned())
+    }
+}
+
+/// True when the first statement ends the transaction without beginning another.
+fn leaves(text: &[u8]) -> bool {
+    classify::ending(text) == Some(Ending::Rollback) && !classify::chains(text)
+}
+
+/// The text of a Query whose end may be missing.
+fn without_zero(body: &[u8]) -> &[u8] {
+    body.strip_suffix(b"\0").unwrap_or(body)
 }
 
 /// Name and text of a Parse whose end may be missing.
@@ -348,27 +411,32 @@ fn is_fatal(body: &[u8]) -> bool {
     matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
-fn lost_outside_transaction(why: &str) -> ErrorReport {
+fn lost_outside_transaction() -> ErrorReport {
     ErrorReport::error(
         SqlState::CONNECTION_FAILURE,
         "the server connection was lost while the statement was running",
     )
-    .with_detail(why.to_owned())
-    .with_hint("It is not known whether the statement took effect. The session goes on with another connection.")
+    .with_hint(
+        "It is not known whether the statement took effect. The session goes on with another connection.",
+    )
 }
 
-fn lost_while_committing(why: &str) -> ErrorReport {
+fn lost_while_committing() -> ErrorReport {
     ErrorReport::error(
         SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
-        "the server connection was lost while the transaction was being committed",
+        "the server connection was lost, and it is not known whether the transaction was committed",
     )
-    .with_detail(why.to_owned())
     .with_hint("Find out whether it was committed before you repeat it.")
 }
 
-fn lost_with_state(why: &str, pin: Option<Pin>) -> ErrorReport {
+fn lost_with_state(why: &str, pin: Option<Pin>, loss: Loss) -> ErrorReport {
+    let sqlstate = if loss.perhaps_committed {
+        SqlState::TRANSACTION_RESOLUTION_UNKNOWN
+    } else {
+        SqlState::CONNECTION_FAILURE
+    };
     let report = ErrorReport::fatal(
-        SqlState::CONNECTION_FAILURE,
+        sqlstate,
         "the server connection was lost, and with it what this session kept there",
     );
     let kept = pin.map_or("session pooling mode", Pin::reason);

@@ -46,14 +46,26 @@ impl Owed {
 /// The account of one session with the server connection it holds.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Never starts with [`Owed::CopyEnd`].
     owed: VecDeque<Owed>,
+    /// How many of `owed` end with ReadyForQuery.
+    readies: usize,
+    /// ReadyForQuery messages to come until the last COMMIT is answered.
+    readies_to_commit: usize,
+    /// A COMMIT was sent in the pipeline that is open.
+    commit_unsynced: bool,
     status: TransactionStatus,
+    /// The pipeline's Sync has not been sent.
+    open: bool,
     /// The server ignores everything up to the next Sync.
     skipping: bool,
     /// The server takes data and ignores Sync.
     copying_in: bool,
-    /// Nothing was sent since the last ReadyForQuery.
-    at_rest: bool,
+    /// Syncs sent to a COPY that goes on: it ignores those that it reads.
+    swallowed: usize,
+    /// Syncs sent to a COPY that failed. Whether it read them first nobody knows, so each may be answered or
+    /// not. The server works in order: the first answer to anything later tells that no more will come.
+    doubtful: usize,
     lost: bool,
 }
 
@@ -61,10 +73,15 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             owed: VecDeque::new(),
+            readies: 0,
+            readies_to_commit: 0,
+            commit_unsynced: false,
             status: TransactionStatus::Idle,
+            open: false,
             skipping: false,
             copying_in: false,
-            at_rest: true,
+            swallowed: 0,
+            doubtful: 0,
             lost: false,
         }
     }
@@ -88,22 +105,41 @@ impl Ledger {
         }
     }
 
+    /// Notes that the next message, or the pipeline it belongs to, may commit a transaction.
+    #[inline]
+    pub(crate) fn sends_commit(&mut self) {
+        self.commit_unsynced |= !self.skipping;
+    }
+
     #[inline]
     fn owe(&mut self, owed: Owed) {
-        self.at_rest = false;
-        if self.copying_in {
-            // The server answers with an error and swallows this message; what it makes of the next ones
-            // depends on when it read them.
+        if self.copying_in || self.skipping && self.doubtful > 0 {
+            // A COPY fails on this message and swallows it; what becomes of the next ones depends on when
+            // the server read them. After a COPY that failed, it may or may not skip this one.
             self.lost = true;
         }
-        if !self.skipping {
-            self.owed.push_back(owed);
+        if self.skipping {
+            return;
+        }
+        self.open = !owed.ends_with_ready();
+        if !self.open {
+            self.owe_ready();
+        }
+        self.owed.push_back(owed);
+    }
+
+    #[inline]
+    fn owe_ready(&mut self) {
+        self.readies += 1;
+        if std::mem::take(&mut self.commit_unsynced) {
+            self.readies_to_commit = self.readies;
         }
     }
 
     #[inline]
     fn sent_sync(&mut self) {
         if self.copying_in {
+            self.swallowed += 1;
             return;
         }
         self.skipping = false;
@@ -121,6 +157,9 @@ impl Ledger {
     /// Notes a message of the server, but for ReadyForQuery.
     #[inline]
     pub(crate) fn received(&mut self, tag: Tag) {
+        if self.doubtful > 0 {
+            self.doubt_less(tag);
+        }
         match tag {
             backend::DATA_ROW | backend::COPY_DATA => {}
             backend::BIND_COMPLETE => self.settle(Owed::Bind),
@@ -129,27 +168,48 @@ impl Ledger {
             backend::CLOSE_COMPLETE => self.settle(Owed::Close),
             backend::NO_DATA => self.settle(Owed::Describe),
             backend::PORTAL_SUSPENDED => self.settle(Owed::Execute),
-            backend::ROW_DESCRIPTION if self.front() == Some(Owed::Describe) => {
-                self.owed.pop_front();
-            }
+            backend::ROW_DESCRIPTION if self.front() == Some(Owed::Describe) => self.pop(),
             backend::ERROR_RESPONSE => self.received_error(),
             backend::COPY_IN => self.received_copy_in(),
             _ => {}
         }
     }
 
+    /// An answer shows that the server has passed the Syncs in doubt; what it says unasked shows nothing.
+    #[cold]
+    fn doubt_less(&mut self, tag: Tag) {
+        let unasked = [
+            backend::NOTICE_RESPONSE,
+            backend::NOTIFICATION,
+            backend::PARAMETER_STATUS,
+        ];
+        if !unasked.contains(&tag) {
+            self.doubtful = 0;
+        }
+    }
+
     /// The oldest answer owed.
-    pub(crate) fn front(&mut self) -> Option<Owed> {
-        while self.owed.front() == Some(&Owed::CopyEnd) {
+    #[inline]
+    pub(crate) fn front(&self) -> Option<Owed> {
+        self.owed.front().copied()
+    }
+
+    /// The oldest answer has come.
+    #[inline]
+    fn pop(&mut self) {
+        if self.owed.pop_front().is_some_and(Owed::ends_with_ready) {
+            self.readies -= 1;
+            self.readies_to_commit = self.readies_to_commit.saturating_sub(1);
+        }
+        while self.front() == Some(Owed::CopyEnd) {
             self.owed.pop_front();
         }
-        self.owed.front().copied()
     }
 
     #[inline]
     fn settle(&mut self, expected: Owed) {
         if self.front() == Some(expected) {
-            self.owed.pop_front();
+            self.pop();
         } else {
             self.lost = true;
         }
@@ -158,10 +218,10 @@ impl Ledger {
     /// A command is complete: the Execute is answered; a Query goes on until ReadyForQuery.
     #[inline]
     fn settle_execute(&mut self) {
+        self.swallowed = 0;
         match self.front() {
-            Some(Owed::Execute) => {
-                self.owed.pop_front();
-            }
+            _ if self.copying_in => self.lost = true,
+            Some(Owed::Execute) => self.pop(),
             Some(Owed::Query) => {}
             _ => self.lost = true,
         }
@@ -170,28 +230,42 @@ impl Ledger {
     /// An error in the extended protocol makes the server skip to the next Sync.
     fn received_error(&mut self) {
         self.copying_in = false;
-        match self.front() {
+        self.doubtful = std::mem::take(&mut self.swallowed);
+        match self.owed.front_mut() {
             None => self.lost = true,
+            // Only its ReadyForQuery is left to come, and that before those in doubt.
+            Some(front @ Owed::Query) if self.doubtful > 0 => *front = Owed::Sync,
             Some(front) if front.ends_with_ready() => {}
-            Some(_) => {
-                while self.owed.front().is_some_and(|owed| *owed != Owed::Sync) {
-                    self.owed.pop_front();
-                }
-                self.skipping = self.owed.is_empty();
-            }
+            Some(_) => self.skip(),
         }
+    }
+
+    fn skip(&mut self) {
+        self.pop();
+        if self.doubtful > 0 && self.front().is_some_and(|next| next != Owed::Sync) {
+            // Skipped or answered: that depends on whether a Sync in doubt was read.
+            self.lost = true;
+        }
+        while self.front().is_some_and(|next| next != Owed::Sync) {
+            self.pop();
+        }
+        self.skipping = self.owed.is_empty();
+        self.commit_unsynced &= !self.skipping;
     }
 
     /// The server wants data: until CopyDone or CopyFail it ignores Sync, those it was already sent included.
     fn received_copy_in(&mut self) {
-        if !matches!(self.front(), Some(Owed::Query | Owed::Execute)) {
+        let expected = matches!(self.front(), Some(Owed::Query | Owed::Execute));
+        if !expected || self.copying_in {
             self.lost = true;
             return;
         }
         self.copying_in = true;
-        while let Some(next) = self.owed.get(1) {
+        while self.copying_in
+            && let Some(next) = self.owed.get(1)
+        {
             match next {
-                Owed::Sync => {}
+                Owed::Sync => self.swallow_sync(),
                 Owed::CopyEnd => self.copying_in = false,
                 _ => {
                     self.lost = true;
@@ -199,35 +273,56 @@ impl Ledger {
                 }
             }
             self.owed.remove(1);
-            if !self.copying_in {
-                return;
-            }
         }
+        self.open |= self.readies == 0;
+    }
+
+    /// A Sync that was counted on ends nothing.
+    fn swallow_sync(&mut self) {
+        self.swallowed += 1;
+        self.readies -= 1;
+        self.commit_unsynced |= self.readies_to_commit > 0;
+        self.readies_to_commit = self.readies_to_commit.min(self.readies);
     }
 
     /// Notes a ReadyForQuery.
     #[inline]
     pub(crate) fn received_ready(&mut self, status: TransactionStatus) {
         self.status = status;
+        self.lost |= self.copying_in;
         match self.front() {
-            Some(front) if front.ends_with_ready() => {
-                self.owed.pop_front();
-            }
+            Some(Owed::Sync) => self.pop(),
+            _ if self.doubtful > 0 => self.received_doubtful_ready(),
+            Some(Owed::Query | Owed::Function) => self.pop(),
             _ => self.lost = true,
         }
-        self.at_rest = self.owed.is_empty() && !self.skipping && !self.copying_in;
+    }
+
+    /// The answer to a Sync that the failed COPY had not read.
+    #[cold]
+    fn received_doubtful_ready(&mut self) {
+        self.doubtful -= 1;
+        if std::mem::take(&mut self.skipping) {
+            self.open = false;
+        }
     }
 
     /// True when nothing is owed and the last word was ReadyForQuery, in whatever transaction status.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.at_rest && !self.lost
+        let unfinished = self.open || self.skipping || self.doubtful > 0 || self.lost;
+        self.owed.is_empty() && !unfinished
     }
 
     /// True when the connection may serve somebody else.
     #[inline]
     pub(crate) fn is_releasable(&self) -> bool {
         self.is_at_rest() && self.status == TransactionStatus::Idle
+    }
+
+    /// True when no ReadyForQuery is sure to come unless the client sends more.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.readies == 0 || self.copying_in
     }
 
     /// Transaction status of the last ReadyForQuery.
@@ -240,11 +335,14 @@ impl Ledger {
         self.lost
     }
 
-    /// True when the server says no more unless it is sent more: it takes data, or no Sync ends what was sent.
-    pub(crate) fn waits_for_client(&self) -> bool {
-        let mut owed = self.owed.iter().rev();
-        let last = owed.find(|owed| **owed != Owed::CopyEnd);
-        self.copying_in || last.is_none_or(|last| !last.ends_with_ready())
+    /// True when the server ignores everything up to the next Sync, the client having got its error.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// True when a COMMIT was sent and its ReadyForQuery has not come.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.commit_unsynced || self.readies_to_commit > 0
     }
 
     /// Messages whose answers are outstanding.
@@ -255,10 +353,39 @@ impl Ledger {
     /// The server is gone: hands over what it owed, and whether the client is inside a pipeline whose Sync
     /// has not come. The ledger starts anew.
     pub(crate) fn abandon(&mut self) -> (VecDeque<Owed>, bool) {
-        let owed = std::mem::take(&mut self.owed);
-        let mid_pipeline = self.skipping
-            || !self.at_rest && owed.back().is_none_or(|last| !last.ends_with_ready());
-        *self = Self::default();
-        (owed, mid_pipeline)
+        let old = std::mem::take(self);
+        (old.owed, old.open || old.skipping)
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// Everything in it, on one line.
+    pub(super) fn summary(&self) -> String {
+        let owed: Vec<_> = self.owed.iter().map(|owed| format!("{owed:?}")).collect();
+        let flags = [
+            (self.open, "open"),
+            (self.skipping, "skipping"),
+            (self.copying_in, "copying in"),
+            (self.swallowed > 0, "swallowed Sync"),
+            (self.doubtful > 0, "doubtful Sync"),
+            (self.is_committing(), "committing"),
+            (self.is_at_rest(), "at rest"),
+            (self.is_releasable(), "releasable"),
+            (self.lost, "LOST"),
+        ];
+        let flags: Vec<_> = flags
+            .iter()
+            .filter(|flag| flag.0)
+            .map(|flag| flag.1)
+            .collect();
+        format!(
+            "{:?} owes [{}] {}",
+            self.status,
+            owed.join(" "),
+            flags.join(", ")
+        )
+        .trim_end()
+        .to_owned()
     }
 }

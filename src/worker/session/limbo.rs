@@ -1,17 +1,36 @@
 //! A transaction whose server connection was lost: failed until the client ends it. Pure.
 //!
 //! The client gets the answers PostgreSQL gives in a failed transaction (25P02, until ROLLBACK), except that
-//! a COMMIT of a client that has not been told yet is an error, so that nobody takes it for committed.
+//! a COMMIT of a client that has not been told yet is an error, so that nobody takes it for committed. Never
+//! fails on a message: what it cannot read is refused as everything else.
 
 use crate::{
     protocol::{
-        ErrorReport, ProtocolError, SqlState, Tag, Writer,
+        ErrorReport, Header, Reader, SqlState, Tag, Writer,
         backend::TransactionStatus,
-        frontend::{Named, Parse, Query, Target},
+        frontend::{Bind, Target},
         tag::frontend,
     },
     worker::classify::{self, Ending},
 };
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It was answered or ignored; the failed transaction goes on.
+    Stays,
+    /// It was answered, and was the last one: the session is an ordinary one again.
+    Over,
+    /// The transaction has ended and this message belongs to what comes after it. It was not answered.
+    NotMine,
+}
+
+/// A statement that is possible in a failed transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statement {
+    Empty,
+    Ends(Ending),
+}
 
 /// The failed transaction of one session.
 #[derive(Debug)]
@@ -20,8 +39,10 @@ pub(crate) struct Limbo {
     told: bool,
     /// Everything is ignored up to the next Sync.
     skipping: bool,
-    /// The statement parsed last, when it ends the transaction.
-    parsed: Option<Ending>,
+    /// The unnamed statement, when it is possible here.
+    parsed: Option<Statement>,
+    /// The unnamed portal, likewise.
+    bound: Option<Statement>,
     /// The transaction was ended by the client.
     ended: bool,
 }
@@ -33,115 +54,165 @@ impl Limbo {
             told,
             skipping,
             parsed: None,
+            bound: None,
             ended: false,
         }
     }
 
-    /// Answers one whole message; true once the session is an ordinary one again.
-    pub(crate) fn answer(
-        &mut self,
-        tag: Tag,
-        body: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<bool, ProtocolError> {
+    /// Answers one message, of which `body` may be only the beginning.
+    pub(crate) fn answer(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> Reply {
+        let tag = header.tag;
+        if tag == frontend::SYNC {
+            return self.ready(out);
+        }
+        if self.skipping || !is_request(tag) {
+            return Reply::Stays;
+        }
+        if self.ended {
+            return Reply::NotMine;
+        }
+        let whole = body.len() == header.body_bytes();
         match tag {
-            frontend::SYNC => return Ok(self.answer_sync(out)),
-            frontend::QUERY if !self.skipping => {
-                return self.answer_query(Query::read(body)?.text, out);
+            frontend::QUERY => return self.answer_query(body, whole, out),
+            frontend::FUNCTION_CALL => {
+                self.complain(out);
+                return self.ready(out);
             }
-            _ if self.skipping => {}
-            frontend::PARSE => self.answer_parse(Parse::read(body)?.text, out),
-            frontend::BIND if self.parsed.is_some() => drop(Writer::new(out).bind_complete()),
             frontend::CLOSE => drop(Writer::new(out).close_complete()),
-            frontend::DESCRIBE if self.parsed.is_some() => answer_describe(Named::read(body)?, out),
-            frontend::EXECUTE if self.parsed.is_some() => self.answer_execute(out),
-            frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::FUNCTION_CALL => {
-                self.refuse(out)
-            }
-            _ => {}
+            _ => self.answer_extended(tag, body, whole, out),
         }
-        Ok(false)
+        Reply::Stays
     }
 
-    fn answer_sync(&mut self, out: &mut Vec<u8>) -> bool {
-        self.skipping = false;
-        Writer::new(out).ready_for_query(self.status());
-        self.ended
-    }
-
-    fn answer_query(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<bool, ProtocolError> {
-        match classify::ending(text).filter(|_| classify::is_single(text)) {
-            Some(ending) => self.end(ending, out),
-            None if classify::is_empty(text) => drop(Writer::new(out).empty_query()),
-            None => self.complain(out),
-        }
-        Writer::new(out).ready_for_query(self.status());
-        Ok(self.ended)
-    }
-
-    fn answer_parse(&mut self, text: &[u8], out: &mut Vec<u8>) {
-        self.parsed = classify::ending(text);
-        if self.parsed.is_some() {
-            Writer::new(out).parse_complete();
-        } else {
-            self.refuse(out);
-        }
-    }
-
-    fn answer_execute(&mut self, out: &mut Vec<u8>) {
-        let ending = self
-            .parsed
-            .take()
-            .expect("asked for only when a statement was parsed");
-        let told = self.told;
-        self.end(ending, out);
-        self.skipping = ending == Ending::Commit && !told;
-    }
-
-    /// The client ends the transaction.
-    fn end(&mut self, ending: Ending, out: &mut Vec<u8>) {
-        if ending == Ending::Commit && !self.told {
+    fn answer_extended(&mut self, tag: Tag, body: &[u8], whole: bool, out: &mut Vec<u8>) {
+        let done = match tag {
+            frontend::PARSE => self.answer_parse(body, whole, out),
+            frontend::BIND => self.answer_bind(body, out),
+            frontend::DESCRIBE => self.answer_describe(body, out),
+            _ => self.answer_execute(out),
+        };
+        if done.is_none() {
             self.complain(out);
-        } else {
-            Writer::new(out).command_complete("ROLLBACK");
+            self.skipping = true;
         }
-        self.ended = true;
     }
 
-    /// An error of the extended protocol.
-    fn refuse(&mut self, out: &mut Vec<u8>) {
-        self.complain(out);
-        self.skipping = true;
+    /// ReadyForQuery after a Sync or its like.
+    fn ready(&mut self, out: &mut Vec<u8>) -> Reply {
+        self.skipping = false;
+        if self.ended {
+            Writer::new(out).ready_for_query(TransactionStatus::Idle);
+            return Reply::Over;
+        }
+        Writer::new(out).ready_for_query(TransactionStatus::Failed);
+        Reply::Stays
+    }
+
+    fn answer_query(&mut self, body: &[u8], whole: bool, out: &mut Vec<u8>) -> Reply {
+        let text = until_zero(body);
+        let ending = ending(text).filter(|_| whole);
+        let single = classify::is_single(text);
+        match ending {
+            // A fresh server runs a ROLLBACK outside a transaction with a warning, and then the rest.
+            Some(Ending::Rollback) if !single => return Reply::NotMine,
+            Some(ending) if single => drop(self.end(ending, out)),
+            _ if whole && classify::is_empty(text) => drop(Writer::new(out).empty_query()),
+            _ => self.complain(out),
+        }
+        self.ready(out)
+    }
+
+    fn answer_parse(&mut self, body: &[u8], whole: bool, out: &mut Vec<u8>) -> Option<()> {
+        let mut reader = Reader::new(body);
+        let name = reader.cstr().ok()?;
+        let text = reader.cstr().ok()?;
+        // A named statement would have to be there after the transaction too.
+        if !name.is_empty() || !whole {
+            return None;
+        }
+        self.parsed = match ending(text) {
+            Some(ending) => Some(Statement::Ends(ending)),
+            None => classify::is_empty(text).then_some(Statement::Empty),
+        };
+        self.parsed?;
+        Writer::new(out).parse_complete();
+        Some(())
+    }
+
+    fn answer_bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let names = Bind::read(body).ok()?;
+        if !names.portal.is_empty() || !names.statement.is_empty() {
+            return None;
+        }
+        self.bound = Some(self.parsed?);
+        Writer::new(out).bind_complete();
+        Some(())
+    }
+
+    /// None of the possible statements has result columns.
+    fn answer_describe(&self, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        if *body.first()? == Target::Statement.byte() {
+            self.parsed?;
+            Writer::new(out).parameter_description([]);
+        } else {
+            self.bound?;
+        }
+        Writer::new(out).no_data();
+        Some(())
+    }
+
+    fn answer_execute(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        match self.bound? {
+            Statement::Empty => drop(Writer::new(out).empty_query()),
+            Statement::Ends(ending) => self.skipping = !self.end(ending, out),
+        }
+        Some(())
+    }
+
+    /// The client ends the transaction; answers whether it was told so without an error.
+    fn end(&mut self, ending: Ending, out: &mut Vec<u8>) -> bool {
+        self.ended = true;
+        if ending == Ending::Commit && !self.told {
+            Writer::new(out).error(&commit_of_lost());
+            return false;
+        }
+        Writer::new(out).command_complete("ROLLBACK");
+        true
     }
 
     fn complain(&mut self, out: &mut Vec<u8>) {
         let report = if std::mem::replace(&mut self.told, true) {
-            ErrorReport::error(
-                SqlState::IN_FAILED_SQL_TRANSACTION,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            )
+            in_failed_transaction()
         } else {
             lost_in_transaction()
         };
         Writer::new(out).error(&report);
     }
-
-    fn status(&self) -> TransactionStatus {
-        if self.ended {
-            TransactionStatus::Idle
-        } else {
-            TransactionStatus::Failed
-        }
-    }
 }
 
-/// A statement without result columns.
-fn answer_describe(named: Named<'_>, out: &mut Vec<u8>) {
-    let mut writer = Writer::new(out);
-    if named.target == Target::Statement {
-        writer.parameter_description([]);
-    }
-    writer.no_data();
+/// How the first statement ends the transaction for good. One that begins another is not possible here.
+fn ending(text: &[u8]) -> Option<Ending> {
+    classify::ending(text).filter(|_| !classify::chains(text))
+}
+
+/// Messages that get an answer.
+pub(super) fn is_request(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::QUERY
+            | frontend::PARSE
+            | frontend::BIND
+            | frontend::DESCRIBE
+            | frontend::EXECUTE
+            | frontend::CLOSE
+            | frontend::SYNC
+            | frontend::FUNCTION_CALL
+    )
+}
+
+/// A string whose end may be missing.
+fn until_zero(body: &[u8]) -> &[u8] {
+    body.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// What a client reads first when its transaction is gone.
@@ -151,4 +222,20 @@ pub(crate) fn lost_in_transaction() -> ErrorReport {
         "the server connection was lost; this transaction is rolled back",
     )
     .with_hint("Send ROLLBACK, then repeat the transaction.")
+}
+
+fn commit_of_lost() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::CONNECTION_FAILURE,
+        "the server connection was lost before the transaction was committed; it is rolled back",
+    )
+    .with_hint("Repeat the transaction.")
+}
+
+fn in_failed_transaction() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+    .with_hint("Its server connection was lost, and its savepoints with it. Send ROLLBACK.")
 }

@@ -1,1 +1,8 @@
-//! t
+//! The pure rules of a session, against transcripts and against a model of a server.
+
+mod conversation;
+mod ledger;
+mod limbo;
+mod loss;
+mod server;
+mod talk;

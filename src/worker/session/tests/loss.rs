@@ -1,0 +1,258 @@
+//! Random conversations with losses at random points, beside a model of the server: every request gets its
+//! one ReadyForQuery, nothing of a lost transaction runs elsewhere, and nobody is lied to about a COMMIT.
+
+use std::collections::VecDeque;
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{
+    super::conversation::{AfterLoss, Answer, Conversation, Verdict},
+    server::{Said, Sent, Server, Statement, groups},
+    talk::*,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{
+        Header, SqlState, Tag,
+        backend::TransactionStatus::{self, Idle},
+        tag::{backend, frontend},
+    },
+};
+
+type Checked = Result<(), TestCaseError>;
+
+/// The statement as SQL.
+fn text(statement: &Statement) -> &'static str {
+    match statement {
+        Statement::Empty => "",
+        Statement::Begin => "BEGIN",
+        Statement::Commit => "COMMIT",
+        Statement::Rollback => "ROLLBACK",
+        Statement::Copy | Statement::BrokenCopy => "COPY t FROM STDIN",
+        Statement::Select | Statement::Suspends | Statement::Fails => "SELECT 1",
+    }
+}
+
+/// The message as it goes over the wire.
+fn wire(sent: &Sent) -> Vec<u8> {
+    let texts: Vec<_> = sent.runs.iter().map(text).collect();
+    match sent.tag {
+        frontend::QUERY => query(&texts.join("; ")),
+        frontend::PARSE => parse("", texts[0]),
+        frontend::BIND => bind("", ""),
+        frontend::EXECUTE => execute(),
+        other => raw(other.0),
+    }
+}
+
+/// A Query that ends a failed transaction and goes on.
+fn leads_with_rollback(sent: &Sent) -> bool {
+    let mut runs = sent.runs.iter().filter(|run| **run != Statement::Empty);
+    sent.tag == frontend::QUERY && runs.next() == Some(&Statement::Rollback)
+}
+
+fn asks_for_ready(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL
+    )
+}
+
+/// A client, the rules, and the servers it gets one after another.
+struct World {
+    rules: Conversation,
+    server: Option<Server>,
+    /// The server has been sent something since it was taken.
+    used: bool,
+    to_send: VecDeque<Sent>,
+    asked: usize,
+    answered: usize,
+    /// What the client was told last about its transaction.
+    status: TransactionStatus,
+    /// For each request on its way to the server, and for the open pipeline at last, whether it commits.
+    commits: VecDeque<bool>,
+    ended: bool,
+    log: String,
+}
+
+impl World {
+    fn new(groups: Vec<Vec<Sent>>, mode: PoolMode) -> Self {
+        Self {
+            rules: Conversation::new(mode),
+            server: None,
+            used: false,
+            to_send: groups.concat().into(),
+            asked: 0,
+            answered: 0,
+            status: Idle,
+            commits: [false].into(),
+            ended: false,
+            log: String::new(),
+        }
+    }
+
+    fn act(&mut self, choice: u8) -> Result<bool, TestCaseError> {
+        let acted = !self.ended
+            && match choice {
+                0 => self.send()?,
+                1 => self.server.as_mut().is_some_and(Server::step),
+                2 => self.recv()?,
+                _ => self.lose()?,
+            };
+        let free = self.server.as_ref().is_none_or(Server::is_free);
+        if self.rules.is_releasable() && self.used {
+            prop_assert!(free, "released too early:{}", self.log);
+            (self.server, self.used) = (None, false);
+        }
+        Ok(acted)
+    }
+
+    fn send(&mut self) -> Result<bool, TestCaseError> {
+        let Some(sent) = self.to_send.pop_front() else {
+            return Ok(false);
+        };
+        self.log += &format!(" >{}", char::from(sent.tag.0));
+        let bytes = wire(&sent);
+        let header = Header::read(&bytes).unwrap().unwrap();
+        let body = &bytes[Header::BYTES..];
+        self.asked += usize::from(asks_for_ready(sent.tag));
+        let mut out = Vec::new();
+        loop {
+            let linked = self.server.is_some();
+            let verdict = self.rules.client_message(header, body, linked, &mut out);
+            self.hear(&out)?;
+            out.clear();
+            match verdict.unwrap() {
+                Verdict::NeedServer => {
+                    let starts_anew = self.status == Idle || leads_with_rollback(&sent);
+                    prop_assert!(starts_anew, "a new server:{}", self.log);
+                    self.server = Some(Server::new(true));
+                }
+                Verdict::Forward => return self.forward(sent).map(|()| true),
+                Verdict::Discard => return Ok(true),
+                Verdict::Terminate => unreachable!("no client left"),
+            }
+        }
+    }
+
+    fn forward(&mut self, sent: Sent) -> Checked {
+        self.used = true;
+        let running = matches!(sent.tag, frontend::QUERY | frontend::EXECUTE);
+        let commits = running && sent.runs.contains(&Statement::Commit);
+        *self.commits.back_mut().unwrap() |= commits;
+        if asks_for_ready(sent.tag) {
+            self.commits.push_back(false);
+        }
+        self.server.as_mut().unwrap().send(sent);
+        Ok(())
+    }
+
+    fn recv(&mut self) -> Result<bool, TestCaseError> {
+        let Some(said) = self.server.as_mut().and_then(Server::recv) else {
+            return Ok(false);
+        };
+        let (tag, body, expected) = match said {
+            Said::Ready(status) => (backend::READY_FOR_QUERY, vec![status.byte()], Answer::Ready),
+            Said::Other(backend::ERROR_RESPONSE) => {
+                // What an error kept from running commits nothing.
+                self.commits[0] = false;
+                let body = error_body(&ordinary_error());
+                (backend::ERROR_RESPONSE, body, Answer::Forward)
+            }
+            Said::Other(tag) => (tag, Vec::new(), Answer::Forward),
+        };
+        prop_assert_eq!(self.rules.server_message(tag, &body).unwrap(), expected);
+        prop_assert!(!self.rules.is_lost(), "lost:{} <{tag}", self.log);
+        if let Said::Ready(status) = said {
+            self.commits.pop_front();
+            self.ready(status);
+        } else {
+            self.log += &format!(" <{}", char::from(tag.0));
+        }
+        Ok(true)
+    }
+
+    fn ready(&mut self, status: TransactionStatus) {
+        self.log += &format!(" <Z{}", char::from(status.byte()));
+        self.status = status;
+        self.answered += 1;
+    }
+
+    /// The client hears what the rules themselves say.
+    fn hear(&mut self, bytes: &[u8]) -> Checked {
+        for word in read(bytes).split_whitespace() {
+            self.log += &format!(" ({word}");
+            if word == "C(ROLLBACK)" {
+                self.status = Idle;
+            }
+            if let Some(status) = word.strip_prefix("Z(") {
+                let status = TransactionStatus::read(&status.as_bytes()[..1]).unwrap();
+                self.ready(status);
+            }
+        }
+        prop_assert!(self.answered <= self.asked, "not asked for:{}", self.log);
+        Ok(())
+    }
+
+    fn lose(&mut self) -> Result<bool, TestCaseError> {
+        if self.server.take().is_none() {
+            return Ok(false);
+        }
+        self.log += " LOST";
+        let in_transaction = self.status != Idle;
+        let commits = std::mem::replace(&mut self.commits, [false].into());
+        let mut out = Vec::new();
+        let after = self.rules.server_lost("it fell", false, &mut out);
+        self.ended = after == AfterLoss::Ends;
+        self.used = false;
+        self.hear(&out)?;
+        let told = read(&out);
+        let unknown = SqlState::TRANSACTION_RESOLUTION_UNKNOWN;
+        if in_transaction && commits.contains(&true) && !told.is_empty() {
+            prop_assert!(told.contains(unknown.as_str()), "told {told}:{}", self.log);
+        }
+        prop_assert!(self.ended || !told.contains("FATAL"));
+        Ok(true)
+    }
+
+    fn settle(&mut self) -> Checked {
+        while self.act(2)? || self.act(1)? || self.act(0)? {}
+        Ok(())
+    }
+}
+
+/// An order of events: 0 the client sends, 1 the server reads, 2 its answer comes, 3 it is lost.
+fn schedule() -> impl Strategy<Value = Vec<u8>> {
+    let event = prop_oneof![8 => 0_u8..3, 1 => Just(3_u8)];
+    vec(event, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn every_request_gets_its_ready_for_query(groups in groups(false), schedule in schedule()) {
+        let mut world = World::new(groups, PoolMode::Transaction);
+        for choice in schedule {
+            world.act(choice)?;
+        }
+        world.settle()?;
+        prop_assert!(!world.ended);
+        prop_assert_eq!(world.answered, world.asked, "{}", world.log);
+        prop_assert_eq!(world.rules.status() == Idle, world.status == Idle, "{}", world.log);
+        prop_assert!(world.rules.is_at_rest(), "{}", world.log);
+        prop_assert_eq!(world.server.is_none(), world.status == Idle || world.rules.is_clean());
+    }
+
+    /// In session mode the first loss is the last.
+    #[test]
+    fn a_session_ends_with_its_server(groups in groups(false), schedule in schedule()) {
+        let mut world = World::new(groups, PoolMode::Session);
+        for choice in schedule {
+            let lost = world.act(choice)? && choice == 3;
+            prop_assert!(!lost || world.ended);
+        }
+        world.settle()?;
+        prop_assert!(world.ended || world.answered == world.asked, "{}", world.log);
+    }
+}

@@ -1,0 +1,231 @@
+//! Transcripts: a conversation whose client and server are the test.
+
+use super::super::conversation::{AfterLoss, Answer, Conversation, Verdict};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{
+        ErrorReport, Frames, Header, SqlState, Tag, Writer,
+        backend::{ErrorFields, TransactionStatus},
+        frontend::Target,
+        tag::backend,
+    },
+};
+
+/// One message on the wire.
+pub(super) fn message(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut Writer::new(&mut out));
+    out
+}
+
+pub(super) fn query(text: &str) -> Vec<u8> {
+    message(|writer| writer.query(text).unwrap())
+}
+
+pub(super) fn parse(name: &str, text: &str) -> Vec<u8> {
+    message(|writer| writer.parse(name, text, [23]).unwrap())
+}
+
+pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
+    message(|writer| {
+        writer.bind(portal, statement, [None::<&[u8]>]).unwrap();
+    })
+}
+
+pub(super) fn describe(target: Target) -> Vec<u8> {
+    message(|writer| writer.describe(target, "").unwrap())
+}
+
+pub(super) fn execute() -> Vec<u8> {
+    message(|writer| writer.execute("", 0).unwrap())
+}
+
+pub(super) fn sync() -> Vec<u8> {
+    message(|writer| {
+        writer.sync();
+    })
+}
+
+pub(super) fn flush() -> Vec<u8> {
+    message(|writer| {
+        writer.flush();
+    })
+}
+
+pub(super) fn function_call() -> Vec<u8> {
+    message(|writer| writer.function_call(1, [None::<&[u8]>]).unwrap())
+}
+
+pub(super) fn raw(tag: u8) -> Vec<u8> {
+    message(|writer| {
+        writer.message(Tag(tag), b"");
+    })
+}
+
+/// Parse, Bind, Describe, Execute and Sync of one unnamed statement.
+pub(super) fn unnamed(text: &str) -> Vec<u8> {
+    let parts = [
+        parse("", text),
+        bind("", ""),
+        describe(Target::Portal),
+        execute(),
+        sync(),
+    ];
+    parts.concat()
+}
+
+/// Body of an ErrorResponse.
+pub(super) fn error_body(report: &ErrorReport) -> Vec<u8> {
+    let whole = message(|writer| {
+        writer.error(report);
+    });
+    whole[Header::BYTES..].to_vec()
+}
+
+/// An ordinary error of a server.
+pub(super) fn ordinary_error() -> ErrorReport {
+    ErrorReport::error(SqlState::SYNTAX_ERROR, "no")
+}
+
+/// Messages on one line: `1 2 n C(ROLLBACK) E(25P02) Z(T)`.
+pub(super) fn read(bytes: &[u8]) -> String {
+    let mut words = Vec::new();
+    for frame in Frames::new(bytes) {
+        let frame = frame.unwrap();
+        let tag = char::from(frame.tag.0);
+        words.push(match frame.tag {
+            backend::ERROR_RESPONSE => {
+                let fields = ErrorFields::read(frame.body).unwrap();
+                let fatal = if fields.field(b'S') == Some(b"FATAL") {
+                    "FATAL "
+                } else {
+                    ""
+                };
+                format!("E({fatal}{})", fields.sqlstate().unwrap().as_str())
+            }
+            backend::READY_FOR_QUERY | backend::COMMAND_COMPLETE => {
+                let text = String::from_utf8_lossy(frame.body);
+                format!("{tag}({})", text.trim_end_matches('\0'))
+            }
+            _ => tag.to_string(),
+        });
+    }
+    words.join(" ")
+}
+
+/// A conversation, with what it told its client.
+pub(super) struct Talk {
+    pub(super) rules: Conversation,
+    pub(super) linked: bool,
+    out: Vec<u8>,
+}
+
+impl Talk {
+    pub(super) fn new(mode: PoolMode) -> Self {
+        Self {
+            rules: Conversation::new(mode),
+            linked: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// In transaction mode, with a server, inside a transaction.
+    pub(super) fn in_transaction() -> Self {
+        let mut talk = Self::new(PoolMode::Transaction);
+        assert_eq!(
+            talk.client(&query("BEGIN")),
+            [Verdict::NeedServer, Verdict::Forward]
+        );
+        talk.server("C ZT");
+        talk
+    }
+
+    /// The same, and the server connection is lost while nothing is asked.
+    pub(super) fn in_limbo() -> Self {
+        let mut talk = Self::in_transaction();
+        assert_eq!(talk.lose(), AfterLoss::GoesOn);
+        assert_eq!(talk.told(), "");
+        talk
+    }
+
+    /// The client sends messages; what becomes of them. A server is at hand when one is needed.
+    pub(super) fn client(&mut self, messages: &[u8]) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let mut rest = messages;
+        while let Some(header) = Header::read(rest).unwrap() {
+            let (message, after) = rest.split_at(header.frame_bytes());
+            let body = &message[Header::BYTES..];
+            let verdict = self.part(header, body);
+            verdicts.push(verdict);
+            if verdict == Verdict::NeedServer {
+                self.linked = true;
+            } else {
+                rest = after;
+            }
+        }
+        verdicts
+    }
+
+    /// The client sends the beginning of a message.
+    pub(super) fn part(&mut self, header: Header, body: &[u8]) -> Verdict {
+        let verdict = self
+            .rules
+            .client_message(header, body, self.linked, &mut self.out);
+        verdict.unwrap()
+    }
+
+    /// The server says messages: `C` has no body, `ZT` is ReadyForQuery, `E` is an ordinary error.
+    pub(super) fn server(&mut self, words: &str) {
+        for word in words.split_whitespace() {
+            let (tag, body) = match word.as_bytes() {
+                [b'Z', status] => (backend::READY_FOR_QUERY, vec![*status]),
+                [b'E'] => (backend::ERROR_RESPONSE, error_body(&ordinary_error())),
+                [tag] => (Tag(*tag), Vec::new()),
+                _ => panic!("not a message: {word}"),
+            };
+            let answer = self.rules.server_message(tag, &body).unwrap();
+            let ready = tag == backend::READY_FOR_QUERY;
+            assert_eq!(
+                answer,
+                if ready {
+                    Answer::Ready
+                } else {
+                    Answer::Forward
+                },
+                "{word}"
+            );
+        }
+        assert!(!self.rules.is_lost(), "{words}");
+    }
+
+    /// The server connection is lost between two messages.
+    pub(super) fn lose(&mut self) -> AfterLoss {
+        self.linked = false;
+        self.rules.server_lost("it fell", false, &mut self.out)
+    }
+
+    /// What the client was told since this was asked last.
+    pub(super) fn told(&mut self) -> String {
+        read(&std::mem::take(&mut self.out))
+    }
+
+    /// The same, as it was written.
+    pub(super) fn told_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// The client asks, and is answered without a server.
+    pub(super) fn ask(&mut self, messages: &[u8]) -> String {
+        let verdicts = self.client(messages);
+        let alone = verdicts.iter().all(|verdict| *verdict == Verdict::Discard);
+        assert!(alone, "{verdicts:?}");
+        self.told()
+    }
+
+    /// True when the client's next statement is an ordinary one.
+    pub(super) fn is_ordinary(&mut self) -> bool {
+        let verdicts = self.client(&query("SELECT 1"));
+        self.rules.status() == TransactionStatus::Idle
+            && verdicts == [Verdict::NeedServer, Verdict::Forward]
+    }
+}
