@@ -18,3 +18,5 @@ mod bystander;
 mod greeting;
 #[path = "wire/server_death.rs"]
 mod server_death;
+#[path = "wire/splits.rs"]
+mod splits;

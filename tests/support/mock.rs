@@ -140,6 +140,22 @@ impl Backends {
         backend
     }
 
+    /// Answers every simple query of every connection with one row, from now on.
+    pub fn answer_everyone(self) {
+        thread::spawn(move || {
+            for mut backend in self.next {
+                thread::spawn(move || {
+                    backend.wire.stream().set_read_timeout(None).unwrap();
+                    while let Some(message) = backend.wire.try_receive() {
+                        if message.tag == frontend::QUERY {
+                            backend.wire.send(message::one_value("1"));
+                        }
+                    }
+                });
+            }
+        });
+    }
+
     /// Process number and key of the next cancel request.
     pub fn next_cancel(&self) -> (i32, Vec<u8>) {
         self.cancels
