@@ -2,14 +2,14 @@
 
 mod tables;
 
-use std::rc::Rc;
+use std::{rc::Rc, task::Poll};
 
 pub(super) use tables::report;
 
 use self::tables::Table;
 use super::{
     Worker,
-    clients::{ClientInfo, Kill},
+    clients::{self, ClientInfo},
     wire::{Wire, WireError},
 };
 use crate::{
@@ -84,12 +84,13 @@ impl Console {
     /// Answers until the operator leaves or the core stops.
     pub(super) async fn serve(self) {
         self.worker.clients.enter(&self.info);
-        let left = self.answer_all();
-        let mut left = std::pin::pin!(left);
+        let mut left = std::pin::pin!(self.answer_all());
         std::future::poll_fn(|context| {
-            if self.info.kill.get() == Some(Kill::Stop) || self.info.kill.get() == Some(Kill::Drain)
-            {
-                return std::task::Poll::Ready(());
+            if self.info.kill.get().is_some() {
+                self.send(|out| {
+                    Writer::new(out).error(&clients::shutting_down());
+                });
+                return Poll::Ready(());
             }
             self.info.waker.register(context);
             left.as_mut().poll(context)
@@ -106,7 +107,8 @@ impl Console {
                 .message(HELD_MESSAGE_BYTES_MAX, |tag, body| (tag, body.to_vec()))
                 .await;
             let (tag, body) = match message {
-                Ok((frontend::TERMINATE, _)) | Err(WireError::Ended | WireError::Broken(_)) => {
+                Ok((frontend::TERMINATE, _))
+                | Err(WireError::Ended | WireError::EndedEarly | WireError::Broken(_)) => {
                     return;
                 }
                 Ok(message) => message,

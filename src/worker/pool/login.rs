@@ -142,20 +142,25 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// How long to rest now. `None` when a rest has begun already: attempts that were under way together fail
+    /// together, which says no more than one failure.
     fn failed(
         &mut self,
         error: LoginError,
         now: Instant,
         first: Duration,
         longest: Duration,
-    ) -> Duration {
+    ) -> Option<Duration> {
+        self.last = Some(error);
+        if self.until.is_some_and(|until| until > now) {
+            return None;
+        }
         let pause = first
             .saturating_mul(1 << self.failures.min(16))
             .min(longest);
         self.failures += 1;
-        self.last = Some(error);
         self.until = Some(now + pause);
-        pause
+        Some(pause)
     }
 
     /// True while no attempt is made.
@@ -220,10 +225,12 @@ impl Pool {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
         self.tell_waiters(&error);
+        let Some(pause) = pause else { return };
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             worker.reactor.sleep(pause).await;
             pool.serve_waiters(&worker);
+            worker.forget_unused(&pool);
         });
     }
 

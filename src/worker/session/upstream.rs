@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     conversation::Verdict,
-    serve::{End, Session, hold_if},
+    serve::{End, Session, hold_if, shutting_down},
 };
 use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
@@ -124,6 +124,9 @@ impl Session {
             Some(lease) => lease,
             None => match self.wait_for_server(target).await {
                 Ok(Some(lease)) => lease,
+                Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
+                    return Err(shutting_down());
+                }
                 Ok(None) => return Err(End::Done),
                 Err(error) => {
                     self.conversation.refuse(statement_error(error));
