@@ -16,7 +16,11 @@ mod bad_input;
 mod bystander;
 #[path = "wire/greeting.rs"]
 mod greeting;
+#[path = "wire/pools.rs"]
+mod pools;
 #[path = "wire/server_death.rs"]
 mod server_death;
+#[path = "wire/settings.rs"]
+mod settings;
 #[path = "wire/splits.rs"]
 mod splits;

@@ -361,7 +361,10 @@ fn a_login_at_the_server() {
             client.send(query("SELECT 1"));
         }
         backend.expect_message(query("SELECT 1"));
-        backend.answer(fatal("57P01", "the next statement needs another connection"));
+        backend.answer(fatal(
+            "57P01",
+            "the next statement needs another connection",
+        ));
         client.expect("E Z");
         client.send(query("SELECT 1"));
     }
