@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "wire/auth.rs"]
+mod auth;
 #[path = "wire/backpressure.rs"]
 mod backpressure;
 #[path = "wire/bad_input.rs"]
