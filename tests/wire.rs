@@ -16,6 +16,10 @@ mod backpressure;
 mod bad_input;
 #[path = "wire/bystander.rs"]
 mod bystander;
+#[path = "wire/cancel.rs"]
+mod cancel;
+#[path = "wire/console.rs"]
+mod console;
 #[path = "wire/greeting.rs"]
 mod greeting;
 #[path = "wire/pools.rs"]
@@ -24,5 +28,7 @@ mod pools;
 mod server_death;
 #[path = "wire/settings.rs"]
 mod settings;
+#[path = "wire/signals.rs"]
+mod signals;
 #[path = "wire/splits.rs"]
 mod splits;

@@ -116,7 +116,7 @@ impl Worker {
             // There may be more connections now.
             pool.serve_waiters(self);
         }
-        self.janitor.call();
+        self.reactor.wake_keeper();
     }
 
     fn drain(&self) {

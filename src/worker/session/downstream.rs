@@ -158,7 +158,11 @@ impl Session {
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         let mid_message = self.outtake.is_passing() && self.outtake_forwards;
-        tracing::warn!(client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user, reason = why, "server connection lost");
+        let key = &self.info.key;
+        tracing::warn!(
+            client = %self.info.id, database = %key.database, user = %key.user, reason = why,
+            "server connection lost"
+        );
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.

@@ -110,7 +110,11 @@ impl Session {
 
     /// Serves the client until it leaves or has to.
     pub(crate) async fn serve(mut self) {
-        tracing::debug!(client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user, "client logged in");
+        let key = &self.info.key;
+        tracing::debug!(
+            client = %self.info.id, database = %key.database, user = %key.user,
+            "client logged in"
+        );
         let end = self.run().await;
         if let End::Told(report) = &end {
             tracing::info!(
