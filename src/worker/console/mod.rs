@@ -17,8 +17,8 @@ use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},
     protocol::{
-        ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus, frontend::Query,
-        tag::frontend,
+        ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus,
+        frontend::Query, tag::frontend,
     },
 };
 
@@ -160,10 +160,9 @@ impl Console {
                 self.send(ready);
                 false
             }
-            frontend::FLUSH
-            | frontend::COPY_DATA
-            | frontend::COPY_DONE
-            | frontend::COPY_FAIL => false,
+            frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
+                false
+            }
             tag => {
                 self.send(|out| {
                     Writer::new(out).error(&only_simple(tag));
