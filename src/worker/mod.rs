@@ -201,6 +201,7 @@ impl Worker {
     /// The pool of a database and user; `None` when there is no such database.
     pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
         let snapshot = self.snapshot();
+        pool::server_database(&snapshot.settings, key)?;
         if let Some(pool) = self.pools.borrow().get(key) {
             pool.refresh(&snapshot);
             return Some(Rc::clone(pool));

@@ -29,7 +29,7 @@ use crate::{
     cluster::{
         budget::{Budget, PoolKey},
         report::Counters,
-        settings::{PoolMode, PoolSettings},
+        settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
     },
     ids::{Epoch, NodeId},
@@ -39,7 +39,7 @@ use crate::{
 pub(crate) struct Pool {
     pub(crate) key: PoolKey,
     /// Name of the database on the server.
-    server_database: Arc<str>,
+    server_database: RefCell<Arc<str>>,
     pub(super) node: Cell<NodeId>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
@@ -129,13 +129,9 @@ impl Drop for Lease {
 impl Pool {
     pub(super) fn new(worker: &Worker, snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
         let settings = &snapshot.settings;
-        let server_database = match settings.database(&key.database) {
-            Some(database) => database.server_name.as_deref().unwrap_or(&key.database),
-            None if settings.databases.is_empty() => &key.database,
-            None => return None,
-        };
+        let server_database = server_database(settings, &key)?;
         let pool = Self {
-            server_database: server_database.into(),
+            server_database: RefCell::new(server_database.into()),
             node: Cell::new(snapshot.primary),
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
@@ -175,6 +171,14 @@ impl Pool {
             .pool_for(&self.key.database, &self.key.user);
         self.budget.set_limit(settings.size);
         self.settings.replace(Rc::new(settings));
+        if let Some(name) = server_database(&snapshot.settings, &self.key)
+            && *name != **self.server_database.borrow()
+        {
+            // Connections to the other database close now, or as they come back.
+            self.server_database.replace(name.into());
+            self.welcomes.borrow_mut().clear();
+            drop(self.idle.take());
+        }
         self.node.set(snapshot.primary);
         self.backoff.take();
     }
@@ -249,6 +253,7 @@ impl Pool {
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
         old || backend.stream.has_news()
             || backend.facts.node != self.node.get()
+            || !Arc::ptr_eq(&backend.database, &self.server_database.borrow())
             || self.is_over_budget()
     }
 
@@ -312,5 +317,13 @@ impl Pool {
             .iter()
             .map(|backend| &**backend)
             .for_each(look);
+    }
+}
+
+/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
+pub(super) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
+    match settings.database(&key.database) {
+        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
+        None => settings.databases.is_empty().then_some(&key.database),
     }
 }
