@@ -91,3 +91,6 @@ pub const REPORT_SECONDS_MAX: u64 = 2;
 
 /// Descriptors beside those of clients: server connections, rings, files.
 pub const DESCRIPTORS_SPARE: u64 = 256;
+
+/// Descriptors one ring knows by number; sockets beyond are named by their descriptor, a little more slowly.
+pub const REGISTERED_DESCRIPTORS_MAX: u32 = 32 * 1024;

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, rc::Rc, task::Poll,
 };
 
-use io_uring::{opcode, types::Fd};
+use io_uring::opcode;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
 use super::{
@@ -88,18 +88,15 @@ impl Core {
             .borrow_mut()
             .insert(Box::new(address))
             .as_ref() as *const SockAddr;
+        let (target, flags) = socket.target();
         socket.connecting.set(true);
         socket.enter();
         // SAFETY: the address is boxed in the socket until the completion takes it out.
-        let entry = unsafe {
-            opcode::Connect::new(
-                Fd(socket.descriptor),
-                (*address).as_ptr().cast(),
-                (*address).len(),
-            )
-        }
-        .build()
-        .user_data(user_data(Operation::Connect, socket.id));
+        let entry =
+            unsafe { opcode::Connect::new(target, (*address).as_ptr().cast(), (*address).len()) }
+                .build()
+                .flags(flags)
+                .user_data(user_data(Operation::Connect, socket.id));
         // SAFETY: as above.
         unsafe { self.push(&entry) }
     }
@@ -110,6 +107,6 @@ impl Core {
         socket.connecting.set(false);
         socket.connect_address.take();
         socket.connect_result.set(Some(-result));
-        socket.waker.wake();
+        socket.notify();
     }
 }

@@ -65,12 +65,33 @@ pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
         (opcode::AsyncCancel::CODE, "cancel"),
         (opcode::Close::CODE, "close"),
         (opcode::PollAdd::CODE, "poll"),
+        (opcode::FilesUpdate::CODE, "files_update"),
         // Came with Linux 6.1, as did deferred task work; 6.0 brought multishot receive.
         (opcode::SendZc::CODE, "features of Linux 6.1"),
     ];
     match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => Err(ProbeError::MissingOperation(name)),
         None => Ok(()),
+    }
+}
+
+pub(super) fn table_refused(error: io::Error) -> ProbeError {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
+        _ => ProbeError::OldKernel(error),
+    }
+}
+
+/// How many descriptors may be open.
+pub(super) fn descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes one struct on this stack frame.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => Ok(limit.rlim_cur),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

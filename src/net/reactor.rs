@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    os::fd::{IntoRawFd, OwnedFd},
+    os::fd::{IntoRawFd, OwnedFd, RawFd},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -28,7 +28,9 @@ use super::{
 };
 use crate::{
     ids::ConnectionId,
-    limits::{CLIENT_BUFFER_BYTES, SERVER_BUFFER_BYTES, TASK_ROUNDS_MAX},
+    limits::{
+        CLIENT_BUFFER_BYTES, REGISTERED_DESCRIPTORS_MAX, SERVER_BUFFER_BYTES, TASK_ROUNDS_MAX,
+    },
     time,
 };
 
@@ -52,6 +54,7 @@ pub(super) enum Operation {
     Send = 3,
     Connect = 4,
     Wake = 5,
+    Registered = 6,
 }
 
 impl Operation {
@@ -62,10 +65,14 @@ impl Operation {
             3 => Self::Send,
             4 => Self::Connect,
             5 => Self::Wake,
+            6 => Self::Registered,
             _ => Self::Ignored,
         }
     }
 }
+
+/// Takes a descriptor out of the ring's table.
+static NO_DESCRIPTOR: RawFd = -1;
 
 /// Bits of the generation that travel in the user data.
 const GENERATION_MASK: u32 = (1 << 28) - 1;
@@ -94,8 +101,14 @@ pub(super) struct Core {
     /// Sockets with something to send at the end of this turn.
     pub(super) queued: RefCell<Vec<Rc<Socket>>>,
     pub(super) gather: RefCell<Gather>,
+    /// Slots that the ring can know descriptors by.
+    registered_max: u32,
+    /// Sockets being made known to the ring in this turn.
+    registering: RefCell<Vec<Rc<Socket>>>,
     /// Sockets that found no receive buffer.
     pub(super) starved: RefCell<Vec<Rc<Socket>>>,
+    /// The task that looks after parked streams.
+    keeper: Rc<task::WakerCell>,
     wake: WakeHandle,
     on_wake: task::WakerCell,
     rung: Cell<bool>,
@@ -113,6 +126,9 @@ impl Reactor {
     pub fn new(sizes: BufferSizes, wake: WakeHandle) -> Result<Self, ProbeError> {
         let ring = Ring::new().map_err(probe::ring_refused)?;
         probe::operations(&ring)?;
+        let registered_max = ring
+            .make_table(REGISTERED_DESCRIPTORS_MAX)
+            .map_err(probe::table_refused)?;
         let register = |group, bytes, total| {
             Buffers::register(&ring, group, bytes, total).map_err(probe::buffers_refused)
         };
@@ -128,7 +144,10 @@ impl Reactor {
             acceptors: RefCell::default(),
             queued: RefCell::default(),
             gather: RefCell::new(Gather::new()),
+            registered_max,
+            registering: RefCell::default(),
             starved: RefCell::default(),
+            keeper: Rc::default(),
             wake,
             on_wake: task::WakerCell::default(),
             rung: Cell::new(false),
@@ -196,6 +215,16 @@ impl Reactor {
         .await;
     }
 
+    /// Makes the task behind `context` hear of what happens to parked streams.
+    pub fn keep_parked(&self, context: &std::task::Context<'_>) {
+        self.core.keeper.register(context);
+    }
+
+    /// Wakes the task that looks after parked streams.
+    pub fn wake_keeper(&self) {
+        self.core.keeper.wake();
+    }
+
     /// Sockets in the table, those being closed included.
     pub fn sockets(&self) -> usize {
         self.core.slots.borrow().len() - self.core.vacant.borrow().len()
@@ -229,6 +258,7 @@ impl Core {
         self.server_buffers.offer();
         self.start_sends();
         self.enter(completions)?;
+        self.registering.borrow_mut().clear();
         self.now.set(time::now());
         for completion in completions.drain(..) {
             self.dispatch(completion);
@@ -270,6 +300,10 @@ impl Core {
     fn dispatch(self: &Rc<Self>, completion: Completion) {
         match Operation::of(completion.user_data) {
             Operation::Ignored => {}
+            Operation::Registered => assert!(
+                completion.result >= 0,
+                "the ring's table has a place for each slot"
+            ),
             Operation::Accept => self.accepted(completion),
             Operation::Wake => self.rung(completion),
             operation => self.dispatch_socket(operation, completion),
@@ -315,9 +349,34 @@ impl Core {
             slot,
             generation: place.generation,
         };
-        let socket = Socket::new(id, descriptor.into_raw_fd(), Rc::clone(buffers));
+        let is_registered = slot < self.registered_max;
+        let socket = Socket::new(
+            id,
+            descriptor.into_raw_fd(),
+            is_registered,
+            Rc::clone(buffers),
+            Rc::clone(&self.keeper),
+        );
         place.socket = Some(Rc::clone(&socket));
+        if is_registered {
+            self.register(slot, &socket.descriptor);
+            self.registering.borrow_mut().push(Rc::clone(&socket));
+        }
         socket
+    }
+
+    /// Makes the ring know `descriptor` (-1: nothing) by the number of a slot. Operations queued later see it.
+    ///
+    /// The descriptor must stay where it is until the end of the turn.
+    fn register(&self, slot: u32, descriptor: &RawFd) {
+        let entry = io_uring::opcode::FilesUpdate::new(descriptor, 1)
+            .offset(slot as i32)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data((Operation::Registered as u64) << 60);
+        // SAFETY: the kernel reads the number while it takes the entry; `registering` keeps it until then,
+        // or it is a constant.
+        unsafe { self.push(&entry) }
     }
 
     /// Makes a slot free for the next socket.
@@ -327,6 +386,9 @@ impl Core {
             0,
             "a slot is vacated after its last completion"
         );
+        if socket.is_registered {
+            self.register(socket.id.slot, &NO_DESCRIPTOR);
+        }
         self.slots.borrow_mut()[socket.id.slot as usize].socket = None;
         self.vacant.borrow_mut().push(socket.id.slot);
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use io_uring::{opcode, types::Fd};
+use io_uring::opcode;
 
 use super::{
     reactor::{Core, Operation, user_data},
@@ -20,8 +20,10 @@ impl Core {
         if !idle || !wanted || socket.inbound.borrow().len() >= INBOUND_BUFFERS_MAX {
             return;
         }
-        let entry = opcode::RecvMulti::new(Fd(socket.descriptor), socket.buffers.group())
+        let (target, flags) = socket.target();
+        let entry = opcode::RecvMulti::new(target, socket.buffers.group())
             .build()
+            .flags(flags)
             .user_data(user_data(Operation::Receive, socket.id));
         socket.receiving.set(Receiving::Armed);
         socket.enter();
@@ -86,7 +88,7 @@ impl Core {
             drop(inbound);
             self.stop_receive(socket);
         }
-        socket.waker.wake();
+        socket.notify();
     }
 
     /// `errno` 0 is the peer's end of stream.
@@ -94,7 +96,7 @@ impl Core {
         match errno {
             0 => {
                 socket.end.set(socket.end.get().or(Some(Ok(()))));
-                socket.waker.wake();
+                socket.notify();
             }
             libc::ENOBUFS => {
                 socket.receiving.set(Receiving::Starved);

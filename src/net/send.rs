@@ -9,7 +9,6 @@ use std::rc::Rc;
 use io_uring::{
     opcode,
     squeue::{self, Flags},
-    types::Fd,
 };
 
 use super::{
@@ -112,6 +111,7 @@ impl Core {
         let mut gather = self.gather.borrow_mut();
         let outbound = socket.outbound.borrow();
         let flags = ALL | libc::MSG_DONTWAIT;
+        let (target, entry_flags) = socket.target();
         let gathered = if outbound.len() > 1 {
             gather.add(outbound.iter())
         } else {
@@ -119,7 +119,7 @@ impl Core {
         };
         let (entry, pieces) = match gathered {
             Some((header, pieces)) => (
-                opcode::SendMsg::new(Fd(socket.descriptor), header)
+                opcode::SendMsg::new(target, header)
                     .flags(flags as u32)
                     .build(),
                 pieces,
@@ -128,7 +128,7 @@ impl Core {
         };
         drop(outbound);
         let entry = entry
-            .flags(Flags::SKIP_SUCCESS)
+            .flags(entry_flags | Flags::SKIP_SUCCESS)
             .user_data(user_data(Operation::Send, socket.id));
         socket.sending.set(Sending::Instant(pieces));
         // SAFETY: the pieces stay in `outbound`, the lists in `gather`, until `finish_instant_sends`, which
@@ -217,7 +217,7 @@ impl Core {
         }
         socket.detach_outbound();
         self.start_waiting(socket);
-        socket.waker.wake();
+        socket.notify();
     }
 
     fn send_failed(self: &Rc<Self>, socket: &Rc<Socket>, errno: i32) {
@@ -236,14 +236,16 @@ impl Core {
             self.queued.borrow_mut().push(Rc::clone(socket));
         }
         if socket.drain_wanted.take() {
-            socket.waker.wake();
+            socket.notify();
         }
     }
 }
 
 /// A send of one piece.
 fn send_entry(socket: &Socket, chunk: &Chunk, flags: i32) -> squeue::Entry {
-    opcode::Send::new(Fd(socket.descriptor), chunk.as_ptr(), chunk.len() as u32)
+    let (target, entry_flags) = socket.target();
+    opcode::Send::new(target, chunk.as_ptr(), chunk.len() as u32)
         .flags(flags)
         .build()
+        .flags(entry_flags)
 }

@@ -10,6 +10,8 @@ use std::{
     rc::Rc,
 };
 
+use io_uring::{squeue::Flags, types::Fd};
+
 use super::{
     buffers::{Buffers, Chunk},
     task::WakerCell,
@@ -59,10 +61,15 @@ pub(super) enum Life {
 pub(super) struct Socket {
     pub(super) id: ConnectionId,
     pub(super) descriptor: RawFd,
+    /// The ring knows the descriptor by the slot's number.
+    pub(super) is_registered: bool,
     pub(super) buffers: Rc<Buffers>,
     pub(super) life: Cell<Life>,
     /// Task that waits for bytes, room or the end.
     pub(super) waker: WakerCell,
+    /// Nobody owns it for now: the core's keeper of parked streams hears what happens.
+    pub(super) parked: Cell<bool>,
+    pub(super) keeper: Rc<WakerCell>,
     pub(super) inbound: RefCell<VecDeque<Chunk>>,
     pub(super) receiving: Cell<Receiving>,
     /// The owner does not want more for now.
@@ -89,13 +96,22 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(id: ConnectionId, descriptor: RawFd, buffers: Rc<Buffers>) -> Rc<Self> {
+    pub(super) fn new(
+        id: ConnectionId,
+        descriptor: RawFd,
+        is_registered: bool,
+        buffers: Rc<Buffers>,
+        keeper: Rc<WakerCell>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             id,
             descriptor,
+            is_registered,
             buffers,
             life: Cell::new(Life::Open),
             waker: WakerCell::default(),
+            parked: Cell::new(false),
+            keeper,
             inbound: RefCell::default(),
             receiving: Cell::new(Receiving::Idle),
             paused: Cell::new(false),
@@ -111,6 +127,27 @@ impl Socket {
             connect_result: Cell::new(None),
             in_flight: Cell::new(0),
         })
+    }
+
+    /// How operations name this socket: by its registered slot, which spares the kernel a reference count
+    /// per operation, else by its descriptor.
+    #[inline]
+    pub(super) fn target(&self) -> (Fd, Flags) {
+        if self.is_registered {
+            (Fd(self.id.slot as RawFd), Flags::FIXED_FILE)
+        } else {
+            (Fd(self.descriptor), Flags::empty())
+        }
+    }
+
+    /// Something happened that the owner wants to know.
+    #[inline]
+    pub(super) fn notify(&self) {
+        if self.parked.get() {
+            self.keeper.wake();
+        } else {
+            self.waker.wake();
+        }
     }
 
     /// Notes that an operation went to the kernel.
@@ -131,7 +168,7 @@ impl Socket {
             self.end.set(Some(Err(errno)));
         }
         self.drop_outbound();
-        self.waker.wake();
+        self.notify();
     }
 
     /// Forgets all that was not sent, but for the piece that the kernel is reading.

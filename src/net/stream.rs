@@ -135,10 +135,10 @@ impl Stream {
         }
     }
 
-    /// Makes whatever happens next wake this task, which need not poll.
+    /// While parked, what happens wakes the keeper of parked streams instead of the task that last waited.
     #[inline]
-    pub fn watch(&self, waker: &std::task::Waker) {
-        self.socket.waker.set(waker);
+    pub fn park(&self, parked: bool) {
+        self.socket.parked.set(parked);
     }
 
     /// Ready once the connection is broken; an end of stream is not a break.

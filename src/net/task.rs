@@ -65,17 +65,14 @@ impl WakerCell {
         self.0.set(Some(kept));
     }
 
-    /// Remembers this task.
-    #[inline]
-    pub fn set(&self, waker: &Waker) {
-        self.0.set(Some(waker.clone()));
-    }
-
     /// Wakes the task that registered, if any.
     #[inline]
     pub fn wake(&self) {
         if let Some(waker) = self.0.take() {
-            wake(waker);
+            RUNNABLE.set(RUNNABLE.get() + 1);
+            waker.wake_by_ref();
+            // Kept, so that the task need not clone it again to wait again.
+            self.0.set(Some(waker));
         }
     }
 

@@ -62,6 +62,15 @@ impl Ring {
         self.ring.submitter()
     }
 
+    /// Makes a table in which the ring knows descriptors by numbers below `size`, or fewer where the limit of
+    /// open descriptors is lower; answers how many.
+    pub(super) fn make_table(&self, size: u32) -> io::Result<u32> {
+        let limit = super::probe::descriptor_limit()?;
+        let size = size.min(u32::try_from(limit).unwrap_or(u32::MAX));
+        self.ring.submitter().register_files_sparse(size)?;
+        Ok(size)
+    }
+
     /// Queues an operation; submits what is queued when the queue is full.
     ///
     /// # Safety

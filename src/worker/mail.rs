@@ -112,7 +112,7 @@ impl Worker {
     fn reload(self: &Rc<Self>) {
         let snapshot = self.snapshot();
         self.pools().iter().for_each(|pool| pool.refresh(&snapshot));
-        self.janitor.call();
+        self.reactor.wake_keeper();
     }
 
     fn drain(&self) {

@@ -207,7 +207,7 @@ impl Worker {
         self.pools
             .borrow_mut()
             .insert(key.clone(), Rc::clone(&pool));
-        self.janitor.call();
+        self.reactor.wake_keeper();
         Some(pool)
     }
 

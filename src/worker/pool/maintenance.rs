@@ -1,11 +1,6 @@
 //! Making connections fit for use, and taking those away that nobody uses.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    task::{Poll, Waker},
-    time::Instant,
-};
+use std::{cell::Cell, rc::Rc, task::Poll, time::Instant};
 
 use super::{Backend, Pool};
 use crate::{
@@ -115,20 +110,16 @@ async fn run(backend: &Backend, query: &str) -> bool {
 /// The task of a core that looks after idle connections. It sleeps until one of them is due or dies.
 #[derive(Default)]
 pub(crate) struct Janitor {
-    waker: RefCell<Option<Waker>>,
     /// The janitor sleeps without a deadline.
     unscheduled: Cell<bool>,
 }
 
 impl Janitor {
-    /// Makes the death of an idle connection wake the janitor.
+    /// A connection became idle: it will be due some time.
     #[inline]
-    pub(crate) fn watch(&self, backend: &Backend) {
-        if let Some(waker) = &*self.waker.borrow() {
-            backend.stream.watch(waker);
-            if self.unscheduled.take() {
-                task::wake(waker.clone());
-            }
+    pub(super) fn note_idle(&self, worker: &Worker) {
+        if self.unscheduled.take() {
+            worker.reactor.wake_keeper();
         }
     }
 
@@ -145,20 +136,13 @@ impl Janitor {
                 if std::mem::replace(&mut called, true) {
                     return Poll::Ready(());
                 }
-                self.waker.replace(Some(context.waker().clone()));
+                worker.reactor.keep_parked(context);
                 Poll::Pending
             });
             match next {
                 Some(next) => drop(worker.reactor.deadline(next, wait).await),
                 None => wait.await,
             }
-        }
-    }
-
-    /// Makes the janitor look now.
-    pub(crate) fn call(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            task::wake(waker.clone());
         }
     }
 }

@@ -179,6 +179,7 @@ impl Pool {
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
+            backend.stream.park(false);
             if backend.stream.has_news() || backend.facts.node != target.node {
                 // Closed by the server, or speaking out of turn.
                 continue;
@@ -222,7 +223,8 @@ impl Pool {
         let Some(backend) = self.hand_to_waiter(backend) else {
             return;
         };
-        worker.janitor.watch(&backend);
+        backend.stream.park(true);
+        worker.janitor.note_idle(worker);
         self.idle.borrow_mut().push(backend);
     }
 
