@@ -11,7 +11,10 @@ fn bench(stage: &Stage, each: usize, arguments: &str) {
     let total = each * CLIENTS;
     let done = format!("number of transactions actually processed: {total}/{total}");
     let failed = "number of failed transactions: 0 (0.000%)";
-    assert!(said.contains(&done) && said.contains(failed), "{all}: {said}");
+    assert!(
+        said.contains(&done) && said.contains(failed),
+        "{all}: {said}"
+    );
     let sums = stage.sql(
         "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers), \
          (SELECT sum(bbalance) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
@@ -24,7 +27,9 @@ fn bench(stage: &Stage, each: usize, arguments: &str) {
 fn bench_both(stage: &Stage, mode: &str) {
     bench(stage, 150, &format!("-S -M {mode}"));
     bench(stage, 30, &format!("-M {mode}"));
-    let done = stage.sql("SELECT count(*) FROM pgbench_history").parse::<usize>();
+    let done = stage
+        .sql("SELECT count(*) FROM pgbench_history")
+        .parse::<usize>();
     assert_eq!(done.unwrap() % (30 * CLIENTS), 0);
 }
 

@@ -15,6 +15,7 @@ use crate::{
         settings::NodeAddress,
         snapshot::{Snapshot, User},
     },
+    ids::NodeId,
     limits::LOGIN_MESSAGE_BYTES_MAX,
     net::{Address, Elapsed, Stream, task},
     protocol::{
@@ -231,10 +232,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         self.refresh(&snapshot);
         let node = self.node.get();
-        let address = match &snapshot.node(node).address {
-            NodeAddress::Tcp(address) => Address::Tcp(*address),
-            NodeAddress::Unix(path) => Address::Unix(path.clone()),
-        };
+        let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
         let login = self.log_in(worker, &snapshot, &address);
         let done = worker.reactor.deadline(deadline, login).await;
@@ -258,7 +256,7 @@ impl Pool {
             parameters,
             opened: now,
             used: Cell::new(now),
-            _permit: permit,
+            permit,
         }))
     }
 
@@ -293,6 +291,14 @@ impl Pool {
         };
         let (key, welcome) = login.run().await.map_err(|failure| failure.at(address))?;
         Ok((stream, key, welcome))
+    }
+}
+
+/// Where a node listens.
+pub(super) fn address_of(snapshot: &Snapshot, node: NodeId) -> Address {
+    match &snapshot.node(node).address {
+        NodeAddress::Tcp(address) => Address::Tcp(*address),
+        NodeAddress::Unix(path) => Address::Unix(path.clone()),
     }
 }
 
