@@ -4,6 +4,7 @@
 //! [`Budget`](crate::cluster::budget::Budget) bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
+mod handover;
 mod login;
 mod maintenance;
 mod queue;
@@ -78,9 +79,6 @@ impl Drop for Unbroken {
         }
     }
 }
-
-/// How many releases a core may keep to itself while another wants a connection of the pool.
-const KEPT_RELEASES_MAX: u32 = 8;
 
 /// A backend lent to one session. Dropping it closes the connection; only [`Lease::release`] keeps it.
 pub(crate) struct Lease {
@@ -235,9 +233,8 @@ impl Pool {
             drop(backend);
             return self.serve_waiters(worker);
         }
-        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn() {
-            // Its permit goes to the core that wants it.
-            return drop(backend);
+        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn(worker) {
+            return self.hand_over(worker, backend);
         }
         let Some(backend) = self.hand_to_waiter(backend) else {
             return;
@@ -260,21 +257,6 @@ impl Pool {
     /// A smaller size was configured: connections beyond it close as they come back.
     fn is_over_budget(&self) -> bool {
         self.budget.used() > self.settings.borrow().size
-    }
-
-    fn is_anothers_turn(&self) -> bool {
-        let kept = self.kept.get() + 1;
-        let over = self.waiters.borrow().is_empty() || kept > KEPT_RELEASES_MAX;
-        self.kept.set(if over { 0 } else { kept });
-        over
-    }
-
-    /// Another core has clients waiting: give up an idle connection that nobody here waits for.
-    pub(crate) fn give_up(&self) {
-        if self.waiters.borrow().is_empty() {
-            let idle = self.idle.borrow_mut().pop();
-            drop(idle);
-        }
     }
 
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
