@@ -679,11 +679,7 @@ fn no_rule_complains_without_cause() {
                 #[cfg(test)]\nmod tests {\n    fn f() { format!(\"\") }\n}\n";
     let parent = Source::new("src/worker/mod.rs", "//! Parent.\nmod forward;\n");
     let root = Source::new("src/lib.rs", "//! Root.\npub mod worker;\n");
-    let sources = [
-        Source::new("src/worker/session/upstream.rs", calm),
-        parent,
-        root,
-    ];
+    let sources = [Source::new("src/worker/forward.rs", calm), parent, root];
     let rules: [Rule; 11] = [
         imports,
         glommio,
