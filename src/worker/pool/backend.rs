@@ -8,7 +8,7 @@ use crate::{
         messages::ToWorker,
         switchboard::Switchboard,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
     worker::parameters::Parameters,
 };
@@ -43,8 +43,10 @@ pub(crate) struct Backend {
     pub(super) _permit: Permit,
 }
 
-/// One of a pool's permits; dropping it gives it back and tells a core that waits for one.
+/// One of a pool's permits; dropping it gives it back and tells the other cores that wait for one. Whoever
+/// drops it serves the waiters of this core, or has their want noted before.
 pub(super) struct Permit {
+    worker: WorkerId,
     budget: Arc<Budget>,
     switchboard: Arc<Switchboard>,
     key: PoolKey,
@@ -55,6 +57,7 @@ pub(super) struct Permit {
 impl Permit {
     /// Takes a permit if one is left.
     pub(super) fn take(
+        worker: WorkerId,
         budget: &Arc<Budget>,
         switchboard: &Arc<Switchboard>,
         key: &PoolKey,
@@ -63,6 +66,7 @@ impl Permit {
         budget.acquire().then(|| {
             open.set(open.get() + 1);
             Self {
+                worker,
                 budget: Arc::clone(budget),
                 switchboard: Arc::clone(switchboard),
                 key: key.clone(),
@@ -76,9 +80,18 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
         self.budget.release();
-        for worker in self.budget.wanting() {
-            self.switchboard
-                .tell(worker, ToWorker::PermitFree(self.key.clone()));
-        }
+        tell_wanting(&self.budget, &self.switchboard, self.worker, &self.key);
+    }
+}
+
+/// Tells the other cores that want a permit of this pool that there may be one.
+pub(crate) fn tell_wanting(
+    budget: &Budget,
+    switchboard: &Switchboard,
+    teller: WorkerId,
+    key: &PoolKey,
+) {
+    for worker in budget.wanting().filter(|worker| *worker != teller) {
+        switchboard.tell(worker, ToWorker::PermitFree(key.clone()));
     }
 }

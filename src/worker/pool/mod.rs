@@ -18,6 +18,7 @@ use std::{
 
 use hashbrown::HashMap;
 
+pub(super) use backend::tell_wanting;
 pub(crate) use backend::{Backend, Facts};
 pub(crate) use login::{LoginError, Welcome};
 pub(crate) use maintenance::Janitor;
@@ -221,7 +222,11 @@ impl Pool {
             return self.serve_waiters(worker);
         }
         if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn() {
-            // Its permit goes to the core that wants it.
+            // Its permit goes to the core that wants it. Those who wait here get one back in turn, so their want
+            // must be known before.
+            if !self.waiters.borrow().is_empty() {
+                self.budget.want(worker.id);
+            }
             return drop(backend);
         }
         let Some(backend) = self.hand_to_waiter(backend) else {
@@ -262,8 +267,22 @@ impl Pool {
         }
     }
 
+    /// Another core gave up a permit because this one wanted it: used here, or passed on.
+    pub(crate) fn permit_is_free(self: &Rc<Self>, worker: &Rc<Worker>) {
+        self.serve_waiters(worker);
+        if self.waiters.borrow().is_empty() {
+            tell_wanting(&self.budget, &worker.switchboard, worker.id, &self.key);
+        }
+    }
+
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
-        Permit::take(&self.budget, &worker.switchboard, &self.key, &self.open)
+        Permit::take(
+            worker.id,
+            &self.budget,
+            &worker.switchboard,
+            &self.key,
+            &self.open,
+        )
     }
 
     /// What clients with these settings are told at login, if it is known.
