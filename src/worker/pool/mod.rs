@@ -67,6 +67,19 @@ pub(crate) struct Pool {
     kept: Cell<u32>,
 }
 
+/// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
+/// lends one client's connection to another.
+struct Unbroken;
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("panic while a pool was being changed; aborting");
+            std::process::abort();
+        }
+    }
+}
+
 /// How many releases a core may keep to itself while another wants a connection of the pool.
 const KEPT_RELEASES_MAX: u32 = 8;
 
@@ -181,6 +194,7 @@ impl Pool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
@@ -215,6 +229,7 @@ impl Pool {
 
     /// A connection fit for the next session: to the first in the queue, to a core that wants it, or idle.
     pub(super) fn take_back(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {

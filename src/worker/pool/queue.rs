@@ -139,6 +139,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the budget allows.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let _unbroken = super::Unbroken;
         self.open_for_waiters(worker);
         if self.settle_wants(worker) && self.open_for_waiters(worker) {
             // A permit came back just before its holder could see that it is wanted here.
