@@ -87,7 +87,14 @@ impl Worker {
             }
             ToWorker::GiveUp(key) => {
                 let pool = self.pools.borrow().get(&key).cloned();
-                pool.into_iter().for_each(|pool| pool.give_up());
+                pool.into_iter().for_each(|pool| pool.give_up(self));
+            }
+            ToWorker::Handed(handed) => {
+                let pool = self.pools.borrow().get(&handed.key).cloned();
+                // Without a pool here it closes, and its permit is free again.
+                if let Some(pool) = pool {
+                    pool.adopt(self, *handed);
+                }
             }
             ToWorker::PermitFree(key) => self.permit_is_free(&key),
             ToWorker::Ask(ticket, asker, kind) => {

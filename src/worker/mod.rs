@@ -227,8 +227,8 @@ impl Worker {
         }
     }
 
-    /// Asks the other cores to give up an idle connection of this pool.
-    pub(crate) fn ask_for_permit(&self, key: &PoolKey) {
+    /// Asks the other cores to hand over an idle connection of this pool.
+    pub(crate) fn ask_for_connection(&self, key: &PoolKey) {
         self.switchboard
             .tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
     }

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use crate::{
     cluster::{
-        budget::{Budget, PoolKey},
+        budget::{self, Budget, PoolKey},
         messages::ToWorker,
         switchboard::Switchboard,
     },
@@ -40,13 +40,13 @@ pub(crate) struct Backend {
     pub(crate) opened: Instant,
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
-    pub(super) _permit: Permit,
+    pub(super) permit: Permit,
 }
 
-/// One of a pool's permits; dropping it gives it back and tells the other cores that wait for one. Whoever
-/// drops it serves the waiters of this core, or has their want noted before.
+/// One of a pool's permits on this core; dropping it gives it back and tells a core that waits for one.
 pub(super) struct Permit {
-    worker: WorkerId,
+    /// `None` once it has gone to another core.
+    permit: Option<budget::Permit>,
     budget: Arc<Budget>,
     switchboard: Arc<Switchboard>,
     key: PoolKey,
@@ -57,34 +57,54 @@ pub(super) struct Permit {
 impl Permit {
     /// Takes a permit if one is left.
     pub(super) fn take(
-        worker: WorkerId,
         budget: &Arc<Budget>,
         switchboard: &Arc<Switchboard>,
         key: &PoolKey,
         open: &Rc<Cell<u32>>,
     ) -> Option<Self> {
-        budget.acquire().then(|| {
-            open.set(open.get() + 1);
-            Self {
-                worker,
-                budget: Arc::clone(budget),
-                switchboard: Arc::clone(switchboard),
-                key: key.clone(),
-                open: Rc::clone(open),
-            }
-        })
+        budget::Permit::take(budget).map(|permit| Self::of(permit, budget, switchboard, key, open))
+    }
+
+    /// One that was taken before, here from now on.
+    pub(super) fn of(
+        permit: budget::Permit,
+        budget: &Arc<Budget>,
+        switchboard: &Arc<Switchboard>,
+        key: &PoolKey,
+        open: &Rc<Cell<u32>>,
+    ) -> Self {
+        open.set(open.get() + 1);
+        Self {
+            permit: Some(permit),
+            budget: Arc::clone(budget),
+            switchboard: Arc::clone(switchboard),
+            key: key.clone(),
+            open: Rc::clone(open),
+        }
+    }
+
+    /// Takes it from this core, for another.
+    pub(super) fn hand_over(mut self) -> budget::Permit {
+        self.permit
+            .take()
+            .expect("it is handed over once, and then dropped")
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
-        self.budget.release();
-        tell_wanting(&self.budget, &self.switchboard, self.worker, &self.key);
+        if self.permit.take().is_none() {
+            return;
+        }
+        for worker in self.budget.wanting() {
+            self.switchboard
+                .tell(worker, ToWorker::PermitFree(self.key.clone()));
+        }
     }
 }
 
-/// Tells the other cores that want a permit of this pool that there may be one.
+/// Tells the other cores that wait for a connection of this pool that a permit may be free.
 pub(crate) fn tell_wanting(
     budget: &Budget,
     switchboard: &Switchboard,

@@ -15,6 +15,7 @@ use crate::{
         settings::NodeAddress,
         snapshot::{Snapshot, User},
     },
+    ids::NodeId,
     limits::LOGIN_MESSAGE_BYTES_MAX,
     net::{Address, Elapsed, Stream, task},
     protocol::{
@@ -238,10 +239,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         self.refresh(&snapshot);
         let node = self.node.get();
-        let address = match &snapshot.node(node).address {
-            NodeAddress::Tcp(address) => Address::Tcp(*address),
-            NodeAddress::Unix(path) => Address::Unix(path.clone()),
-        };
+        let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
         let database = Arc::clone(&self.server_database.borrow());
         let login = self.log_in(worker, &snapshot, &address, &database);
@@ -267,7 +265,7 @@ impl Pool {
             database,
             opened: now,
             used: Cell::new(now),
-            _permit: permit,
+            permit,
         }))
     }
 
@@ -300,6 +298,14 @@ impl Pool {
         };
         let (key, welcome) = login.run().await.map_err(|failure| failure.at(address))?;
         Ok((stream, key, welcome))
+    }
+}
+
+/// Where a node listens.
+pub(super) fn address_of(snapshot: &Snapshot, node: NodeId) -> Address {
+    match &snapshot.node(node).address {
+        NodeAddress::Tcp(address) => Address::Tcp(*address),
+        NodeAddress::Unix(path) => Address::Unix(path.clone()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Budget`](crate::cluster::budget::Budget) bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
+mod handover;
 mod login;
 mod maintenance;
 mod queue;
@@ -79,9 +80,6 @@ impl Drop for Unbroken {
         }
     }
 }
-
-/// How many releases a core may keep to itself while another wants a connection of the pool.
-const KEPT_RELEASES_MAX: u32 = 8;
 
 /// A backend lent to one session. Dropping it closes the connection; only [`Lease::release`] keeps it.
 pub(crate) struct Lease {
@@ -236,13 +234,8 @@ impl Pool {
             drop(backend);
             return self.serve_waiters(worker);
         }
-        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn() {
-            // Its permit goes to the core that wants it. Those who wait here get one back in turn, so their want
-            // must be known before.
-            if !self.waiters.borrow().is_empty() {
-                self.budget.want(worker.id);
-            }
-            return drop(backend);
+        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn(worker) {
+            return self.hand_over(worker, backend);
         }
         let Some(backend) = self.hand_to_waiter(backend) else {
             return;
@@ -267,22 +260,7 @@ impl Pool {
         self.budget.used() > self.settings.borrow().size
     }
 
-    fn is_anothers_turn(&self) -> bool {
-        let kept = self.kept.get() + 1;
-        let over = self.waiters.borrow().is_empty() || kept > KEPT_RELEASES_MAX;
-        self.kept.set(if over { 0 } else { kept });
-        over
-    }
-
-    /// Another core has clients waiting: give up an idle connection that nobody here waits for.
-    pub(crate) fn give_up(&self) {
-        if self.waiters.borrow().is_empty() {
-            let idle = self.idle.borrow_mut().pop();
-            drop(idle);
-        }
-    }
-
-    /// Another core gave up a permit because this one wanted it: used here, or passed on.
+    /// Another core closed a connection while this one waited: its permit is used here, or passed on.
     pub(crate) fn permit_is_free(self: &Rc<Self>, worker: &Rc<Worker>) {
         self.serve_waiters(worker);
         if self.waiters.borrow().is_empty() {
@@ -291,13 +269,7 @@ impl Pool {
     }
 
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
-        Permit::take(
-            worker.id,
-            &self.budget,
-            &worker.switchboard,
-            &self.key,
-            &self.open,
-        )
+        Permit::take(&self.budget, &worker.switchboard, &self.key, &self.open)
     }
 
     /// What clients with these settings are told at login, if it is known.

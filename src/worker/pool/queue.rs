@@ -142,7 +142,7 @@ impl Pool {
         let _unbroken = super::Unbroken;
         self.open_for_waiters(worker);
         if self.settle_wants(worker) && self.open_for_waiters(worker) {
-            // A permit came back just before its holder could see that it is wanted here.
+            // A permit came back just before its holder could see that somebody waits here.
             self.settle_wants(worker);
         }
     }
@@ -157,7 +157,8 @@ impl Pool {
             > 0
     }
 
-    /// Tells the other cores whether this one lacks a permit; true when it does.
+    /// Tells the other cores whether clients wait here that nothing of this core will serve: true when so. From
+    /// then on whatever is released there may come here; those that are idle there are asked for.
     pub(super) fn settle_wants(&self, worker: &Worker) -> bool {
         let waiting = self.waiters.borrow().len() as u32;
         let served = self.opening.get() + self.tested.get();
@@ -165,13 +166,10 @@ impl Pool {
             self.budget.content(worker.id);
             return false;
         }
-        let lacking = self.open.get() < waiting.min(self.settings.borrow().size)
-            && !self.backoff.borrow().is_resting();
-        if lacking {
-            self.budget.want(worker.id);
-            worker.ask_for_permit(&self.key);
+        if self.budget.want(worker.id) {
+            worker.ask_for_connection(&self.key);
         }
-        lacking
+        true
     }
 
     /// A login failed: those who cannot gain by waiting hear it.
