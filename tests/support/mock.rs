@@ -178,15 +178,8 @@ impl Backends {
     /// Answers every simple query of every connection with one row, from now on.
     pub fn answer_everyone(self) {
         thread::spawn(move || {
-            for mut backend in self.next {
-                thread::spawn(move || {
-                    backend.wire.stream().set_read_timeout(None).unwrap();
-                    while let Some(message) = backend.wire.try_receive() {
-                        if message.tag == frontend::QUERY {
-                            backend.wire.send(message::one_value("1"));
-                        }
-                    }
-                });
+            for backend in self.next {
+                thread::spawn(move || backend.answer_queries());
             }
         });
     }
@@ -210,6 +203,16 @@ impl Backend {
     /// What BackendKeyData told as process number.
     pub fn process_id(&self) -> i32 {
         self.process_id
+    }
+
+    /// Answers every simple query with one row until the client leaves.
+    fn answer_queries(mut self) {
+        self.wire.stream().set_read_timeout(None).unwrap();
+        while let Some(message) = self.wire.try_receive() {
+            if message.tag == frontend::QUERY {
+                self.wire.send(message::one_value("1"));
+            }
+        }
     }
 
     /// The first packet, whole, whatever it is.

@@ -8,7 +8,7 @@ use crate::{
         messages::ToWorker,
         switchboard::Switchboard,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
     worker::parameters::Parameters,
 };
@@ -101,5 +101,17 @@ impl Drop for Permit {
             self.switchboard
                 .tell(worker, ToWorker::PermitFree(self.key.clone()));
         }
+    }
+}
+
+/// Tells the other cores that wait for a connection of this pool that a permit may be free.
+pub(crate) fn tell_wanting(
+    budget: &Budget,
+    switchboard: &Switchboard,
+    teller: WorkerId,
+    key: &PoolKey,
+) {
+    for worker in budget.wanting().filter(|worker| *worker != teller) {
+        switchboard.tell(worker, ToWorker::PermitFree(key.clone()));
     }
 }

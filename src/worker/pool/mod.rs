@@ -19,6 +19,7 @@ use std::{
 
 use hashbrown::HashMap;
 
+pub(super) use backend::tell_wanting;
 pub(crate) use backend::{Backend, Facts};
 pub(crate) use login::{LoginError, Welcome};
 pub(crate) use maintenance::Janitor;
@@ -267,6 +268,14 @@ impl Pool {
     /// A smaller size was configured: connections beyond it close as they come back.
     fn is_over_budget(&self) -> bool {
         self.budget.used() > self.settings.borrow().size
+    }
+
+    /// Another core closed a connection while this one waited: its permit is used here, or passed on.
+    pub(crate) fn permit_is_free(self: &Rc<Self>, worker: &Rc<Worker>) {
+        self.serve_waiters(worker);
+        if self.waiters.borrow().is_empty() {
+            tell_wanting(&self.budget, &worker.switchboard, worker.id, &self.key);
+        }
     }
 
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
