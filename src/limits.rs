@@ -68,6 +68,9 @@ pub const SCRAM_SALT_BYTES_MAX: usize = 1024;
 /// Different sets of session settings one core remembers before it forgets the unused ones.
 pub const PARAMETER_SETS_MAX: usize = 1024;
 
+/// Budgets of pools remembered before those of forgotten pools are looked for.
+pub const BUDGETS_KEPT_MAX: usize = 1024;
+
 /// Messages that may wait in one core's mailbox.
 pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 

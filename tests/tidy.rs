@@ -14,9 +14,10 @@ use std::{
 };
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["ids", "limits", "time", "random", "error", "mailbox"],
     &["protocol"],
+    &["auth"],
     &["cluster"],
     &["net"],
     &["worker", "control"],
@@ -28,7 +29,12 @@ const LAYERS: [&[&str]; 7] = [
 const GLOMMIO_HOMES: [&str; 3] = ["src/net/", "src/worker/mod.rs", "src/control/mod.rs"];
 
 /// Where messages pass, so that nothing may be formatted on the way.
-const HOT: [&str; 3] = ["src/net/", "src/protocol/", "src/worker/forward.rs"];
+const HOT: [&str; 4] = [
+    "src/net/",
+    "src/protocol/",
+    "src/worker/session/upstream.rs",
+    "src/worker/session/ledger.rs",
+];
 
 /// Words that mark work left undone.
 const LEFT_OVERS: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "FIXME", "TODO", "XXX"];

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::ids::WorkerId;
+use crate::{ids::WorkerId, limits::BUDGETS_KEPT_MAX};
 
 /// Database and user, as the client names them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +123,10 @@ impl Budgets {
     /// The budget of one pool.
     pub fn of(&self, key: &PoolKey) -> Arc<Budget> {
         let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if budgets.len() >= BUDGETS_KEPT_MAX {
+            // Clients choose the names: those of pools that no core has any more are forgotten.
+            budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
+        }
         Arc::clone(budgets.entry(key.clone()).or_default())
     }
 }

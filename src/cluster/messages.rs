@@ -54,6 +54,8 @@ pub struct Handed {
     pub key: PoolKey,
     /// The socket; no core has an operation on it.
     pub descriptor: OwnedFd,
+    /// Name of its database on the server.
+    pub database: Arc<str>,
     /// Its permit, which goes with it.
     pub permit: Permit,
     /// Its server.

@@ -225,6 +225,11 @@ impl Reactor {
         self.core.keeper.wake();
     }
 
+    /// True when something is to be sent that the next turn will start to send.
+    pub fn has_queued_sends(&self) -> bool {
+        !self.core.queued.borrow().is_empty()
+    }
+
     /// Sockets in the table, those being closed included.
     pub fn sockets(&self) -> usize {
         self.core.slots.borrow().len() - self.core.vacant.borrow().len()

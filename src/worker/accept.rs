@@ -33,7 +33,6 @@ struct Counted(Rc<Worker>);
 
 impl Counted {
     fn new(worker: &Rc<Worker>) -> (Self, u32) {
-        worker.clients.connected(true);
         (Self(Rc::clone(worker)), worker.count_client(true))
     }
 }
@@ -41,7 +40,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.count_client(false);
-        self.0.clients.connected(false);
         self.0.left();
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
         return;
     };
     if !is_owner(&info, process_id, key) {
-        tracing::debug!(process_id, "cancel request with a wrong key");
+        tracing::info!(process_id, "cancel request with a wrong key");
         return;
     }
     let Some(facts) = info.server.borrow().clone() else {

@@ -7,7 +7,12 @@ use std::{
 };
 
 use super::pool::Facts;
-use crate::{cluster::budget::PoolKey, ids::ConnectionId, net::task::WakerCell};
+use crate::{
+    cluster::budget::PoolKey,
+    ids::ConnectionId,
+    net::task::WakerCell,
+    protocol::{ErrorReport, SqlState},
+};
 
 /// Why a session shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +21,14 @@ pub(crate) enum Kill {
     Drain,
     /// Now.
     Stop,
+}
+
+/// What a session is told that has to end.
+pub(crate) fn shutting_down() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::ADMIN_SHUTDOWN,
+        "terminating connection because pgring is shutting down",
+    )
 }
 
 /// What a session is doing.
@@ -53,10 +66,7 @@ pub(crate) struct ClientInfo {
 #[derive(Default)]
 pub(crate) struct Clients {
     by_slot: RefCell<Vec<Option<Rc<ClientInfo>>>>,
-    /// Logged in.
     count: Cell<usize>,
-    /// Connected, logged in or not.
-    connected: Cell<usize>,
 }
 
 impl Clients {
@@ -77,15 +87,9 @@ impl Clients {
         self.count.set(self.count.get() - 1);
     }
 
-    /// Notes a connection that came or went.
-    pub(crate) fn connected(&self, came: bool) {
-        let count = self.connected.get();
-        self.connected.set(if came { count + 1 } else { count - 1 });
-    }
-
-    /// True when nobody is connected.
+    /// True when nobody is logged in.
     pub(crate) fn is_empty(&self) -> bool {
-        self.connected.get() == 0
+        self.count.get() == 0
     }
 
     pub(crate) fn at(&self, slot: usize) -> Option<Rc<ClientInfo>> {

@@ -118,7 +118,11 @@ impl Worker {
 
     fn reload(self: &Rc<Self>) {
         let snapshot = self.snapshot();
-        self.pools().iter().for_each(|pool| pool.refresh(&snapshot));
+        for pool in self.pools() {
+            pool.refresh(&snapshot);
+            // There may be more connections now.
+            pool.serve_waiters(self);
+        }
         self.reactor.wake_keeper();
     }
 

@@ -13,6 +13,7 @@ mod pool;
 mod route;
 pub mod session;
 mod startup;
+mod welcome;
 mod wire;
 
 use std::{
@@ -152,7 +153,8 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     worker.start_tasks(&plan.listeners);
     drop(plan.listeners);
     let _ = worker.switchboard.control.put(ToControl::Ready(worker.id));
-    let done = || worker.stopping.get() && worker.clients.is_empty();
+    // Clients that have not logged in by now never will; those that were told to leave have their last word sent.
+    let done = || worker.stopping.get() && worker.clients.is_empty() && !reactor.has_queued_sends();
     let ended = reactor
         .run(done)
         .await
@@ -199,6 +201,7 @@ impl Worker {
     /// The pool of a database and user; `None` when there is no such database.
     pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
         let snapshot = self.snapshot();
+        pool::server_database(&snapshot.settings, key)?;
         if let Some(pool) = self.pools.borrow().get(key) {
             pool.refresh(&snapshot);
             return Some(Rc::clone(pool));
@@ -216,10 +219,10 @@ impl Worker {
         self.pools.borrow().values().cloned().collect()
     }
 
-    /// Forgets a pool that nobody uses.
+    /// Forgets a pool that nobody uses, and nobody but the caller knows.
     pub(crate) fn forget_unused(&self, pool: &Rc<Pool>) {
         let [open, ..] = pool.census();
-        if pool.clients.get() == 0 && open == 0 {
+        if pool.clients.get() == 0 && open == 0 && Rc::strong_count(pool) <= 2 {
             self.pools.borrow_mut().remove(&pool.key);
         }
     }

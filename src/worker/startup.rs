@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    task::Poll,
 };
 
 use super::{
@@ -12,9 +11,9 @@ use super::{
     clients::{ClientInfo, State},
     console::{self, Console},
     parameters::{self, Parameters},
-    pool::{CheckoutError, Lease, Pool, Urgency, Welcome},
-    route,
+    pool::{CheckoutError, Pool},
     session::serve::Session,
+    welcome,
     wire::{Wire, WireError},
 };
 use crate::{
@@ -24,11 +23,11 @@ use crate::{
         settings::AuthMethod,
         snapshot::{Snapshot, User},
     },
-    limits::{AUTHENTICATION_BYTES_MAX, LOGIN_MESSAGE_BYTES_MAX},
-    net::{Chunk, Elapsed, Stream},
+    limits::AUTHENTICATION_BYTES_MAX,
+    net::{Chunk, Stream},
     protocol::{
         ErrorReport, Severity, SqlState, Writer,
-        backend::{ErrorFields, ParameterStatus, TransactionStatus},
+        backend::TransactionStatus,
         frontend::{Password, SaslInitialResponse, SaslResponse},
         startup::{Initial, StartupPacket},
         tag::{backend, frontend},
@@ -51,30 +50,33 @@ struct Hello {
 
 /// What the first packet asks for.
 enum Wish {
-    Encryption,
+    Encryption(Encryption),
     Cancel(i32, Vec<u8>),
     Session(Hello),
 }
 
+/// What a client may ask for once each before its startup packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encryption {
+    Tls,
+    Gss,
+}
+
 /// Why a login ends.
-enum Refused {
+pub(super) enum Refused {
     /// The client is told.
     Report(ErrorReport),
     /// The client is told in the server's own words.
     Server(Rc<[u8]>),
     /// The client is gone, or speaks another protocol.
-    Silently,
+    Silently(WireError),
 }
 
 impl From<WireError> for Refused {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Protocol(error) if !error.closes_silently() => Self::Report(error.report()),
-            WireError::Protocol(error) => {
-                tracing::info!(%error, "not a PostgreSQL client");
-                Self::Silently
-            }
-            WireError::Ended | WireError::Broken(_) => Self::Silently,
+            error => Self::Silently(error),
         }
     }
 }
@@ -100,22 +102,12 @@ impl From<CheckoutError> for Refused {
 /// Logs a client in. `None` when the connection is over: refused, a cancel request, or gone.
 /// `refuse`: the process has as many clients as it may have.
 pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -> Option<Admitted> {
-    let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
-    let deadline = time::now() + limit;
-    let id = stream.id();
-    let greeted = worker
-        .reactor
-        .deadline(deadline, Box::pin(greet(worker, &stream, refuse)))
-        .await;
-    let refused = match greeted {
-        Ok(Ok(Some(login))) => return Some(login.admitted(worker, stream)),
-        Ok(Ok(None)) => return None,
-        Ok(Err(refused)) => refused,
-        Err(Elapsed) => {
-            tracing::info!(client = %id, timeout = ?limit, "a client did not complete its login in time");
-            return None;
-        }
+    let refused = match let_in(worker, &stream, refuse).await {
+        Ok(Some(login)) => return Some(login.admitted(worker, stream)),
+        Ok(None) => return None,
+        Err(refused) => refused,
     };
+    let id = stream.id();
     let mut out = Vec::new();
     match refused {
         Refused::Report(report) => {
@@ -125,10 +117,43 @@ pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -
         Refused::Server(body) => {
             Writer::new(&mut out).message(backend::ERROR_RESPONSE, &body);
         }
-        Refused::Silently => return None,
+        Refused::Silently(WireError::Protocol(error)) => {
+            tracing::info!(client = %id, %error, "not a PostgreSQL client");
+        }
+        Refused::Silently(error @ WireError::EndedEarly) => {
+            tracing::info!(client = %id, %error, "login given up");
+        }
+        Refused::Silently(error) => tracing::debug!(client = %id, %error, "login given up"),
     }
     stream.send(out.into());
     None
+}
+
+/// Greeting and authentication have to be over in time; waiting for a server has its own limits.
+async fn let_in(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    refuse: bool,
+) -> Result<Option<Login>, Refused> {
+    let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
+    let greeted = Box::pin(greet(worker, stream, refuse));
+    let greeted = worker.reactor.deadline(time::now() + limit, greeted).await;
+    let Ok(greeted) = greeted else {
+        tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
+        return Ok(None);
+    };
+    match greeted? {
+        Some(guest) => admit(worker, stream, guest).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A client that is who it says.
+struct Guest {
+    hello: Hello,
+    snapshot: Arc<Snapshot>,
+    /// What it sent beyond its login.
+    rest: Chunk,
 }
 
 /// A client that is logged in.
@@ -144,6 +169,10 @@ enum Service {
 }
 
 /// What a logged-in client is served by.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, into the task that serves it"
+)]
 pub(super) enum Admitted {
     /// A database.
     Session(Session),
@@ -176,13 +205,20 @@ async fn greet(
     worker: &Rc<Worker>,
     stream: &Stream,
     refuse: bool,
-) -> Result<Option<Login>, Refused> {
+) -> Result<Option<Guest>, Refused> {
     let mut wire = Wire::new(stream);
+    let mut declined = Vec::new();
     let hello = loop {
         match wire.initial(read_wish).await? {
             Wish::Session(hello) => break hello,
-            Wish::Encryption if wire.has_more() => return Err(unencrypted_data().into()),
-            Wish::Encryption => stream.send(b"N".as_slice().into()),
+            Wish::Encryption(_) if wire.has_more() => return Err(unencrypted_data().into()),
+            Wish::Encryption(kind) if declined.contains(&kind) => {
+                return Err(asked_again().into());
+            }
+            Wish::Encryption(kind) => {
+                declined.push(kind);
+                stream.send(b"N".as_slice().into());
+            }
             Wish::Cancel(process_id, key) => {
                 cancel::requested(worker, process_id, key);
                 return Ok(None);
@@ -197,13 +233,9 @@ async fn greet(
         .with_hint("pgring serves as many as [listen] max_clients allows.")
         .into());
     }
-    if worker.draining.get() {
-        return Err(
-            ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into(),
-        );
-    }
-    if let Some(report) = hello.refusal {
-        return Err(report.into());
+    check_serving(worker)?;
+    if let Some(report) = &hello.refusal {
+        return Err(report.clone().into());
     }
     if !hello.negotiation.is_empty() {
         stream.send(hello.negotiation.clone().into());
@@ -218,11 +250,25 @@ async fn greet(
     }
     .authenticate()
     .await?;
-    let login = admit(worker, stream, &snapshot, hello).await?;
-    Ok(Some(Login {
+    Ok(Some(Guest {
+        hello,
+        snapshot,
         rest: wire.into_rest(),
-        ..login
     }))
+}
+
+fn check_serving(worker: &Worker) -> Result<(), Refused> {
+    if !worker.draining.get() {
+        return Ok(());
+    }
+    Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into())
+}
+
+fn asked_again() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::PROTOCOL_VIOLATION,
+        "the client asked twice for an encryption that was declined",
+    )
 }
 
 fn unencrypted_data() -> ErrorReport {
@@ -232,7 +278,8 @@ fn unencrypted_data() -> ErrorReport {
 
 fn read_wish(initial: Initial<'_>) -> Wish {
     match initial {
-        Initial::Ssl | Initial::Gss => Wish::Encryption,
+        Initial::Ssl => Wish::Encryption(Encryption::Tls),
+        Initial::Gss => Wish::Encryption(Encryption::Gss),
         Initial::Cancel { process_id, key } => Wish::Cancel(process_id, key.to_vec()),
         Initial::Startup(packet) => Wish::Session(read_hello(packet)),
     }
@@ -393,12 +440,8 @@ impl Guard<'_, '_> {
 }
 
 /// The client is who it says: what it wants is looked up, and it is told what a server would tell it.
-async fn admit(
-    worker: &Rc<Worker>,
-    stream: &Stream,
-    snapshot: &Snapshot,
-    hello: Hello,
-) -> Result<Login, Refused> {
+async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Login, Refused> {
+    let hello = guest.hello;
     let settings = hello
         .settings
         .iter()
@@ -407,24 +450,26 @@ async fn admit(
     let info = introduce(worker, stream, &hello, &parameters);
     let mut out = Vec::new();
     let service = if &*hello.key.database == CONSOLE {
-        console::permit(snapshot, &hello.key.user)?;
+        console::permit(&guest.snapshot, &hello.key.user)?;
         console::write_welcome(&mut out);
         Service::Console
     } else {
         let pool = worker
             .pool(&hello.key)
             .ok_or_else(|| no_such_database(&hello.key))?;
-        let welcome = learn_welcome(worker, &pool, &parameters).await?;
+        let welcome = welcome::learn(worker, stream, &pool, &parameters).await?;
         welcome.write(&mut out);
         Service::Pool(pool, parameters)
     };
+    // A server may have been waited for: those who come in now would miss that everyone is to leave.
+    check_serving(worker)?;
     Writer::new(&mut out)
         .backend_key_data(info.process_id, &info.cancel_key)
         .ready_for_query(TransactionStatus::Idle);
     stream.send(out.into());
     Ok(Login {
         info,
-        rest: Chunk::from(Vec::new()),
+        rest: guest.rest,
         service,
     })
 }
@@ -463,99 +508,4 @@ fn introduce(
         kill: Cell::new(None),
         waker: Default::default(),
     })
-}
-
-/// What a server tells a client that starts with these settings; asked of a server once per pool.
-async fn learn_welcome(
-    worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
-    parameters: &Parameters,
-) -> Result<Rc<Welcome>, Refused> {
-    if let Some(known) = pool.welcome(parameters) {
-        return Ok(known);
-    }
-    let target = worker.with_snapshot(route::route);
-    let mut lease = loop {
-        if let Some(lease) = pool
-            .checkout(worker, &target, Urgency::Login, |_| Poll::Pending)
-            .await?
-        {
-            break lease;
-        }
-    };
-    let welcome = if parameters.is_empty() {
-        pool.welcome(parameters)
-            .expect("a server connection brings its welcome")
-    } else {
-        let welcome = Rc::new(apply(worker, pool, &mut lease, parameters).await?);
-        pool.remember_welcome(parameters.clone(), Rc::clone(&welcome));
-        welcome
-    };
-    lease.release();
-    Ok(welcome)
-}
-
-/// Brings a server connection to `parameters` and notes what it then reports.
-async fn apply(
-    worker: &Worker,
-    pool: &Pool,
-    lease: &mut Lease,
-    parameters: &Parameters,
-) -> Result<Welcome, Refused> {
-    let plain = pool.welcome(&worker.interner.empty());
-    let mut welcome = plain.map_or_else(Welcome::default, |plain| plain.clone_values());
-    let backend = lease.backend_mut();
-    // From the start, so that every report that differs from the plain ones is seen.
-    let mut text = b"RESET ALL;".to_vec();
-    text.extend(worker.interner.empty().transition(parameters));
-    let mut out = Vec::new();
-    Writer::new(&mut out)
-        .query(&text)
-        .map_err(WireError::from)?;
-    backend.stream.send(out.into());
-    let mut wire = Wire::new(&backend.stream);
-    let mut refusal = None;
-    loop {
-        let ready = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| {
-            match tag {
-                backend::PARAMETER_STATUS => ParameterStatus::read(body)
-                    .into_iter()
-                    .for_each(|status| welcome.report(status)),
-                backend::ERROR_RESPONSE => refusal = Some(as_fatal(body)),
-                _ => {}
-            }
-            tag == backend::READY_FOR_QUERY
-        });
-        let ready = ready.await.map_err(|error| server_failed(&error))?;
-        if ready {
-            break;
-        }
-    }
-    match refusal {
-        Some(report) => Err(report.into()),
-        None => {
-            backend.parameters = parameters.clone();
-            Ok(welcome)
-        }
-    }
-}
-
-fn server_failed(error: &WireError) -> ErrorReport {
-    ErrorReport::fatal(
-        SqlState::CONNECTION_FAILURE,
-        "the server connection was lost during login",
-    )
-    .with_detail(error.to_string())
-}
-
-/// A server's error about a setting, as the server would have said it at login.
-fn as_fatal(body: &[u8]) -> ErrorReport {
-    let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields
-        .and_then(|fields| fields.sqlstate())
-        .unwrap_or(SqlState::INTERNAL_ERROR);
-    let message = fields.map_or_else(Default::default, |fields| {
-        String::from_utf8_lossy(fields.message()).into_owned()
-    });
-    ErrorReport::fatal(sqlstate, message)
 }

@@ -14,6 +14,9 @@ pub(crate) enum WireError {
     /// The peer closed.
     #[error("the peer closed the connection")]
     Ended,
+    /// The peer closed in the middle of a message.
+    #[error("the peer closed the connection in the middle of a message")]
+    EndedEarly,
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
@@ -51,7 +54,8 @@ impl<'a> Wire<'a> {
         self.received.drain(..std::mem::take(&mut self.taken));
         match self.stream.receive().await {
             Received::Bytes(chunk) => self.received.extend_from_slice(&chunk),
-            Received::End => return Err(WireError::Ended),
+            Received::End if self.received.is_empty() => return Err(WireError::Ended),
+            Received::End => return Err(WireError::EndedEarly),
             Received::Broken(error) => return Err(WireError::Broken(error)),
         }
         Ok(())

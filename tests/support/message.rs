@@ -1,7 +1,7 @@
 //! Messages as bytes, one short function each, so that a test reads like a transcript. Never sends.
 
 use pgring::protocol::{
-    ErrorReport, Frame, SqlState, Writer,
+    ErrorReport, Frame, Severity, SqlState, Writer,
     backend::{DataRow, ErrorFields, TransactionStatus},
     frontend::Target,
     startup::ProtocolVersion,
@@ -109,6 +109,11 @@ pub fn password(text: &str) -> Vec<u8> {
 
 pub fn copy_fail(message: &str) -> Vec<u8> {
     written(|to| to.copy_fail(message).unwrap())
+}
+
+/// The function with this object id, no arguments.
+pub fn function_call(function: u32) -> Vec<u8> {
+    written(|to| to.function_call(function, [] as [Option<&str>; 0]).unwrap())
 }
 
 // === From either side ===
@@ -231,6 +236,44 @@ pub fn no_data() -> Vec<u8> {
 pub fn portal_suspended() -> Vec<u8> {
     written(|to| {
         to.portal_suspended();
+    })
+}
+
+/// CopyInResponse: text, one column.
+pub fn copy_in() -> Vec<u8> {
+    written(|to| {
+        to.copy_in(0, [0]);
+    })
+}
+
+/// CopyOutResponse: text, one column.
+pub fn copy_out() -> Vec<u8> {
+    written(|to| {
+        to.copy_out(0, [0]);
+    })
+}
+
+pub fn function_result(value: &str) -> Vec<u8> {
+    written(|to| {
+        to.function_call_response(Some(value.as_bytes()));
+    })
+}
+
+pub fn empty_query() -> Vec<u8> {
+    written(|to| {
+        to.empty_query();
+    })
+}
+
+pub fn notification(channel: &str) -> Vec<u8> {
+    written(|to| {
+        to.notification(7, channel, "payload");
+    })
+}
+
+pub fn notice(message: &'static str) -> Vec<u8> {
+    written(|to| {
+        to.notice(&ErrorReport::new(Severity::Notice, code("00000"), message));
     })
 }
 

@@ -3,17 +3,18 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     ops::{Deref, DerefMut},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
-use pgring::protocol::{Header, startup::Initial, tag::frontend};
+use pgring::protocol::{startup::Initial, tag::frontend};
 use socket2::SockRef;
 
-use super::{
-    PATIENCE, message,
-    peer::{Message, Wire},
-};
+use super::{PATIENCE, message, peer::Wire};
 
 /// What a mock server says of itself; a proxy should pass it on.
 pub const PARAMETERS: [(&str, &str); 5] = [
@@ -58,6 +59,27 @@ impl MockServer {
         }
     }
 
+    /// From here on everyone who connects gets this instead of a login.
+    pub fn refuse_everyone(self, error: Vec<u8>) -> Refusals {
+        let refusals = Refusals::default();
+        let count = Arc::clone(&refusals.0);
+        thread::spawn(move || {
+            SockRef::from(&self.listener)
+                .set_read_timeout(None)
+                .unwrap();
+            for stream in self.listener.incoming() {
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut backend = Backend {
+                    wire: Wire::new(stream.unwrap()),
+                    process_id: 0,
+                };
+                backend.receive_initial();
+                backend.answer(&error);
+            }
+        });
+        refusals
+    }
+
     /// From here on everyone who connects is logged in.
     pub fn log_in_everyone(self) -> Backends {
         let address = self.address();
@@ -77,6 +99,16 @@ impl MockServer {
             next,
             cancels,
         }
+    }
+}
+
+/// Counts those who were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<AtomicUsize>);
+
+impl Refusals {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -143,6 +175,22 @@ impl Backends {
         backend
     }
 
+    /// Answers every simple query of every connection with one row, from now on.
+    pub fn answer_everyone(self) {
+        thread::spawn(move || {
+            for mut backend in self.next {
+                thread::spawn(move || {
+                    backend.wire.stream().set_read_timeout(None).unwrap();
+                    while let Some(message) = backend.wire.try_receive() {
+                        if message.tag == frontend::QUERY {
+                            backend.wire.send(message::one_value("1"));
+                        }
+                    }
+                });
+            }
+        });
+    }
+
     /// Process number and key of the next cancel request.
     pub fn next_cancel(&self) -> (i32, Vec<u8>) {
         self.cancels
@@ -198,15 +246,7 @@ impl Backend {
 
     /// The next messages must be exactly these.
     pub fn expect_message(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
-        let mut rest = expected.as_ref();
-        while let Some(header) = Header::read(rest).unwrap() {
-            let (one, others) = rest.split_at(header.frame_bytes());
-            let Message { tag, body } = self.wire.receive();
-            if (tag, body.as_slice()) != (header.tag, &one[Header::BYTES..]) {
-                self.wire.fail(&format!("expected {}", one.escape_ascii()));
-            }
-            rest = others;
-        }
+        self.wire.expect_exactly(expected);
         self
     }
 

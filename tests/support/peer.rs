@@ -138,6 +138,20 @@ impl Wire {
         tags.split(' ').map(expect_one).collect()
     }
 
+    /// The next messages must be exactly these.
+    pub fn expect_exactly(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
+        let mut rest = expected.as_ref();
+        while let Some(header) = Header::read(rest).unwrap() {
+            let (one, others) = rest.split_at(header.frame_bytes());
+            let Message { tag, body } = self.receive();
+            if (tag, body.as_slice()) != (header.tag, &one[Header::BYTES..]) {
+                self.fail(&format!("expected {}", one.escape_ascii()));
+            }
+            rest = others;
+        }
+        self
+    }
+
     /// One bare byte: the answer to SSLRequest.
     pub fn receive_byte(&mut self) -> u8 {
         while self.received.is_empty() {

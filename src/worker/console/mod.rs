@@ -2,14 +2,14 @@
 
 mod tables;
 
-use std::rc::Rc;
+use std::{rc::Rc, task::Poll};
 
 pub(super) use tables::report;
 
 use self::tables::Table;
 use super::{
     Worker,
-    clients::{ClientInfo, Kill},
+    clients::{self, ClientInfo},
     wire::{Wire, WireError},
 };
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},
     protocol::{
-        ErrorReport, Frame, SqlState, Tag, Writer, backend::TransactionStatus, frontend::Query,
-        tag::frontend,
+        ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus,
+        frontend::Query, tag::frontend,
     },
 };
 
@@ -84,12 +84,13 @@ impl Console {
     /// Answers until the operator leaves or the core stops.
     pub(super) async fn serve(self) {
         self.worker.clients.enter(&self.info);
-        let left = self.answer_all();
-        let mut left = std::pin::pin!(left);
+        let mut left = std::pin::pin!(self.answer_all());
         std::future::poll_fn(|context| {
-            if self.info.kill.get() == Some(Kill::Stop) || self.info.kill.get() == Some(Kill::Drain)
-            {
-                return std::task::Poll::Ready(());
+            if self.info.kill.get().is_some() {
+                self.send(|out| {
+                    Writer::new(out).error(&clients::shutting_down());
+                });
+                return Poll::Ready(());
             }
             self.info.waker.register(context);
             left.as_mut().poll(context)
@@ -106,22 +107,29 @@ impl Console {
                 .message(HELD_MESSAGE_BYTES_MAX, |tag, body| (tag, body.to_vec()))
                 .await;
             let (tag, body) = match message {
-                Ok((frontend::TERMINATE, _)) | Err(WireError::Ended | WireError::Broken(_)) => {
+                Ok((frontend::TERMINATE, _))
+                | Err(WireError::Ended | WireError::EndedEarly | WireError::Broken(_)) => {
                     return;
+                }
+                Ok((tag, _)) if is_foreign(tag) => {
+                    return self.give_up(ProtocolError::UnknownTag { tag });
                 }
                 Ok(message) => message,
-                Err(WireError::Protocol(error)) => {
-                    self.send(|out| {
-                        Writer::new(out).error(&error.report());
-                    });
-                    return;
-                }
+                Err(WireError::Protocol(error)) => return self.give_up(error),
             };
             if skipping && tag != frontend::SYNC {
                 continue;
             }
             skipping = self.answer(Frame { tag, body: &body }).await;
         }
+    }
+
+    /// The other side does not speak the protocol.
+    fn give_up(&self, error: ProtocolError) {
+        tracing::info!(client = %self.info.id, %error, "console session ends");
+        self.send(|out| {
+            Writer::new(out).error(&error.report());
+        });
     }
 
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -150,6 +158,9 @@ impl Console {
             }
             frontend::SYNC => {
                 self.send(ready);
+                false
+            }
+            frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
                 false
             }
             tag => {
@@ -187,6 +198,11 @@ impl Console {
         };
         table.write(out);
     }
+}
+
+/// True for what no client sends once it is logged in.
+fn is_foreign(tag: Tag) -> bool {
+    tag == frontend::PASSWORD || frontend::body_bytes_max(tag).is_none()
 }
 
 fn only_simple(tag: Tag) -> ErrorReport {

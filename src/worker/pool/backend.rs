@@ -35,6 +35,8 @@ pub(crate) struct Backend {
     pub(crate) facts: Rc<Facts>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// Name of its database on the server.
+    pub(super) database: Arc<str>,
     pub(crate) opened: Instant,
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,

@@ -2,7 +2,7 @@
 //!
 //! A connection goes over alive, with its permit, so the pool's size holds and no login is needed.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{Backend, Facts, Pool, backend::Permit, login::address_of};
 use crate::{
@@ -55,6 +55,7 @@ impl Pool {
         let Backend {
             stream,
             facts,
+            database,
             parameters,
             opened,
             permit,
@@ -65,6 +66,7 @@ impl Pool {
         Some(Box::new(Handed {
             key: self.key.clone(),
             descriptor,
+            database,
             permit: permit.hand_over(),
             node: facts.node,
             process_id: facts.process_id,
@@ -87,6 +89,11 @@ impl Pool {
 
     /// Takes in a connection from another core, for the first who waits here.
     pub(crate) fn adopt(self: &Rc<Self>, worker: &Rc<Worker>, handed: Handed) {
+        if *handed.database != **self.server_database.borrow() {
+            // The database was renamed meanwhile.
+            drop(handed);
+            return self.serve_waiters(worker);
+        }
         let backend = Box::new(self.unpack(worker, handed));
         match self.hand_to_waiter(backend) {
             None => self.ask_on(worker),
@@ -120,6 +127,7 @@ impl Pool {
         Backend {
             stream,
             facts: Rc::new(facts),
+            database: Arc::clone(&self.server_database.borrow()),
             parameters,
             opened: handed.opened,
             used: Cell::new(time::now()),

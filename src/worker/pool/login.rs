@@ -143,20 +143,25 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// How long to rest now. `None` when a rest has begun already: attempts that were under way together fail
+    /// together, which says no more than one failure.
     fn failed(
         &mut self,
         error: LoginError,
         now: Instant,
         first: Duration,
         longest: Duration,
-    ) -> Duration {
+    ) -> Option<Duration> {
+        self.last = Some(error);
+        if self.until.is_some_and(|until| until > now) {
+            return None;
+        }
         let pause = first
             .saturating_mul(1 << self.failures.min(16))
             .min(longest);
         self.failures += 1;
-        self.last = Some(error);
         self.until = Some(now + pause);
-        pause
+        Some(pause)
     }
 
     /// True while no attempt is made.
@@ -221,10 +226,12 @@ impl Pool {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
         self.tell_waiters(&error);
+        let Some(pause) = pause else { return };
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             worker.reactor.sleep(pause).await;
             pool.serve_waiters(&worker);
+            worker.forget_unused(&pool);
         });
     }
 
@@ -234,7 +241,8 @@ impl Pool {
         let node = self.node.get();
         let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
-        let login = self.log_in(worker, &snapshot, &address);
+        let database = Arc::clone(&self.server_database.borrow());
+        let login = self.log_in(worker, &snapshot, &address, &database);
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
@@ -254,6 +262,7 @@ impl Pool {
             stream,
             facts: Rc::new(facts),
             parameters,
+            database,
             opened: now,
             used: Cell::new(now),
             permit,
@@ -265,16 +274,14 @@ impl Pool {
         worker: &Rc<Worker>,
         snapshot: &Snapshot,
         address: &Address,
+        database: &str,
     ) -> Result<(Stream, (i32, Box<[u8]>), Welcome), LoginError> {
         let unreachable = |error: io::Error| LoginError::Unreachable {
             address: address.to_string(),
             reason: error.to_string(),
         };
         let stream = worker.reactor.connect(address).await.map_err(unreachable)?;
-        let parameters = [
-            ("user", &*self.key.user),
-            ("database", &*self.server_database),
-        ];
+        let parameters = [("user", &*self.key.user), ("database", database)];
         let mut packet = Vec::new();
         let written = Writer::new(&mut packet).startup(ProtocolVersion::V3_0, parameters);
         written.map_err(|error| LoginError::Broken {

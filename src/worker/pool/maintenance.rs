@@ -129,7 +129,10 @@ impl Janitor {
             let now = time::now();
             let pools = worker.pools();
             let next = pools.iter().filter_map(|pool| pool.sweep(now)).min();
-            pools.iter().for_each(|pool| pool.fill(worker));
+            for pool in pools {
+                pool.fill(worker);
+                worker.forget_unused(&pool);
+            }
             self.unscheduled.set(next.is_none());
             let mut called = false;
             let wait = std::future::poll_fn(|context| {

@@ -30,7 +30,7 @@ use crate::{
     cluster::{
         budget::{Budget, PoolKey},
         report::Counters,
-        settings::{PoolMode, PoolSettings},
+        settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
     },
     ids::{Epoch, NodeId},
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) struct Pool {
     pub(crate) key: PoolKey,
     /// Name of the database on the server.
-    server_database: Arc<str>,
+    server_database: RefCell<Arc<str>>,
     pub(super) node: Cell<NodeId>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
@@ -65,6 +65,19 @@ pub(crate) struct Pool {
     pub(crate) counters: RefCell<Counters>,
     /// Releases since another core was last given a connection it wants.
     kept: Cell<u32>,
+}
+
+/// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
+/// lends one client's connection to another.
+struct Unbroken;
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("panic while a pool was being changed; aborting");
+            std::process::abort();
+        }
+    }
 }
 
 /// A backend lent to one session. Dropping it closes the connection; only [`Lease::release`] keeps it.
@@ -114,13 +127,9 @@ impl Drop for Lease {
 impl Pool {
     pub(super) fn new(worker: &Worker, snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
         let settings = &snapshot.settings;
-        let server_database = match settings.database(&key.database) {
-            Some(database) => database.server_name.as_deref().unwrap_or(&key.database),
-            None if settings.databases.is_empty() => &key.database,
-            None => return None,
-        };
+        let server_database = server_database(settings, &key)?;
         let pool = Self {
-            server_database: server_database.into(),
+            server_database: RefCell::new(server_database.into()),
             node: Cell::new(snapshot.primary),
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
@@ -160,6 +169,14 @@ impl Pool {
             .pool_for(&self.key.database, &self.key.user);
         self.budget.set_limit(settings.size);
         self.settings.replace(Rc::new(settings));
+        if let Some(name) = server_database(&snapshot.settings, &self.key)
+            && *name != **self.server_database.borrow()
+        {
+            // Connections to the other database close now, or as they come back.
+            self.server_database.replace(name.into());
+            self.welcomes.borrow_mut().clear();
+            drop(self.idle.take());
+        }
         self.node.set(snapshot.primary);
         self.backoff.take();
     }
@@ -174,6 +191,7 @@ impl Pool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
@@ -208,6 +226,7 @@ impl Pool {
 
     /// A connection fit for the next session: to the first in the queue, to a core that wants it, or idle.
     pub(super) fn take_back(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {
@@ -231,6 +250,7 @@ impl Pool {
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
         old || backend.stream.has_news()
             || backend.facts.node != self.node.get()
+            || !Arc::ptr_eq(&backend.database, &self.server_database.borrow())
             || self.is_over_budget()
     }
 
@@ -279,5 +299,13 @@ impl Pool {
             .iter()
             .map(|backend| &**backend)
             .for_each(look);
+    }
+}
+
+/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
+pub(super) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
+    match settings.database(&key.database) {
+        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
+        None => settings.databases.is_empty().then_some(&key.database),
     }
 }

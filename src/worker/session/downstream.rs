@@ -17,18 +17,51 @@ use crate::{
     worker::parameters,
 };
 
+/// Why a server's bytes are not passed on.
+enum Fault {
+    /// The server broke the protocol.
+    Nonsense(ProtocolError),
+    /// The server ends the connection, and says why.
+    LastWords(String),
+    /// The session ends.
+    End(End),
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
+        Self::Nonsense(error)
+    }
+}
+
+impl From<End> for Fault {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
 impl Session {
     /// Judges what the server sent and sends on what is for the client.
     pub(super) fn server_bytes(&mut self, mut chunk: Chunk) -> Result<(), End> {
         self.pool.counters.borrow_mut().sent += chunk.len() as u64;
         let mut decided = 0;
+        let judged = self.judge_all(&mut chunk, &mut decided);
+        if decided > 0 {
+            self.client.send(chunk.split_to(decided));
+        }
+        match judged {
+            Ok(()) => Ok(()),
+            Err(Fault::Nonsense(error)) => self.server_speaks_nonsense(&error),
+            Err(Fault::LastWords(message)) => self.server_lost(&message),
+            Err(Fault::End(end)) => Err(end),
+        }
+    }
+
+    /// Counts in `decided` the bytes at the front of `chunk` that are for the client and not yet sent.
+    #[inline]
+    fn judge_all(&mut self, chunk: &mut Chunk, decided: &mut usize) -> Result<(), Fault> {
         loop {
-            let piece = &chunk[decided..];
-            let cut = match self.outtake.cut(piece, partial_from_server) {
-                Ok(cut) => cut,
-                Err(error) => return self.server_speaks_nonsense(&error),
-            };
-            let (answer, taken) = match cut {
+            let piece = &chunk[*decided..];
+            let (answer, taken) = match self.outtake.cut(piece, partial_from_server)? {
                 Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
                 Cut::Begins(header, body) => {
                     let taken = piece.len();
@@ -42,36 +75,27 @@ impl Session {
                     let mut united = self.outtake.take_held();
                     united.extend_from_slice(&chunk[taken..]);
                     self.outtake = Cutter::default();
-                    chunk = Chunk::from(united);
+                    *chunk = Chunk::from(united);
                     continue;
                 }
-                Cut::Empty => break,
+                Cut::Empty => return Ok(()),
             };
             match answer {
-                Answer::Forward | Answer::Ready => decided += taken,
-                Answer::Swallow | Answer::Fatal | Answer::SettingsRefused => {
-                    let message = error_text(&chunk[decided..]);
-                    if decided > 0 {
-                        self.client.send(chunk.split_to(decided));
-                        decided = 0;
+                Answer::Forward | Answer::Ready => *decided += taken,
+                Answer::Fatal => return Err(Fault::LastWords(error_text(piece))),
+                Answer::SettingsRefused => return Err(settings_refused(error_text(piece)).into()),
+                Answer::Swallow => {
+                    if *decided > 0 {
+                        self.client.send(chunk.split_to(std::mem::take(decided)));
                     }
                     chunk.advance(taken);
-                    match answer {
-                        Answer::Fatal => return self.server_lost(&message),
-                        Answer::SettingsRefused => return Err(settings_refused(message)),
-                        _ => {}
-                    }
                 }
             }
         }
-        if decided > 0 {
-            self.client.send(chunk.split_to(decided));
-        }
-        Ok(())
     }
 
     #[inline]
-    pub(super) fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, End> {
+    fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, Fault> {
         let answer = self.conversation.server_message(header.tag, body)?;
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
@@ -134,7 +158,11 @@ impl Session {
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         let mid_message = self.outtake.is_passing() && self.outtake_forwards;
-        tracing::warn!(client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user, reason = why, "server connection lost");
+        let key = &self.info.key;
+        tracing::warn!(
+            client = %self.info.id, database = %key.database, user = %key.user, reason = why,
+            "server connection lost"
+        );
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.

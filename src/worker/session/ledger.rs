@@ -171,6 +171,8 @@ impl Ledger {
             backend::ROW_DESCRIPTION if self.front() == Some(Owed::Describe) => self.pop(),
             backend::ERROR_RESPONSE => self.received_error(),
             backend::COPY_IN => self.received_copy_in(),
+            // The Function is answered when ReadyForQuery comes.
+            backend::FUNCTION_CALL_RESPONSE => self.lost |= self.front() != Some(Owed::Function),
             _ => {}
         }
     }

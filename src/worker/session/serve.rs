@@ -14,13 +14,13 @@ use super::conversation::Conversation;
 use crate::{
     net::{Chunk, Received, Stream},
     protocol::{
-        ErrorReport, ProtocolError, SqlState, Writer,
+        ErrorReport, ProtocolError, Writer,
         backend::TransactionStatus,
         buffer::{Cutter, Partial},
     },
     worker::{
         Worker,
-        clients::{ClientInfo, Kill, State},
+        clients::{self, ClientInfo, Kill, State},
         parameters::Parameters,
         pool::{Lease, Pool},
     },
@@ -57,7 +57,7 @@ pub(crate) struct Session {
 enum Event {
     Client(Received),
     Server(Received),
-    Kill(Kill),
+    Kill,
 }
 
 /// How a session ends.
@@ -110,7 +110,11 @@ impl Session {
 
     /// Serves the client until it leaves or has to.
     pub(crate) async fn serve(mut self) {
-        tracing::debug!(client = %self.info.id, database = %self.info.key.database, user = %self.info.key.user, "client logged in");
+        let key = &self.info.key;
+        tracing::debug!(
+            client = %self.info.id, database = %key.database, user = %key.user,
+            "client logged in"
+        );
         let end = self.run().await;
         if let End::Told(report) = &end {
             tracing::info!(
@@ -147,7 +151,7 @@ impl Session {
                     self.server_lost("the server closed the connection")
                 }
                 Event::Server(Received::Broken(error)) => self.server_lost(&error.to_string()),
-                Event::Kill(kill) => self.killed(kill),
+                Event::Kill => Err(shutting_down()),
             };
             if let Err(end) = handled.and_then(|()| self.after_event()) {
                 return end;
@@ -159,7 +163,7 @@ impl Session {
         if let Some(kill) = self.info.kill.get()
             && (kill == Kill::Stop || self.may_end_now())
         {
-            return Poll::Ready(Event::Kill(kill));
+            return Poll::Ready(Event::Kill);
         }
         if let Poll::Ready(event) = self.poll_server(context) {
             return Poll::Ready(event);
@@ -322,6 +326,7 @@ impl Session {
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
     fn may_leave(&mut self) -> bool {
         self.lease.is_none()
+            || self.intake.is_passing()
             || self.conversation.is_at_rest()
             || self.conversation.waits_for_client()
     }
@@ -332,13 +337,6 @@ impl Session {
         idle && self.conversation.is_at_rest()
             && self.pending.is_empty()
             && self.intake.is_between()
-    }
-
-    fn killed(&self, _kill: Kill) -> Result<(), End> {
-        Err(End::Told(ErrorReport::fatal(
-            SqlState::ADMIN_SHUTDOWN,
-            "terminating connection because pgring is shutting down",
-        )))
     }
 
     /// The end: the connection goes back when it is clean, else it is closed.
@@ -362,6 +360,10 @@ impl Drop for Session {
         self.pool.clients.set(self.pool.clients.get() - 1);
         self.worker.forget_unused(&self.pool);
     }
+}
+
+pub(super) fn shutting_down() -> End {
+    End::Told(clients::shutting_down())
 }
 
 pub(super) fn hold_if(hold: bool) -> Partial {

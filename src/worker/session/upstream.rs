@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     conversation::Verdict,
-    serve::{End, Session, hold_if},
+    serve::{End, Session, hold_if, shutting_down},
 };
 use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
@@ -38,6 +38,9 @@ impl Session {
         self.pool.counters.borrow_mut().received += self.pending.len() as u64;
         while let Pumped::NeedsServer = self.pump_client()? {
             self.acquire().await?;
+        }
+        if let Some(pin) = self.conversation.pin() {
+            self.info.pinned.set(pin.reason());
         }
         Ok(())
     }
@@ -124,6 +127,9 @@ impl Session {
             Some(lease) => lease,
             None => match self.wait_for_server(target).await {
                 Ok(Some(lease)) => lease,
+                Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
+                    return Err(shutting_down());
+                }
                 Ok(None) => return Err(End::Done),
                 Err(error) => {
                     self.conversation.refuse(statement_error(error));

@@ -417,6 +417,15 @@ fn lost_while_rolling_back_the_transaction_is_over() {
 }
 
 #[test]
+fn lost_after_a_rollback_that_was_only_prepared() {
+    let mut talk = Talk::in_transaction();
+    talk.client(&[parse("", "ROLLBACK"), sync()].concat());
+    talk.server("1 ZT");
+    talk.lose();
+    assert_eq!(talk.ask(&query("SELECT 1")), "E(08006) Z(E)");
+}
+
+#[test]
 fn lost_while_committing_nobody_knows() {
     let prepared_before = [parse("", "COMMIT"), sync()].concat();
     for (before, messages, told) in [
@@ -545,8 +554,8 @@ fn the_unnamed_statement_is_forgotten_with_its_server() {
     let mut talk = asked(&[parse("", "COMMIT"), sync()].concat());
     talk.server("1 ZI");
     talk.lose();
-    talk.client(&[query("BEGIN"), parse("", "SELECT 1")].concat());
-    talk.server("C ZT 1");
+    talk.client(&query("BEGIN"));
+    talk.server("C ZT");
     talk.client(&[bind("", ""), execute(), sync()].concat());
     talk.lose();
     assert_eq!(talk.told(), "E(08006) Z(E)");

@@ -227,6 +227,59 @@ fn a_flush_owes_nothing() {
     assert!(ledger.is_releasable());
 }
 
+/// A server that answers out of turn, and a client that goes on while nobody knows who is heard.
+#[test]
+fn what_cannot_be_followed_is_lost() {
+    for way in [
+        "<G",
+        ">P <G",
+        ">F <G",
+        ">Q <G <G",
+        ">Q <G <C",
+        ">E <G <C",
+        ">Q <G <ZI",
+        ">E <G <ZI",
+        ">Q <G >Q",
+        ">Q <G >P",
+        ">Q >Q <G",
+        ">E >S <G <E >P",
+        ">E >S <G <E >Q",
+        ">E >S >c >P >S <G <E",
+        ">E >S >c >Q <G <E",
+        ">Q <V",
+        ">P >S <V",
+    ] {
+        let ledger = after(way);
+        assert!(ledger.is_lost() && !ledger.is_releasable(), "{way}");
+    }
+}
+
+#[test]
+fn a_sync_sent_to_a_copy_may_be_answered_after_all() {
+    for way in [
+        ">B >E <2 <G >S <E <ZI",
+        ">E >S <G <E <ZI",
+        ">E >S >d >c >S <G <E <ZI <ZI",
+        ">Q >S <G <E <ZI <ZI",
+        ">Q <G >S >S <E <ZI <ZI <ZI",
+    ] {
+        assert!(after(way).is_releasable(), "{way}");
+    }
+}
+
+#[test]
+fn a_sync_sent_to_a_copy_may_be_ignored_which_the_next_answer_tells() {
+    for way in [">E >S >d >c >S <G <E <ZI", ">Q >S <G <E <ZI"] {
+        assert!(!after(way).is_at_rest(), "{way}");
+        assert!(!after(&format!("{way} >Q <N")).is_lost(), "{way}");
+        assert!(after(&format!("{way} >Q <I <ZI")).is_releasable(), "{way}");
+        assert!(
+            after(&format!("{way} >P >S <1 <ZI")).is_releasable(),
+            "{way}"
+        );
+    }
+}
+
 #[test]
 fn a_copy_that_failed_early_leaves_nothing_behind() {
     assert!(after(">Q >c <E <ZI").is_releasable());

@@ -71,6 +71,8 @@ struct World {
     status: TransactionStatus,
     /// For each request on its way to the server, and for the open pipeline at last, whether it commits.
     commits: VecDeque<bool>,
+    /// The open pipeline has failed.
+    failed: bool,
     ended: bool,
     log: String,
 }
@@ -86,6 +88,7 @@ impl World {
             answered: 0,
             status: Idle,
             commits: [false].into(),
+            failed: false,
             ended: false,
             log: String::new(),
         }
@@ -137,8 +140,9 @@ impl World {
 
     fn forward(&mut self, sent: Sent) -> Checked {
         self.used = true;
-        let running = matches!(sent.tag, frontend::QUERY | frontend::EXECUTE);
+        let running = matches!(sent.tag, frontend::QUERY | frontend::EXECUTE) && !self.failed;
         let commits = running && sent.runs.contains(&Statement::Commit);
+        self.failed &= !asks_for_ready(sent.tag);
         *self.commits.back_mut().unwrap() |= commits;
         if asks_for_ready(sent.tag) {
             self.commits.push_back(false);
@@ -156,6 +160,7 @@ impl World {
             Said::Other(backend::ERROR_RESPONSE) => {
                 // What an error kept from running commits nothing.
                 self.commits[0] = false;
+                self.failed = self.commits.len() == 1;
                 let body = error_body(&ordinary_error());
                 (backend::ERROR_RESPONSE, body, Answer::Forward)
             }
@@ -201,6 +206,7 @@ impl World {
         self.log += " LOST";
         let in_transaction = self.status != Idle;
         let commits = std::mem::replace(&mut self.commits, [false].into());
+        self.failed = false;
         let mut out = Vec::new();
         let after = self.rules.server_lost("it fell", false, &mut out);
         self.ended = after == AfterLoss::Ends;

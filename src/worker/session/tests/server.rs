@@ -331,16 +331,18 @@ fn copies(statement: Statement) -> bool {
 }
 
 /// A Query, with the data of each COPY in it.
-fn simple_group() -> impl Strategy<Value = Vec<Sent>> {
-    let parts = (vec(statement(), 0..4), rarely(), vec(copy_data(), 3));
-    parts.prop_map(|(runs, fails, data)| {
+fn simple_group(early_sync: bool) -> impl Strategy<Value = Vec<Sent>> {
+    let early = prop::bool::weighted(0.3).prop_map(move |early| early && early_sync);
+    let parts = (vec(statement(), 0..4), rarely(), early, vec(copy_data(), 3));
+    parts.prop_map(|(runs, fails, early, data)| {
         let count = runs.iter().filter(|run| copies(**run)).count();
         let query = Sent {
             fails,
             ..Sent::running(frontend::QUERY, &runs)
         };
         let data = data.into_iter().take(count).flatten();
-        [query].into_iter().chain(data).collect()
+        let sync = (early && count > 0).then(|| Sent::new(frontend::SYNC));
+        [query].into_iter().chain(sync).chain(data).collect()
     })
 }
 
@@ -396,7 +398,7 @@ fn function_group() -> impl Strategy<Value = Vec<Sent>> {
 /// With `early_sync`, some send a Sync before the data of a COPY and another one behind it.
 pub(super) fn groups(early_sync: bool) -> impl Strategy<Value = Vec<Vec<Sent>>> {
     let group = prop_oneof![
-        4 => simple_group(),
+        4 => simple_group(early_sync),
         4 => extended_group(early_sync),
         1 => function_group(),
     ];

@@ -1,0 +1,120 @@
+//! What a client is told at login of the server it will talk to: asked of a server once per pool and settings.
+
+use std::{rc::Rc, task::Context};
+
+use super::{
+    Worker,
+    parameters::Parameters,
+    pool::{Lease, Pool, Urgency, Welcome},
+    route,
+    startup::Refused,
+    wire::{Wire, WireError},
+};
+use crate::{
+    limits::LOGIN_MESSAGE_BYTES_MAX,
+    net::{Elapsed, Stream},
+    protocol::{
+        ErrorReport, SqlState, Writer,
+        backend::{ErrorFields, ParameterStatus},
+        tag::backend,
+    },
+    time,
+};
+
+/// What a server tells a client that starts with these settings; asked of a server once per pool.
+pub(super) async fn learn(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    pool: &Rc<Pool>,
+    parameters: &Parameters,
+) -> Result<Rc<Welcome>, Refused> {
+    if let Some(known) = pool.welcome(parameters) {
+        return Ok(known);
+    }
+    let target = worker.with_snapshot(route::route);
+    let gone = |context: &Context<'_>| stream.poll_broken(context);
+    let lease = pool.checkout(worker, &target, Urgency::Login, gone).await?;
+    let mut lease = lease.ok_or(Refused::Silently(WireError::Ended))?;
+    let welcome = if parameters.is_empty() {
+        pool.welcome(parameters)
+            .expect("a server connection brings its welcome")
+    } else {
+        let deadline = time::now() + pool.settings().connect_timeout;
+        let applied = apply(worker, pool, &mut lease, parameters);
+        let applied = worker.reactor.deadline(deadline, applied).await;
+        let welcome =
+            applied.unwrap_or_else(|Elapsed| Err(server_failed("no answer in time").into()));
+        let welcome = Rc::new(welcome?);
+        pool.remember_welcome(parameters.clone(), Rc::clone(&welcome));
+        welcome
+    };
+    lease.release();
+    Ok(welcome)
+}
+
+/// Brings a server connection to `parameters` and notes what it then reports.
+async fn apply(
+    worker: &Worker,
+    pool: &Pool,
+    lease: &mut Lease,
+    parameters: &Parameters,
+) -> Result<Welcome, Refused> {
+    let plain = pool.welcome(&worker.interner.empty());
+    let mut welcome = plain.map_or_else(Welcome::default, |plain| plain.clone_values());
+    let backend = lease.backend_mut();
+    // From the start, so that every report that differs from the plain ones is seen.
+    let mut text = b"RESET ALL;".to_vec();
+    text.extend(worker.interner.empty().transition(parameters));
+    let mut out = Vec::new();
+    Writer::new(&mut out)
+        .query(&text)
+        .map_err(WireError::from)?;
+    backend.stream.send(out.into());
+    let mut wire = Wire::new(&backend.stream);
+    let mut refusal = None;
+    loop {
+        let ready = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| {
+            match tag {
+                backend::PARAMETER_STATUS => ParameterStatus::read(body)
+                    .into_iter()
+                    .for_each(|status| welcome.report(status)),
+                backend::ERROR_RESPONSE => refusal = Some(as_fatal(body)),
+                _ => {}
+            }
+            tag == backend::READY_FOR_QUERY
+        });
+        let ready = ready
+            .await
+            .map_err(|error| server_failed(&error.to_string()))?;
+        if ready {
+            break;
+        }
+    }
+    match refusal {
+        Some(report) => Err(report.into()),
+        None => {
+            backend.parameters = parameters.clone();
+            Ok(welcome)
+        }
+    }
+}
+
+fn server_failed(why: &str) -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::CONNECTION_FAILURE,
+        "the server connection was lost during login",
+    )
+    .with_detail(why.to_owned())
+}
+
+/// A server's error about a setting, as the server would have said it at login.
+fn as_fatal(body: &[u8]) -> ErrorReport {
+    let fields = ErrorFields::read(body).ok();
+    let sqlstate = fields
+        .and_then(|fields| fields.sqlstate())
+        .unwrap_or(SqlState::INTERNAL_ERROR);
+    let message = fields.map_or_else(Default::default, |fields| {
+        String::from_utf8_lossy(fields.message()).into_owned()
+    });
+    ErrorReport::fatal(sqlstate, message)
+}
