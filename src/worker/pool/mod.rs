@@ -70,11 +70,21 @@ pub(crate) struct Pool {
 
 /// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
 /// lends one client's connection to another.
-struct Unbroken;
+struct Unbroken {
+    /// A panic from elsewhere is unwinding already: what happens now is its clean-up.
+    unwinding: bool,
+}
+
+impl Unbroken {
+    fn new() -> Self {
+        let unwinding = std::thread::panicking();
+        Self { unwinding }
+    }
+}
 
 impl Drop for Unbroken {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.unwinding {
             tracing::error!("panic while a pool was being changed; aborting");
             std::process::abort();
         }
@@ -192,7 +202,7 @@ impl Pool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
-        let _unbroken = Unbroken;
+        let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
@@ -227,7 +237,7 @@ impl Pool {
 
     /// A connection fit for the next session: to the first in the queue, to a core that wants it, or idle.
     pub(super) fn take_back(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
-        let _unbroken = Unbroken;
+        let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {

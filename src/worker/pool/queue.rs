@@ -139,7 +139,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the budget allows.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let _unbroken = super::Unbroken;
+        let _unbroken = super::Unbroken::new();
         let coming = self.opening.get() + self.tested.get();
         let waiting = self.waiters.borrow().len() as u32;
         for _ in coming..waiting {
