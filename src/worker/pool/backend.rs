@@ -7,6 +7,7 @@ use crate::{
         budget::{self, Budget, PoolKey},
         messages::ToWorker,
         switchboard::Switchboard,
+        welcome::Welcome,
     },
     ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
@@ -33,6 +34,8 @@ pub(crate) struct Facts {
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
     pub(crate) facts: Rc<Facts>,
+    /// What the server said at login.
+    pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
     /// Name of its database on the server.

@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 
 pub(super) use backend::tell_wanting;
 pub(crate) use backend::{Backend, Facts};
-pub(crate) use login::{LoginError, Welcome};
+pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
 
@@ -33,6 +33,7 @@ use crate::{
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
+        welcome::Welcome,
     },
     ids::{Epoch, NodeId},
 };
@@ -60,7 +61,7 @@ pub(crate) struct Pool {
     tested: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
     /// What clients are told at login, by the settings they ask for.
-    welcomes: RefCell<HashMap<Parameters, Rc<Welcome>>>,
+    welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
     /// Clients of this pool on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
@@ -283,12 +284,12 @@ impl Pool {
     }
 
     /// What clients with these settings are told at login, if it is known.
-    pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Rc<Welcome>> {
+    pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Arc<Welcome>> {
         self.welcomes.borrow().get(parameters).cloned()
     }
 
     /// Remembers what clients with these settings are told.
-    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Rc<Welcome>) {
+    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
         let mut welcomes = self.welcomes.borrow_mut();
         if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
             welcomes.retain(|parameters, _| parameters.is_empty());
