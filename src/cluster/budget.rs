@@ -8,6 +8,9 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
+
+use super::welcome::Welcome;
 use crate::{ids::WorkerId, limits::BUDGETS_KEPT_MAX};
 
 /// Database and user, as the client names them.
@@ -26,6 +29,8 @@ pub struct Budget {
     used: AtomicU32,
     /// One bit for each worker (modulo 64) that waits for a connection.
     wanting: AtomicU64,
+    /// What the server said at the last login, for the cores that have no connection yet.
+    pub welcome: ArcSwapOption<Welcome>,
 }
 
 impl Budget {

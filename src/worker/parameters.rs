@@ -101,11 +101,15 @@ impl Parameters {
         self.0.get(name)
     }
 
+    /// Names (lower case) and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// All of it, for another core.
     pub(crate) fn to_pairs(&self) -> Vec<(String, Box<[u8]>)> {
-        let pairs = self.0.0.iter();
-        pairs
-            .map(|(name, value)| (name.to_string(), value.clone()))
+        self.iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
             .collect()
     }
 

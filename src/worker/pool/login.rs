@@ -216,6 +216,7 @@ impl Pool {
         let parameters = worker.interner.empty();
         let welcome = Arc::new(welcome);
         self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
+        self.budget.welcome.store(Some(Arc::clone(&welcome)));
         let facts = Facts {
             node,
             address,

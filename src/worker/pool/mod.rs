@@ -187,6 +187,7 @@ impl Pool {
             // Connections to the other database close now, or as they come back.
             self.server_database.replace(name.into());
             self.welcomes.borrow_mut().clear();
+            self.budget.welcome.store(None);
             drop(self.idle.take());
         }
         self.node.set(snapshot.primary);
@@ -283,9 +284,18 @@ impl Pool {
         Permit::take(&self.budget, &worker.switchboard, &self.key, &self.open)
     }
 
-    /// What clients with these settings are told at login, if it is known.
+    /// What clients with these settings are told at login, if it is known on some core or can be foretold.
     pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Arc<Welcome>> {
-        self.welcomes.borrow().get(parameters).cloned()
+        if let Some(known) = self.welcomes.borrow().get(parameters) {
+            return Some(Arc::clone(known));
+        }
+        let plain = self.budget.welcome.load_full()?;
+        let welcome = match parameters.is_empty() {
+            true => plain,
+            false => Arc::new(plain.foretell(parameters.iter())?),
+        };
+        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
+        Some(welcome)
     }
 
     /// Remembers what clients with these settings are told.
