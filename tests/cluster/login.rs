@@ -131,10 +131,10 @@ fn start_for_ever(stage: &Stage) -> Process {
     command
         .arg("-c")
         .arg(format!("port={}", primary.address().port()));
-    command.args(["-c", "restore_command=sleep 1000; false"]);
+    command.args(["-c", "restore_command=echo asked for WAL >&2; sleep 1000"]);
     let workplace = stage.server.workplace();
     let process = workplace.spawn("starting", command, Signal::Quit).unwrap();
-    process.wait_for("database system was shut down").unwrap();
+    process.wait_for("asked for WAL").unwrap();
     process
 }
 

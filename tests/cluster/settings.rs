@@ -144,3 +144,20 @@ fn a_setting_that_does_not_exist_is_refused_at_login() {
     );
     assert_eq!(stage.proxy.psql("SELECT 1"), "1");
 }
+
+/// What they are told at login is known, on every core, without a server.
+#[test]
+fn logins_do_not_wait_for_a_busy_pool() {
+    let stage = Stage::trusting(|config| one_connection(config).workers(2));
+    let mut busy = stage.proxy.client();
+    busy.rows("BEGIN");
+    let logins = ["", "one", "two", "three", "four", "five"].map(|name| {
+        let client = login(&stage, &[("application_name", name)]);
+        assert_eq!(client.parameter("application_name"), Some(name));
+        (name, client)
+    });
+    busy.rows("COMMIT");
+    for (name, mut client) in logins {
+        assert_eq!(client.rows("SHOW application_name"), [name]);
+    }
+}
