@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use pgring::protocol::{startup::Initial, tag::frontend};
+use pgring::protocol::{Tag, startup::Initial, tag::frontend};
 use socket2::SockRef;
 
 use super::{PATIENCE, message, peer::Wire};
@@ -140,18 +140,11 @@ impl Backends {
         backend
     }
 
-    /// Answers every simple query of every connection with one row, from now on.
+    /// Answers every query of every connection with one row, from now on, and every pipeline at its Sync.
     pub fn answer_everyone(self) {
         thread::spawn(move || {
-            for mut backend in self.next {
-                thread::spawn(move || {
-                    backend.wire.stream().set_read_timeout(None).unwrap();
-                    while let Some(message) = backend.wire.try_receive() {
-                        if message.tag == frontend::QUERY {
-                            backend.wire.send(message::one_value("1"));
-                        }
-                    }
-                });
+            for backend in self.next {
+                thread::spawn(move || backend.answer_all());
             }
         });
     }
@@ -215,6 +208,19 @@ impl Backend {
         self
     }
 
+    /// Answers until the client leaves.
+    fn answer_all(mut self) {
+        self.wire.stream().set_read_timeout(None).unwrap();
+        let mut answer = Vec::new();
+        while let Some(asked) = self.wire.try_receive() {
+            answer.extend(one_row_for(asked.tag));
+            if matches!(asked.tag, frontend::QUERY | frontend::SYNC) {
+                self.wire.send(&answer);
+                answer.clear();
+            }
+        }
+    }
+
     /// Says something to the client.
     pub fn answer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.wire.send(bytes);
@@ -224,6 +230,22 @@ impl Backend {
     /// Dies with a reset.
     pub fn reset(self) {
         self.wire.reset();
+    }
+}
+
+/// What a server with one row for everything says.
+fn one_row_for(tag: Tag) -> Vec<u8> {
+    match tag {
+        frontend::QUERY => message::one_value("1"),
+        frontend::PARSE => message::parse_complete(),
+        frontend::BIND => message::bind_complete(),
+        frontend::DESCRIBE => message::columns(&["value"]),
+        frontend::EXECUTE => {
+            message::all([message::row(&["1"]), message::command_complete("SELECT 1")])
+        }
+        frontend::CLOSE => message::close_complete(),
+        frontend::SYNC => message::ready(),
+        _ => Vec::new(),
     }
 }
 
