@@ -434,7 +434,7 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// The text without inline modules under `#[cfg(test)]`.
+/// The text without inline modules and `impl` blocks under `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut rest = code;
@@ -443,12 +443,8 @@ fn without_tests(code: &str) -> String {
         let (before, marked) = rest.split_at(at);
         let item = &marked[MARK.len()..];
         kept.push_str(before);
-        match item
-            .trim_start()
-            .starts_with("mod ")
-            .then(|| block_end(item))
-            .flatten()
-        {
+        let is_block = starts_with_any(item.trim_start(), &["mod ", "impl "]);
+        match is_block.then(|| block_end(item)).flatten() {
             Some(end) => rest = &item[end..],
             None => {
                 kept.push_str(MARK);
@@ -649,7 +645,7 @@ fn every_rule_can_complain() {
         (width, "src/worker/a.rs", &wide, "a.rs:1: longer than"),
         (
             formatted,
-            "src/worker/forward.rs",
+            "src/worker/session/upstream.rs",
             "fn f() { format!(\"{x}\") }",
             "formats text",
         ),
