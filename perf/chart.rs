@@ -30,7 +30,8 @@ pub(crate) fn bars(title: &str, caption: &str, bars: &[Bar]) -> String {
     let below = height - 20;
     let (title, caption) = (escaped(title), escaped(caption));
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}"
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"
+     role="img" aria-label="{title}"
      font-family="-apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif">
 <rect x="0.5" y="0.5" width="{}" height="{}" rx="8" fill="#ffffff" stroke="#d0d7de"/>
 <text x="24" y="38" font-size="18" font-weight="600" fill="#1f2328">{title}</text>

@@ -8,15 +8,27 @@
 
 mod support;
 
+#[path = "wire/auth.rs"]
+mod auth;
 #[path = "wire/backpressure.rs"]
 mod backpressure;
 #[path = "wire/bad_input.rs"]
 mod bad_input;
 #[path = "wire/bystander.rs"]
 mod bystander;
+#[path = "wire/cancel.rs"]
+mod cancel;
+#[path = "wire/console.rs"]
+mod console;
 #[path = "wire/greeting.rs"]
 mod greeting;
+#[path = "wire/pools.rs"]
+mod pools;
 #[path = "wire/server_death.rs"]
 mod server_death;
+#[path = "wire/settings.rs"]
+mod settings;
+#[path = "wire/signals.rs"]
+mod signals;
 #[path = "wire/splits.rs"]
 mod splits;

@@ -24,7 +24,7 @@ pub struct PoolKey {
 pub struct Budget {
     limit: AtomicU32,
     used: AtomicU32,
-    /// One bit for each of the first 64 workers that waits for a permit.
+    /// One bit for each worker (modulo 64) that waits for a connection.
     wanting: AtomicU64,
 }
 
@@ -54,9 +54,10 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Notes that `worker` has clients waiting and no permit.
-    pub fn want(&self, worker: WorkerId) {
-        self.wanting.fetch_or(bit(worker), Ordering::AcqRel);
+    /// Notes that `worker` has clients waiting that nothing of its own will serve; false when that was noted
+    /// already.
+    pub fn want(&self, worker: WorkerId) -> bool {
+        self.wanting.fetch_or(bit(worker), Ordering::AcqRel) & bit(worker) == 0
     }
 
     /// Takes the note back.
@@ -64,13 +65,27 @@ impl Budget {
         self.wanting.fetch_and(!bit(worker), Ordering::AcqRel);
     }
 
-    /// True when some core other than `worker` waits for a permit.
+    /// True when some core other than `worker` waits for a connection.
     #[inline]
     pub fn is_wanted_beside(&self, worker: WorkerId) -> bool {
         self.wanting.load(Ordering::Relaxed) & !bit(worker) != 0
     }
 
-    /// The workers that wait for a permit.
+    /// The next worker after `worker`, going round, that waits for a connection.
+    pub fn next_wanting(&self, worker: WorkerId) -> Option<WorkerId> {
+        let own = u32::from(worker.0) % 64;
+        let others = self.wanting.load(Ordering::Acquire) & !bit(worker);
+        let distance = others.rotate_right(own).trailing_zeros();
+        (others != 0).then(|| WorkerId(((own + distance) % 64) as u16))
+    }
+
+    /// What each core would have if the permits in use were shared evenly among those that wait and `worker`.
+    pub fn even_share(&self, worker: WorkerId) -> u32 {
+        let claims = self.wanting.load(Ordering::Relaxed) | bit(worker);
+        self.used() / claims.count_ones()
+    }
+
+    /// The workers that wait for a connection.
     pub fn wanting(&self) -> impl Iterator<Item = WorkerId> + use<> {
         let bits = self.wanting.load(Ordering::Acquire);
         (0..64)
@@ -81,6 +96,23 @@ impl Budget {
 
 fn bit(worker: WorkerId) -> u64 {
     1 << (worker.0 % 64)
+}
+
+/// The right to one server connection. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Permit(Arc<Budget>);
+
+impl Permit {
+    /// Takes one if one is left.
+    pub fn take(budget: &Arc<Budget>) -> Option<Self> {
+        budget.acquire().then(|| Self(Arc::clone(budget)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 /// Every pool's budget. Asked when a core makes a pool, never per query.
@@ -133,7 +165,32 @@ mod tests {
         assert!(budget.is_wanted_beside(WorkerId(0)));
         assert!(!budget.is_wanted_beside(WorkerId(3)));
         assert_eq!(budget.wanting().collect::<Vec<_>>(), [WorkerId(3)]);
+        assert!(!budget.want(WorkerId(3)));
         budget.content(WorkerId(3));
         assert_eq!(budget.wanting().count(), 0);
+    }
+
+    #[test]
+    fn the_next_one_is_found_going_round() {
+        let budget = Budget::default();
+        assert_eq!(budget.next_wanting(WorkerId(1)), None);
+        for waiting in [1, 3, 63] {
+            budget.want(WorkerId(waiting));
+        }
+        let order = [1, 3, 63].map(|worker| budget.next_wanting(WorkerId(worker)));
+        assert_eq!(order, [3, 63, 1].map(|next| Some(WorkerId(next))));
+    }
+
+    #[test]
+    fn a_share_counts_those_who_wait_and_the_asker() {
+        let budget = Arc::new(Budget::default());
+        budget.set_limit(7);
+        let permits: Vec<_> = (0..7).map_while(|_| Permit::take(&budget)).collect();
+        budget.want(WorkerId(0));
+        budget.want(WorkerId(2));
+        assert_eq!(budget.even_share(WorkerId(0)), 3);
+        assert_eq!(budget.even_share(WorkerId(1)), 2);
+        drop(permits);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -1,12 +1,15 @@
 //! What cores tell each other.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use super::{
-    budget::PoolKey,
+    budget::{Permit, PoolKey},
     report::{Report, ReportKind},
 };
-use crate::{auth::SaltedKeys, ids::WorkerId};
+use crate::{
+    auth::SaltedKeys,
+    ids::{NodeId, WorkerId},
+};
 
 /// A question's number, so that its answer finds who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +27,10 @@ pub enum ToWorker {
     },
     /// Answer to [`ToControl::Derive`].
     Keys(Ticket, Arc<SaltedKeys>),
-    /// Another core has clients waiting for this pool: close an idle connection of it.
+    /// Another core has clients waiting for this pool: hand an idle connection of it over.
     GiveUp(PoolKey),
+    /// A live server connection for the clients that wait here.
+    Handed(Box<Handed>),
     /// A permit of this pool came back.
     PermitFree(PoolKey),
     /// Another core wants to know what this one does.
@@ -40,6 +45,31 @@ pub enum ToWorker {
     Drain,
     /// End now.
     Stop,
+}
+
+/// A server connection between two cores: logged in, outside a transaction, nothing on its way.
+#[derive(Debug)]
+pub struct Handed {
+    /// Its pool.
+    pub key: PoolKey,
+    /// The socket; no core has an operation on it.
+    pub descriptor: OwnedFd,
+    /// Name of its database on the server.
+    pub database: Arc<str>,
+    /// Its permit, which goes with it.
+    pub permit: Permit,
+    /// Its server.
+    pub node: NodeId,
+    /// Process id on the server, for cancel requests.
+    pub process_id: i32,
+    /// Cancel key of the server.
+    pub cancel_key: Box<[u8]>,
+    /// Microseconds since 1970 of its login.
+    pub opened_us: u64,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Settings beyond those it started with.
+    pub parameters: Vec<(String, Box<[u8]>)>,
 }
 
 /// To the control core.

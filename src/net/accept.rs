@@ -83,7 +83,8 @@ impl Listener {
 
 /// One core's watch on a listening socket.
 pub(super) struct Acceptor {
-    listener: Listener,
+    /// `None` once stopped and the kernel has let go of it: who connects then is refused.
+    listener: RefCell<Option<Listener>>,
     number: usize,
     armed: Cell<bool>,
     stopped: Cell<bool>,
@@ -102,7 +103,7 @@ impl Reactor {
     pub fn accept_from(&self, listener: &Listener) -> Incoming {
         let mut acceptors = self.core.acceptors.borrow_mut();
         let acceptor = Rc::new(Acceptor {
-            listener: listener.clone(),
+            listener: RefCell::new(Some(listener.clone())),
             number: acceptors.len(),
             armed: Cell::new(false),
             stopped: Cell::new(false),
@@ -149,7 +150,7 @@ impl Incoming {
         Some(Err(super::socket::error_of(errno)))
     }
 
-    /// Accepts nobody any more.
+    /// Accepts nobody any more, and closes the listening socket.
     pub fn stop(&self) {
         if self.acceptor.stopped.replace(true) {
             return;
@@ -159,6 +160,7 @@ impl Incoming {
         if self.acceptor.armed.get() {
             self.core.cancel(self.acceptor.user_data());
         }
+        self.acceptor.close_if_done();
     }
 }
 
@@ -169,6 +171,12 @@ impl Drop for Incoming {
 }
 
 impl Acceptor {
+    fn close_if_done(&self) {
+        if self.stopped.get() && !self.armed.get() {
+            self.listener.take();
+        }
+    }
+
     fn user_data(&self) -> u64 {
         (Operation::Accept as u64) << 60 | self.number as u64
     }
@@ -179,12 +187,14 @@ impl Core {
         if acceptor.armed.get() || acceptor.stopped.get() {
             return;
         }
+        let listener = acceptor.listener.borrow();
+        let listener = listener.as_ref().expect("only a stopped one is closed");
         acceptor.armed.set(true);
-        let entry = opcode::AcceptMulti::new(Fd(acceptor.listener.socket.as_raw_fd()))
+        let entry = opcode::AcceptMulti::new(Fd(listener.socket.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(acceptor.user_data());
-        // SAFETY: the entry names no memory, and the table of acceptors keeps the descriptor open.
+        // SAFETY: the entry names no memory, and the acceptor keeps the descriptor open while it is armed.
         unsafe { self.push(&entry) }
     }
 
@@ -207,6 +217,7 @@ impl Core {
             result if is_peers_fault(-result) => self.arm_accept(&acceptor),
             result => acceptor.accepted.borrow_mut().push_back(Err(-result)),
         }
+        acceptor.close_if_done();
         acceptor.waker.wake();
     }
 }

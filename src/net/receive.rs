@@ -105,6 +105,10 @@ impl Core {
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
             errno => socket.fail(errno),
         }
+        if socket.paused.get() {
+            // An owner may wait for this, to detach.
+            socket.notify();
+        }
     }
 
     /// Arms again what found no buffer, no more sockets than there are buffers now.

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     io,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     rc::Rc,
     task::{Context, Poll},
 };
@@ -13,7 +13,7 @@ use socket2::{SockAddr, SockRef};
 use super::{
     buffers::Chunk,
     reactor::Core,
-    socket::{Life, Sending, Socket, error_of},
+    socket::{Life, Receiving, Sending, Socket, error_of},
 };
 use crate::ids::ConnectionId;
 
@@ -123,6 +123,27 @@ impl Stream {
     pub fn resume(&self) {
         self.socket.paused.set(false);
         self.core.arm_receive(&self.socket);
+    }
+
+    /// Takes the connection away from this core, for another one. `None`, and it closes, when something has
+    /// come in or is not sent, or it is broken.
+    pub async fn detach(self) -> Option<OwnedFd> {
+        self.pause();
+        // What the kernel receives until it has stopped would be lost to the other core.
+        poll_fn(|context| match self.socket.receiving.get() {
+            Receiving::Idle => Poll::Ready(()),
+            _ => {
+                self.socket.waker.register(context);
+                Poll::Pending
+            }
+        })
+        .await;
+        if self.has_news() || self.unsent() > 0 {
+            return None;
+        }
+        // SAFETY: the slot keeps the descriptor open as long as the stream lives.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
+        descriptor.try_clone_to_owned().ok()
     }
 
     /// While `held`, what comes in does not keep receive buffers: it is copied to the heap.

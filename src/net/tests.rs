@@ -444,3 +444,32 @@ fn listeners_share_one_port() {
     let address: SocketAddr = first.local_address().unwrap();
     Listener::tcp(address, 4).unwrap();
 }
+
+/// Out of descriptors: accepting rests, says so, and goes on once there is room.
+#[test]
+fn accepting_survives_a_lack_of_descriptors() {
+    on_core(SMALL, |reactor| async move {
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let address = listener.local_address().unwrap();
+        let incoming = reactor.accept_from(&listener);
+        let mut peer = TcpStream::connect(address).unwrap();
+        // The accept goes to the kernel at the next turn, when there is nothing left to accept with.
+        let hoard = take_all_descriptors();
+        let error = incoming.next().await.unwrap().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        drop(hoard);
+        let descriptor = incoming.next().await.unwrap().unwrap();
+        let stream = reactor.adopt(descriptor, Side::Client);
+        peer.write_all(b"still here").unwrap();
+        expect_bytes(&stream, b"still here").await;
+    });
+}
+
+/// Opens files until no descriptor is left.
+fn take_all_descriptors() -> Vec<std::fs::File> {
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    hoard
+}

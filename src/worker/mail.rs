@@ -86,7 +86,14 @@ impl Worker {
             }
             ToWorker::GiveUp(key) => {
                 let pool = self.pools.borrow().get(&key).cloned();
-                pool.into_iter().for_each(|pool| pool.give_up());
+                pool.into_iter().for_each(|pool| pool.give_up(self));
+            }
+            ToWorker::Handed(handed) => {
+                let pool = self.pools.borrow().get(&handed.key).cloned();
+                // Without a pool here it closes, and its permit is free again.
+                if let Some(pool) = pool {
+                    pool.adopt(self, *handed);
+                }
             }
             ToWorker::PermitFree(key) => {
                 let pool = self.pools.borrow().get(&key).cloned();
@@ -111,7 +118,11 @@ impl Worker {
 
     fn reload(self: &Rc<Self>) {
         let snapshot = self.snapshot();
-        self.pools().iter().for_each(|pool| pool.refresh(&snapshot));
+        for pool in self.pools() {
+            pool.refresh(&snapshot);
+            // There may be more connections now.
+            pool.serve_waiters(self);
+        }
         self.reactor.wake_keeper();
     }
 

@@ -201,6 +201,7 @@ impl Worker {
     /// The pool of a database and user; `None` when there is no such database.
     pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
         let snapshot = self.snapshot();
+        pool::server_database(&snapshot.settings, key)?;
         if let Some(pool) = self.pools.borrow().get(key) {
             pool.refresh(&snapshot);
             return Some(Rc::clone(pool));
@@ -226,8 +227,8 @@ impl Worker {
         }
     }
 
-    /// Asks the other cores to give up an idle connection of this pool.
-    pub(crate) fn ask_for_permit(&self, key: &PoolKey) {
+    /// Asks the other cores to hand over an idle connection of this pool.
+    pub(crate) fn ask_for_connection(&self, key: &PoolKey) {
         self.switchboard
             .tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
     }

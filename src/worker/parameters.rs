@@ -101,6 +101,14 @@ impl Parameters {
         self.0.get(name)
     }
 
+    /// All of it, for another core.
+    pub(crate) fn to_pairs(&self) -> Vec<(String, Box<[u8]>)> {
+        let pairs = self.0.0.iter();
+        pairs
+            .map(|(name, value)| (name.to_string(), value.clone()))
+            .collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.0.is_empty()
     }

@@ -3,7 +3,11 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     ops::{Deref, DerefMut},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
@@ -55,6 +59,27 @@ impl MockServer {
         }
     }
 
+    /// From here on everyone who connects gets this instead of a login.
+    pub fn refuse_everyone(self, error: Vec<u8>) -> Refusals {
+        let refusals = Refusals::default();
+        let count = Arc::clone(&refusals.0);
+        thread::spawn(move || {
+            SockRef::from(&self.listener)
+                .set_read_timeout(None)
+                .unwrap();
+            for stream in self.listener.incoming() {
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut backend = Backend {
+                    wire: Wire::new(stream.unwrap()),
+                    process_id: 0,
+                };
+                backend.receive_initial();
+                backend.answer(&error);
+            }
+        });
+        refusals
+    }
+
     /// From here on everyone who connects is logged in.
     pub fn log_in_everyone(self) -> Backends {
         let address = self.address();
@@ -74,6 +99,16 @@ impl MockServer {
             next,
             cancels,
         }
+    }
+}
+
+/// Counts those who were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<AtomicUsize>);
+
+impl Refusals {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

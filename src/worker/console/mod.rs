@@ -17,8 +17,8 @@ use crate::{
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},
     protocol::{
-        ErrorReport, Frame, SqlState, Tag, Writer, backend::TransactionStatus, frontend::Query,
-        tag::frontend,
+        ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus,
+        frontend::Query, tag::frontend,
     },
 };
 
@@ -111,19 +111,25 @@ impl Console {
                 | Err(WireError::Ended | WireError::EndedEarly | WireError::Broken(_)) => {
                     return;
                 }
-                Ok(message) => message,
-                Err(WireError::Protocol(error)) => {
-                    self.send(|out| {
-                        Writer::new(out).error(&error.report());
-                    });
-                    return;
+                Ok((tag, _)) if is_foreign(tag) => {
+                    return self.give_up(ProtocolError::UnknownTag { tag });
                 }
+                Ok(message) => message,
+                Err(WireError::Protocol(error)) => return self.give_up(error),
             };
             if skipping && tag != frontend::SYNC {
                 continue;
             }
             skipping = self.answer(Frame { tag, body: &body }).await;
         }
+    }
+
+    /// The other side does not speak the protocol.
+    fn give_up(&self, error: ProtocolError) {
+        tracing::info!(client = %self.info.id, %error, "console session ends");
+        self.send(|out| {
+            Writer::new(out).error(&error.report());
+        });
     }
 
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -152,6 +158,9 @@ impl Console {
             }
             frontend::SYNC => {
                 self.send(ready);
+                false
+            }
+            frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
                 false
             }
             tag => {
@@ -189,6 +198,11 @@ impl Console {
         };
         table.write(out);
     }
+}
+
+/// True for what no client sends once it is logged in.
+fn is_foreign(tag: Tag) -> bool {
+    tag == frontend::PASSWORD || frontend::body_bytes_max(tag).is_none()
 }
 
 fn only_simple(tag: Tag) -> ErrorReport {

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use crate::{
     cluster::{
-        budget::{Budget, PoolKey},
+        budget::{self, Budget, PoolKey},
         messages::ToWorker,
         switchboard::Switchboard,
     },
@@ -35,14 +35,18 @@ pub(crate) struct Backend {
     pub(crate) facts: Rc<Facts>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// Name of its database on the server.
+    pub(super) database: Arc<str>,
     pub(crate) opened: Instant,
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
-    pub(super) _permit: Permit,
+    pub(super) permit: Permit,
 }
 
-/// One of a pool's permits; dropping it gives it back and tells a core that waits for one.
+/// One of a pool's permits on this core; dropping it gives it back and tells a core that waits for one.
 pub(super) struct Permit {
+    /// `None` once it has gone to another core.
+    permit: Option<budget::Permit>,
     budget: Arc<Budget>,
     switchboard: Arc<Switchboard>,
     key: PoolKey,
@@ -58,22 +62,41 @@ impl Permit {
         key: &PoolKey,
         open: &Rc<Cell<u32>>,
     ) -> Option<Self> {
-        budget.acquire().then(|| {
-            open.set(open.get() + 1);
-            Self {
-                budget: Arc::clone(budget),
-                switchboard: Arc::clone(switchboard),
-                key: key.clone(),
-                open: Rc::clone(open),
-            }
-        })
+        budget::Permit::take(budget).map(|permit| Self::of(permit, budget, switchboard, key, open))
+    }
+
+    /// One that was taken before, here from now on.
+    pub(super) fn of(
+        permit: budget::Permit,
+        budget: &Arc<Budget>,
+        switchboard: &Arc<Switchboard>,
+        key: &PoolKey,
+        open: &Rc<Cell<u32>>,
+    ) -> Self {
+        open.set(open.get() + 1);
+        Self {
+            permit: Some(permit),
+            budget: Arc::clone(budget),
+            switchboard: Arc::clone(switchboard),
+            key: key.clone(),
+            open: Rc::clone(open),
+        }
+    }
+
+    /// Takes it from this core, for another.
+    pub(super) fn hand_over(mut self) -> budget::Permit {
+        self.permit
+            .take()
+            .expect("it is handed over once, and then dropped")
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
-        self.budget.release();
+        if self.permit.take().is_none() {
+            return;
+        }
         for worker in self.budget.wanting() {
             self.switchboard
                 .tell(worker, ToWorker::PermitFree(self.key.clone()));

@@ -15,6 +15,7 @@ use crate::{
         settings::NodeAddress,
         snapshot::{Snapshot, User},
     },
+    ids::NodeId,
     limits::LOGIN_MESSAGE_BYTES_MAX,
     net::{Address, Elapsed, Stream, task},
     protocol::{
@@ -238,12 +239,10 @@ impl Pool {
         let snapshot = worker.snapshot();
         self.refresh(&snapshot);
         let node = self.node.get();
-        let address = match &snapshot.node(node).address {
-            NodeAddress::Tcp(address) => Address::Tcp(*address),
-            NodeAddress::Unix(path) => Address::Unix(path.clone()),
-        };
+        let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
-        let login = self.log_in(worker, &snapshot, &address);
+        let database = Arc::clone(&self.server_database.borrow());
+        let login = self.log_in(worker, &snapshot, &address, &database);
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
@@ -263,9 +262,10 @@ impl Pool {
             stream,
             facts: Rc::new(facts),
             parameters,
+            database,
             opened: now,
             used: Cell::new(now),
-            _permit: permit,
+            permit,
         }))
     }
 
@@ -274,16 +274,14 @@ impl Pool {
         worker: &Rc<Worker>,
         snapshot: &Snapshot,
         address: &Address,
+        database: &str,
     ) -> Result<(Stream, (i32, Box<[u8]>), Welcome), LoginError> {
         let unreachable = |error: io::Error| LoginError::Unreachable {
             address: address.to_string(),
             reason: error.to_string(),
         };
         let stream = worker.reactor.connect(address).await.map_err(unreachable)?;
-        let parameters = [
-            ("user", &*self.key.user),
-            ("database", &*self.server_database),
-        ];
+        let parameters = [("user", &*self.key.user), ("database", database)];
         let mut packet = Vec::new();
         let written = Writer::new(&mut packet).startup(ProtocolVersion::V3_0, parameters);
         written.map_err(|error| LoginError::Broken {
@@ -300,6 +298,14 @@ impl Pool {
         };
         let (key, welcome) = login.run().await.map_err(|failure| failure.at(address))?;
         Ok((stream, key, welcome))
+    }
+}
+
+/// Where a node listens.
+pub(super) fn address_of(snapshot: &Snapshot, node: NodeId) -> Address {
+    match &snapshot.node(node).address {
+        NodeAddress::Tcp(address) => Address::Tcp(*address),
+        NodeAddress::Unix(path) => Address::Unix(path.clone()),
     }
 }
 

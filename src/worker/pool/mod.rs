@@ -4,6 +4,7 @@
 //! [`Budget`](crate::cluster::budget::Budget) bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
+mod handover;
 mod login;
 mod maintenance;
 mod queue;
@@ -29,7 +30,7 @@ use crate::{
     cluster::{
         budget::{Budget, PoolKey},
         report::Counters,
-        settings::{PoolMode, PoolSettings},
+        settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
     },
     ids::{Epoch, NodeId},
@@ -39,7 +40,7 @@ use crate::{
 pub(crate) struct Pool {
     pub(crate) key: PoolKey,
     /// Name of the database on the server.
-    server_database: Arc<str>,
+    server_database: RefCell<Arc<str>>,
     pub(super) node: Cell<NodeId>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
@@ -66,8 +67,18 @@ pub(crate) struct Pool {
     kept: Cell<u32>,
 }
 
-/// How many releases a core may keep to itself while another wants a connection of the pool.
-const KEPT_RELEASES_MAX: u32 = 8;
+/// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
+/// lends one client's connection to another.
+struct Unbroken;
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("panic while a pool was being changed; aborting");
+            std::process::abort();
+        }
+    }
+}
 
 /// A backend lent to one session. Dropping it closes the connection; only [`Lease::release`] keeps it.
 pub(crate) struct Lease {
@@ -116,13 +127,9 @@ impl Drop for Lease {
 impl Pool {
     pub(super) fn new(worker: &Worker, snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
         let settings = &snapshot.settings;
-        let server_database = match settings.database(&key.database) {
-            Some(database) => database.server_name.as_deref().unwrap_or(&key.database),
-            None if settings.databases.is_empty() => &key.database,
-            None => return None,
-        };
+        let server_database = server_database(settings, &key)?;
         let pool = Self {
-            server_database: server_database.into(),
+            server_database: RefCell::new(server_database.into()),
             node: Cell::new(snapshot.primary),
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
@@ -162,6 +169,14 @@ impl Pool {
             .pool_for(&self.key.database, &self.key.user);
         self.budget.set_limit(settings.size);
         self.settings.replace(Rc::new(settings));
+        if let Some(name) = server_database(&snapshot.settings, &self.key)
+            && *name != **self.server_database.borrow()
+        {
+            // Connections to the other database close now, or as they come back.
+            self.server_database.replace(name.into());
+            self.welcomes.borrow_mut().clear();
+            drop(self.idle.take());
+        }
         self.node.set(snapshot.primary);
         self.backoff.take();
     }
@@ -176,6 +191,7 @@ impl Pool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
@@ -210,15 +226,15 @@ impl Pool {
 
     /// A connection fit for the next session: to the first in the queue, to a core that wants it, or idle.
     pub(super) fn take_back(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
+        let _unbroken = Unbroken;
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {
             drop(backend);
             return self.serve_waiters(worker);
         }
-        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn() {
-            // Its permit goes to the core that wants it.
-            return drop(backend);
+        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn(worker) {
+            return self.hand_over(worker, backend);
         }
         let Some(backend) = self.hand_to_waiter(backend) else {
             return;
@@ -234,27 +250,13 @@ impl Pool {
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
         old || backend.stream.has_news()
             || backend.facts.node != self.node.get()
+            || !Arc::ptr_eq(&backend.database, &self.server_database.borrow())
             || self.is_over_budget()
     }
 
     /// A smaller size was configured: connections beyond it close as they come back.
     fn is_over_budget(&self) -> bool {
         self.budget.used() > self.settings.borrow().size
-    }
-
-    fn is_anothers_turn(&self) -> bool {
-        let kept = self.kept.get() + 1;
-        let over = self.waiters.borrow().is_empty() || kept > KEPT_RELEASES_MAX;
-        self.kept.set(if over { 0 } else { kept });
-        over
-    }
-
-    /// Another core has clients waiting: give up an idle connection that nobody here waits for.
-    pub(crate) fn give_up(&self) {
-        if self.waiters.borrow().is_empty() {
-            let idle = self.idle.borrow_mut().pop();
-            drop(idle);
-        }
     }
 
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
@@ -297,5 +299,13 @@ impl Pool {
             .iter()
             .map(|backend| &**backend)
             .for_each(look);
+    }
+}
+
+/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
+pub(super) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
+    match settings.database(&key.database) {
+        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
+        None => settings.databases.is_empty().then_some(&key.database),
     }
 }

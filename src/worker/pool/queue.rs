@@ -139,6 +139,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the budget allows.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let _unbroken = super::Unbroken;
         let coming = self.opening.get() + self.tested.get();
         let waiting = self.waiters.borrow().len() as u32;
         for _ in coming..waiting {
@@ -149,18 +150,16 @@ impl Pool {
         self.settle_wants(worker);
     }
 
-    /// Tells the other cores whether this one lacks a permit.
+    /// Tells the other cores whether clients wait here that nothing of this core will serve. From then on
+    /// whatever is released there may come here; those that are idle there are asked for.
     pub(super) fn settle_wants(&self, worker: &Worker) {
         let waiting = self.waiters.borrow().len() as u32;
         let served = self.opening.get() + self.tested.get();
         if waiting <= served || worker.switchboard.workers.len() == 1 {
             return self.budget.content(worker.id);
         }
-        if self.open.get() < waiting.min(self.settings.borrow().size)
-            && !self.backoff.borrow().is_resting()
-        {
-            self.budget.want(worker.id);
-            worker.ask_for_permit(&self.key);
+        if self.budget.want(worker.id) {
+            worker.ask_for_connection(&self.key);
         }
     }
 

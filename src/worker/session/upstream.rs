@@ -39,6 +39,9 @@ impl Session {
         while let Pumped::NeedsServer = self.pump_client()? {
             self.acquire().await?;
         }
+        if let Some(pin) = self.conversation.pin() {
+            self.info.pinned.set(pin.reason());
+        }
         Ok(())
     }
 

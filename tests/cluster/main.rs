@@ -1,0 +1,21 @@
+//! Real PostgreSQL behind the real pgring: what people use, what breaks, and what must come back.
+//! Never a mock; what a test needs of the machine beyond that is in `support`.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod copy;
+mod crash;
+mod crowd;
+mod idle;
+mod lab;
+mod leak;
+mod load;
+mod login;
+mod pgbench;
+mod psql;
+mod session;
+mod settings;
+mod stage;

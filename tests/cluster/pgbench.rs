@@ -1,0 +1,106 @@
+//! pgbench in every protocol mode: no failed transaction, no error line, and books that balance.
+
+use crate::{stage::Stage, support::proxy::Config};
+
+const CLIENTS: usize = 16;
+
+/// Runs pgbench; every transaction must have been done.
+fn bench(stage: &Stage, each: usize, arguments: &str) {
+    let all = format!("-n -c {CLIENTS} -j 2 -t {each} {arguments}");
+    let said = stage.proxy.pgbench(&all);
+    let total = each * CLIENTS;
+    let done = format!("number of transactions actually processed: {total}/{total}");
+    let failed = "number of failed transactions: 0 (0.000%)";
+    assert!(
+        said.contains(&done) && said.contains(failed),
+        "{all}: {said}"
+    );
+    let sums = stage.sql(
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers), \
+         (SELECT sum(bbalance) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
+    );
+    let sums: Vec<_> = sums.split('|').collect();
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "{all}: {sums:?}");
+}
+
+/// Both transactions in one protocol mode.
+fn bench_both(stage: &Stage, mode: &str) {
+    bench(stage, 150, &format!("-S -M {mode}"));
+    bench(stage, 30, &format!("-M {mode}"));
+    let done = stage
+        .sql("SELECT count(*) FROM pgbench_history")
+        .parse::<usize>();
+    assert_eq!(done.unwrap() % (30 * CLIENTS), 0);
+}
+
+fn prepared_stage(adapt: impl FnOnce(Config) -> Config) -> Stage {
+    let stage = Stage::new(adapt);
+    stage.proxy.pgbench("-i -s 2 -q");
+    stage
+}
+
+fn pool(config: Config, mode: &str, size: usize, workers: u16) -> Config {
+    config
+        .set("pool", &format!("mode = \"{mode}\""))
+        .set("pool", &format!("size = {size}"))
+        .workers(workers)
+}
+
+mod alone {
+    use super::*;
+
+    #[test]
+    fn fewer_connections_than_clients_serve_simple_and_extended() {
+        for workers in [1, 2] {
+            let stage = prepared_stage(|config| pool(config, "transaction", 5, workers));
+            bench_both(&stage, "simple");
+            bench_both(&stage, "extended");
+            assert!(stage.server_connections() <= 5);
+        }
+    }
+
+    /// A named statement keeps its session on its connection.
+    #[test]
+    fn prepared_statements_work_with_a_connection_each() {
+        for workers in [1, 2] {
+            let stage = prepared_stage(|config| pool(config, "transaction", CLIENTS, workers));
+            bench_both(&stage, "prepared");
+            assert!(stage.server_connections() <= CLIENTS);
+        }
+    }
+
+    #[test]
+    fn session_mode_serves_every_protocol_mode() {
+        for workers in [1, 2] {
+            let stage = prepared_stage(|config| pool(config, "session", CLIENTS, workers));
+            for mode in ["simple", "extended", "prepared"] {
+                bench_both(&stage, mode);
+            }
+        }
+    }
+
+    #[test]
+    fn statement_mode_serves_single_statements() {
+        let stage = prepared_stage(|config| pool(config, "statement", 3, 2));
+        bench(&stage, 200, "-S -M simple");
+        bench(&stage, 200, "-S -M extended");
+    }
+
+    #[test]
+    fn a_connection_for_each_transaction_works() {
+        for mode in ["transaction", "session"] {
+            let stage = prepared_stage(|config| pool(config, mode, CLIENTS, 2));
+            bench(&stage, 15, "-S -C -M simple");
+            bench(&stage, 15, "-C -M extended");
+            bench(&stage, 15, "-C -M prepared");
+        }
+    }
+
+    /// In session mode with too few connections, clients that come and go take turns.
+    #[test]
+    fn sessions_take_turns() {
+        let stage = prepared_stage(|config| pool(config, "session", 3, 2));
+        bench(&stage, 15, "-C -S -M prepared");
+        assert!(stage.server_connections() <= 3);
+    }
+}

@@ -1,0 +1,77 @@
+//! A PostgreSQL with pgring in front, as most tests here want it. Owns no test.
+
+use std::process::Command;
+
+use pgring::cli::postgres::{Cluster, Options};
+
+use crate::support::{
+    self, eventually,
+    proxy::{Config, Proxy},
+};
+
+/// Both, in the order in which they must go.
+pub(crate) struct Stage {
+    pub(crate) proxy: Proxy,
+    pub(crate) server: Cluster,
+}
+
+impl Stage {
+    /// SCRAM on both sides; `adapt` changes pgring's configuration.
+    pub(crate) fn new(adapt: impl FnOnce(Config) -> Config) -> Self {
+        Self::with(&Options::default(), adapt)
+    }
+
+    /// Nobody asks for a password on either side.
+    pub(crate) fn trusting(adapt: impl FnOnce(Config) -> Config) -> Self {
+        let options = Options {
+            host_auth: "trust".to_owned(),
+            ..Options::default()
+        };
+        let server = support::postgres(&options);
+        let proxy = Proxy::start(&adapt(Config::trust(server.primary.address())));
+        Self { proxy, server }
+    }
+
+    pub(crate) fn with(options: &Options, adapt: impl FnOnce(Config) -> Config) -> Self {
+        let server = support::postgres(options);
+        let proxy = Proxy::start(&adapt(Config::scram(server.primary.address())));
+        Self { proxy, server }
+    }
+
+    /// SQL as superuser, not through pgring, in the database `app`.
+    pub(crate) fn sql(&self, text: &str) -> String {
+        self.server
+            .primary
+            .sql("app", text)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// One of PostgreSQL's programs, pointed at the server itself, as `app`.
+    pub(crate) fn direct(&self, program: &str) -> Command {
+        let mut command = support::installation().program(program);
+        let address = self.server.primary.address();
+        command
+            .env("PGHOST", address.ip().to_string())
+            .env("PGPORT", address.port().to_string())
+            .env("PGUSER", "app")
+            .env("PGDATABASE", "app")
+            .env("PGPASSWORD", "secret");
+        command
+    }
+
+    /// Server connections of the role `app`.
+    pub(crate) fn server_connections(&self) -> usize {
+        self.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
+            .parse()
+            .unwrap()
+    }
+
+    /// Waits until some connection of `app` runs a statement that begins so.
+    pub(crate) fn wait_until_running(&self, statement: &str) {
+        let look = format!(
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE usename = 'app' AND state = 'active' AND query LIKE '{statement}%'"
+        );
+        eventually("the statement ran", || self.sql(&look) != "0");
+    }
+}

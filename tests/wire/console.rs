@@ -1,0 +1,231 @@
+//! The virtual database `pgring`, while clients are at work.
+
+use super::{bystander::Stage, pools::console};
+use crate::support::{eventually, message::*, peer::Client};
+use pgring::protocol::{backend::RowDescription, tag::backend::ROW_DESCRIPTION};
+
+/// The only row of a table as pairs of column and value.
+fn record(console: &mut Client, table: &str) -> Vec<(String, String)> {
+    let mut records = records(console, table);
+    assert_eq!(records.len(), 1, "{records:?}");
+    records.remove(0)
+}
+
+fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
+    console.send(query(&format!("SHOW {table}")));
+    let mut columns = Vec::new();
+    let mut records = Vec::new();
+    for message in console.receive_until_ready() {
+        if message.tag == ROW_DESCRIPTION {
+            let described = RowDescription::read(&message.body).unwrap();
+            columns = described
+                .map(|field| String::from_utf8_lossy(field.name).into_owned())
+                .collect();
+        } else if message.tag == pgring::protocol::tag::backend::DATA_ROW {
+            let values = values(message.frame())
+                .into_iter()
+                .map(Option::unwrap_or_default);
+            records.push(columns.iter().cloned().zip(values).collect());
+        }
+    }
+    records
+}
+
+fn value<'r>(record: &'r [(String, String)], column: &str) -> &'r str {
+    let found = record.iter().find(|(name, _)| name == column);
+    &found.unwrap_or_else(|| panic!("no column {column}")).1
+}
+
+fn number(record: &[(String, String)], column: &str) -> u64 {
+    value(record, column).parse().unwrap()
+}
+
+#[test]
+fn pools_tell_who_works_and_who_waits() {
+    let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
+    let mut console = console(&stage.proxy);
+    let (_working, _backend) = stage.in_transaction();
+    let mut waiting = stage.client();
+    waiting.send(query("SELECT 1"));
+    let mut pool = Vec::new();
+    eventually("a client waited", || {
+        pool = record(&mut console, "POOLS");
+        value(&pool, "cl_waiting") == "1"
+    });
+    for (column, expected) in [
+        ("database", "app"),
+        ("user", "app"),
+        ("cl_active", "1"),
+        ("sv_active", "1"),
+        ("sv_idle", "0"),
+        ("sv_login", "0"),
+        ("pool_mode", "transaction"),
+    ] {
+        assert_eq!(value(&pool, column), expected, "{column}");
+    }
+    assert!(number(&pool, "maxwait") * 1_000_000 + number(&pool, "maxwait_us") > 0);
+}
+
+#[test]
+fn clients_and_servers_are_linked_while_they_work() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let (working, backend) = stage.in_transaction();
+    let clients = records(&mut console, "CLIENTS");
+    let find = |user: &str| {
+        clients
+            .iter()
+            .find(|client| value(client, "user") == user)
+            .unwrap()
+    };
+    let client = find("app");
+    assert_eq!(value(client, "type"), "C");
+    assert_eq!(value(client, "state"), "active");
+    assert_eq!(value(client, "database"), "app");
+    assert_eq!(value(client, "addr"), "127.0.0.1");
+    assert_eq!(
+        number(client, "port"),
+        u64::from(working.local_address().port())
+    );
+    assert_eq!(
+        value(client, "remote_pid"),
+        working.key.as_ref().unwrap().0.to_string()
+    );
+    assert_eq!(value(client, "link"), backend.process_id().to_string());
+    assert_eq!(value(find("pgring"), "database"), "pgring");
+    let server = record(&mut console, "SERVERS");
+    assert_eq!(value(&server, "type"), "S");
+    assert_eq!(value(&server, "state"), "active");
+    assert_eq!(
+        number(&server, "port"),
+        u64::from(stage.server.address().port())
+    );
+    assert_eq!(
+        value(&server, "remote_pid"),
+        backend.process_id().to_string()
+    );
+}
+
+#[test]
+fn what_pins_a_session_is_named() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    client.send(all([parse("s", "SELECT 1"), sync()]));
+    let mut backend = stage.server.expect(all([parse("s", "SELECT 1"), sync()]));
+    backend.answer(all([parse_complete(), ready()]));
+    client.expect("1 Z");
+    let clients = records(&mut console, "CLIENTS");
+    let pinned = clients
+        .iter()
+        .map(|client| value(client, "pinned"))
+        .find(|pinned| !pinned.is_empty());
+    assert_eq!(pinned, Some("prepared statement"));
+}
+
+#[test]
+fn stats_count_what_was_done() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let (mut client, mut backend) = stage.in_transaction();
+    client.send(query("COMMIT"));
+    backend.expect_message(query("COMMIT"));
+    let answer = all([command_complete("COMMIT"), ready()]);
+    backend.answer(&answer);
+    client.expect("C Z");
+    let stats = record(&mut console, "STATS");
+    assert_eq!(value(&stats, "database"), "app");
+    assert_eq!(number(&stats, "total_xact_count"), 1);
+    assert_eq!(number(&stats, "total_query_count"), 2);
+    let said = query("BEGIN").len() + query("COMMIT").len();
+    let heard = command_complete("BEGIN").len() + ready().len() + answer.len();
+    assert_eq!(number(&stats, "total_received"), said as u64);
+    assert_eq!(number(&stats, "total_sent"), heard as u64);
+    assert!(number(&stats, "total_xact_time") > 0 && number(&stats, "total_query_time") > 0);
+}
+
+#[test]
+fn the_version_and_nothing() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    assert!(console.rows("SHOW VERSION")[0].starts_with("pgring "));
+    assert!(console.rows("show version;")[0].starts_with("pgring "));
+    console.send(query(";")).expect("I Z");
+    console.send(query("SHOW NONSENSE"));
+    console.expect_error("42601");
+    console.expect("Z");
+    console.send(query("SELECT 1"));
+    console.expect_error("42601");
+    console.expect("Z");
+    console.terminate();
+}
+
+#[test]
+fn the_extended_protocol_is_refused_politely() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let messages = all([
+        parse("", "SHOW POOLS"),
+        bind("", "", &[]),
+        describe_portal(""),
+        execute(""),
+        sync(),
+    ]);
+    for _ in 0..2 {
+        console.send(&messages);
+        console.expect_error("0A000");
+        console.expect("Z");
+    }
+    assert_eq!(console.rows("SHOW POOLS").len(), 0);
+    console.send(all([
+        flush(),
+        copy_data(b"x"),
+        copy_done(),
+        query("SHOW VERSION"),
+    ]));
+    console.expect("T D C Z");
+}
+
+#[test]
+fn the_console_takes_no_nonsense() {
+    let stage = Stage::set();
+    for bytes in [
+        &b"z\0\0\0\x04"[..],
+        b"Q\xff\xff\xff\xff",
+        b"Q\0\x10\0\0",
+        b"p\0\0\0\x04",
+    ] {
+        let mut console = console(&stage.proxy);
+        console.send(bytes);
+        console.expect_error("08P01");
+        console.expect_end();
+    }
+    let mut console = console(&stage.proxy);
+    console.send(b"Q\0\0\0\x06XX");
+    console.expect_error("08P01");
+    console.expect("Z");
+}
+
+#[test]
+fn only_those_named_in_the_configuration_come_in() {
+    let stage = Stage::set();
+    let mut client = Client::connect(stage.proxy.address());
+    client.send(startup(&[("user", "app"), ("database", "pgring")]));
+    client.expect("R");
+    client.expect_error("28000");
+    client.expect_end();
+}
+
+#[test]
+fn every_core_is_asked() {
+    let stage = Stage::set_with(|config| config.workers(2));
+    let mut console = console(&stage.proxy);
+    let _clients: Vec<_> = (0..8).map(|_| stage.in_transaction()).collect();
+    let pool = record(&mut console, "POOLS");
+    assert_eq!(
+        (value(&pool, "cl_active"), value(&pool, "sv_active")),
+        ("8", "8")
+    );
+    assert_eq!(records(&mut console, "CLIENTS").len(), 9);
+    assert_eq!(records(&mut console, "SERVERS").len(), 8);
+}
