@@ -1,6 +1,8 @@
 //! What lies between taking a server connection and giving it back, without the I/O: the permit, the snapshot,
 //! and the session's rules for every message of a round trip, up to "may it go back?".
 
+mod support;
+
 use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput};
@@ -11,41 +13,20 @@ use pgring::{
     },
     control::config,
     ids::{Epoch, NodeId, WorkerId},
-    protocol::{Frames, Header, Writer, backend::TransactionStatus},
+    protocol::{Frames, Header, Writer},
     worker::session::conversation::{Answer, Conversation, Verdict},
 };
-
-fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(&mut Writer::new(&mut bytes));
-    bytes
-}
-
-fn simple_query() -> Vec<u8> {
-    written(|to| {
-        to.query("SELECT abalance FROM pgbench_accounts WHERE aid = 48213;")
-            .expect("no zero byte")
-    })
-}
+use support::{complete, prepared_query, simple_query, written};
 
 fn row_and_ready(to: &mut Writer<'_>) {
-    to.data_row([Some("-1204")])
-        .command_complete("SELECT 1")
-        .ready_for_query(TransactionStatus::Idle);
+    to.data_row([Some("-1204")]);
+    complete(to);
 }
 
 fn simple_answer() -> Vec<u8> {
     written(|to| {
         to.row_description_text(["abalance"]);
         row_and_ready(to);
-    })
-}
-
-fn prepared_query() -> Vec<u8> {
-    written(|to| {
-        to.bind("", "P_1", [Some("48213")]).expect("no zero byte");
-        to.execute("", 0).expect("no zero byte");
-        to.sync();
     })
 }
 
@@ -98,8 +79,8 @@ fn rules(criterion: &mut Criterion) {
 }
 
 fn settings() -> Settings {
-    let text = "[[node]]\nname = \"pg1\"\naddress = \"127.0.0.1:5432\"\n";
-    config::parse(text, Path::new("bench.toml")).expect("the text is right")
+    let text = include_str!("../config/minimal.toml");
+    config::parse(text, Path::new("minimal.toml")).expect("a test checks the file")
 }
 
 fn shared(criterion: &mut Criterion) {

@@ -1,44 +1,21 @@
 //! What it costs to find where messages end: per message and per byte, in the pieces in which they arrive.
 
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use pgring::{
     limits::{HELD_MESSAGE_BYTES_MAX, SERVER_BUFFER_BYTES},
     protocol::{
-        Frames, Header, ProtocolError, Writer,
-        backend::TransactionStatus,
+        Frames, Header, ProtocolError,
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
     },
 };
+use support::{complete, prepared_query, simple_query, written};
 
-const PREPARED_PER_PIPELINE: usize = 16;
 const ROWS: usize = 1000;
-
-fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(&mut Writer::new(&mut bytes));
-    bytes
-}
-
-/// `SELECT` by key, as pgbench writes it.
-fn simple_query() -> Vec<u8> {
-    written(|to| {
-        to.query("SELECT abalance FROM pgbench_accounts WHERE aid = 48213;")
-            .expect("no zero byte")
-    })
-}
-
-/// Bind, Execute, Sync of a named statement, several times.
-fn pipeline() -> Vec<u8> {
-    let one = written(|to| {
-        to.bind("", "P_1", [Some("48213")]).expect("no zero byte");
-        to.execute("", 0).expect("no zero byte");
-        to.sync();
-    });
-    one.repeat(PREPARED_PER_PIPELINE)
-}
 
 /// A result of four columns.
 fn result() -> Vec<u8> {
@@ -49,8 +26,7 @@ fn result() -> Vec<u8> {
             let values = [aid.as_str(), "1", "0", "                                "];
             to.data_row(values.map(Some));
         }
-        to.command_complete("SELECT 1000")
-            .ready_for_query(TransactionStatus::Idle);
+        complete(to);
     })
 }
 
@@ -99,7 +75,7 @@ fn cut(bytes: &[u8], piece_bytes: usize) -> usize {
 fn frames(criterion: &mut Criterion) {
     let samples = [
         ("simple query", simple_query()),
-        ("pipeline of 16", pipeline()),
+        ("pipeline of 16", prepared_query().repeat(16)),
         ("1000 rows", result()),
     ];
     for (name, bytes) in &samples {
