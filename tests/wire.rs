@@ -30,5 +30,7 @@ mod server_death;
 mod settings;
 #[path = "wire/signals.rs"]
 mod signals;
+#[path = "wire/sizes.rs"]
+mod sizes;
 #[path = "wire/splits.rs"]
 mod splits;

@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn budgets_of_pools_that_are_gone_are_forgotten() {
+        let budgets = Budgets::default();
+        let key = |number: u32| PoolKey {
+            database: number.to_string().into(),
+            user: "app".into(),
+        };
+        let kept = budgets.of(&key(0));
+        (1..=BUDGETS_KEPT_MAX as u32).for_each(|number| drop(budgets.of(&key(number))));
+        assert!(Arc::ptr_eq(&kept, &budgets.of(&key(0))));
+        assert_eq!(budgets.0.lock().unwrap().len(), 2);
+    }
+
+    #[test]
     fn the_next_one_is_found_going_round() {
         let budget = Budget::default();
         assert_eq!(budget.next_wanting(WorkerId(1)), None);

@@ -5,6 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 use super::{
     budget::{Permit, PoolKey},
     report::{Report, ReportKind},
+    welcome::Welcome,
 };
 use crate::{
     auth::SaltedKeys,
@@ -68,6 +69,8 @@ pub struct Handed {
     pub opened_us: u64,
     /// When it was opened.
     pub opened: Instant,
+    /// What its server said at login.
+    pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: Vec<(String, Box<[u8]>)>,
 }

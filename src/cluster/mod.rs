@@ -7,3 +7,4 @@ pub mod report;
 pub mod settings;
 pub mod snapshot;
 pub mod switchboard;
+pub mod welcome;

@@ -373,9 +373,9 @@ impl Control {
         for key in &reload.needs_restart {
             tracing::warn!(key, "changed in the file, takes effect at the next restart");
         }
-        tracing::info!(applied = ?reload.applied, "configuration reloaded");
         let next = prepare::next_snapshot(&current, reload.settings);
         self.publisher.publish(next);
         self.switchboard.tell_all(None, || ToWorker::Reload);
+        tracing::info!(applied = ?reload.applied, "configuration reloaded");
     }
 }

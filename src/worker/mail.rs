@@ -11,10 +11,11 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Worker, accept, cancel, clients::Kill, console};
+use super::{Worker, accept, cancel, clients::Kill, console, pool};
 use crate::{
     auth::SaltedKeys,
     cluster::{
+        budget::PoolKey,
         messages::{Ticket, ToControl, ToWorker},
         report::{Report, ReportKind},
     },
@@ -95,10 +96,7 @@ impl Worker {
                     pool.adopt(self, *handed);
                 }
             }
-            ToWorker::PermitFree(key) => {
-                let pool = self.pools.borrow().get(&key).cloned();
-                pool.into_iter().for_each(|pool| pool.serve_waiters(self));
-            }
+            ToWorker::PermitFree(key) => self.permit_is_free(&key),
             ToWorker::Ask(ticket, asker, kind) => {
                 self.switchboard
                     .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
@@ -113,6 +111,18 @@ impl Worker {
             ToWorker::Reload => self.reload(),
             ToWorker::Drain => self.drain(),
             ToWorker::Stop => self.stop(),
+        }
+    }
+
+    /// A permit that this core wanted was given up.
+    fn permit_is_free(self: &Rc<Self>, key: &PoolKey) {
+        let pool = self.pools.borrow().get(key).cloned();
+        match pool {
+            Some(pool) => pool.permit_is_free(self),
+            None => {
+                let budget = self.switchboard.budgets.of(key);
+                pool::tell_wanting(&budget, &self.switchboard, self.id, key);
+            }
         }
     }
 

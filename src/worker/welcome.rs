@@ -1,16 +1,17 @@
 //! What a client is told at login of the server it will talk to: asked of a server once per pool and settings.
 
-use std::{rc::Rc, task::Context};
+use std::{rc::Rc, sync::Arc, task::Context};
 
 use super::{
     Worker,
     parameters::Parameters,
-    pool::{Lease, Pool, Urgency, Welcome},
+    pool::{Lease, Pool, Urgency},
     route,
     startup::Refused,
     wire::{Wire, WireError},
 };
 use crate::{
+    cluster::welcome::Welcome,
     limits::LOGIN_MESSAGE_BYTES_MAX,
     net::{Elapsed, Stream},
     protocol::{
@@ -27,7 +28,7 @@ pub(super) async fn learn(
     stream: &Stream,
     pool: &Rc<Pool>,
     parameters: &Parameters,
-) -> Result<Rc<Welcome>, Refused> {
+) -> Result<Arc<Welcome>, Refused> {
     if let Some(known) = pool.welcome(parameters) {
         return Ok(known);
     }
@@ -36,18 +37,16 @@ pub(super) async fn learn(
     let lease = pool.checkout(worker, &target, Urgency::Login, gone).await?;
     let mut lease = lease.ok_or(Refused::Silently(WireError::Ended))?;
     let welcome = if parameters.is_empty() {
-        pool.welcome(parameters)
-            .expect("a server connection brings its welcome")
+        Arc::clone(&lease.backend().welcome)
     } else {
         let deadline = time::now() + pool.settings().connect_timeout;
-        let applied = apply(worker, pool, &mut lease, parameters);
+        let applied = apply(worker, &mut lease, parameters);
         let applied = worker.reactor.deadline(deadline, applied).await;
         let welcome =
             applied.unwrap_or_else(|Elapsed| Err(server_failed("no answer in time").into()));
-        let welcome = Rc::new(welcome?);
-        pool.remember_welcome(parameters.clone(), Rc::clone(&welcome));
-        welcome
+        Arc::new(welcome?)
     };
+    pool.remember_welcome(parameters.clone(), Arc::clone(&welcome));
     lease.release();
     Ok(welcome)
 }
@@ -55,13 +54,11 @@ pub(super) async fn learn(
 /// Brings a server connection to `parameters` and notes what it then reports.
 async fn apply(
     worker: &Worker,
-    pool: &Pool,
     lease: &mut Lease,
     parameters: &Parameters,
 ) -> Result<Welcome, Refused> {
-    let plain = pool.welcome(&worker.interner.empty());
-    let mut welcome = plain.map_or_else(Welcome::default, |plain| plain.clone_values());
     let backend = lease.backend_mut();
+    let mut welcome = Welcome::clone(&backend.welcome);
     // From the start, so that every report that differs from the plain ones is seen.
     let mut text = b"RESET ALL;".to_vec();
     text.extend(worker.interner.empty().transition(parameters));

@@ -1,1 +1,149 @@
-//! Empty.
+//! The server's own refusals, as psql shows them.
+
+use std::process::Command;
+
+use pgring::cli::postgres::{Process, Signal, Stop};
+
+use crate::{
+    stage::Stage,
+    support::{
+        eventually,
+        proxy::Config,
+        tools::{run, run_in_vain},
+    },
+};
+
+fn psql(stage: &Stage) -> Command {
+    let mut psql = stage.proxy.tool("psql");
+    psql.args(["-X", "-q", "-A", "-t", "-c", "SELECT 1"]);
+    psql
+}
+
+fn refusal(command: &mut Command) -> String {
+    run_in_vain(command)
+}
+
+#[test]
+fn a_database_that_does_not_exist() {
+    let stage = Stage::new(|config| config);
+    for _ in 0..3 {
+        let said = refusal(psql(&stage).env("PGDATABASE", "nowhere"));
+        assert!(
+            said.contains("FATAL:  database \"nowhere\" does not exist"),
+            "{said}"
+        );
+    }
+    assert_eq!(run(&mut psql(&stage)), "1\n");
+}
+
+#[test]
+fn a_password_that_the_client_does_not_know() {
+    let stage = Stage::new(|config| config);
+    for user in ["app", "nobody"] {
+        let said = refusal(psql(&stage).env("PGUSER", user).env("PGPASSWORD", "wrong"));
+        let expected = format!("FATAL:  password authentication failed for user \"{user}\"");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+#[test]
+fn a_password_that_the_server_does_not_accept() {
+    let stage = Stage::new(|config| config);
+    stage.sql("ALTER ROLE app PASSWORD 'changed'");
+    let said = refusal(&mut psql(&stage));
+    assert!(
+        said.contains("FATAL:  password authentication failed for user \"app\""),
+        "{said}"
+    );
+    stage.sql("ALTER ROLE app PASSWORD 'secret'");
+    eventually("the server was tried again", || {
+        psql(&stage).output().unwrap().status.success()
+    });
+}
+
+#[test]
+fn a_role_that_may_not_log_in() {
+    let stage = Stage::new(|config| config);
+    stage.sql("ALTER ROLE app NOLOGIN");
+    let said = refusal(&mut psql(&stage));
+    assert!(
+        said.contains("FATAL:  role \"app\" is not permitted to log in"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_role_that_the_server_does_not_have() {
+    let stage = Stage::trusting(|config| config);
+    let said = refusal(psql(&stage).env("PGUSER", "stranger"));
+    assert!(
+        said.contains("FATAL:  role \"stranger\" does not exist"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_role_with_too_many_connections() {
+    let stage = Stage::new(|config| config);
+    stage.sql("ALTER ROLE app CONNECTION LIMIT 0");
+    let said = refusal(&mut psql(&stage));
+    assert!(
+        said.contains("FATAL:  too many connections for role \"app\""),
+        "{said}"
+    );
+}
+
+/// Fewer connections than the pool may have: those that exist serve everybody.
+#[test]
+fn a_limit_below_the_pools_size() {
+    let stage = Stage::new(|config| config.workers(2));
+    stage.proxy.pgbench("-i -q");
+    stage.sql("ALTER ROLE app CONNECTION LIMIT 2");
+    let said = stage.proxy.pgbench("-n -S -c 12 -j 2 -t 100");
+    assert!(said.contains("actually processed: 1200/1200"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_starting_up() {
+    let mut stage = Stage::new(|config: Config| config);
+    stage.server.primary.stop(Stop::Fast).unwrap();
+    let starting = start_for_ever(&stage);
+    let said = refusal(&mut psql(&stage));
+    assert!(
+        said.contains("FATAL:  the database system is starting up"),
+        "{said}"
+    );
+    starting.signal(Signal::Quit);
+    assert!(starting.wait_for_descendants());
+    stage.server.primary.start().unwrap();
+    eventually("the server was tried again", || {
+        psql(&stage).output().unwrap().status.success()
+    });
+}
+
+/// Starts the server so that it waits for WAL that nobody brings.
+fn start_for_ever(stage: &Stage) -> Process {
+    let primary = &stage.server.primary;
+    std::fs::write(primary.data().join("recovery.signal"), "").unwrap();
+    let mut command = primary.tool("postgres");
+    command.arg("-D").arg(primary.data());
+    command
+        .arg("-c")
+        .arg(format!("port={}", primary.address().port()));
+    command.args(["-c", "restore_command=sleep 1000; false"]);
+    let workplace = stage.server.workplace();
+    let process = workplace.spawn("starting", command, Signal::Quit).unwrap();
+    process.wait_for("database system was shut down").unwrap();
+    std::fs::remove_file(primary.data().join("recovery.signal")).unwrap();
+    process
+}
+
+#[test]
+fn the_servers_greeting_is_passed_on() {
+    let stage = Stage::new(|config| config);
+    let version = stage.sql("SHOW server_version");
+    assert_eq!(stage.proxy.psql("SHOW server_version"), version);
+    let mut psql = stage.proxy.tool("psql");
+    psql.args(["-X", "-A", "-t", "-c", "\\echo :SERVER_VERSION_NAME"]);
+    assert_eq!(run(&mut psql).trim_end(), version);
+}

@@ -357,3 +357,25 @@ fn a_client_that_leaves_early_has_its_statement_finished() {
     // The connection is as good as before.
     round_trip(&mut stage.client(), &mut backend);
 }
+
+#[test]
+fn a_storm_of_clients_that_vanish_leaves_nothing_behind() {
+    let stage = Stage::set_with(|config| config.set("pool", "size = 4"));
+    let mut bystander = stage.bystander();
+    let descriptors = stage.proxy.descriptors();
+    let conversation = all([
+        startup(&[("user", "app"), ("database", "app")]),
+        query("SELECT 1"),
+    ]);
+    for round in 0..4 {
+        for cut in 0..conversation.len() {
+            let mut client = Client::connect(stage.proxy.address());
+            client.send(&conversation[..cut]);
+            if round % 2 == 0 {
+                client.reset();
+            }
+        }
+    }
+    bystander.works_on();
+    stage.proxy.wait_for_descriptors(descriptors + 3);
+}

@@ -462,3 +462,39 @@ fn a_session_that_prepared_a_statement_ends_with_its_connection() {
     assert!(field(&error, b'D').contains("prepared statement"));
     client.expect_end();
 }
+
+/// What a server says without being asked makes its connection useless for the next client.
+#[test]
+fn a_server_that_speaks_out_of_turn_in_the_pool_is_left() {
+    let stage = Stage::set();
+    for words in [
+        ready(),
+        one_value("1"),
+        notification("channel"),
+        error("XX000", "ill"),
+        b"Z".to_vec(),
+    ] {
+        let (mut client, mut backend) = served(&stage);
+        backend.answer(words).expect_end();
+        drop(goes_on(&stage, &mut client));
+    }
+}
+
+#[test]
+fn a_server_that_answers_too_much_is_not_used_again() {
+    let stage = Stage::set();
+    for too_much in [
+        all([one_value("1"), ready()]),
+        all([parse_complete(), one_value("1")]),
+        all([one_value("1"), one_value("2")]),
+        all([copy_in(), one_value("1")]),
+    ] {
+        let mut client = stage.client();
+        client.send(query("SELECT 1"));
+        let mut backend = stage.server.expect(query("SELECT 1"));
+        backend.answer(&too_much).wait_until_taken();
+        client.send(terminate());
+        client.expect_exactly(&too_much).expect_end();
+        backend.expect_end();
+    }
+}

@@ -261,9 +261,9 @@ fn cut_everywhere(script: &Script) {
         let everywhere: Vec<_> = (1..length(script, side)).collect();
         run(script, &mut stage.client(), &mut backend, side, &everywhere);
     }
-    let merged =
-        |pick: fn(&(Vec<u8>, Vec<u8>)) -> &Vec<u8>| script.iter().flat_map(pick).copied().collect();
-    let once = vec![(merged(|turn| &turn.0), merged(|turn| &turn.1))];
+    let said: Vec<_> = script.iter().flat_map(|turn| turn.0.clone()).collect();
+    let answered: Vec<_> = script.iter().flat_map(|turn| turn.1.clone()).collect();
+    let once = vec![(said, answered)];
     run(&once, &mut stage.client(), &mut backend, Side::Client, &[]);
     let twice = [&once[..], &once[..]].concat();
     run(&twice, &mut stage.client(), &mut backend, Side::Client, &[]);

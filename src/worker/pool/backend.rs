@@ -7,8 +7,9 @@ use crate::{
         budget::{self, Budget, PoolKey},
         messages::ToWorker,
         switchboard::Switchboard,
+        welcome::Welcome,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
     worker::parameters::Parameters,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Facts {
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
     pub(crate) facts: Rc<Facts>,
+    /// What the server said at login.
+    pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
     /// Name of its database on the server.
@@ -101,5 +104,17 @@ impl Drop for Permit {
             self.switchboard
                 .tell(worker, ToWorker::PermitFree(self.key.clone()));
         }
+    }
+}
+
+/// Tells the other cores that wait for a connection of this pool that a permit may be free.
+pub(crate) fn tell_wanting(
+    budget: &Budget,
+    switchboard: &Switchboard,
+    teller: WorkerId,
+    key: &PoolKey,
+) {
+    for worker in budget.wanting().filter(|worker| *worker != teller) {
+        switchboard.tell(worker, ToWorker::PermitFree(key.clone()));
     }
 }

@@ -56,6 +56,7 @@ impl Pool {
             stream,
             facts,
             database,
+            welcome,
             parameters,
             opened,
             permit,
@@ -73,6 +74,7 @@ impl Pool {
             cancel_key: facts.cancel_key.clone(),
             opened_us: facts.opened_us,
             opened,
+            welcome,
             parameters: parameters.to_pairs(),
         }))
     }
@@ -128,6 +130,7 @@ impl Pool {
             stream,
             facts: Rc::new(facts),
             database: Arc::clone(&self.server_database.borrow()),
+            welcome: handed.welcome,
             parameters,
             opened: handed.opened,
             used: Cell::new(time::now()),

@@ -14,6 +14,7 @@ use crate::{
     cluster::{
         settings::NodeAddress,
         snapshot::{Snapshot, User},
+        welcome::Welcome,
     },
     ids::NodeId,
     limits::LOGIN_MESSAGE_BYTES_MAX,
@@ -30,40 +31,6 @@ use crate::{
         wire::{Wire, WireError},
     },
 };
-
-/// What a server says of itself at login: the ParameterStatus messages, as they are replayed to clients.
-#[derive(Debug, Default)]
-pub(crate) struct Welcome {
-    values: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Welcome {
-    /// Notes a reported value; a later one replaces an earlier one.
-    pub(crate) fn report(&mut self, status: ParameterStatus<'_>) {
-        let known = self.values.iter_mut().find(|(name, _)| name == status.name);
-        match known {
-            Some((_, value)) => *value = status.value.to_vec(),
-            None => self
-                .values
-                .push((status.name.to_vec(), status.value.to_vec())),
-        }
-    }
-
-    /// The same, to be changed.
-    pub(crate) fn clone_values(&self) -> Self {
-        Self {
-            values: self.values.clone(),
-        }
-    }
-
-    /// Appends the messages, in the order in which the server sent them.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        for (name, value) in &self.values {
-            writer.parameter_status(name, value);
-        }
-    }
-}
 
 /// Why a server connection could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -247,7 +214,8 @@ impl Pool {
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
         let parameters = worker.interner.empty();
-        self.remember_welcome(parameters.clone(), Rc::new(welcome));
+        let welcome = Arc::new(welcome);
+        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
         let facts = Facts {
             node,
             address,
@@ -261,6 +229,7 @@ impl Pool {
         Ok(Box::new(Backend {
             stream,
             facts: Rc::new(facts),
+            welcome,
             parameters,
             database,
             opened: now,

@@ -53,10 +53,13 @@ impl Pool {
         let settings = self.settings();
         let mut idle = self.idle.borrow_mut();
         let mut surplus = self.open.get().saturating_sub(settings.min_size);
+        // A smaller size was configured.
+        let mut over = self.budget.used().saturating_sub(settings.size);
         let mut next: Option<Instant> = None;
         let closed: Vec<_> = idle
             .extract_if(.., |backend| {
-                if backend.stream.has_news() {
+                if backend.stream.has_news() || over > 0 {
+                    over = over.saturating_sub(1);
                     return true;
                 }
                 let Some(limit) = settings.idle_timeout else {

@@ -19,8 +19,9 @@ use std::{
 
 use hashbrown::HashMap;
 
+pub(super) use backend::tell_wanting;
 pub(crate) use backend::{Backend, Facts};
-pub(crate) use login::{LoginError, Welcome};
+pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
 
@@ -32,6 +33,7 @@ use crate::{
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
+        welcome::Welcome,
     },
     ids::{Epoch, NodeId},
 };
@@ -59,7 +61,7 @@ pub(crate) struct Pool {
     tested: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
     /// What clients are told at login, by the settings they ask for.
-    welcomes: RefCell<HashMap<Parameters, Rc<Welcome>>>,
+    welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
     /// Clients of this pool on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
@@ -69,11 +71,21 @@ pub(crate) struct Pool {
 
 /// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
 /// lends one client's connection to another.
-struct Unbroken;
+struct Unbroken {
+    /// A panic from elsewhere is unwinding already: what happens now is its clean-up.
+    unwinding: bool,
+}
+
+impl Unbroken {
+    fn new() -> Self {
+        let unwinding = std::thread::panicking();
+        Self { unwinding }
+    }
+}
 
 impl Drop for Unbroken {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.unwinding {
             tracing::error!("panic while a pool was being changed; aborting");
             std::process::abort();
         }
@@ -191,7 +203,7 @@ impl Pool {
         if !self.waiters.borrow().is_empty() {
             return None;
         }
-        let _unbroken = Unbroken;
+        let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
             let backend = self.idle.borrow_mut().pop()?;
@@ -226,7 +238,7 @@ impl Pool {
 
     /// A connection fit for the next session: to the first in the queue, to a core that wants it, or idle.
     pub(super) fn take_back(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
-        let _unbroken = Unbroken;
+        let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {
@@ -259,17 +271,25 @@ impl Pool {
         self.budget.used() > self.settings.borrow().size
     }
 
+    /// Another core closed a connection while this one waited: its permit is used here, or passed on.
+    pub(crate) fn permit_is_free(self: &Rc<Self>, worker: &Rc<Worker>) {
+        self.serve_waiters(worker);
+        if self.waiters.borrow().is_empty() {
+            tell_wanting(&self.budget, &worker.switchboard, worker.id, &self.key);
+        }
+    }
+
     fn take_permit(&self, worker: &Worker) -> Option<Permit> {
         Permit::take(&self.budget, &worker.switchboard, &self.key, &self.open)
     }
 
     /// What clients with these settings are told at login, if it is known.
-    pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Rc<Welcome>> {
+    pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Arc<Welcome>> {
         self.welcomes.borrow().get(parameters).cloned()
     }
 
     /// Remembers what clients with these settings are told.
-    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Rc<Welcome>) {
+    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
         let mut welcomes = self.welcomes.borrow_mut();
         if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
             welcomes.retain(|parameters, _| parameters.is_empty());

@@ -139,28 +139,37 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the budget allows.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let _unbroken = super::Unbroken;
-        let coming = self.opening.get() + self.tested.get();
-        let waiting = self.waiters.borrow().len() as u32;
-        for _ in coming..waiting {
-            if !self.open_one(worker) {
-                break;
-            }
+        let _unbroken = super::Unbroken::new();
+        self.open_for_waiters(worker);
+        if self.settle_wants(worker) && self.open_for_waiters(worker) {
+            // A permit came back just before its holder could see that somebody waits here.
+            self.settle_wants(worker);
         }
-        self.settle_wants(worker);
     }
 
-    /// Tells the other cores whether clients wait here that nothing of this core will serve. From then on
-    /// whatever is released there may come here; those that are idle there are asked for.
-    pub(super) fn settle_wants(&self, worker: &Worker) {
+    /// True when a connection is being opened that was not before.
+    fn open_for_waiters(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
+        let coming = self.opening.get() + self.tested.get();
+        let waiting = self.waiters.borrow().len() as u32;
+        (coming..waiting)
+            .take_while(|_| self.open_one(worker))
+            .count()
+            > 0
+    }
+
+    /// Tells the other cores whether clients wait here that nothing of this core will serve: true when so. From
+    /// then on whatever is released there may come here; those that are idle there are asked for.
+    pub(super) fn settle_wants(&self, worker: &Worker) -> bool {
         let waiting = self.waiters.borrow().len() as u32;
         let served = self.opening.get() + self.tested.get();
         if waiting <= served || worker.switchboard.workers.len() == 1 {
-            return self.budget.content(worker.id);
+            self.budget.content(worker.id);
+            return false;
         }
         if self.budget.want(worker.id) {
             worker.ask_for_connection(&self.key);
         }
+        true
     }
 
     /// A login failed: those who cannot gain by waiting hear it.

@@ -260,7 +260,7 @@ impl Session {
             self.release();
         }
         if self.conversation.is_lost() {
-            return self.server_speaks_out_of_turn();
+            self.server_speaks_out_of_turn();
         }
         if self.leaving && self.may_leave() {
             return Err(End::Left);
@@ -314,13 +314,12 @@ impl Session {
 
     /// Server and session disagree about what was asked: nobody may trust this connection any more.
     #[cold]
-    fn server_speaks_out_of_turn(&mut self) -> Result<(), End> {
+    fn server_speaks_out_of_turn(&self) {
         let pinned = self
             .conversation
             .pin()
             .map_or("conversation cannot be followed", |pin| pin.reason());
         self.info.pinned.set(pinned);
-        Ok(())
     }
 
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
@@ -329,6 +328,7 @@ impl Session {
             || self.intake.is_passing()
             || self.conversation.is_at_rest()
             || self.conversation.waits_for_client()
+            || self.conversation.is_lost()
     }
 
     /// True between transactions, when nothing is on its way.

@@ -1,0 +1,175 @@
+//! Messages of every size: around the lengths at which pgring's buffers and limits end, and far above them.
+
+use std::thread;
+
+use super::{
+    bystander::{Stage, round_trip},
+    pools::console,
+};
+use crate::support::{
+    message::*,
+    mock::Backend,
+    peer::{Client, Wire},
+};
+
+/// Receive buffers of clients and of servers, and the longest message that is held whole.
+const BOUNDS: [usize; 3] = [4 * 1024, 16 * 1024, 64 * 1024];
+
+/// Bodies of these many bytes make frames that end at, just before and just after each bound.
+fn sizes() -> Vec<usize> {
+    let around = |bound: usize| (bound - 8)..(bound + 2);
+    let mut sizes: Vec<_> = BOUNDS.into_iter().flat_map(around).collect();
+    sizes.extend([1 << 20, 5_000_000]);
+    sizes
+}
+
+fn filler(length: usize) -> String {
+    (0..length)
+        .map(|at| char::from(b'a' + (at % 23) as u8))
+        .collect()
+}
+
+/// Both sides at once: what is large does not fit into the kernel's buffers.
+fn pass(from: &mut Wire, to: &mut Wire, bytes: &[u8]) {
+    thread::scope(|scope| {
+        scope.spawn(|| from.send(bytes));
+        to.expect_exactly(bytes);
+    });
+}
+
+fn stage() -> (Stage, Client, Backend) {
+    let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
+    let (mut client, mut backend) = stage.in_transaction();
+    client.send(query("COMMIT"));
+    backend.expect_message(query("COMMIT"));
+    backend.answer(all([command_complete("COMMIT"), ready()]));
+    client.expect("C Z");
+    (stage, client, backend)
+}
+
+#[test]
+fn statements() {
+    let (_stage, mut client, mut backend) = stage();
+    for size in sizes() {
+        pass(&mut client, &mut backend, &query(&filler(size - 1)));
+        pass(&mut backend, &mut client, &one_value("1"));
+    }
+}
+
+#[test]
+fn parameters() {
+    let (_stage, mut client, mut backend) = stage();
+    for size in sizes() {
+        let value = filler(size);
+        pass(
+            &mut client,
+            &mut backend,
+            &all([
+                parse("", "SELECT $1"),
+                bind("", "", &[&value]),
+                execute(""),
+                sync(),
+            ]),
+        );
+        pass(
+            &mut backend,
+            &mut client,
+            &all([
+                parse_complete(),
+                bind_complete(),
+                row(&[&value]),
+                command_complete("SELECT 1"),
+                ready(),
+            ]),
+        );
+    }
+}
+
+#[test]
+fn rows_and_everything_else_a_server_says() {
+    let (_stage, mut client, mut backend) = stage();
+    for size in sizes() {
+        client.send(query("SELECT 1"));
+        backend.expect_message(query("SELECT 1"));
+        let text: &'static str = filler(size).leak();
+        pass(
+            &mut backend,
+            &mut client,
+            &all([
+                columns(&[text]),
+                row(&[text]),
+                command_complete(text),
+                notice(text),
+            ]),
+        );
+        pass(
+            &mut backend,
+            &mut client,
+            &all([
+                notification(text),
+                parameter_status("in_hot_standby", text),
+                error("XX000", text),
+                ready(),
+            ]),
+        );
+    }
+}
+
+#[test]
+fn copied_data() {
+    let (_stage, mut client, mut backend) = stage();
+    client.send(query("COPY t FROM STDIN"));
+    backend.expect_message(query("COPY t FROM STDIN"));
+    backend.answer(copy_in());
+    client.expect("G");
+    for size in sizes() {
+        pass(
+            &mut client,
+            &mut backend,
+            &copy_data(filler(size).as_bytes()),
+        );
+    }
+    pass(&mut client, &mut backend, &copy_done());
+    pass(
+        &mut backend,
+        &mut client,
+        &all([command_complete("COPY 1"), ready()]),
+    );
+}
+
+/// The first piece of a long Parse may hold no more than its header: its name counts all the same.
+#[test]
+fn long_statements_have_names_too() {
+    let prepare = parse("name", &filler(100_000));
+    for cut in [1, 4, 5, 6, 7, 9, 10, 11] {
+        let stage = Stage::set();
+        let mut client = stage.client();
+        client.send_cut_at(&[cut], &prepare).send(sync());
+        let mut backend = stage.server.expect(all([prepare.clone(), sync()]));
+        backend.answer(all([parse_complete(), ready()]));
+        client.expect("1 Z");
+        assert!(
+            console(&stage.proxy)
+                .rows("SHOW CLIENTS")
+                .iter()
+                .any(|row| row.ends_with("prepared statement")),
+            "{cut}"
+        );
+        round_trip(&mut client, &mut backend);
+    }
+}
+
+/// A long COMMIT is a COMMIT, wherever it is cut.
+#[test]
+fn long_commits_are_commits() {
+    let commit = query(&format!("COMMIT /* {} */", filler(100_000)));
+    for cut in [1, 5, 6, 8, 11, 12] {
+        let stage = Stage::set();
+        let (mut client, mut backend) = stage.in_transaction();
+        client.send_cut_at(&[cut], &commit);
+        backend.expect_message(&commit);
+        drop(backend);
+        client.expect_error("08007");
+        client.expect("Z");
+    }
+}
