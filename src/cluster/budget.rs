@@ -178,9 +178,9 @@ mod tests {
             user: "app".into(),
         };
         let kept = budgets.of(&key(0));
-        (1..=BUDGETS_KEPT_MAX as u32).for_each(|number| drop(budgets.of(&key(number))));
+        (1..3 * BUDGETS_KEPT_MAX as u32).for_each(|number| drop(budgets.of(&key(number))));
         assert!(Arc::ptr_eq(&kept, &budgets.of(&key(0))));
-        assert_eq!(budgets.0.lock().unwrap().len(), 2);
+        assert!(budgets.0.lock().unwrap().len() <= BUDGETS_KEPT_MAX);
     }
 
     #[test]

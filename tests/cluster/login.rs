@@ -115,6 +115,7 @@ fn a_server_that_is_starting_up() {
     );
     starting.signal(Signal::Quit);
     assert!(starting.wait_for_descendants());
+    std::fs::remove_file(stage.server.primary.data().join("recovery.signal")).unwrap();
     stage.server.primary.start().unwrap();
     eventually("the server was tried again", || {
         psql(&stage).output().unwrap().status.success()
@@ -134,7 +135,6 @@ fn start_for_ever(stage: &Stage) -> Process {
     let workplace = stage.server.workplace();
     let process = workplace.spawn("starting", command, Signal::Quit).unwrap();
     process.wait_for("database system was shut down").unwrap();
-    std::fs::remove_file(primary.data().join("recovery.signal")).unwrap();
     process
 }
 
