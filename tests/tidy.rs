@@ -29,10 +29,11 @@ const LAYERS: [&[&str]; 8] = [
 const GLOMMIO_HOMES: [&str; 3] = ["src/net/", "src/worker/mod.rs", "src/control/mod.rs"];
 
 /// Where messages pass, so that nothing may be formatted on the way.
-const HOT: [&str; 3] = [
+const HOT: [&str; 4] = [
     "src/net/",
     "src/protocol/",
     "src/worker/session/upstream.rs",
+    "src/worker/session/ledger.rs",
 ];
 
 /// Words that mark work left undone.
