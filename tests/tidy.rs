@@ -29,10 +29,11 @@ const LAYERS: [&[&str]; 8] = [
 const GLOMMIO_HOMES: [&str; 3] = ["src/net/", "src/worker/mod.rs", "src/control/mod.rs"];
 
 /// Where messages pass, so that nothing may be formatted on the way.
-const HOT: [&str; 3] = [
+const HOT: [&str; 4] = [
     "src/net/",
     "src/protocol/",
     "src/worker/session/upstream.rs",
+    "src/worker/session/ledger.rs",
 ];
 
 /// Words that mark work left undone.
@@ -116,6 +117,16 @@ fn lines_fit() {
 #[test]
 fn nothing_is_formatted_per_message() {
     refuse_none(formatted);
+}
+
+#[test]
+fn the_map_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let names = names_in(&map);
+    assert!(names.len() > 100, "the names in the map were not found");
+    let complaints = wrong_names(&names, root);
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
 fn imports(sources: &[Source]) -> Complaints {
@@ -241,6 +252,47 @@ fn formatted(sources: &[Source]) -> Complaints {
         |source| has_word(&source.shipped, "format!"),
         "formats text where messages pass",
     )
+}
+
+/// Paths in backquotes, each with the name behind its `::` if one follows.
+fn names_in(map: &str) -> Vec<(&str, Option<&str>)> {
+    let quoted = map.split('`').skip(1).step_by(2);
+    let split = quoted.map(|text| match text.split_once("::") {
+        Some((path, name)) => (path, Some(name)),
+        None => (text, None),
+    });
+    let is_path = |path: &str| {
+        const ENDS: [&str; 5] = [".rs", ".toml", ".snap", ".md", "/"];
+        !path.contains(' ') && ENDS.iter().any(|end| path.ends_with(end))
+    };
+    split.filter(|(path, _)| is_path(path)).collect()
+}
+
+/// Paths below `src/` or the root that are not there, and names that their files do not define.
+fn wrong_names(names: &[(&str, Option<&str>)], root: &Path) -> Complaints {
+    let mut complaints = Complaints::new();
+    for (path, name) in names {
+        let mut places = [root.join("src").join(path), root.join(path)].into_iter();
+        let Some(place) = places.find(|place| place.exists()) else {
+            complaints.push(format!("ARCHITECTURE.md names {path}, which is not there"));
+            continue;
+        };
+        let Some(name) = name else { continue };
+        let code = blank(&fs::read_to_string(place).unwrap(), true);
+        if !defines(&code, name) {
+            complaints.push(format!(
+                "ARCHITECTURE.md names {name}, which {path} does not define"
+            ));
+        }
+    }
+    complaints
+}
+
+fn defines(code: &str, name: &str) -> bool {
+    const KEYWORDS: [&str; 6] = ["fn", "struct", "enum", "const", "type", "trait"];
+    KEYWORDS
+        .iter()
+        .any(|keyword| has_word(code, &format!("{keyword} {name}")))
 }
 
 fn in_src(sources: &[Source]) -> impl Iterator<Item = &Source> {
@@ -433,7 +485,7 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// The text without inline modules under `#[cfg(test)]`.
+/// The text without inline modules and `impl` blocks under `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut rest = code;
@@ -442,12 +494,8 @@ fn without_tests(code: &str) -> String {
         let (before, marked) = rest.split_at(at);
         let item = &marked[MARK.len()..];
         kept.push_str(before);
-        match item
-            .trim_start()
-            .starts_with("mod ")
-            .then(|| block_end(item))
-            .flatten()
-        {
+        let is_block = starts_with_any(item.trim_start(), &["mod ", "impl "]);
+        match is_block.then(|| block_end(item)).flatten() {
             Some(end) => rest = &item[end..],
             None => {
                 kept.push_str(MARK);
@@ -666,6 +714,21 @@ fn every_rule_can_complain() {
             "{path} should be refused with: {words}\nit says: {complaints}"
         );
     }
+}
+
+/// A map with a path, a definition and a plain word that exist, and a path and a definition that do not.
+#[test]
+fn a_map_can_be_wrong() {
+    let map = "`ids.rs::WorkerId`, `tests/tidy.rs::names_in`, `Cargo.toml`, `net/`, `word`, \
+               `nowhere.rs`, `ids.rs::Worker`";
+    let names = names_in(map);
+    assert_eq!(names.len(), 6);
+    let complaints = wrong_names(&names, Path::new(env!("CARGO_MANIFEST_DIR"))).join("\n");
+    assert_eq!(
+        complaints,
+        "ARCHITECTURE.md names nowhere.rs, which is not there\n\
+         ARCHITECTURE.md names Worker, which ids.rs does not define"
+    );
 }
 
 /// What looks like a breach and is none.

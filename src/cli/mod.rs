@@ -11,6 +11,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+pub use run::start_worker;
+
 const EXAMPLES: &str = "\
 Examples:
   Try it: a PostgreSQL primary, two standbys and pgring in front, all in a temporary folder

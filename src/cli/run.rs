@@ -27,7 +27,11 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn start_worker(start: WorkerStart) -> Result<Join, String> {
+/// Starts a worker as the control plane orders it.
+///
+/// # Errors
+/// What kept its thread from starting, as a text for the log.
+pub fn start_worker(start: WorkerStart) -> Result<Join, String> {
     let plan = WorkerPlan {
         id: start.id,
         cpu: start.cpu,

@@ -1,4 +1,4 @@
-//! The data plane: one [`Worker`] per core. Clients come in, sessions run, server connections are pooled.
+//! The data plane: one `Worker` per core. Clients come in, sessions run, server connections are pooled.
 //!
 //! The modules are in the order in which a query meets them.
 

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use pgring::protocol::{startup::Initial, tag::frontend};
+use pgring::protocol::{Tag, startup::Initial, tag::frontend};
 use socket2::SockRef;
 
 use super::{PATIENCE, message, peer::Wire};
@@ -175,11 +175,11 @@ impl Backends {
         backend
     }
 
-    /// Answers every simple query of every connection with one row, from now on.
+    /// Answers every query of every connection with one row, from now on, and every pipeline at its Sync.
     pub fn answer_everyone(self) {
         thread::spawn(move || {
             for backend in self.next {
-                thread::spawn(move || backend.answer_queries());
+                thread::spawn(move || backend.answer_all());
             }
         });
     }
@@ -203,16 +203,6 @@ impl Backend {
     /// What BackendKeyData told as process number.
     pub fn process_id(&self) -> i32 {
         self.process_id
-    }
-
-    /// Answers every simple query with one row until the client leaves.
-    fn answer_queries(mut self) {
-        self.wire.stream().set_read_timeout(None).unwrap();
-        while let Some(message) = self.wire.try_receive() {
-            if message.tag == frontend::QUERY {
-                self.wire.send(message::one_value("1"));
-            }
-        }
     }
 
     /// The first packet, whole, whatever it is.
@@ -253,6 +243,19 @@ impl Backend {
         self
     }
 
+    /// Answers until the client leaves.
+    fn answer_all(mut self) {
+        self.wire.stream().set_read_timeout(None).unwrap();
+        let mut answer = Vec::new();
+        while let Some(asked) = self.wire.try_receive() {
+            answer.extend(one_row_for(asked.tag));
+            if matches!(asked.tag, frontend::QUERY | frontend::SYNC) {
+                self.wire.send(&answer);
+                answer.clear();
+            }
+        }
+    }
+
     /// Says something to the client.
     pub fn answer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.wire.send(bytes);
@@ -262,6 +265,22 @@ impl Backend {
     /// Dies with a reset.
     pub fn reset(self) {
         self.wire.reset();
+    }
+}
+
+/// What a server with one row for everything says.
+fn one_row_for(tag: Tag) -> Vec<u8> {
+    match tag {
+        frontend::QUERY => message::one_value("1"),
+        frontend::PARSE => message::parse_complete(),
+        frontend::BIND => message::bind_complete(),
+        frontend::DESCRIBE => message::columns(&["value"]),
+        frontend::EXECUTE => {
+            message::all([message::row(&["1"]), message::command_complete("SELECT 1")])
+        }
+        frontend::CLOSE => message::close_complete(),
+        frontend::SYNC => message::ready(),
+        _ => Vec::new(),
     }
 }
 

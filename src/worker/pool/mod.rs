@@ -1,7 +1,7 @@
 //! The server connections of one database and user on one core, and the queue of those who want one.
 //!
 //! A connection is idle here, lent as a [`Lease`], being opened, or being made fit for use; the process-wide
-//! [`Budget`](crate::cluster::budget::Budget) bounds their number. Whoever waits is served in order of arrival.
+//! [`Budget`] bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
 mod handover;

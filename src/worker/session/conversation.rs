@@ -20,7 +20,7 @@ use crate::{
 
 /// What becomes of a client's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It goes to the server.
     Forward,
     /// A server connection is needed first; ask again then.
@@ -33,7 +33,7 @@ pub(crate) enum Verdict {
 
 /// What becomes of a server's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// It goes to the client.
     Forward,
     /// It goes to the client, and the server is ready for the next request.
@@ -48,14 +48,14 @@ pub(crate) enum Answer {
 
 /// Why a session keeps its server connection between transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pin {
+pub enum Pin {
     /// It prepared a named statement.
     PreparedStatement,
 }
 
 impl Pin {
     /// As SHOW CLIENTS says it.
-    pub(crate) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Self::PreparedStatement => "prepared statement",
         }
@@ -64,7 +64,7 @@ impl Pin {
 
 /// What a lost server connection means for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AfterLoss {
+pub enum AfterLoss {
     /// The client has been told what to be told, and goes on.
     GoesOn,
     /// State went with the connection: the session must end.
@@ -73,7 +73,7 @@ pub(crate) enum AfterLoss {
 
 /// One session's conversation.
 #[derive(Debug)]
-pub(crate) struct Conversation {
+pub struct Conversation {
     mode: PoolMode,
     ledger: Ledger,
     limbo: Option<Limbo>,
@@ -93,7 +93,8 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(mode: PoolMode) -> Self {
+    /// A client that has just logged in, in a pool of this mode.
+    pub fn new(mode: PoolMode) -> Self {
         Self {
             mode,
             ledger: Ledger::default(),
@@ -111,7 +112,7 @@ impl Conversation {
     /// Judges a client's message. `body` may be only the beginning of a long one. `linked`: a server
     /// connection is at hand. Answers are appended to `out`.
     #[inline]
-    pub(crate) fn client_message(
+    pub fn client_message(
         &mut self,
         header: Header,
         body: &[u8],
@@ -211,22 +212,18 @@ impl Conversation {
     }
 
     /// The request that waited for a server gets `report` instead.
-    pub(crate) fn refuse(&mut self, report: ErrorReport) {
+    pub fn refuse(&mut self, report: ErrorReport) {
         self.refusal = Some(Box::new(report));
     }
 
     /// Notes a request of our own whose answer the client must not see.
-    pub(crate) fn sent_own_request(&mut self) {
+    pub fn sent_own_request(&mut self) {
         self.own_requests += 1;
     }
 
     /// Judges a server's message; `body` is whole for ErrorResponse and ReadyForQuery.
     #[inline]
-    pub(crate) fn server_message(
-        &mut self,
-        tag: Tag,
-        body: &[u8],
-    ) -> Result<Answer, ProtocolError> {
+    pub fn server_message(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
         if self.own_requests > 0 {
             return self.server_message_for_us(tag, body);
         }
@@ -258,12 +255,7 @@ impl Conversation {
     /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
     /// request, and puts a transaction that was open into the failed state. `mid_message`: the client has
     /// got the beginning of a message.
-    pub(crate) fn server_lost(
-        &mut self,
-        why: &str,
-        mid_message: bool,
-        out: &mut Vec<u8>,
-    ) -> AfterLoss {
+    pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
         let loss = self.loss();
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
@@ -310,39 +302,39 @@ impl Conversation {
 
     /// True when the server connection may go back to its pool now.
     #[inline]
-    pub(crate) fn is_releasable(&self) -> bool {
+    pub fn is_releasable(&self) -> bool {
         self.mode != PoolMode::Session && self.pin.is_none() && self.is_clean()
     }
 
     /// True when the server connection carries no unfinished work of this session.
     #[inline]
-    pub(crate) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.ledger.is_releasable() && self.own_requests == 0
     }
 
     /// True when nothing is owed to the client.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         self.ledger.is_at_rest() && self.own_requests == 0
     }
 
     /// True when no ReadyForQuery is sure to come unless the client sends more.
-    pub(crate) fn waits_for_client(&self) -> bool {
+    pub fn waits_for_client(&self) -> bool {
         self.own_requests == 0 && self.ledger.waits_for_client()
     }
 
     /// True when server and session disagree about what was asked.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.ledger.is_lost()
     }
 
     /// True when so much is outstanding that the client must wait.
     #[inline]
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.ledger.outstanding() >= OUTSTANDING_MESSAGES_MAX
     }
 
     /// Where the client's transaction stands, as far as the last ReadyForQuery says.
-    pub(crate) fn status(&self) -> TransactionStatus {
+    pub fn status(&self) -> TransactionStatus {
         if self.limbo.is_some() {
             TransactionStatus::Failed
         } else {
@@ -351,7 +343,7 @@ impl Conversation {
     }
 
     /// Why the session keeps its connection, if it does.
-    pub(crate) fn pin(&self) -> Option<Pin> {
+    pub fn pin(&self) -> Option<Pin> {
         self.pin
     }
 }

@@ -1,6 +1,6 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
-pub(crate) mod conversation;
+pub mod conversation;
 mod downstream;
 mod ledger;
 mod limbo;
