@@ -125,6 +125,9 @@ pub enum ProtocolError {
     /// No user, or an empty one.
     #[error("no PostgreSQL user name specified in startup packet")]
     MissingUser,
+    /// Bind or Describe of an unnamed statement that was prepared on another server connection.
+    #[error("unnamed prepared statement does not exist")]
+    UnnamedStatementGone,
     /// A string that must not hold a zero byte holds one.
     #[error("a string holds a zero byte at position {position}, which the protocol cannot carry")]
     NulInString {
@@ -150,6 +153,7 @@ impl ProtocolError {
     pub const fn sqlstate(&self) -> SqlState {
         match self {
             ProtocolError::UnsupportedVersion { .. } => SqlState::FEATURE_NOT_SUPPORTED,
+            ProtocolError::UnnamedStatementGone => SqlState::INVALID_SQL_STATEMENT_NAME,
             ProtocolError::MissingUser => SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
             ProtocolError::NulInString { .. } => SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             ProtocolError::TooMany { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,

@@ -3,6 +3,133 @@
 //! Errs on one side only: a text that commits is never missed, one that only looks as if it did may be
 //! taken for it. Never decides what a statement does beyond ending a transaction.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
+
+/// Session state that a statement leaves behind on its connection and that pgring does not carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionState {
+    /// SET of something the server does not report, SET ROLE, SET SESSION AUTHORIZATION, `set_config`.
+    Setting,
+    /// PREPARE.
+    PreparedStatement,
+    /// LISTEN.
+    Listen,
+    /// CREATE TEMPORARY, SELECT INTO TEMPORARY.
+    TemporaryObject,
+    /// DECLARE WITH HOLD.
+    HeldCursor,
+    /// LOAD.
+    Library,
+    /// `pg_advisory_lock` and its kin.
+    AdvisoryLock,
+}
+
+/// Settings whose changes the server reports, so that pgring sees them and carries them
+/// (PostgreSQL manual, "Asynchronous Operations").
+const REPORTED: [&str; 7] = [
+    "APPLICATION_NAME",
+    "CLIENT_ENCODING",
+    "DATESTYLE",
+    "DEFAULT_TRANSACTION_READ_ONLY",
+    "INTERVALSTYLE",
+    "STANDARD_CONFORMING_STRINGS",
+    "TIMEZONE",
+];
+
+static SET_CONFIG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("set_config"));
+static ADVISORY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("pg_advisory_lock"));
+static TRY_ADVISORY: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new("pg_try_advisory_lock"));
+
+/// The session state that some statement of `text` leaves behind, if any is to be feared. Literals are not told
+/// from code, so that it may see some where there is none.
+pub(crate) fn session_state(text: &[u8]) -> Option<SessionState> {
+    let mut rest = text;
+    loop {
+        let statement = skip_empty(rest);
+        if let Some(state) = state_of(statement) {
+            return Some(state);
+        }
+        match memchr::memchr(b';', statement) {
+            Some(end) => rest = statement.get(end + 1..).unwrap_or_default(),
+            None => return state_of_functions(text),
+        }
+    }
+}
+
+/// What one statement leaves behind, told by how it begins.
+fn state_of(statement: &[u8]) -> Option<SessionState> {
+    let (first, rest) = word(statement);
+    match first.first()?.to_ascii_uppercase() {
+        b'S' if is(first, "SET") => state_of_set(rest),
+        b'P' if is(first, "PREPARE") && !is(word(rest).0, "TRANSACTION") => {
+            Some(SessionState::PreparedStatement)
+        }
+        b'L' if is(first, "LISTEN") => Some(SessionState::Listen),
+        b'L' if is(first, "LOAD") => Some(SessionState::Library),
+        b'D' if is(first, "DECLARE") && has_word(rest, "HOLD") => Some(SessionState::HeldCursor),
+        b'C' if is(first, "CREATE") && makes_temporary(rest) => Some(SessionState::TemporaryObject),
+        _ => None,
+    }
+}
+
+fn state_of_set(rest: &[u8]) -> Option<SessionState> {
+    let (mut name, mut behind) = word(rest);
+    if is(name, "SESSION") {
+        (name, behind) = word(behind);
+    }
+    let passing = ["LOCAL", "TRANSACTION", "CONSTRAINTS", "NAMES"];
+    let carried = passing.iter().chain(&REPORTED).any(|known| is(name, known))
+        || is(name, "TIME") && is(word(behind).0, "ZONE");
+    (!carried).then_some(SessionState::Setting)
+}
+
+/// What follows CREATE names a temporary object.
+fn makes_temporary(rest: &[u8]) -> bool {
+    let (mut next, mut behind) = word(rest);
+    while ["OR", "REPLACE", "GLOBAL", "LOCAL", "RECURSIVE"]
+        .iter()
+        .any(|known| is(next, known))
+    {
+        (next, behind) = word(behind);
+    }
+    is(next, "TEMP") || is(next, "TEMPORARY")
+}
+
+/// True when `keyword` is among the words of this statement.
+fn has_word(mut rest: &[u8], keyword: &str) -> bool {
+    while !rest.is_empty() {
+        let (next, behind) = word(rest);
+        if is(next, keyword) {
+            return true;
+        }
+        rest = if next.is_empty() {
+            behind.get(1..).unwrap_or_default()
+        } else {
+            behind
+        };
+    }
+    false
+}
+
+/// Functions that leave state behind wherever they are called.
+fn state_of_functions(text: &[u8]) -> Option<SessionState> {
+    if SET_CONFIG.find(text).is_some() && !is_local_set_config(text) {
+        return Some(SessionState::Setting);
+    }
+    let locks = ADVISORY.find(text).is_some() || TRY_ADVISORY.find(text).is_some();
+    locks.then_some(SessionState::AdvisoryLock)
+}
+
+/// True when each `set_config` is, by all its looks, for the transaction alone: `set_config(..., true)`.
+fn is_local_set_config(text: &[u8]) -> bool {
+    let calls = SET_CONFIG.find_iter(text).count();
+    let local = memmem::find_iter(text, b"true").count();
+    local >= calls && memmem::find(text, b"false").is_none()
+}
+
 /// How a statement ends the transaction it runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -137,194 +264,4 @@ fn skip_comment(text: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn tells_the_ends_of_a_transaction() {
-        const COMMIT: Option<Ending> = Some(Ending::Commit);
-        const ROLLBACK: Option<Ending> = Some(Ending::Rollback);
-        let table = [
-            ("COMMIT", COMMIT),
-            ("  commit ; ", COMMIT),
-            ("\u{b}\u{c}\r\n\tcommit", COMMIT),
-            ("commit\0", COMMIT),
-            ("COMMIT WORK", COMMIT),
-            ("COMMIT TRANSACTION AND CHAIN", COMMIT),
-            ("COMMIT AND NO CHAIN", COMMIT),
-            ("COMMIT; SELECT 1", COMMIT),
-            (";; /**/ ; COMMIT", COMMIT),
-            ("end", COMMIT),
-            ("end/**/work", COMMIT),
-            ("-- why\n/* a /* nested */ one */ EnD;", COMMIT),
-            ("-- why\rEND", COMMIT),
-            ("PREPARE TRANSACTION 'x'", COMMIT),
-            ("prepare/* */transaction'x'", COMMIT),
-            ("PREPARE x AS SELECT 1", None),
-            ("PREPARE", None),
-            ("COMMIT PREPARED 'x'", None),
-            ("ROLLBACK PREPARED 'x'", None),
-            ("rollback", ROLLBACK),
-            ("ROLLBACK WORK", ROLLBACK),
-            ("ROLLBACK AND CHAIN", ROLLBACK),
-            ("ROLLBACK TO s", None),
-            ("ROLLBACK TO SAVEPOINT s", None),
-            ("ROLLBACK/**/TO s", None),
-            ("ROLLBACK WORK TO s", None),
-            ("ROLLBACK TRANSACTION TO SAVEPOINT s", None),
-            ("ROLLBACK TRANSACTION", ROLLBACK),
-            ("abort", ROLLBACK),
-            ("ABORT AND CHAIN", ROLLBACK),
-            ("SELECT 'commit'", None),
-            ("SELECT 1; COMMIT", None),
-            ("committed", None),
-            ("commit_", None),
-            ("commit$1", None),
-            ("commit\u{e9}", None),
-            ("\"commit\"", None),
-            ("'commit'", None),
-            ("BEGIN", None),
-            ("START TRANSACTION", None),
-            ("SAVEPOINT commit", None),
-            ("RELEASE commit", None),
-            ("/* endless COMMIT", None),
-            ("-- COMMIT", None),
-            ("/*/ COMMIT", None),
-            ("/", None),
-            ("", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(ending(text.as_bytes()), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn finds_every_commit() {
-        let commits_for_sure = [
-            "COMMIT",
-            "end",
-            "SELECT 1; COMMIT",
-            "SELECT 1;commit;SELECT 2",
-            "BEGIN; INSERT INTO t VALUES (1); END;",
-            "SELECT 1; /* now */ COMMIT AND CHAIN",
-            "SELECT 1;;COMMIT",
-            "SELECT ';'; COMMIT",
-            "COMMIT PREPARED 'x'",
-            "SELECT 1; COMMIT PREPARED 'x'",
-            "SELECT 1; PREPARE TRANSACTION 'x'",
-            "ROLLBACK; COMMIT",
-        ];
-        for text in commits_for_sure {
-            assert!(commits(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "",
-            "SELECT 1",
-            "SELECT 1;",
-            "ROLLBACK",
-            "SELECT 1 -- ; x\n; ROLLBACK",
-            "SELECT 'commit'",
-        ] {
-            assert!(!commits(text.as_bytes()), "{text}");
-        }
-        assert!(commits(b"SELECT '; COMMIT'"), "better one too many");
-    }
-
-    #[test]
-    fn tells_which_ends_are_beginnings() {
-        for text in [
-            "COMMIT AND CHAIN",
-            "rollback work and chain",
-            "; ABORT TRANSACTION AND/**/CHAIN;",
-        ] {
-            assert!(chains(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "COMMIT",
-            "COMMIT AND NO CHAIN",
-            "ROLLBACK WORK",
-            "COMMIT CHAIN",
-            "AND CHAIN",
-        ] {
-            assert!(!chains(text.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn tells_one_statement_from_many() {
-        for text in ["ROLLBACK", "ROLLBACK; -- done", ";ROLLBACK;;", "", ";"] {
-            assert!(is_single(text.as_bytes()), "{text}");
-        }
-        assert!(!is_single(b"ROLLBACK; SELECT 1"));
-        assert!(!is_single(b"; ROLLBACK ;/**/ SELECT 1"));
-        for text in ["", " ;\t; ", " /* x */ -- y", "/* endless"] {
-            assert!(is_empty(text.as_bytes()), "{text}");
-        }
-        assert!(!is_empty(b"x"));
-        assert!(!is_empty(b"-"));
-    }
-
-    #[test]
-    fn finds_words_past_comments() {
-        assert_eq!(word(b"/**/select 1").0, b"select");
-        assert_eq!(word(b"--\n").0, b"");
-        assert_eq!(word(b"/*/ x */ y").0, b"y");
-        assert_eq!(word(b"/*/**//* */*/ y").0, b"y");
-        assert_eq!(word(b"/* * / ** /// **/ y").0, b"y");
-        assert_eq!(word(b"a--b").0, b"a");
-    }
-
-    /// Pieces of which texts are made that are hard to read.
-    fn piece() -> impl Strategy<Value = String> {
-        const PIECES: [&str; 16] = [
-            "COMMIT",
-            "rollback",
-            "TO",
-            "AND",
-            "CHAIN",
-            "PREPARE",
-            "TRANSACTION",
-            "x",
-            "/*",
-            "*/",
-            "--",
-            "\n",
-            " ",
-            ";",
-            "'",
-            "\u{b}",
-        ];
-        prop_oneof![9 => prop::sample::select(&PIECES[..]).prop_map(str::to_owned), 1 => "\\PC{0,3}"]
-    }
-
-    proptest! {
-        #[test]
-        fn noise_is_read_without_harm(
-            pieces in prop::collection::vec(piece(), 0..20),
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        ) {
-            let mut text = pieces.concat().into_bytes();
-            for (at, byte) in changes {
-                if !text.is_empty() {
-                    let at = at.index(text.len());
-                    text[at] = byte;
-                }
-            }
-            let (first, rest) = word(&text);
-            prop_assert!(first.len() + rest.len() <= text.len());
-            prop_assert!(text.ends_with(rest));
-            prop_assert!(!is_empty(&text) || is_single(&text) && ending(&text).is_none());
-            prop_assert!(!chains(&text) || !is_empty(&text));
-            // What ends with COMMIT commits, whatever else is there.
-            prop_assert!(ending(&text) != Some(Ending::Commit) || commits(&text));
-            prop_assert!(commits(&[b";COMMIT;", text.as_slice()].concat()));
-            // Comments and empty statements before it change nothing.
-            let later = [b" /* a; */ ; -- b\n".as_slice(), &text].concat();
-            prop_assert_eq!(ending(&later), ending(&text));
-            prop_assert_eq!(chains(&later), chains(&text));
-            prop_assert_eq!(is_single(&later), is_single(&text));
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 use super::{
     ledger::Ledger,
     limbo::{Limbo, Reply, is_request, lost_in_transaction},
+    pin::Pin,
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -46,20 +47,15 @@ pub enum Answer {
     SettingsRefused,
 }
 
-/// Why a session keeps its server connection between transactions.
+/// The unnamed statement of the connection at hand, as far as this session knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// It prepared a named statement.
-    PreparedStatement,
-}
-
-impl Pin {
-    /// As SHOW CLIENTS says it.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::PreparedStatement => "prepared statement",
-        }
-    }
+enum Unnamed {
+    /// Whatever it is, it is not this session's.
+    Foreign,
+    /// Prepared by this session, and not used yet.
+    Fresh,
+    /// Prepared by this session, and used.
+    Used,
 }
 
 /// What a lost server connection means for the session.
@@ -80,6 +76,7 @@ pub struct Conversation {
     pin: Option<Pin>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
+    unnamed: Unnamed,
     /// The unnamed statement is a COMMIT.
     unnamed_commits: bool,
     /// What was asked last is a ROLLBACK, and not answered yet.
@@ -101,6 +98,7 @@ impl Conversation {
             limbo: None,
             pin: None,
             skipping: false,
+            unnamed: Unnamed::Foreign,
             unnamed_commits: false,
             leaving: false,
             unread: false,
@@ -126,6 +124,11 @@ impl Conversation {
             _ if self.answers_itself() && self.answer_ourselves(header, body, out) => {
                 return Ok(Verdict::Discard);
             }
+            tag if !linked && uses_unnamed(tag, body) => {
+                self.refuse(unnamed_is_gone());
+                self.answer_ourselves(header, body, out);
+                return Ok(Verdict::Discard);
+            }
             tag if !linked => {
                 return Ok(if is_request(tag) {
                     Verdict::NeedServer
@@ -136,6 +139,9 @@ impl Conversation {
             frontend::QUERY => self.look_at_query(header, body),
             frontend::PARSE => self.look_at_parse(header, body),
             frontend::EXECUTE if self.unnamed_commits => self.ledger.sends_commit(),
+            frontend::BIND if self.unnamed == Unnamed::Fresh && uses_unnamed(header.tag, body) => {
+                self.unnamed = Unnamed::Used;
+            }
             _ => {}
         }
         self.ledger.sent(header.tag);
@@ -144,18 +150,47 @@ impl Conversation {
 
     /// A Query that goes to the server.
     fn look_at_query(&mut self, header: Header, text: &[u8]) {
+        // It destroys the unnamed statement.
+        self.unnamed = Unnamed::Foreign;
         if classify::commits(text) {
             self.ledger.sends_commit();
         }
         self.unread |= text.len() < header.body_bytes();
         self.leaving = leaves(text) && classify::is_single(without_zero(text));
+        self.look_for_state(text);
+    }
+
+    /// An error: a Parse that it made the server skip has left no statement.
+    #[cold]
+    fn server_error(&mut self) {
+        if self.ledger.owes_parse() {
+            self.unnamed = Unnamed::Foreign;
+        }
+        self.ledger.received(backend::ERROR_RESPONSE);
+    }
+
+    /// A statement that leaves state behind which another session must not find.
+    fn look_for_state(&mut self, text: &[u8]) {
+        if let Some(state) = classify::session_state(text) {
+            self.pin(state.into());
+        }
+    }
+
+    /// Keeps the connection for this session until it leaves. The first reason is the one that is told.
+    fn pin(&mut self, pin: Pin) {
+        self.pin = self.pin.or(Some(pin));
+    }
+
+    /// Another server connection is at hand from now on.
+    pub(crate) fn linked_anew(&mut self) {
+        self.unnamed = Unnamed::Foreign;
     }
 
     /// A Parse that goes to the server. Its text holds one statement, so the first words tell.
     fn look_at_parse(&mut self, header: Header, body: &[u8]) {
         // Without the first byte it may have a name.
         if body.first() != Some(&0) {
-            self.pin = self.pin.or(Some(Pin::PreparedStatement));
+            self.pin(Pin::PreparedStatement);
         }
         let (name, text) = split_name(body);
         let commits = classify::commits(text);
@@ -164,10 +199,12 @@ impl Conversation {
         }
         if name.is_empty() {
             self.unnamed_commits = commits;
+            self.unnamed = Unnamed::Fresh;
         }
         let cut = body.len() < header.body_bytes();
         self.unread |= cut && classify::word(text).1.len() < FIRST_WORDS_BYTES;
         self.leaving = leaves(text);
+        self.look_for_state(text);
     }
 
     fn answers_itself(&self) -> bool {
@@ -235,6 +272,7 @@ impl Conversation {
                 return Ok(Answer::Ready);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
+            backend::ERROR_RESPONSE => self.server_error(),
             _ => self.ledger.received(tag),
         }
         Ok(Answer::Forward)
@@ -257,6 +295,7 @@ impl Conversation {
     /// got the beginning of a message.
     pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
         let loss = self.loss();
+        self.unnamed = Unnamed::Foreign;
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
         (self.leaving, self.unread, self.unnamed_commits) = (false, false, false);
@@ -303,7 +342,7 @@ impl Conversation {
     /// True when the server connection may go back to its pool now.
     #[inline]
     pub fn is_releasable(&self) -> bool {
-        self.mode != PoolMode::Session && self.pin.is_none() && self.is_clean()
+        self.mode != PoolMode::Session && self.pinned().is_none() && self.is_clean()
     }
 
     /// True when the server connection carries no unfinished work of this session.
@@ -343,8 +382,9 @@ impl Conversation {
     }
 
     /// Why the session keeps its connection, if it does.
-    pub fn pin(&self) -> Option<Pin> {
-        self.pin
+    pub fn pinned(&self) -> Option<Pin> {
+        let fresh = self.unnamed == Unnamed::Fresh;
+        self.pin.or(fresh.then_some(Pin::UnnamedStatement))
     }
 }
 
@@ -385,6 +425,25 @@ fn leaves(text: &[u8]) -> bool {
 /// The text of a Query whose end may be missing.
 fn without_zero(body: &[u8]) -> &[u8] {
     body.strip_suffix(b"\0").unwrap_or(body)
+}
+
+/// True for a Bind or Describe of the unnamed statement. (One above what is held, and cut before its name, is
+/// taken for a named one: the server then tells.)
+fn uses_unnamed(tag: Tag, body: &[u8]) -> bool {
+    match tag {
+        frontend::BIND => {
+            let portal_end = memchr::memchr(0, body).unwrap_or(body.len());
+            body.get(portal_end + 1) == Some(&0)
+        }
+        frontend::DESCRIBE => body.starts_with(b"S\0"),
+        _ => false,
+    }
+}
+
+fn unnamed_is_gone() -> ErrorReport {
+    let gone = ProtocolError::UnnamedStatementGone;
+    ErrorReport::error(gone.sqlstate(), gone.to_string())
+        .with_hint("Send Parse and Bind in one pipeline, or give the statement a name.")
 }
 
 /// Name and text of a Parse whose end may be missing.

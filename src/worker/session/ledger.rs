@@ -196,6 +196,11 @@ impl Ledger {
         self.owed.front().copied()
     }
 
+    /// True when a Parse is not answered yet.
+    pub(crate) fn owes_parse(&self) -> bool {
+        self.owed.contains(&Owed::Parse)
+    }
+
     /// The oldest answer has come.
     #[inline]
     fn pop(&mut self) {

@@ -4,6 +4,7 @@ pub mod conversation;
 mod downstream;
 mod ledger;
 mod limbo;
+pub mod pin;
 pub(crate) mod serve;
 mod upstream;
 

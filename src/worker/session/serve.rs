@@ -317,7 +317,7 @@ impl Session {
     fn server_speaks_out_of_turn(&self) {
         let pinned = self
             .conversation
-            .pin()
+            .pinned()
             .map_or("conversation cannot be followed", |pin| pin.reason());
         self.info.pinned.set(pinned);
     }

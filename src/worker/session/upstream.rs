@@ -39,7 +39,7 @@ impl Session {
         while let Pumped::NeedsServer = self.pump_client()? {
             self.acquire().await?;
         }
-        if let Some(pin) = self.conversation.pin() {
+        if let Some(pin) = self.conversation.pinned() {
             self.info.pinned.set(pin.reason());
         }
         Ok(())
@@ -184,6 +184,7 @@ impl Session {
         self.info.server.replace(Some(Rc::clone(&backend.facts)));
         self.info.state.set(State::Active);
         self.outtake = Cutter::default();
+        self.conversation.linked_anew();
         self.lease = Some(lease);
     }
 }
@@ -191,10 +192,7 @@ impl Session {
 /// Held whole are the messages that the conversation reads.
 fn partial_from_client(header: Header) -> Result<Partial, ProtocolError> {
     header.check_frontend()?;
-    let read = !matches!(
-        header.tag,
-        frontend::BIND | frontend::COPY_DATA | frontend::FUNCTION_CALL
-    );
+    let read = !matches!(header.tag, frontend::COPY_DATA | frontend::FUNCTION_CALL);
     Ok(hold_if(
         read && header.frame_bytes() <= HELD_MESSAGE_BYTES_MAX,
     ))

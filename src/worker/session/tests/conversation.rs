@@ -1,7 +1,10 @@
 //! What becomes of messages, and what a client hears when its server connection is lost at each point.
 
 use super::{
-    super::conversation::{AfterLoss, Answer, Pin, Verdict},
+    super::{
+        conversation::{AfterLoss, Answer, Verdict},
+        pin::Pin,
+    },
     talk::*,
 };
 use crate::{
@@ -95,8 +98,8 @@ fn a_named_statement_keeps_its_connection() {
     let mut talk = asked(&[parse("s", "SELECT 1"), sync()].concat());
     talk.server("1 ZI");
     assert!(talk.rules.is_clean() && !talk.rules.is_releasable());
-    assert_eq!(talk.rules.pin(), Some(Pin::PreparedStatement));
-    assert_eq!(talk.rules.pin().unwrap().reason(), "prepared statement");
+    assert_eq!(talk.rules.pinned(), Some(Pin::PreparedStatement));
+    assert_eq!(talk.rules.pinned().unwrap().reason(), "prepared statement");
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn an_unnamed_statement_does_not() {
     let mut talk = asked(&unnamed("SELECT 1"));
     talk.server("1 2 n C ZI");
     assert!(talk.rules.is_releasable());
-    assert_eq!(talk.rules.pin(), None);
+    assert_eq!(talk.rules.pinned(), None);
 }
 
 #[test]
@@ -123,7 +126,8 @@ fn a_statement_whose_name_has_not_come_keeps_its_connection() {
             length: 100_000,
         };
         assert_eq!(talk.part(header, seen), Verdict::Forward);
-        assert_eq!(talk.rules.pin().is_some(), pin, "{seen:?}");
+        let named = talk.rules.pinned() == Some(Pin::PreparedStatement);
+        assert_eq!(named, pin, "{seen:?}");
     }
 }
 
@@ -318,7 +322,7 @@ fn lost_while_copying_in() {
 
 #[test]
 fn lost_while_copying_in_with_an_early_sync() {
-    let mut talk = asked(&[bind("", ""), execute(), sync()].concat());
+    let mut talk = asked(&[bind("", "s"), execute(), sync()].concat());
     talk.server("2 G");
     talk.lose();
     assert_eq!(talk.told(), "E(08006)");
@@ -569,4 +573,47 @@ fn an_execute_of_another_statement_does_not_commit() {
     talk.client(&unnamed("SELECT 1"));
     talk.lose();
     assert_eq!(talk.told(), "E(08006) Z(E)");
+}
+
+#[test]
+fn an_unnamed_statement_that_waits_for_its_use_keeps_its_connection() {
+    let mut talk = asked(&[parse("", "SELECT 1"), sync()].concat());
+    talk.server("1 ZI");
+    assert_eq!(talk.rules.pinned(), Some(Pin::UnnamedStatement));
+    assert!(!talk.rules.is_releasable());
+    talk.client(&[bind("", ""), execute(), sync()].concat());
+    talk.server("2 C ZI");
+    assert!(talk.rules.is_releasable());
+}
+
+#[test]
+fn the_unnamed_statement_of_somebody_else_is_not_used() {
+    let mut talk = Talk::new(PoolMode::Transaction);
+    talk.ask(&[bind("", ""), execute(), sync()].concat());
+    assert!(
+        !talk.linked,
+        "no server may see a Bind that it would take for another client's"
+    );
+}
+
+#[test]
+fn a_parse_that_failed_keeps_nothing() {
+    let mut talk = asked(&[parse("", "SELEC 1"), sync()].concat());
+    talk.server("E ZI");
+    assert!(talk.rules.is_releasable());
+}
+
+#[test]
+fn state_that_another_session_must_not_find_pins() {
+    for (text, pin) in [
+        ("SET statement_timeout = 5", Some(Pin::Setting)),
+        ("SET TimeZone = 'UTC'", None),
+        ("LISTEN here", Some(Pin::Listen)),
+        ("SELECT 1", None),
+    ] {
+        let mut talk = asked(&query(text));
+        talk.server("C ZI");
+        assert_eq!(talk.rules.pinned(), pin, "{text}");
+        assert_eq!(talk.rules.is_releasable(), pin.is_none(), "{text}");
+    }
 }

@@ -1,0 +1,244 @@
+//! Statements and what they are taken for.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn tells_what_a_statement_leaves_behind() {
+    use SessionState::*;
+    let table: [(&str, Option<SessionState>); 34] = [
+        ("SELECT 1", None),
+        ("SET statement_timeout = 5", Some(Setting)),
+        ("set session work_mem to '1MB'", Some(Setting)),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            Some(Setting),
+        ),
+        ("SET ROLE other", Some(Setting)),
+        ("SET SESSION AUTHORIZATION other", Some(Setting)),
+        ("SET LOCAL work_mem = '1MB'", None),
+        ("SET TRANSACTION READ ONLY", None),
+        ("SET CONSTRAINTS ALL DEFERRED", None),
+        ("SET NAMES 'UTF8'", None),
+        ("SET TIME ZONE 'UTC'", None),
+        ("set timezone = 'UTC'", None),
+        ("SET SESSION DateStyle = ISO", None),
+        ("SET application_name TO x; SELECT 1", None),
+        ("SELECT 1; SET work_mem = 1", Some(Setting)),
+        ("/* c */ ; ; SET work_mem = 1", Some(Setting)),
+        ("SETTLE", None),
+        ("PREPARE p AS SELECT 1", Some(PreparedStatement)),
+        ("PREPARE TRANSACTION 'x'", None),
+        ("LISTEN here", Some(Listen)),
+        ("NOTIFY here", None),
+        ("LOAD 'auto_explain'", Some(Library)),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Some(HeldCursor)),
+        ("DECLARE c CURSOR FOR SELECT 1", None),
+        ("CREATE TEMP TABLE t (n int)", Some(TemporaryObject)),
+        (
+            "create or replace temporary view v as select 1",
+            Some(TemporaryObject),
+        ),
+        (
+            "CREATE LOCAL TEMPORARY TABLE t (n int)",
+            Some(TemporaryObject),
+        ),
+        ("CREATE TABLE temp (n int)", None),
+        ("SELECT set_config('search_path', '', false)", Some(Setting)),
+        ("SELECT set_config('app.user', $1, true)", None),
+        ("SELECT set_config('a', 'b', $1)", Some(Setting)),
+        ("SELECT pg_advisory_lock(1)", Some(AdvisoryLock)),
+        ("SELECT pg_try_advisory_lock(1)", Some(AdvisoryLock)),
+        ("SELECT pg_advisory_xact_lock(1)", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(session_state(text.as_bytes()), expected, "{text}");
+    }
+}
+
+#[test]
+fn tells_the_ends_of_a_transaction() {
+    const COMMIT: Option<Ending> = Some(Ending::Commit);
+    const ROLLBACK: Option<Ending> = Some(Ending::Rollback);
+    let table = [
+        ("COMMIT", COMMIT),
+        ("  commit ; ", COMMIT),
+        ("\u{b}\u{c}\r\n\tcommit", COMMIT),
+        ("commit\0", COMMIT),
+        ("COMMIT WORK", COMMIT),
+        ("COMMIT TRANSACTION AND CHAIN", COMMIT),
+        ("COMMIT AND NO CHAIN", COMMIT),
+        ("COMMIT; SELECT 1", COMMIT),
+        (";; /**/ ; COMMIT", COMMIT),
+        ("end", COMMIT),
+        ("end/**/work", COMMIT),
+        ("-- why\n/* a /* nested */ one */ EnD;", COMMIT),
+        ("-- why\rEND", COMMIT),
+        ("PREPARE TRANSACTION 'x'", COMMIT),
+        ("prepare/* */transaction'x'", COMMIT),
+        ("PREPARE x AS SELECT 1", None),
+        ("PREPARE", None),
+        ("COMMIT PREPARED 'x'", None),
+        ("ROLLBACK PREPARED 'x'", None),
+        ("rollback", ROLLBACK),
+        ("ROLLBACK WORK", ROLLBACK),
+        ("ROLLBACK AND CHAIN", ROLLBACK),
+        ("ROLLBACK TO s", None),
+        ("ROLLBACK TO SAVEPOINT s", None),
+        ("ROLLBACK/**/TO s", None),
+        ("ROLLBACK WORK TO s", None),
+        ("ROLLBACK TRANSACTION TO SAVEPOINT s", None),
+        ("ROLLBACK TRANSACTION", ROLLBACK),
+        ("abort", ROLLBACK),
+        ("ABORT AND CHAIN", ROLLBACK),
+        ("SELECT 'commit'", None),
+        ("SELECT 1; COMMIT", None),
+        ("committed", None),
+        ("commit_", None),
+        ("commit$1", None),
+        ("commit\u{e9}", None),
+        ("\"commit\"", None),
+        ("'commit'", None),
+        ("BEGIN", None),
+        ("START TRANSACTION", None),
+        ("SAVEPOINT commit", None),
+        ("RELEASE commit", None),
+        ("/* endless COMMIT", None),
+        ("-- COMMIT", None),
+        ("/*/ COMMIT", None),
+        ("/", None),
+        ("", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(ending(text.as_bytes()), expected, "{text}");
+    }
+}
+
+#[test]
+fn finds_every_commit() {
+    let commits_for_sure = [
+        "COMMIT",
+        "end",
+        "SELECT 1; COMMIT",
+        "SELECT 1;commit;SELECT 2",
+        "BEGIN; INSERT INTO t VALUES (1); END;",
+        "SELECT 1; /* now */ COMMIT AND CHAIN",
+        "SELECT 1;;COMMIT",
+        "SELECT ';'; COMMIT",
+        "COMMIT PREPARED 'x'",
+        "SELECT 1; COMMIT PREPARED 'x'",
+        "SELECT 1; PREPARE TRANSACTION 'x'",
+        "ROLLBACK; COMMIT",
+    ];
+    for text in commits_for_sure {
+        assert!(commits(text.as_bytes()), "{text}");
+    }
+    for text in [
+        "",
+        "SELECT 1",
+        "SELECT 1;",
+        "ROLLBACK",
+        "SELECT 1 -- ; x\n; ROLLBACK",
+        "SELECT 'commit'",
+    ] {
+        assert!(!commits(text.as_bytes()), "{text}");
+    }
+    assert!(commits(b"SELECT '; COMMIT'"), "better one too many");
+}
+
+#[test]
+fn tells_which_ends_are_beginnings() {
+    for text in [
+        "COMMIT AND CHAIN",
+        "rollback work and chain",
+        "; ABORT TRANSACTION AND/**/CHAIN;",
+    ] {
+        assert!(chains(text.as_bytes()), "{text}");
+    }
+    for text in [
+        "COMMIT",
+        "COMMIT AND NO CHAIN",
+        "ROLLBACK WORK",
+        "COMMIT CHAIN",
+        "AND CHAIN",
+    ] {
+        assert!(!chains(text.as_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn tells_one_statement_from_many() {
+    for text in ["ROLLBACK", "ROLLBACK; -- done", ";ROLLBACK;;", "", ";"] {
+        assert!(is_single(text.as_bytes()), "{text}");
+    }
+    assert!(!is_single(b"ROLLBACK; SELECT 1"));
+    assert!(!is_single(b"; ROLLBACK ;/**/ SELECT 1"));
+    for text in ["", " ;\t; ", " /* x */ -- y", "/* endless"] {
+        assert!(is_empty(text.as_bytes()), "{text}");
+    }
+    assert!(!is_empty(b"x"));
+    assert!(!is_empty(b"-"));
+}
+
+#[test]
+fn finds_words_past_comments() {
+    assert_eq!(word(b"/**/select 1").0, b"select");
+    assert_eq!(word(b"--\n").0, b"");
+    assert_eq!(word(b"/*/ x */ y").0, b"y");
+    assert_eq!(word(b"/*/**//* */*/ y").0, b"y");
+    assert_eq!(word(b"/* * / ** /// **/ y").0, b"y");
+    assert_eq!(word(b"a--b").0, b"a");
+}
+
+/// Pieces of which texts are made that are hard to read.
+fn piece() -> impl Strategy<Value = String> {
+    const PIECES: [&str; 16] = [
+        "COMMIT",
+        "rollback",
+        "TO",
+        "AND",
+        "CHAIN",
+        "PREPARE",
+        "TRANSACTION",
+        "x",
+        "/*",
+        "*/",
+        "--",
+        "\n",
+        " ",
+        ";",
+        "'",
+        "\u{b}",
+    ];
+    prop_oneof![9 => prop::sample::select(&PIECES[..]).prop_map(str::to_owned), 1 => "\\PC{0,3}"]
+}
+
+proptest! {
+    #[test]
+    fn noise_is_read_without_harm(
+        pieces in prop::collection::vec(piece(), 0..20),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut text = pieces.concat().into_bytes();
+        for (at, byte) in changes {
+            if !text.is_empty() {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+        }
+        let (first, rest) = word(&text);
+        prop_assert!(first.len() + rest.len() <= text.len());
+        prop_assert!(text.ends_with(rest));
+        prop_assert!(!is_empty(&text) || is_single(&text) && ending(&text).is_none());
+        prop_assert!(!chains(&text) || !is_empty(&text));
+        // What ends with COMMIT commits, whatever else is there.
+        prop_assert!(ending(&text) != Some(Ending::Commit) || commits(&text));
+        prop_assert!(commits(&[b";COMMIT;", text.as_slice()].concat()));
+        // Comments and empty statements before it change nothing.
+        let later = [b" /* a; */ ; -- b\n".as_slice(), &text].concat();
+        prop_assert_eq!(ending(&later), ending(&text));
+        prop_assert_eq!(chains(&later), chains(&text));
+        prop_assert_eq!(is_single(&later), is_single(&text));
+    }
+}
