@@ -473,3 +473,46 @@ fn take_all_descriptors() -> Vec<std::fs::File> {
     }
     hoard
 }
+
+#[test]
+fn a_detached_connection_goes_on_elsewhere() {
+    on_core(SMALL, |reactor| async move {
+        let (mut stream, mut peer) = pair(&reactor, Side::Server).await;
+        for round in 0..100_u8 {
+            let descriptor = stream.detach().await.expect("nothing was on its way");
+            // What comes while nobody has it waits in the kernel.
+            peer.write_all(&[round; 10]).unwrap();
+            stream = reactor.adopt(descriptor, Side::Server);
+            expect_bytes(&stream, &[round; 10]).await;
+            stream.send(vec![round].into());
+            stream.flushed().await;
+            peer.read_exact(&mut [0]).unwrap();
+        }
+        drop(stream);
+        expect_close(&reactor, &mut peer).await;
+    });
+}
+
+/// The peer sees an end or a reset. It must not block the core that is to bring it.
+async fn expect_close(reactor: &Reactor, peer: &mut TcpStream) {
+    peer.set_nonblocking(true).unwrap();
+    while let Err(error) = peer.read(&mut [0]) {
+        if error.kind() == std::io::ErrorKind::ConnectionReset {
+            return;
+        }
+        reactor.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn a_connection_with_news_is_not_detached() {
+    on_core(SMALL, |reactor| async move {
+        let (stream, mut peer) = pair(&reactor, Side::Server).await;
+        peer.write_all(b"news").unwrap();
+        while !stream.has_news() {
+            reactor.sleep(Duration::from_millis(1)).await;
+        }
+        assert!(stream.detach().await.is_none());
+        expect_close(&reactor, &mut peer).await;
+    });
+}
