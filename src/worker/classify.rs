@@ -116,6 +116,8 @@ fn has_word(mut rest: &[u8], keyword: &str) -> bool {
 
 /// Functions that leave state behind wherever they are called.
 fn state_of_functions(text: &[u8]) -> Option<SessionState> {
+    // Each of their names has an underscore; a statement without one is done with.
+    memchr::memchr(b'_', text)?;
     if SET_CONFIG.find(text).is_some() && !is_local_set_config(text) {
         return Some(SessionState::Setting);
     }
