@@ -5,15 +5,14 @@ use std::{
     process::ExitCode,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::ValueEnum;
-use hmac::{Hmac, Mac};
-use md5::Md5;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::PasswdArgs;
-use crate::random;
+use crate::{
+    auth::{ITERATIONS, Md5Hash, SALT_BYTES, Verifier, derive_with_pbkdf2},
+    random,
+};
 
 /// What clients will be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,9 +23,6 @@ pub(crate) enum Method {
     /// PostgreSQL's md5 hash, only for clients that know nothing better
     Md5,
 }
-
-/// Rounds of PBKDF2; PostgreSQL's own default (`scram_iterations`).
-const ITERATIONS: u32 = 4096;
 
 /// Why there is no verifier.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +88,7 @@ fn hashed(args: &PasswdArgs, password: &str) -> Result<String, PasswdError> {
             Ok(md5_hash(password, user))
         }
         Method::ScramSha256 => {
-            let mut salt = [0; 16];
+            let mut salt = [0; SALT_BYTES];
             random::fill(&mut salt);
             Ok(verifier(password, &salt, ITERATIONS))
         }
@@ -101,35 +97,18 @@ fn hashed(args: &PasswdArgs, password: &str) -> Result<String, PasswdError> {
 
 /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (RFC 5802, RFC 7677).
 fn verifier(password: &str, salt: &[u8], iterations: u32) -> String {
-    // As PostgreSQL does, a password that SASLprep refuses is used as it is.
-    let prepared = stringprep::saslprep(password).unwrap_or(password.into());
-    let mut salted = Zeroizing::new([0; 32]);
-    pbkdf2::pbkdf2::<Hmac<Sha256>>(prepared.as_bytes(), salt, iterations, &mut *salted)
-        .expect("HMAC takes a key of any length");
-    let stored_key = Sha256::digest(keyed(&*salted, b"Client Key"));
-    let server_key = keyed(&*salted, b"Server Key");
-    let [salt, stored_key, server_key] =
-        [salt, &stored_key[..], &server_key[..]].map(|bytes| BASE64_STANDARD.encode(bytes));
-    format!("SCRAM-SHA-256${iterations}:{salt}${stored_key}:{server_key}")
-}
-
-fn keyed(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(text);
-    mac.finalize().into_bytes().into()
+    Verifier::of(&derive_with_pbkdf2(password.as_bytes(), salt, iterations)).to_string()
 }
 
 /// `md5` and the digest of password and user, as `pg_authid.rolpassword` has it.
 fn md5_hash(password: &str, user: &str) -> String {
-    let digest = Md5::new()
-        .chain_update(password)
-        .chain_update(user)
-        .finalize();
-    format!("md5{digest:x}")
+    Md5Hash::of(user.as_bytes(), password.as_bytes()).to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
     use super::*;
 
     #[test]
