@@ -3,10 +3,18 @@
 //! Takes messages, answers what to do with them, and writes the answers that pgring itself gives. It never
 //! sees a socket, a pool or a clock.
 
+use std::{collections::VecDeque, rc::Rc};
+
 use super::{
-    ledger::Ledger,
+    census::Census,
+    commands,
+    desk::Desk,
+    ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request, lost_in_transaction},
+    names::{Change, Names},
     pin::Pin,
+    portals::Portals,
+    traces::Traces,
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -16,7 +24,10 @@ use crate::{
         backend::{ErrorFields, TransactionStatus},
         tag::{backend, frontend},
     },
-    worker::classify::{self, Ending},
+    worker::{
+        classify::{self, Facts, Use},
+        statements::{Statement, prepared::Prepared},
+    },
 };
 
 /// What becomes of a client's message.
@@ -24,8 +35,14 @@ use crate::{
 pub enum Verdict {
     /// It goes to the server.
     Forward,
+    /// So many bytes of it are replaced by what was written ahead; the rest goes to the server.
+    Instead(usize),
     /// A server connection is needed first; ask again then.
     NeedServer,
+    /// What becomes of it depends on the server's next answers; ask again then.
+    Wait,
+    /// The client has prepared more than it may.
+    Full,
     /// It is dropped; an answer may have been written.
     Discard,
     /// The client leaves.
@@ -45,17 +62,17 @@ pub enum Answer {
     Fatal,
     /// It stays here: the settings pgring sent were refused.
     SettingsRefused,
+    /// It stays here: the census is complete.
+    CensusTaken,
 }
 
-/// The unnamed statement of the connection at hand, as far as this session knows.
+/// What pgring itself asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unnamed {
-    /// Whatever it is, it is not this session's.
-    Foreign,
-    /// Prepared by this session, and not used yet.
-    Fresh,
-    /// Prepared by this session, and used.
-    Used,
+enum Own {
+    /// To take over the session's settings.
+    Settings,
+    /// What session state there is.
+    Census,
 }
 
 /// What a lost server connection means for the session.
@@ -71,22 +88,28 @@ pub enum AfterLoss {
 #[derive(Debug)]
 pub struct Conversation {
     mode: PoolMode,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
+    pub(super) names: Names,
+    pub(super) portals: Portals,
+    pub(super) traces: Traces,
+    /// A transaction block that no server has seen.
+    pub(super) deferred: Option<Rc<Statement>>,
+    /// DEALLOCATE and its like, asked for and not answered.
+    pub(super) commands: Vec<Use>,
     limbo: Option<Limbo>,
-    pin: Option<Pin>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
-    unnamed: Unnamed,
-    /// The unnamed statement is a COMMIT.
-    unnamed_commits: bool,
+    /// A statement that commits was prepared, in a pool where nobody follows names.
+    prepared_commit: bool,
     /// What was asked last is a ROLLBACK, and not answered yet.
     leaving: bool,
     /// The beginning of a statement was too short to tell whether it commits; it is not answered yet.
     unread: bool,
     /// What the next message is answered with, because no server can take it.
     refusal: Option<Box<ErrorReport>>,
-    /// ReadyForQuery messages to come that answer what pgring itself sent.
-    own_requests: u32,
+    /// What pgring itself asked, and whose ReadyForQuery is to come. The client's requests are behind it.
+    own_requests: VecDeque<Own>,
+    census: Census,
 }
 
 impl Conversation {
@@ -95,116 +118,142 @@ impl Conversation {
         Self {
             mode,
             ledger: Ledger::default(),
+            names: Names::default(),
+            portals: Portals::default(),
+            traces: Traces::default(),
+            deferred: None,
+            commands: Vec::new(),
             limbo: None,
-            pin: None,
             skipping: false,
-            unnamed: Unnamed::Foreign,
-            unnamed_commits: false,
+            prepared_commit: false,
             leaving: false,
             unread: false,
             refusal: None,
-            own_requests: 0,
+            own_requests: VecDeque::new(),
+            census: Census::default(),
         }
     }
 
-    /// Judges a client's message. `body` may be only the beginning of a long one. `linked`: a server
-    /// connection is at hand. Answers are appended to `out`.
+    /// Judges a client's message. `body` may be only the beginning of a long one.
     #[inline]
     pub fn client_message(
         &mut self,
         header: Header,
         body: &[u8],
-        linked: bool,
-        out: &mut Vec<u8>,
+        desk: &mut Desk<'_>,
     ) -> Result<Verdict, ProtocolError> {
         header.check_frontend()?;
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
-            _ if self.answers_itself() && self.answer_ourselves(header, body, out) => {
+            _ if self.answers_itself() && self.answer_ourselves(header, body, desk.out) => {
                 return Ok(Verdict::Discard);
             }
-            tag if !linked && uses_unnamed(tag, body) => {
-                self.refuse(unnamed_is_gone());
-                self.answer_ourselves(header, body, out);
-                return Ok(Verdict::Discard);
-            }
-            tag if !linked => {
-                return Ok(if is_request(tag) {
-                    Verdict::NeedServer
-                } else {
-                    Verdict::Discard
-                });
-            }
-            frontend::QUERY => self.look_at_query(header, body),
-            frontend::PARSE => self.look_at_parse(header, body),
-            frontend::EXECUTE if self.unnamed_commits => self.ledger.sends_commit(),
-            frontend::BIND if self.unnamed == Unnamed::Fresh && uses_unnamed(header.tag, body) => {
-                self.unnamed = Unnamed::Used;
-            }
+            _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
             _ => {}
         }
-        self.ledger.sent(header.tag);
-        Ok(Verdict::Forward)
+        if self.ledger.is_at_rest() {
+            self.open_pipeline(desk);
+        }
+        Ok(match header.tag {
+            frontend::QUERY => self.judge_query(header, body, desk),
+            frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
+            frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+                if self.shares_names() =>
+            {
+                self.judge_named(header, body, desk)
+            }
+            frontend::EXECUTE => self.judge_execute(body, desk),
+            frontend::FLUSH => self.judge_flush(desk),
+            tag => {
+                self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
+                self.ledger.sent(tag);
+                Verdict::Forward
+            }
+        })
+    }
+
+    /// Nothing is under way at the server: what must precede the next message goes now.
+    #[inline]
+    fn open_pipeline(&mut self, desk: &mut Desk<'_>) {
+        if let Some(server) = desk.server.as_deref_mut()
+            && server.needs_tidying(desk.limits.server_statements)
+        {
+            let closes = server.tidy(desk.limits.server_statements, desk.ahead);
+            (0..closes).for_each(|_| self.ledger.owe(Owed::OwnClose));
+        }
+        if let Some(statement) = self.deferred.take() {
+            self.begin_block(&statement, desk);
+        }
     }
 
     /// A Query that goes to the server.
-    fn look_at_query(&mut self, header: Header, text: &[u8]) {
-        // It destroys the unnamed statement.
-        self.unnamed = Unnamed::Foreign;
-        if classify::commits(text) {
+    fn judge_query(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        if self.ledger.is_at_risk() {
+            // Should one of ours fail, the server skips up to a Sync, and would skip both requests.
+            return Verdict::Wait;
+        }
+        let whole = body.len() == header.body_bytes();
+        let text = body.strip_suffix(b"\0").filter(|_| whole).unwrap_or(body);
+        let facts = if whole {
+            classify::facts(text)
+        } else {
+            classify::facts_of_beginning(text)
+        };
+        if self.prepare_commands(facts, text, desk) {
+            return Verdict::Wait;
+        }
+        self.note(facts, text);
+        self.unread |= !whole;
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if self.names.may_have_unnamed() || !server.has_no_unnamed() {
+            server.doubt_unnamed();
+            let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+            self.names.change(ticket, pipeline, true, Change::DropUnnamed);
+        }
+        self.ledger.sent(frontend::QUERY);
+        Verdict::Forward
+    }
+
+    /// A statement is sent to be executed.
+    #[inline]
+    fn note(&mut self, facts: Facts, text: &[u8]) {
+        if facts.commits() {
             self.ledger.sends_commit();
         }
-        self.unread |= text.len() < header.body_bytes();
-        self.leaving = leaves(text) && classify::is_single(without_zero(text));
-        self.look_for_state(text);
-    }
-
-    /// An error: a Parse that it made the server skip has left no statement.
-    #[cold]
-    fn server_error(&mut self) {
-        if self.ledger.owes_parse() {
-            self.unnamed = Unnamed::Foreign;
-        }
-        self.ledger.received(backend::ERROR_RESPONSE);
-    }
-
-    /// A statement that leaves state behind which another session must not find.
-    fn look_for_state(&mut self, text: &[u8]) {
-        if let Some(state) = classify::session_state(text) {
-            self.pin(state.into());
+        self.leaving = facts.rolls_back();
+        self.traces.note(facts);
+        if facts.gains_state() {
+            self.traces.note_hidden_settings(text);
         }
     }
 
-    /// Keeps the connection for this session until it leaves. The first reason is the one that is told.
-    fn pin(&mut self, pin: Pin) {
-        self.pin = self.pin.or(Some(pin));
-    }
-
-    /// Another server connection is at hand from now on.
-    pub(crate) fn linked_anew(&mut self) {
-        self.unnamed = Unnamed::Foreign;
-    }
-
-    /// A Parse that goes to the server. Its text holds one statement, so the first words tell.
-    fn look_at_parse(&mut self, header: Header, body: &[u8]) {
-        // Without the first byte it may have a name.
-        if body.first() != Some(&0) {
-            self.pin(Pin::PreparedStatement);
-        }
-        let (name, text) = split_name(body);
-        let commits = classify::commits(text);
-        if commits {
+    fn judge_execute(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        if self.prepared_commit {
             self.ledger.sends_commit();
         }
-        if name.is_empty() {
-            self.unnamed_commits = commits;
-            self.unnamed = Unnamed::Fresh;
+        if let Some(statement) = self.portals.statement(portal) {
+            let statement = Rc::clone(statement);
+            if self.prepare_commands(statement.facts, statement.text(), desk) {
+                return Verdict::Wait;
+            }
+            self.note(statement.facts, statement.text());
         }
-        let cut = body.len() < header.body_bytes();
-        self.unread |= cut && classify::word(text).1.len() < FIRST_WORDS_BYTES;
-        self.leaving = leaves(text);
-        self.look_for_state(text);
+        self.ledger.sent(frontend::EXECUTE);
+        Verdict::Forward
+    }
+
+    /// The client's unnamed statement was destroyed by a Query that pgring answered.
+    pub(super) fn forget_unnamed(&mut self) {
+        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        self.names.change(ticket, pipeline, false, Change::DropUnnamed);
+        self.names.settle(ticket + 1, None);
+    }
+
+    /// How the pool shares its connections.
+    pub(super) fn mode(&self) -> PoolMode {
+        self.mode
     }
 
     fn answers_itself(&self) -> bool {
@@ -215,7 +264,7 @@ impl Conversation {
     #[cold]
     fn answer_ourselves(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
         if let Some(limbo) = &mut self.limbo {
-            let reply = limbo.answer(header, body, out);
+            let reply = limbo.answer(header, body, &self.names, out);
             if reply != Reply::Stays {
                 self.limbo = None;
             }
@@ -231,8 +280,22 @@ impl Conversation {
         if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
+            if self.deferred.take().is_some() {
+                return self.fail_block(header.tag, &report, out);
+            }
             self.answer_with(header.tag, &report, out);
         }
+        true
+    }
+
+    /// The first request of a block that no server has seen gets an error: the block has failed.
+    fn fail_block(&mut self, tag: Tag, report: &ErrorReport, out: &mut Vec<u8>) -> bool {
+        Writer::new(out).error(report);
+        let ends = matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL);
+        if ends {
+            Writer::new(out).ready_for_query(TransactionStatus::Failed);
+        }
+        self.limbo = Some(Limbo::new(true, !ends));
         true
     }
 
@@ -253,37 +316,138 @@ impl Conversation {
         self.refusal = Some(Box::new(report));
     }
 
-    /// Notes a request of our own whose answer the client must not see.
-    pub fn sent_own_request(&mut self) {
-        self.own_requests += 1;
+    /// The session's settings were sent ahead of its request.
+    pub fn sent_settings(&mut self) {
+        self.own_requests.push_back(Own::Settings);
     }
 
-    /// Judges a server's message; `body` is whole for ErrorResponse and ReadyForQuery.
+    /// True when the server must be asked for the session state before the connection can go back.
     #[inline]
-    pub fn server_message(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
-        if self.own_requests > 0 {
-            return self.server_message_for_us(tag, body);
+    pub(crate) fn wants_census(&self) -> bool {
+        self.mode != PoolMode::Session && self.traces.wants_census() && self.is_clean()
+    }
+
+    /// What to ask the server for that, given the settings that the session is known to have.
+    pub(crate) fn begin_census<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<u8> {
+        self.own_requests.push_back(Own::Census);
+        self.census = Census::default();
+        self.traces.census_begins();
+        self.traces.question(known)
+    }
+
+    /// What the server answered.
+    pub(crate) fn take_census(&mut self) -> Census {
+        let census = std::mem::take(&mut self.census);
+        self.traces.census_ends(&census);
+        census
+    }
+
+    /// True while rows of the server answer the census.
+    #[inline]
+    pub(crate) fn is_in_census(&self) -> bool {
+        self.own_requests.front() == Some(&Own::Census)
+    }
+
+    /// Judges a server's message; `body` is whole for CommandComplete, ErrorResponse and ReadyForQuery.
+    #[inline]
+    pub fn server_message(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        server: &mut Prepared,
+    ) -> Result<Answer, ProtocolError> {
+        if let Some(own) = self.own_requests.front() {
+            return self.server_message_for_us(*own, tag, body);
         }
         match tag {
             backend::READY_FOR_QUERY => {
-                self.ledger.received_ready(TransactionStatus::read(body)?);
-                self.leaving = false;
-                self.unread &= !self.ledger.waits_for_client();
+                self.server_ready(TransactionStatus::read(body)?, server);
                 return Ok(Answer::Ready);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            backend::ERROR_RESPONSE => self.server_error(),
-            _ => self.ledger.received(tag),
+            backend::ERROR_RESPONSE => {
+                self.ledger.received(tag);
+                self.names.refute(self.ledger.settled(), Some(server));
+            }
+            _ if self.ledger.received(tag) => {
+                self.names.settle(self.ledger.settled(), Some(server));
+                return Ok(Answer::Swallow);
+            }
+            backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
+                self.command_done(body, server);
+            }
+            backend::PARAMETER_STATUS => self.traces.note_report(),
+            _ => {}
         }
+        self.names.settle(self.ledger.settled(), Some(server));
         Ok(Answer::Forward)
     }
 
+    #[inline]
+    fn server_ready(&mut self, status: TransactionStatus, server: &mut Prepared) {
+        self.ledger.received_ready(status);
+        self.names.settle(self.ledger.settled(), Some(server));
+        self.leaving = false;
+        self.unread &= !self.ledger.waits_for_client();
+        if !self.commands.is_empty() {
+            self.commands.clear();
+        }
+        if self.ledger.is_releasable() {
+            self.portals.clear();
+            self.traces.transaction_ends();
+        }
+    }
+
+    /// A DEALLOCATE or its like was done.
     #[cold]
-    fn server_message_for_us(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
+    fn command_done(&mut self, body: &[u8], server: &mut Prepared) {
+        let tag = body.strip_suffix(b"\0").unwrap_or(body);
+        match commands::done(&mut self.commands, tag) {
+            Some(Use::Deallocate(name)) => {
+                self.names.remove(&name);
+                server.unstain(&name);
+            }
+            Some(Use::DeallocateAll | Use::DiscardAll) => {
+                self.names.remove_all();
+                server.drop_named();
+            }
+            _ => {}
+        }
+    }
+
+    /// True once when a Sync of ours must be sent: the server skips a request because one of ours failed.
+    #[inline]
+    pub fn take_sync_due(&mut self) -> bool {
+        self.ledger.take_sync_due()
+    }
+
+    /// True once after the schema may have changed, and the change is there for everybody.
+    #[inline]
+    pub(crate) fn take_schema_change(&mut self) -> bool {
+        self.ledger.status() == TransactionStatus::Idle && self.traces.take_schema_change()
+    }
+
+    #[cold]
+    fn server_message_for_us(
+        &mut self,
+        own: Own,
+        tag: Tag,
+        body: &[u8],
+    ) -> Result<Answer, ProtocolError> {
         match tag {
-            backend::READY_FOR_QUERY => self.own_requests -= 1,
+            backend::READY_FOR_QUERY => {
+                self.own_requests.pop_front();
+                if own == Own::Census {
+                    return Ok(Answer::CensusTaken);
+                }
+            }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
+            // Whatever state there is, it cannot be told: the connection stays with the session.
+            backend::ERROR_RESPONSE if own == Own::Census => self.traces.keep_forever(Pin::Setting),
             backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
+            backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
+                self.traces.keep_forever(Pin::Setting);
+            }
             backend::NOTIFICATION => return Ok(Answer::Forward),
             _ => {}
         }
@@ -295,16 +459,20 @@ impl Conversation {
     /// got the beginning of a message.
     pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
         let loss = self.loss();
-        self.unnamed = Unnamed::Foreign;
+        let pin = self.pinned();
+        self.names.abandon();
+        self.portals.clear();
+        self.traces.connection_is_gone();
+        self.commands.clear();
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
-        (self.leaving, self.unread, self.unnamed_commits) = (false, false, false);
-        self.own_requests = 0;
+        (self.leaving, self.unread) = (false, false);
+        self.own_requests.clear();
         if mid_message {
             return AfterLoss::Ends;
         }
-        if self.mode == PoolMode::Session || self.pin.is_some() {
-            Writer::new(out).error(&lost_with_state(why, self.pin, loss));
+        if self.mode == PoolMode::Session || pin.is_some() {
+            Writer::new(out).error(&lost_with_state(why, pin, loss));
             return AfterLoss::Ends;
         }
         let report = loss.report(why);
@@ -342,23 +510,26 @@ impl Conversation {
     /// True when the server connection may go back to its pool now.
     #[inline]
     pub fn is_releasable(&self) -> bool {
-        self.mode != PoolMode::Session && self.pinned().is_none() && self.is_clean()
+        self.mode != PoolMode::Session
+            && self.is_clean()
+            && self.pinned().is_none()
+            && !self.traces.wants_census()
     }
 
     /// True when the server connection carries no unfinished work of this session.
     #[inline]
     pub fn is_clean(&self) -> bool {
-        self.ledger.is_releasable() && self.own_requests == 0
+        self.ledger.is_releasable() && self.own_requests.is_empty()
     }
 
     /// True when nothing is owed to the client.
     pub fn is_at_rest(&self) -> bool {
-        self.ledger.is_at_rest() && self.own_requests == 0
+        self.ledger.is_at_rest() && self.own_requests.is_empty()
     }
 
     /// True when no ReadyForQuery is sure to come unless the client sends more.
     pub fn waits_for_client(&self) -> bool {
-        self.own_requests == 0 && self.ledger.waits_for_client()
+        self.own_requests.is_empty() && self.ledger.waits_for_client()
     }
 
     /// True when server and session disagree about what was asked.
@@ -376,20 +547,19 @@ impl Conversation {
     pub fn status(&self) -> TransactionStatus {
         if self.limbo.is_some() {
             TransactionStatus::Failed
+        } else if self.deferred.is_some() {
+            TransactionStatus::InTransaction
         } else {
             self.ledger.status()
         }
     }
 
     /// Why the session keeps its connection, if it does.
+    #[inline]
     pub fn pinned(&self) -> Option<Pin> {
-        let fresh = self.unnamed == Unnamed::Fresh;
-        self.pin.or(fresh.then_some(Pin::UnnamedStatement))
+        self.traces.pin()
     }
 }
-
-/// Bytes behind the first word of a statement that surely hold its second.
-const FIRST_WORDS_BYTES: usize = 64;
 
 /// What a lost connection means for the client.
 #[derive(Clone, Copy)]
@@ -417,41 +587,14 @@ impl Loss {
     }
 }
 
-/// True when the first statement ends the transaction without beginning another.
-fn leaves(text: &[u8]) -> bool {
-    classify::ending(text) == Some(Ending::Rollback) && !classify::chains(text)
-}
-
-/// The text of a Query whose end may be missing.
-fn without_zero(body: &[u8]) -> &[u8] {
-    body.strip_suffix(b"\0").unwrap_or(body)
-}
-
-/// True for a Bind or Describe of the unnamed statement. (One above what is held, and cut before its name, is
-/// taken for a named one: the server then tells.)
-fn uses_unnamed(tag: Tag, body: &[u8]) -> bool {
-    match tag {
-        frontend::BIND => {
-            let portal_end = memchr::memchr(0, body).unwrap_or(body.len());
-            body.get(portal_end + 1) == Some(&0)
-        }
-        frontend::DESCRIBE => body.starts_with(b"S\0"),
-        _ => false,
+/// True for a Parse of a statement that commits.
+fn parses_commit(header: Header, body: &[u8]) -> bool {
+    let mut parts = body.split(|byte| *byte == 0).skip(1);
+    let text = parts.next().unwrap_or_default();
+    if parts.next().is_none() && body.len() < header.body_bytes() {
+        return classify::facts_of_beginning(text).commits();
     }
-}
-
-fn unnamed_is_gone() -> ErrorReport {
-    let gone = ProtocolError::UnnamedStatementGone;
-    ErrorReport::error(gone.sqlstate(), gone.to_string())
-        .with_hint("Send Parse and Bind in one pipeline, or give the statement a name.")
-}
-
-/// Name and text of a Parse whose end may be missing.
-fn split_name(body: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(0, body) {
-        Some(end) => (&body[..end], &body[end + 1..]),
-        None => (body, b""),
-    }
+    classify::facts(text).commits()
 }
 
 /// True when the server closes the connection after this error.

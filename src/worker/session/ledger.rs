@@ -34,12 +34,37 @@ pub(crate) enum Owed {
     Close,
     /// Nothing: the place of a CopyDone or CopyFail that was sent before the server asked for data.
     CopyEnd,
+    /// ParseComplete, to a Parse of ours.
+    OwnParse,
+    /// BindComplete, to a Bind of ours.
+    OwnBind,
+    /// CommandComplete, to an Execute of ours.
+    OwnExecute,
+    /// CloseComplete, to a Close of ours.
+    OwnClose,
+    /// ParseComplete, by us: the server has not been asked.
+    SaidParse,
+    /// CloseComplete, by us.
+    SaidClose,
 }
 
 impl Owed {
     /// True when the answer ends with ReadyForQuery.
     pub(crate) fn ends_with_ready(self) -> bool {
         matches!(self, Self::Query | Self::Function | Self::Sync)
+    }
+
+    /// True when the client must not see the answer.
+    fn is_own(self) -> bool {
+        matches!(
+            self,
+            Self::OwnParse | Self::OwnBind | Self::OwnExecute | Self::OwnClose
+        )
+    }
+
+    /// True when the answer is ours to give.
+    fn is_said(self) -> bool {
+        matches!(self, Self::SaidParse | Self::SaidClose)
     }
 }
 
@@ -48,6 +73,12 @@ impl Owed {
 pub(crate) struct Ledger {
     /// Never starts with [`Owed::CopyEnd`].
     owed: VecDeque<Owed>,
+    /// Entries that have left `owed`.
+    gone: u64,
+    /// Messages sent whose answer ends with ReadyForQuery.
+    pipelines: u64,
+    /// How many of `owed` the client must not see answered.
+    own: usize,
     /// How many of `owed` end with ReadyForQuery.
     readies: usize,
     /// ReadyForQuery messages to come until the last COMMIT is answered.
@@ -66,6 +97,8 @@ pub(crate) struct Ledger {
     /// Syncs sent to a COPY that failed. Whether it read them first nobody knows, so each may be answered or
     /// not. The server works in order: the first answer to anything later tells that no more will come.
     doubtful: usize,
+    /// A Sync of ours must be sent.
+    sync_due: bool,
     lost: bool,
 }
 
@@ -73,6 +106,9 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             owed: VecDeque::new(),
+            gone: 0,
+            pipelines: 0,
+            own: 0,
             readies: 0,
             readies_to_commit: 0,
             commit_unsynced: false,
@@ -82,6 +118,7 @@ impl Default for Ledger {
             copying_in: false,
             swallowed: 0,
             doubtful: 0,
+            sync_due: false,
             lost: false,
         }
     }
@@ -111,8 +148,9 @@ impl Ledger {
         self.commit_unsynced |= !self.skipping;
     }
 
+    /// Notes an answer that is owed from now on, if the server reads what asks for it.
     #[inline]
-    fn owe(&mut self, owed: Owed) {
+    pub(crate) fn owe(&mut self, owed: Owed) {
         if self.copying_in || self.skipping && self.doubtful > 0 {
             // A COPY fails on this message and swallows it; what becomes of the next ones depends on when
             // the server read them. After a COPY that failed, it may or may not skip this one.
@@ -125,12 +163,14 @@ impl Ledger {
         if !self.open {
             self.owe_ready();
         }
+        self.own += usize::from(owed.is_own());
         self.owed.push_back(owed);
     }
 
     #[inline]
     fn owe_ready(&mut self) {
         self.readies += 1;
+        self.pipelines += 1;
         if std::mem::take(&mut self.commit_unsynced) {
             self.readies_to_commit = self.readies;
         }
@@ -154,12 +194,38 @@ impl Ledger {
         }
     }
 
-    /// Notes a message of the server, but for ReadyForQuery.
+    /// Notes a message of the server, but for ReadyForQuery; true when it answers a message of ours.
     #[inline]
-    pub(crate) fn received(&mut self, tag: Tag) {
+    pub(crate) fn received(&mut self, tag: Tag) -> bool {
+        if self.own > 0 && self.received_own(tag) {
+            return true;
+        }
         if self.doubtful > 0 {
             self.doubt_less(tag);
         }
+        self.received_for_client(tag);
+        false
+    }
+
+    /// True when `tag` answers a message of ours.
+    #[cold]
+    fn received_own(&mut self, tag: Tag) -> bool {
+        let answer = match self.front() {
+            Some(Owed::OwnParse) => backend::PARSE_COMPLETE,
+            Some(Owed::OwnBind) => backend::BIND_COMPLETE,
+            Some(Owed::OwnExecute) => backend::COMMAND_COMPLETE,
+            Some(Owed::OwnClose) => backend::CLOSE_COMPLETE,
+            _ => return false,
+        };
+        let own = tag == answer;
+        if own {
+            self.pop();
+        }
+        own
+    }
+
+    #[inline]
+    fn received_for_client(&mut self, tag: Tag) {
         match tag {
             backend::DATA_ROW | backend::COPY_DATA => {}
             backend::BIND_COMPLETE => self.settle(Owed::Bind),
@@ -196,20 +262,56 @@ impl Ledger {
         self.owed.front().copied()
     }
 
-    /// True when a Parse is not answered yet.
-    pub(crate) fn owes_parse(&self) -> bool {
-        self.owed.contains(&Owed::Parse)
+    /// The answer that is ours to give now, if one is.
+    #[inline]
+    pub(crate) fn take_said(&mut self) -> Option<Owed> {
+        let said = self.front().filter(|front| front.is_said())?;
+        self.pop();
+        Some(said)
+    }
+
+    /// The number of the next message that is answered.
+    #[inline]
+    pub(crate) fn ticket(&self) -> u64 {
+        self.gone + self.owed.len() as u64
+    }
+
+    /// The number of the oldest message that is not answered.
+    #[inline]
+    pub(crate) fn settled(&self) -> u64 {
+        self.gone
+    }
+
+    /// The number of the pipeline that the next message belongs to.
+    #[inline]
+    pub(crate) fn pipeline(&self) -> u64 {
+        self.pipelines
+    }
+
+    /// True when a request follows messages of ours that may make the server skip it.
+    pub(crate) fn is_at_risk(&self) -> bool {
+        self.own > 0 && self.readies > 0
+    }
+
+    /// A BEGIN of ours precedes what is sent next.
+    pub(crate) fn begins(&mut self) {
+        self.status = TransactionStatus::InTransaction;
     }
 
     /// The oldest answer has come.
     #[inline]
     fn pop(&mut self) {
-        if self.owed.pop_front().is_some_and(Owed::ends_with_ready) {
-            self.readies -= 1;
-            self.readies_to_commit = self.readies_to_commit.saturating_sub(1);
+        if let Some(front) = self.owed.pop_front() {
+            self.gone += 1;
+            self.own -= usize::from(front.is_own());
+            if front.ends_with_ready() {
+                self.readies -= 1;
+                self.readies_to_commit = self.readies_to_commit.saturating_sub(1);
+            }
         }
         while self.front() == Some(Owed::CopyEnd) {
             self.owed.pop_front();
+            self.gone += 1;
         }
     }
 
@@ -236,6 +338,7 @@ impl Ledger {
 
     /// An error in the extended protocol makes the server skip to the next Sync.
     fn received_error(&mut self) {
+        let own = self.front().is_some_and(Owed::is_own);
         self.copying_in = false;
         self.doubtful = std::mem::take(&mut self.swallowed);
         match self.owed.front_mut() {
@@ -243,17 +346,20 @@ impl Ledger {
             // Only its ReadyForQuery is left to come, and that before those in doubt.
             Some(front @ Owed::Query) if self.doubtful > 0 => *front = Owed::Sync,
             Some(front) if front.ends_with_ready() => {}
-            Some(_) => self.skip(),
+            Some(_) => self.skip(own),
         }
     }
 
-    fn skip(&mut self) {
+    /// `own`: it was a message of ours that failed. A Query that the server skips for that would never be
+    /// answered: a Sync is due then.
+    fn skip(&mut self, own: bool) {
         self.pop();
         if self.doubtful > 0 && self.front().is_some_and(|next| next != Owed::Sync) {
             // Skipped or answered: that depends on whether a Sync in doubt was read.
             self.lost = true;
         }
-        while self.front().is_some_and(|next| next != Owed::Sync) {
+        while let Some(next) = self.front().filter(|next| *next != Owed::Sync) {
+            self.sync_due |= own && next.ends_with_ready();
             self.pop();
         }
         self.skipping = self.owed.is_empty();
@@ -280,6 +386,7 @@ impl Ledger {
                 }
             }
             self.owed.remove(1);
+            self.gone += 1;
         }
         self.open |= self.readies == 0;
     }
@@ -314,6 +421,16 @@ impl Ledger {
         }
     }
 
+    /// True once when a Sync must be sent, because the server skips what the client asked.
+    #[inline]
+    pub(crate) fn take_sync_due(&mut self) -> bool {
+        let due = std::mem::take(&mut self.sync_due);
+        if due {
+            self.sent_sync();
+        }
+        due
+    }
+
     /// True when nothing is owed and the last word was ReadyForQuery, in whatever transaction status.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
@@ -340,6 +457,11 @@ impl Ledger {
     /// True when what was sent and what came do not fit together.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// True when the server would not understand a message as what it is: it skips, or waits for data.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.skipping || self.copying_in
     }
 
     /// True when the server ignores everything up to the next Sync, the client having got its error.

@@ -4,6 +4,7 @@
 //! a COMMIT of a client that has not been told yet is an error, so that nobody takes it for committed. Never
 //! fails on a message: what it cannot read is refused as everything else.
 
+use super::names::{Meaning, Names};
 use crate::{
     protocol::{
         ErrorReport, Header, Reader, SqlState, Tag, Writer,
@@ -60,7 +61,13 @@ impl Limbo {
     }
 
     /// Answers one message, of which `body` may be only the beginning.
-    pub(crate) fn answer(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> Reply {
+    pub(crate) fn answer(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        names: &Names,
+        out: &mut Vec<u8>,
+    ) -> Reply {
         let tag = header.tag;
         if tag == frontend::SYNC {
             return self.ready(out);
@@ -79,15 +86,22 @@ impl Limbo {
                 return self.ready(out);
             }
             frontend::CLOSE => drop(Writer::new(out).close_complete()),
-            _ => self.answer_extended(tag, body, whole, out),
+            _ => self.answer_extended(tag, body, whole, names, out),
         }
         Reply::Stays
     }
 
-    fn answer_extended(&mut self, tag: Tag, body: &[u8], whole: bool, out: &mut Vec<u8>) {
+    fn answer_extended(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        whole: bool,
+        names: &Names,
+        out: &mut Vec<u8>,
+    ) {
         let done = match tag {
             frontend::PARSE => self.answer_parse(body, whole, out),
-            frontend::BIND => self.answer_bind(body, out),
+            frontend::BIND => self.answer_bind(body, names, out),
             frontend::DESCRIBE => self.answer_describe(body, out),
             _ => self.answer_execute(out),
         };
@@ -130,23 +144,31 @@ impl Limbo {
         if !name.is_empty() || !whole {
             return None;
         }
-        self.parsed = match ending(text) {
-            Some(ending) => Some(Statement::Ends(ending)),
-            None => classify::is_empty(text).then_some(Statement::Empty),
-        };
+        self.parsed = possible(text);
         self.parsed?;
         Writer::new(out).parse_complete();
         Some(())
     }
 
-    fn answer_bind(&mut self, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let names = Bind::read(body).ok()?;
-        if !names.portal.is_empty() || !names.statement.is_empty() {
+    fn answer_bind(&mut self, body: &[u8], names: &Names, out: &mut Vec<u8>) -> Option<()> {
+        let bind = Bind::read(body).ok()?;
+        if !bind.portal.is_empty() {
             return None;
         }
-        self.bound = Some(self.parsed?);
+        self.bound = Some(self.meaning(bind.statement, names)?);
         Writer::new(out).bind_complete();
         Some(())
+    }
+
+    /// What a prepared statement is, if it is possible here.
+    fn meaning(&self, name: &[u8], names: &Names) -> Option<Statement> {
+        if name.is_empty() && self.parsed.is_some() {
+            return self.parsed;
+        }
+        match names.find(name, 0) {
+            Meaning::Statement(statement) => possible(statement.text()),
+            Meaning::Nothing | Meaning::Unsure => None,
+        }
     }
 
     /// None of the possible statements has result columns.
@@ -187,6 +209,14 @@ impl Limbo {
             lost_in_transaction()
         };
         Writer::new(out).error(&report);
+    }
+}
+
+/// What a statement is in a failed transaction.
+fn possible(text: &[u8]) -> Option<Statement> {
+    match ending(text) {
+        Some(ending) => Some(Statement::Ends(ending)),
+        None => classify::is_empty(text).then_some(Statement::Empty),
     }
 }
 

@@ -1,11 +1,20 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
+mod block;
+mod census;
+mod commands;
 pub mod conversation;
+pub mod desk;
 mod downstream;
+mod extended;
+mod hidden;
 mod ledger;
 mod limbo;
+mod names;
 pub mod pin;
+mod portals;
 pub(crate) mod serve;
+mod traces;
 mod upstream;
 
 #[cfg(test)]

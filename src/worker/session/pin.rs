@@ -1,14 +1,12 @@
 //! Why a session keeps its server connection: state that lives there and that pgring does not carry. Pure.
 
-use crate::worker::classify::SessionState;
-
 /// Why a session keeps its server connection between transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// It prepared a named statement.
+    /// It prepared a statement by SQL.
     PreparedStatement,
-    /// It has prepared the unnamed statement and will use it in another pipeline.
-    UnnamedStatement,
+    /// It prepared a statement that is too long to be kept.
+    LongStatement,
     /// It has a setting that pgring does not carry.
     Setting,
     /// It listens.
@@ -28,27 +26,13 @@ impl Pin {
     pub fn reason(self) -> &'static str {
         match self {
             Self::PreparedStatement => "prepared statement",
-            Self::UnnamedStatement => "unnamed statement",
+            Self::LongStatement => "long statement",
             Self::Setting => "setting",
             Self::Listen => "listen",
             Self::TemporaryObject => "temporary object",
             Self::HeldCursor => "cursor with hold",
             Self::Library => "library",
             Self::AdvisoryLock => "advisory lock",
-        }
-    }
-}
-
-impl From<SessionState> for Pin {
-    fn from(state: SessionState) -> Self {
-        match state {
-            SessionState::Setting => Self::Setting,
-            SessionState::PreparedStatement => Self::PreparedStatement,
-            SessionState::Listen => Self::Listen,
-            SessionState::TemporaryObject => Self::TemporaryObject,
-            SessionState::HeldCursor => Self::HeldCursor,
-            SessionState::Library => Self::Library,
-            SessionState::AdvisoryLock => Self::AdvisoryLock,
         }
     }
 }

@@ -29,6 +29,43 @@ use crate::{
 pub(super) enum Pumped {
     All,
     NeedsServer,
+    /// The next message can be judged after the server's next answers.
+    Waits,
+}
+
+/// What follows a verdict.
+enum Followed {
+    /// Go on; so many bytes are for the server and not sent.
+    On(usize),
+    /// Stop here.
+    Stop(Pumped),
+}
+
+/// What the rules judge the client's next message with: fields of the session that they do not hold.
+macro_rules! desk {
+    ($session:ident) => {
+        Desk {
+            server: $session
+                .lease
+                .as_mut()
+                .map(|lease| &mut lease.backend_mut().prepared),
+            store: &$session.worker.statements,
+            context: &$session.context,
+            limits: $session.limits,
+            out: &mut $session.out,
+            ahead: &mut $session.ahead,
+        }
+    };
+}
+
+#[inline]
+fn judge(
+    rules: &mut Conversation,
+    header: Header,
+    body: &[u8],
+    desk: &mut Desk<'_>,
+) -> Result<Verdict, ProtocolError> {
+    rules.client_message(header, body, desk)
 }
 
 impl Session {
@@ -46,27 +83,21 @@ impl Session {
     }
 
     pub(super) fn pump_client(&mut self) -> Result<Pumped, End> {
-        let mut out = Vec::new();
         let mut decided = 0;
         loop {
-            let linked = self.lease.is_some();
             let piece = &self.pending[decided..];
             let (verdict, taken) = match self.intake.cut(piece, partial_from_client)? {
-                Cut::Whole(header, body) => {
-                    let verdict = self
-                        .conversation
-                        .client_message(header, body, linked, &mut out)?;
-                    (verdict, header.frame_bytes())
-                }
+                Cut::Whole(header, body) => (
+                    judge(&mut self.conversation, header, body, &mut desk!(self))?,
+                    header.frame_bytes(),
+                ),
                 Cut::Begins(header, body) => {
                     let taken = piece.len();
-                    let verdict = self
-                        .conversation
-                        .client_message(header, body, linked, &mut out)?;
-                    if verdict == Verdict::NeedServer {
+                    let verdict = judge(&mut self.conversation, header, body, &mut desk!(self))?;
+                    if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
                         self.intake = Cutter::default();
                     }
-                    self.intake_forwards = verdict == Verdict::Forward;
+                    self.intake_forwards = matches!(verdict, Verdict::Forward | Verdict::Instead(_));
                     (verdict, taken)
                 }
                 Cut::Continues(count) if self.intake_forwards => (Verdict::Forward, count),
@@ -77,29 +108,58 @@ impl Session {
                 }
                 Cut::Empty => break,
             };
-            match verdict {
-                Verdict::Forward => decided += taken,
-                Verdict::NeedServer => {
-                    self.forward_to_server(decided);
-                    return Ok(Pumped::NeedsServer);
-                }
-                Verdict::Discard => {
-                    self.forward_to_server(decided);
-                    self.pending.advance(taken);
-                    decided = 0;
-                    self.answer(&mut out);
-                }
-                Verdict::Terminate => {
-                    self.leaving = true;
-                    self.forward_to_server(decided);
-                    self.pending = Chunk::from(Vec::new());
-                    return Ok(Pumped::All);
-                }
-            }
+            decided = match self.follow(verdict, decided, taken)? {
+                Followed::On(decided) => decided,
+                Followed::Stop(pumped) => return Ok(pumped),
+            };
         }
         self.forward_to_server(decided);
         self.pending = Chunk::from(Vec::new());
         Ok(Pumped::All)
+    }
+
+    /// Does with a message what was decided. `decided` bytes before it are for the server; answers how many are
+    /// then.
+    #[inline]
+    fn follow(&mut self, verdict: Verdict, decided: usize, taken: usize) -> Result<Followed, End> {
+        if verdict == Verdict::Forward && self.ahead.is_empty() {
+            return Ok(Followed::On(decided + taken));
+        }
+        self.forward_to_server(decided);
+        self.send_ahead();
+        let mut out = std::mem::take(&mut self.out);
+        self.answer(&mut out);
+        Ok(match verdict {
+            Verdict::Forward => Followed::On(taken),
+            Verdict::Instead(replaced) => {
+                self.pending.advance(replaced);
+                Followed::On(taken - replaced)
+            }
+            Verdict::Discard => {
+                self.pending.advance(taken);
+                Followed::On(0)
+            }
+            Verdict::NeedServer => Followed::Stop(Pumped::NeedsServer),
+            Verdict::Wait => Followed::Stop(Pumped::Waits),
+            Verdict::Full => return Err(too_much_prepared()),
+            Verdict::Terminate => {
+                self.leaving = true;
+                self.pending = Chunk::from(Vec::new());
+                Followed::Stop(Pumped::All)
+            }
+        })
+    }
+
+    /// What the rules themselves have for the server goes before the client's bytes.
+    #[inline]
+    fn send_ahead(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let lease = self.lease.as_ref().expect("only a linked session has something for a server");
+        let bytes = self.worker.scraps.borrow_mut().put(&self.ahead);
+        lease.backend().stream.send(bytes.into());
+        self.ahead.clear();
     }
 
     /// A message that came in several pieces: put together with what follows it, it is cut anew.

@@ -1,0 +1,122 @@
+//! A transaction block that no server has seen yet: BEGIN is answered here and sent with the first real statement.
+//!
+//! It goes ahead as Bind and Execute without Sync: should the server refuse it, it skips what follows, so that no
+//! statement of the block ever runs outside a transaction. (PostgreSQL manual, "Extended Query".)
+
+use std::rc::Rc;
+
+use super::{
+    conversation::{Conversation, Verdict},
+    desk::Desk,
+    ledger::Owed,
+    limbo::is_request,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{Header, Writer, backend::TransactionStatus, tag::frontend},
+    worker::{
+        classify::{self, Ending},
+        statements::{Statement, prepared::Presence, write_head},
+    },
+};
+
+/// Portal, statement, no parameter formats, no parameters, no result formats.
+const REST_OF_BIND_BYTES: usize = 6;
+
+impl Conversation {
+    /// A message while no server connection is at hand.
+    pub(super) fn without_server(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        if !is_request(header.tag) {
+            return Verdict::Discard;
+        }
+        let whole = body.len() == header.body_bytes();
+        let answered = match header.tag {
+            frontend::QUERY if whole => self.answer_query(body, desk),
+            frontend::SYNC if self.deferred.is_some() => {
+                Writer::new(desk.out).ready_for_query(TransactionStatus::InTransaction);
+                true
+            }
+            _ => false,
+        };
+        if answered {
+            Verdict::Discard
+        } else {
+            Verdict::NeedServer
+        }
+    }
+
+    /// Answers what begins or ends a block that no server has seen.
+    fn answer_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
+        let text = body.strip_suffix(b"\0").unwrap_or(body);
+        if self.deferred.is_some() {
+            let Some(ending) = classify::plain_ending(text) else {
+                return false;
+            };
+            self.deferred = None;
+            let tag = match ending {
+                Ending::Commit => "COMMIT",
+                Ending::Rollback => "ROLLBACK",
+            };
+            Writer::new(desk.out)
+                .command_complete(tag)
+                .ready_for_query(TransactionStatus::Idle);
+            self.forget_unnamed();
+            return true;
+        }
+        if self.mode() != PoolMode::Transaction {
+            return false;
+        }
+        let Some(begin) = classify::begin(text) else {
+            return false;
+        };
+        self.deferred = Some(statement_of(text, desk));
+        Writer::new(desk.out)
+            .command_complete(begin.tag)
+            .ready_for_query(TransactionStatus::InTransaction);
+        self.forget_unnamed();
+        true
+    }
+
+    /// A server connection is at hand: the block begins there.
+    pub(super) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
+        let server = desk
+            .server
+            .as_deref_mut()
+            .expect("a block begins at a server connection");
+        let pipeline = self.ledger.pipeline();
+        let name = match server.named(statement, pipeline) {
+            Presence::Here(name) => name,
+            Presence::Absent | Presence::Unsure => {
+                self.prepare_ours(statement, server, desk.ahead)
+            }
+        };
+        write_head(
+            frontend::BIND.0,
+            &[b"", name.bytes()],
+            REST_OF_BIND_BYTES,
+            desk.ahead,
+        );
+        desk.ahead.extend_from_slice(&[0; REST_OF_BIND_BYTES]);
+        write_head(frontend::EXECUTE.0, &[b""], 4, desk.ahead);
+        desk.ahead.extend_from_slice(&[0; 4]);
+        self.ledger.owe(Owed::OwnBind);
+        self.ledger.owe(Owed::OwnExecute);
+        self.ledger.begins();
+    }
+}
+
+/// BEGIN as a statement of this core.
+fn statement_of(text: &[u8], desk: &Desk<'_>) -> Rc<Statement> {
+    const SHORT_BYTES: usize = 128;
+    let mut short = [0_u8; SHORT_BYTES + 3];
+    if text.len() <= SHORT_BYTES {
+        short[..text.len()].copy_from_slice(text);
+        return desk.store.of(&short[..text.len() + 3], Some(desk.context));
+    }
+    desk.store.of(&[text, b"\0\0\0"].concat(), Some(desk.context))
+}

@@ -1,0 +1,75 @@
+//! What a session's rules work with while they judge one message of the client. Pure.
+
+use std::rc::Rc;
+
+use crate::worker::{
+    parameters::Parameters,
+    statements::{Store, prepared::Prepared},
+};
+
+/// The tools for one message.
+pub struct Desk<'a> {
+    /// What the server connection at hand has prepared; `None` when none is at hand.
+    pub(crate) server: Option<&'a mut Prepared>,
+    /// The statements of this core.
+    pub(crate) store: &'a Store,
+    /// The session's settings, as far as they change what a text means.
+    pub(crate) context: &'a Parameters,
+    /// Bounds from the configuration.
+    pub(crate) limits: Limits,
+    /// Takes answers to the client.
+    pub out: &'a mut Vec<u8>,
+    /// Takes what goes to the server before the message, or in place of its beginning.
+    pub ahead: &'a mut Vec<u8>,
+}
+
+/// How much may be prepared.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Statements of ours on one server connection.
+    pub server_statements: usize,
+    /// Bytes of names and statements of one client.
+    pub client_bytes: usize,
+}
+
+/// A desk's furniture, for those who judge messages without a worker: tests and benchmarks.
+pub struct Office {
+    pub(crate) server: Prepared,
+    pub(crate) store: Rc<Store>,
+    pub(crate) context: Parameters,
+    pub(crate) limits: Limits,
+    /// What the rules said to the client.
+    pub out: Vec<u8>,
+    /// What the rules said to the server.
+    pub ahead: Vec<u8>,
+}
+
+impl Default for Office {
+    fn default() -> Self {
+        Self {
+            server: Prepared::default(),
+            store: Rc::default(),
+            context: crate::worker::parameters::Interner::default().empty(),
+            limits: Limits {
+                server_statements: 100,
+                client_bytes: 1 << 20,
+            },
+            out: Vec::new(),
+            ahead: Vec::new(),
+        }
+    }
+}
+
+impl Office {
+    /// The desk, with the server connection at hand or not.
+    pub fn desk(&mut self, linked: bool) -> Desk<'_> {
+        Desk {
+            server: linked.then_some(&mut self.server),
+            store: &self.store,
+            context: &self.context,
+            limits: self.limits,
+            out: &mut self.out,
+            ahead: &mut self.ahead,
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The extended protocol in a pool: names of prepared statements mean what the client prepared, whatever connection
+//! is at hand. Pure.
+//!
+//! A statement is at the server under a name of ours; the client's messages are rewritten as far as the name, and
+//! forwarded from there. What the connection lacks is parsed first, and the answer stays here. A Parse or Close that
+//! the server need not see is answered here, in its turn.
+
+use std::rc::Rc;
+
+use super::{
+    conversation::{Conversation, Verdict},
+    desk::Desk,
+    ledger::Owed,
+    names::{self, Change, Meaning},
+    pin::Pin,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{
+        Header, Tag,
+        backend::TransactionStatus,
+        frontend::Target,
+        tag::{backend, frontend},
+    },
+    worker::statements::{
+        Statement, text_bytes,
+        prepared::{PREFIX, Prepared, Presence, ServerName, write_close},
+        write_head,
+    },
+};
+
+/// A ParseComplete.
+const PARSE_COMPLETE: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
+
+/// A CloseComplete.
+const CLOSE_COMPLETE: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
+
+/// Where a Bind, Describe or Close names a statement.
+struct Naming<'a> {
+    /// What stands before the name.
+    before: &'a [u8],
+    name: &'a [u8],
+    /// Bytes of the body up to and with the name's NUL.
+    bytes: usize,
+}
+
+impl Conversation {
+    /// A message that names a prepared statement, or a Parse.
+    pub(super) fn judge_named(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        if self.waits_for_command() {
+            return Verdict::Wait;
+        }
+        let verdict = match header.tag {
+            frontend::PARSE => self.judge_parse(header, body, desk),
+            frontend::CLOSE => self.judge_close(body, desk),
+            tag => self.judge_use(tag, header, body, desk),
+        };
+        // What cannot be read is the server's to refuse.
+        verdict.unwrap_or_else(|| self.pass(header.tag))
+    }
+
+    fn pass(&mut self, tag: Tag) -> Verdict {
+        self.ledger.sent(tag);
+        Verdict::Forward
+    }
+
+    fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+        let name_bytes = memchr::memchr(0, body)?;
+        let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
+        if body.len() < header.body_bytes() {
+            // Too long to be kept: it stays where it is parsed.
+            self.traces.keep_forever(Pin::LongStatement);
+            return None;
+        }
+        text_bytes(content)?;
+        let statement = desk.store.of(content, self.sharing(desk));
+        statement.count_parse();
+        if !name.is_empty() {
+            match self.names.find(name, self.ledger.pipeline()) {
+                Meaning::Unsure => return Some(Verdict::Wait),
+                Meaning::Statement(_) => return Some(self.parse_again(name, desk)),
+                Meaning::Nothing => {}
+            }
+            if self.names.bytes() + names::cost(name, &statement) > desk.limits.client_bytes {
+                return Some(Verdict::Full);
+            }
+        }
+        Some(self.parse_new(name, &statement, desk))
+    }
+
+    /// The settings under which a text that is parsed now may be shared.
+    fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a crate::worker::parameters::Parameters> {
+        (!self.traces.is_unsettled()).then_some(desk.context)
+    }
+
+    /// The client defines a name that it has not.
+    fn parse_new(&mut self, name: &[u8], statement: &Rc<Statement>, desk: &mut Desk<'_>) -> Verdict {
+        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let failed = self.ledger.status() == TransactionStatus::Failed;
+        let presence = match server.named(statement, pipeline) {
+            // In a failed transaction the server shall refuse it.
+            Presence::Here(_) if failed => Presence::Absent,
+            Presence::Absent if name.is_empty() && statement.context().is_some() => {
+                server.unnamed(statement, pipeline)
+            }
+            presence => presence,
+        };
+        let is_sent = !matches!(presence, Presence::Here(_));
+        let named = !name.is_empty() || statement.is_hot();
+        let verdict = match presence {
+            Presence::Here(_) => {
+                self.ledger.owe(Owed::SaidParse);
+                Verdict::Discard
+            }
+            Presence::Absent if named => {
+                let ours = server.prepare_named(statement, pipeline);
+                self.ledger.owe(Owed::Parse);
+                write_head(
+                    frontend::PARSE.0,
+                    &[ours.bytes()],
+                    statement.content().len(),
+                    desk.ahead,
+                );
+                Verdict::Instead(Header::BYTES + name.len() + 1)
+            }
+            Presence::Unsure if !name.is_empty() => return Verdict::Wait,
+            Presence::Absent | Presence::Unsure => {
+                server.prepare_unnamed(statement, pipeline);
+                self.ledger.owe(Owed::Parse);
+                Verdict::Forward
+            }
+        };
+        let change = Change::Define(name.into(), Rc::clone(statement));
+        self.names.change(ticket, pipeline, is_sent, change);
+        verdict
+    }
+
+    /// The client defines a name that it has: the server, too, must have it to refuse this as it does.
+    fn parse_again(&mut self, name: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if self.ledger.status() != TransactionStatus::Failed {
+            server.stain(name);
+            write_head(frontend::PARSE.0, &[name, b""], 2, desk.ahead);
+            desk.ahead.extend_from_slice(&[0; 2]);
+            self.ledger.owe(Owed::OwnParse);
+        }
+        self.pass(frontend::PARSE)
+    }
+
+    /// A Bind, or a Describe of a statement.
+    fn judge_use(
+        &mut self,
+        tag: Tag,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Option<Verdict> {
+        let naming = Naming::read(tag, body)?;
+        let meaning = self.names.find(naming.name, self.ledger.pipeline());
+        let statement = match meaning {
+            Meaning::Unsure => return Some(Verdict::Wait),
+            Meaning::Nothing => {
+                if tag == frontend::BIND {
+                    self.portals.bind(naming.before, None);
+                }
+                return Some(self.use_unknown(tag, header, &naming, desk));
+            }
+            Meaning::Statement(statement) => statement,
+        };
+        let statement = self.of_today(naming.name, statement, desk);
+        let Some(ours) = self.at_server(naming.name, &statement, desk) else {
+            return Some(Verdict::Wait);
+        };
+        if tag == frontend::BIND {
+            self.portals.bind(naming.before, Some(statement));
+        }
+        self.ledger.sent(tag);
+        Some(rewrite(tag, header, &naming, ours.bytes(), desk.ahead))
+    }
+
+    /// The same text may mean something else under other settings: then it is another statement.
+    fn of_today(
+        &mut self,
+        name: &[u8],
+        statement: Rc<Statement>,
+        desk: &Desk<'_>,
+    ) -> Rc<Statement> {
+        let Some(context) = statement.context() else {
+            return statement;
+        };
+        if context == desk.context || self.traces.is_unsettled() || !self.names.is_settled() {
+            return statement;
+        }
+        let today = desk.store.of(statement.content(), Some(desk.context));
+        self.names.replace(name, &today);
+        today
+    }
+
+    /// The server's name for a statement; what is missing is parsed ahead. `None` while nobody can know.
+    fn at_server(
+        &mut self,
+        name: &[u8],
+        statement: &Rc<Statement>,
+        desk: &mut Desk<'_>,
+    ) -> Option<ServerName> {
+        let pipeline = self.ledger.pipeline();
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        match server.find(statement, pipeline) {
+            Presence::Here(ours) => Some(ours),
+            Presence::Unsure => None,
+            Presence::Absent if name.is_empty() && !statement.is_hot() => {
+                server.prepare_unnamed(statement, pipeline);
+                self.parse_ahead(ServerName::UNNAMED, statement, desk.ahead);
+                Some(ServerName::UNNAMED)
+            }
+            Presence::Absent => Some(self.prepare_ours(statement, server, desk.ahead)),
+        }
+    }
+
+    /// Prepares a statement under a name of ours ahead of the client's message.
+    pub(super) fn prepare_ours(
+        &mut self,
+        statement: &Rc<Statement>,
+        server: &mut Prepared,
+        ahead: &mut Vec<u8>,
+    ) -> ServerName {
+        let ours = server.prepare_named(statement, self.ledger.pipeline());
+        self.parse_ahead(ours, statement, ahead);
+        ours
+    }
+
+    fn parse_ahead(&mut self, ours: ServerName, statement: &Rc<Statement>, ahead: &mut Vec<u8>) {
+        statement.write_parse(ours.bytes(), ahead);
+        let change = Change::Prepare(Rc::clone(statement));
+        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        self.names.change(ticket, pipeline, true, change);
+        self.ledger.owe(Owed::OwnParse);
+    }
+
+    /// The client uses a name that means nothing: the server must not find anything under it either, unless SQL
+    /// put it there.
+    fn use_unknown(
+        &mut self,
+        tag: Tag,
+        header: Header,
+        naming: &Naming<'_>,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if naming.name.is_empty() && !server.has_no_unnamed() {
+            server.doubt_unnamed();
+            write_close(b"", desk.ahead);
+            self.ledger.owe(Owed::OwnClose);
+        }
+        self.ledger.sent(tag);
+        if naming.name.starts_with(PREFIX) {
+            let nobodys = [naming.name, b"?"].concat();
+            return rewrite(tag, header, naming, &nobodys, desk.ahead);
+        }
+        Verdict::Forward
+    }
+
+    fn judge_close(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+        let naming = Naming::read(frontend::CLOSE, body)?;
+        match self.names.find(naming.name, self.ledger.pipeline()) {
+            Meaning::Unsure => return Some(Verdict::Wait),
+            Meaning::Nothing if !naming.name.is_empty() && !naming.name.starts_with(PREFIX) => {
+                // SQL may have prepared it.
+                return None;
+            }
+            Meaning::Nothing | Meaning::Statement(_) => {}
+        }
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let is_sent = server.is_stained_by(naming.name);
+        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        let change = Change::Remove(naming.name.into());
+        self.names.change(ticket, pipeline, false, change);
+        if is_sent {
+            return None;
+        }
+        self.ledger.owe(Owed::SaidClose);
+        Some(Verdict::Discard)
+    }
+
+    /// What pgring itself answers at this point of the conversation, if it does.
+    #[inline]
+    pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
+        let said = self.ledger.take_said()?;
+        self.names.settle(self.ledger.settled(), server);
+        Some(match said {
+            Owed::SaidParse => PARSE_COMPLETE,
+            _ => CLOSE_COMPLETE,
+        })
+    }
+
+    /// A Flush: answers of ours that are due come now.
+    pub(super) fn judge_flush(&mut self, desk: &mut Desk<'_>) -> Verdict {
+        while let Some(said) = self.said(desk.server.as_deref_mut()) {
+            desk.out.extend_from_slice(said);
+        }
+        Verdict::Forward
+    }
+
+    /// True when names are rewritten at all: where a connection belongs to one session they are its own.
+    pub(super) fn shares_names(&self) -> bool {
+        self.mode() != PoolMode::Session && !self.ledger.is_deaf()
+    }
+}
+
+/// The message with another name: its beginning is written to `ahead`, the rest is the client's.
+fn rewrite(
+    tag: Tag,
+    header: Header,
+    naming: &Naming<'_>,
+    name: &[u8],
+    ahead: &mut Vec<u8>,
+) -> Verdict {
+    if name == naming.name {
+        return Verdict::Forward;
+    }
+    let rest = header.body_bytes() - naming.bytes;
+    if tag == frontend::BIND {
+        write_head(tag.0, &[naming.before, name], rest, ahead);
+    } else {
+        write_head(tag.0, &[], 1 + name.len() + 1 + rest, ahead);
+        ahead.extend_from_slice(naming.before);
+        ahead.extend_from_slice(name);
+        ahead.push(0);
+    }
+    Verdict::Instead(Header::BYTES + naming.bytes)
+}
+
+impl<'a> Naming<'a> {
+    /// `None` when the message names no statement, or cannot be read.
+    fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
+        let start = if tag == frontend::BIND {
+            memchr::memchr(0, body)? + 1
+        } else {
+            (*body.first()? == Target::Statement.byte()).then_some(1)?
+        };
+        let rest = body.get(start..)?;
+        let length = memchr::memchr(0, rest)?;
+        let before_end = if tag == frontend::BIND { start - 1 } else { start };
+        Some(Self {
+            before: &body[..before_end],
+            name: &rest[..length],
+            bytes: start + length + 1,
+        })
+    }
+}
+
+/// True when the names in the body of a message that is not whole yet are.
+pub(super) fn has_names(tag: Tag, body: &[u8]) -> bool {
+    let names = match tag {
+        frontend::BIND => 2,
+        _ => 1,
+    };
+    memchr::memchr_iter(0, body).take(names).count() == names
+}

@@ -1,0 +1,121 @@
+//! What a session's statements may have left at its server connection, until the server has been asked. Pure.
+
+use super::{
+    census::{self, Census},
+    hidden,
+    pin::Pin,
+};
+use crate::worker::classify::Facts;
+
+/// What the statements since the last census may have done, and what the census found.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    /// There may be more session state than was found.
+    gained: bool,
+    /// There may be less.
+    lost: bool,
+    /// The settings at hand may not be the session's: texts may mean something else.
+    unsettled: bool,
+    /// The schema may have another version.
+    schema: bool,
+    /// Settings with a dot in their names that may have been set.
+    hidden: Vec<Box<str>>,
+    /// What was found and cannot be carried.
+    found: Option<Pin>,
+    /// What stays until the session ends.
+    forever: Option<Pin>,
+}
+
+impl Traces {
+    /// A statement goes to the server.
+    #[inline]
+    pub(super) fn note(&mut self, facts: Facts) {
+        self.gained |= facts.gains_state();
+        self.lost |= facts.loses_state();
+        self.unsettled |= facts.changes_meaning();
+        self.schema |= facts.changes_schema();
+        if facts.loads() {
+            self.keep_forever(Pin::Library);
+        }
+    }
+
+    /// A statement that may set what no view of the server shows.
+    pub(super) fn note_hidden_settings(&mut self, text: &[u8]) {
+        if !hidden::collect(text, &mut self.hidden) {
+            self.keep_forever(Pin::Setting);
+        }
+    }
+
+    /// What to ask the server, given the settings that the session is known to have.
+    pub(super) fn question<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<u8> {
+        for name in known.filter(|name| name.contains('.')) {
+            if !self.hidden.iter().any(|hidden| **hidden == *name) {
+                self.hidden.push(name.into());
+            }
+        }
+        let question = census::question(self.hidden.iter().map(|name| &**name));
+        self.hidden = Vec::new();
+        question
+    }
+
+    /// The connection stays with this session. The first reason is the one that is told.
+    pub(super) fn keep_forever(&mut self, pin: Pin) {
+        self.forever = self.forever.or(Some(pin));
+    }
+
+    /// The server reports a setting that nobody was seen to change.
+    pub(super) fn note_report(&mut self) {
+        self.gained = true;
+        self.unsettled = true;
+    }
+
+    /// True when the server must be asked before the connection can go back.
+    #[inline]
+    pub(super) fn wants_census(&self) -> bool {
+        self.gained || self.lost && self.found.is_some()
+    }
+
+    /// The server is being asked: what happens from now on is not in its answer.
+    pub(super) fn census_begins(&mut self) {
+        (self.gained, self.lost) = (false, false);
+    }
+
+    /// The server's answer.
+    pub(super) fn census_ends(&mut self, census: &Census) {
+        self.found = census.pin;
+        self.unsettled = self.gained;
+    }
+
+    /// The transaction has ended: what it had for itself is gone.
+    #[inline]
+    pub(super) fn transaction_ends(&mut self) {
+        if !self.gained {
+            self.unsettled = false;
+        }
+    }
+
+    /// The connection is gone with all that was there.
+    pub(super) fn connection_is_gone(&mut self) {
+        *self = Self {
+            schema: self.schema,
+            ..Self::default()
+        };
+    }
+
+    /// True when the same text may mean something else than at the session's other connections.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// True once after the schema may have changed.
+    #[inline]
+    pub(super) fn take_schema_change(&mut self) -> bool {
+        std::mem::take(&mut self.schema)
+    }
+
+    /// Why the connection must stay with the session, if it must.
+    #[inline]
+    pub(super) fn pin(&self) -> Option<Pin> {
+        self.forever.or(self.found)
+    }
+}

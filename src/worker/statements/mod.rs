@@ -1,0 +1,227 @@
+//! Prepared statements as one core knows them: what was parsed, and under which settings that may be shared.
+//!
+//! A statement of the store is the same for all sessions that prepare the same text, with the same parameter
+//! types, under the same settings. What a server connection has prepared is in [`prepared`].
+
+pub(crate) mod prepared;
+
+use std::{
+    cell::{Cell, RefCell},
+    hash::{BuildHasher, Hash, Hasher},
+    rc::Rc,
+    sync::Arc,
+};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::{
+    limits::STATEMENTS_KEPT_MAX,
+    protocol::tag::frontend,
+    worker::{
+        classify::{self, Facts},
+        parameters::Parameters,
+    },
+};
+
+/// One prepared statement.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Tells statements of one core apart.
+    pub(crate) id: u64,
+    /// What a Parse has behind the name: text, NUL, parameter types.
+    content: Arc<[u8]>,
+    /// Bytes of the text, its NUL not counted.
+    text_bytes: usize,
+    pub(crate) facts: Facts,
+    /// The settings under which it may be shared; `None` when it may not be.
+    context: Option<Parameters>,
+    /// How often a client has parsed it.
+    parses: Cell<u32>,
+}
+
+impl Statement {
+    /// Its text, without NUL.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.content[..self.text_bytes]
+    }
+
+    /// What a Parse has behind the name.
+    pub(crate) fn content(&self) -> &Arc<[u8]> {
+        &self.content
+    }
+
+    /// The settings under which other sessions may use it, too.
+    pub(crate) fn context(&self) -> Option<&Parameters> {
+        self.context.as_ref()
+    }
+
+    /// True when clients parse it again and again, so that it is worth a name at the server.
+    pub(crate) fn is_hot(&self) -> bool {
+        self.context.is_some() && self.parses.get() > 1
+    }
+
+    /// A client parses it.
+    pub(crate) fn count_parse(&self) {
+        self.parses.set(self.parses.get().saturating_add(1));
+    }
+
+    /// Writes a Parse of it under `name`.
+    pub(crate) fn write_parse(&self, name: &[u8], out: &mut Vec<u8>) {
+        write_head(frontend::PARSE.0, &[name], self.content.len(), out);
+        out.extend_from_slice(&self.content);
+    }
+}
+
+/// Writes the header of a message and the names its body begins with; `rest` bytes are to follow.
+pub(crate) fn write_head(tag: u8, names: &[&[u8]], rest: usize, out: &mut Vec<u8>) {
+    let names_bytes: usize = names.iter().map(|name| name.len() + 1).sum();
+    let length = u32::try_from(4 + names_bytes + rest)
+        .expect("it replaces a message whose length fits with a name that is no longer than a few bytes");
+    out.push(tag);
+    out.extend_from_slice(&length.to_be_bytes());
+    for name in names {
+        out.extend_from_slice(name);
+        out.push(0);
+    }
+}
+
+/// What a Parse has behind the name is a text with its NUL, and something behind it.
+pub(crate) fn text_bytes(content: &[u8]) -> Option<usize> {
+    memchr::memchr(0, content)
+}
+
+/// The statements of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    table: RefCell<HashTable<Rc<Statement>>>,
+    hasher: DefaultHashBuilder,
+    next: Cell<u64>,
+    /// The schema they were parsed under, as far as pgring can tell.
+    schema: Cell<u64>,
+}
+
+impl Store {
+    /// The statement that a Parse with this content makes under these settings. `context` is `None` when the
+    /// settings at hand are the transaction's own.
+    pub(crate) fn of(&self, content: &[u8], context: Option<&Parameters>) -> Rc<Statement> {
+        let Some(context) = context else {
+            return Rc::new(self.make(content, None));
+        };
+        let hash = self.hash(content, context);
+        let mut table = self.table.borrow_mut();
+        let same = |statement: &Rc<Statement>| {
+            statement.context.as_ref() == Some(context) && *statement.content == *content
+        };
+        if let Some(known) = table.find(hash, same) {
+            return Rc::clone(known);
+        }
+        let statement = Rc::new(self.make(content, Some(context)));
+        if statement.context.is_some() {
+            if table.len() >= STATEMENTS_KEPT_MAX {
+                table.retain(|statement| Rc::strong_count(statement) > 1);
+            }
+            table.insert_unique(hash, Rc::clone(&statement), |statement| self.hash_of(statement));
+        }
+        statement
+    }
+
+    fn make(&self, content: &[u8], context: Option<&Parameters>) -> Statement {
+        let text_bytes = text_bytes(content).unwrap_or(content.len());
+        let facts = classify::facts(&content[..text_bytes]);
+        self.next.set(self.next.get() + 1);
+        Statement {
+            id: self.next.get(),
+            content: content.into(),
+            text_bytes,
+            facts,
+            context: context.filter(|_| facts.is_shareable() || facts.begins()).cloned(),
+            parses: Cell::new(0),
+        }
+    }
+
+    /// The schema has another version now: what is parsed from now on is not what was parsed before.
+    pub(crate) fn see_schema(&self, version: u64) {
+        if self.schema.replace(version) != version {
+            self.table.borrow_mut().clear();
+        }
+    }
+
+    fn hash_of(&self, statement: &Statement) -> u64 {
+        match &statement.context {
+            Some(context) => self.hash(&statement.content, context),
+            None => 0,
+        }
+    }
+
+    fn hash(&self, content: &[u8], context: &Parameters) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        state.write(content);
+        context.hash(&mut state);
+        state.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::parameters::Interner;
+
+    fn content(text: &str) -> Vec<u8> {
+        [text.as_bytes(), b"\0\0\0"].concat()
+    }
+
+    #[test]
+    fn the_same_text_under_the_same_settings_is_one_statement() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        let tokyo = interner.with(&plain, b"timezone", b"Asia/Tokyo");
+        let text = content("SELECT 1");
+        let first = store.of(&text, Some(&plain));
+        assert!(Rc::ptr_eq(&first, &store.of(&text, Some(&plain))));
+        assert!(!Rc::ptr_eq(&first, &store.of(&text, Some(&tokyo))));
+        assert!(!Rc::ptr_eq(&first, &store.of(&text, None)));
+        let typed = [b"SELECT 1".as_slice(), b"\0\0\x01\0\0\0\x17"].concat();
+        assert!(!Rc::ptr_eq(&first, &store.of(&typed, Some(&plain))));
+    }
+
+    #[test]
+    fn what_the_server_reads_once_is_never_shared() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        for text in ["SELECT 'today'::date", "LISTEN a", "SET work_mem = 1"] {
+            let text = content(text);
+            let statement = store.of(&text, Some(&plain));
+            assert!(statement.context().is_none());
+            assert!(!Rc::ptr_eq(&statement, &store.of(&text, Some(&plain))));
+        }
+    }
+
+    #[test]
+    fn another_schema_makes_other_statements() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        let text = content("SELECT * FROM t");
+        let before = store.of(&text, Some(&plain));
+        store.see_schema(1);
+        assert!(!Rc::ptr_eq(&before, &store.of(&text, Some(&plain))));
+    }
+
+    #[test]
+    fn those_that_nobody_uses_are_forgotten() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        for number in 0..3 * STATEMENTS_KEPT_MAX {
+            store.of(&content(&format!("SELECT {number}")), Some(&plain));
+        }
+        assert!(store.table.borrow().len() <= STATEMENTS_KEPT_MAX);
+    }
+
+    #[test]
+    fn a_parse_is_written_as_the_protocol_has_it() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let statement = store.of(&content("SELECT 1"), Some(&interner.empty()));
+        let mut out = Vec::new();
+        statement.write_parse(b"s", &mut out);
+        assert_eq!(out, b"P\0\0\0\x11s\0SELECT 1\0\0\0");
+    }
+}
