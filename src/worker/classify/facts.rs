@@ -1,0 +1,145 @@
+//! The set of facts about a text. Says what each means; never looks at a text.
+
+/// What pooling must know of the text of a Query or Parse, over all its statements.
+///
+/// Facts are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
+/// ([`rolls_back`](Self::rolls_back), [`begins`](Self::begins), [`is_empty`](Self::is_empty),
+/// [`is_single`](Self::is_single), [`is_shareable`](Self::is_shareable)): when unsure, they do not hold. The
+/// default has none of either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts(u32);
+
+/// Defines the bits, in the order in which they are listed.
+macro_rules! bits {
+    ($($name:ident = $bit:literal),* $(,)?) => {
+        $(pub(super) const $name: Self = Self(1 << $bit);)*
+    };
+}
+
+impl Facts {
+    bits! {
+        COMMITS = 0,
+        GAINS_STATE = 1,
+        LOSES_STATE = 2,
+        CHANGES_MEANING = 3,
+        CHANGES_SCHEMA = 4,
+        LOADS = 5,
+        DEALLOCATES = 6,
+        EXECUTES = 7,
+        PREPARES = 8,
+        ROLLS_BACK = 16,
+        BEGINS = 17,
+        EMPTY = 18,
+        SINGLE = 19,
+        SHAREABLE = 20,
+        // Of use while reading only.
+        MANY = 31,
+    }
+
+    pub(super) const NONE: Self = Self(0);
+
+    /// Those that hold when unsure.
+    const FEARED: u32 = 0xffff;
+
+    /// The most that can be feared of a statement that nobody knows.
+    pub(super) const UNKNOWN: Self = Self::GAINS_STATE
+        .and(Self::LOSES_STATE)
+        .and(Self::CHANGES_MEANING)
+        .and(Self::CHANGES_SCHEMA);
+
+    /// What may be in the part of a text that was not seen. LOAD and PREPARE gain state, and are feared as such.
+    pub(super) const UNSEEN: Self = Self::UNKNOWN
+        .and(Self::COMMITS)
+        .and(Self::DEALLOCATES)
+        .and(Self::EXECUTES);
+
+    /// All bits of both.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The bits that `other` does not have.
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub(super) const fn has(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    /// What holds of two texts, or of two readings of one: all that either may do, and what both promise.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self((self.0 | other.0) & Self::FEARED | self.0 & other.0)
+    }
+
+    /// Some statement may make a transaction permanent: COMMIT, END, PREPARE TRANSACTION, COMMIT PREPARED.
+    pub const fn commits(self) -> bool {
+        self.has(Self::COMMITS)
+    }
+
+    /// Some statement may leave session state behind. (A function of the user's may do so unseen.)
+    pub const fn gains_state(self) -> bool {
+        self.has(Self::GAINS_STATE)
+    }
+
+    /// Some statement may end session state.
+    pub const fn loses_state(self) -> bool {
+        self.has(Self::LOSES_STATE)
+    }
+
+    /// After it, in the same transaction, the same text may mean something else.
+    pub const fn changes_meaning(self) -> bool {
+        self.has(Self::CHANGES_MEANING)
+    }
+
+    /// Some statement may change what there is in the database, or who may use it.
+    pub const fn changes_schema(self) -> bool {
+        self.has(Self::CHANGES_SCHEMA)
+    }
+
+    /// Some statement is LOAD.
+    pub const fn loads(self) -> bool {
+        self.has(Self::LOADS)
+    }
+
+    /// Some statement is DEALLOCATE, or DISCARD ALL.
+    pub const fn deallocates(self) -> bool {
+        self.has(Self::DEALLOCATES)
+    }
+
+    /// Some statement uses by name what PREPARE has prepared: EXECUTE, EXPLAIN EXECUTE, CREATE TABLE AS EXECUTE.
+    pub const fn executes(self) -> bool {
+        self.has(Self::EXECUTES)
+    }
+
+    /// Some statement is PREPARE (not PREPARE TRANSACTION).
+    pub const fn prepares(self) -> bool {
+        self.has(Self::PREPARES)
+    }
+
+    /// The text is one statement, which undoes the whole transaction and begins no other.
+    pub const fn rolls_back(self) -> bool {
+        self.has(Self::ROLLS_BACK)
+    }
+
+    /// The text is one statement, a BEGIN or START TRANSACTION that the grammar accepts.
+    pub const fn begins(self) -> bool {
+        self.has(Self::BEGINS)
+    }
+
+    /// There is no statement.
+    pub const fn is_empty(self) -> bool {
+        self.has(Self::EMPTY)
+    }
+
+    /// There is at most one statement.
+    pub const fn is_single(self) -> bool {
+        self.has(Self::SINGLE)
+    }
+
+    /// The text is one statement whose plan is the same for every session with the same settings.
+    pub const fn is_shareable(self) -> bool {
+        self.has(Self::SHAREABLE)
+    }
+}

@@ -1,0 +1,102 @@
+//! What a text of statements may do, as far as pooling must know. Pure; allocates nothing but names.
+//!
+//! `token.rs` cuts the text exactly as the server does, `statement.rs` says what one statement may do, and
+//! this file joins the statements of a text, under both readings where the text has two. Never runs SQL, and
+//! never knows the session's settings.
+
+mod facts;
+mod literal;
+mod state;
+mod statement;
+mod token;
+mod transaction;
+mod uses;
+mod word;
+
+pub(crate) use state::{SessionState, session_state};
+pub(crate) use transaction::{chains, ending};
+pub use {
+    facts::Facts,
+    transaction::{Begin, Ending, begin, plain_ending},
+    uses::{Use, uses},
+};
+
+use token::{Kind, Reading, Tokens};
+use word::{ABORT, BEGIN, ROLLBACK, START};
+
+/// The facts about a whole text, without the zero byte that ends it.
+///
+/// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
+pub fn facts(text: &[u8]) -> Facts {
+    let mut tokens = Tokens::new(text, Reading::Standard);
+    let facts = read(text, &mut tokens);
+    if !tokens.is_doubtful() {
+        return facts;
+    }
+    facts.union(read(text, &mut Tokens::new(text, Reading::Backslash)))
+}
+
+/// The facts about a text of which only the beginning is there: whatever the rest may do, it may do. With an
+/// empty beginning, this is what must be feared of a text that cannot be read at all.
+pub fn facts_of_beginning(text: &[u8]) -> Facts {
+    facts(text).union(Facts::UNSEEN)
+}
+
+fn read<'a>(text: &'a [u8], tokens: &mut Tokens<'a>) -> Facts {
+    let mut facts = Facts::NONE;
+    let mut statements = 0_usize;
+    while let Some(first) = tokens.next() {
+        if first.kind == Kind::Semicolon {
+            continue;
+        }
+        statements += 1;
+        facts = facts.and(statement::read(first, tokens));
+        if statements == 1 {
+            facts = facts.and(of_transaction(word::folded(Some(first)), text));
+        }
+    }
+    match statements {
+        0 => Facts::EMPTY.and(Facts::SINGLE),
+        1 if !facts.has(Facts::MANY) => facts.and(Facts::SINGLE),
+        _ => facts.without(Facts::SHAREABLE.and(Facts::MANY)),
+    }
+}
+
+/// What the text is, as one whole statement that begins or ends a transaction.
+#[inline]
+fn of_transaction(first: word::Folded, text: &[u8]) -> Facts {
+    match first {
+        BEGIN | START if begin(text).is_some() => Facts::BEGINS,
+        ROLLBACK | ABORT if plain_ending(text).is_some() => Facts::ROLLS_BACK,
+        _ => Facts::NONE,
+    }
+}
+
+/// True when nothing but space, comments and semicolons follows the first statement.
+pub(crate) fn is_single(text: &[u8]) -> bool {
+    facts(text).is_single()
+}
+
+/// True when there is no statement in `text` at all.
+pub(crate) fn is_empty(text: &[u8]) -> bool {
+    facts(text).is_empty()
+}
+
+/// True when some statement of `text` may make a transaction permanent, be it one that was prepared.
+pub(crate) fn commits(text: &[u8]) -> bool {
+    facts(text).commits()
+}
+
+/// The first word of `text`, and what follows it. Bytes of other alphabets belong to words.
+pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut tokens = Tokens::new(text, Reading::Standard);
+    let before = tokens;
+    match tokens.next() {
+        Some(token) if token.kind == Kind::Word => (token.text, tokens.rest()),
+        Some(_) => (b"", before.rest()),
+        None => (b"", b""),
+    }
+}
+
+#[cfg(test)]
+mod tests;

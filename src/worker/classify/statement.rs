@@ -1,0 +1,450 @@
+//! What a statement may do to the session it runs in: told by its first words, and by the names and words
+//! further on that matter wherever they stand. Errs on the side that `facts.rs` says. Never looks into what
+//! functions and operators do, but for those that are known to keep session state.
+
+use super::{
+    facts::Facts,
+    literal,
+    token::{Kind, Token, Tokens},
+    word::{
+        ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
+        CLUSTER, COMMENT, COMMIT, CONSTRAINTS, COPY, CREATE, DEALLOCATE, DECLARE, DELETE, DISCARD,
+        DO, DROP, END, EXECUTE, EXPLAIN, FETCH, FUNCTION, Folded, GLOBAL, GRANT, HOLD, IMPORT,
+        INSERT, INTO, LISTEN, LOAD, LOCAL, LOCK, MERGE, MOVE, NOTIFY, OR, PREPARE, PROCEDURE,
+        REASSIGN, REFRESH, REINDEX, RELEASE, REPLACE, RESET, RETURN, REVOKE, ROLLBACK, SAVEPOINT,
+        SECURITY, SELECT, SESSION, SET, SHOW, START, TABLE, TEMP, TEMPORARY, TO, TRANSACTION, TRUE,
+        TRUNCATE, UESCAPE, UNLISTEN, UPDATE, VACUUM, VALUES, VERBOSE, WITH, fold, folded,
+    },
+};
+
+const DDL: Facts = Facts::CHANGES_SCHEMA.and(Facts::CHANGES_MEANING);
+const EXECUTION: Facts = Facts::EXECUTES
+    .and(Facts::GAINS_STATE)
+    .and(Facts::LOSES_STATE)
+    .and(Facts::CHANGES_MEANING);
+
+/// Reads one statement up to its semicolon. `first` is its first token.
+#[inline]
+pub(super) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
+    let command = folded(Some(first));
+    let mut reader = Reader {
+        facts: head(first, *tokens),
+        previous: first.text,
+    };
+    reader.look(first, tokens);
+    if command == CREATE && makes_routine(*tokens) {
+        reader.routine(tokens);
+    }
+    reader.tail(tokens);
+    reader.facts
+}
+
+/// What the first words of a statement say. `rest` follows the first.
+fn head(first: Token<'_>, rest: Tokens<'_>) -> Facts {
+    match first.kind {
+        Kind::Word => command(fold(first.text), rest),
+        Kind::Open => parenthesis(rest),
+        _ => Facts::UNKNOWN,
+    }
+}
+
+/// A query in parentheses.
+fn parenthesis(mut rest: Tokens<'_>) -> Facts {
+    match folded(rest.find(|token| token.kind != Kind::Open)) {
+        SELECT | VALUES | TABLE | WITH => Facts::SHAREABLE,
+        _ => Facts::UNKNOWN,
+    }
+}
+
+fn command(first: Folded, rest: Tokens<'_>) -> Facts {
+    match first {
+        SELECT | INSERT | UPDATE | DELETE | MERGE | WITH | VALUES | TABLE => Facts::SHAREABLE,
+        COMMIT | END => Facts::COMMITS,
+        ROLLBACK | ABORT | CLOSE | UNLISTEN => Facts::LOSES_STATE,
+        BEGIN | START | SAVEPOINT | RELEASE => Facts::NONE,
+        FETCH | MOVE | COPY | SHOW | NOTIFY | LOCK | COMMENT | TRUNCATE => Facts::NONE,
+        ANALYZE | ANALYSE | VACUUM | CHECKPOINT | CLUSTER | REINDEX | REFRESH => Facts::NONE,
+        DECLARE => Facts::NONE,
+        SET => set(rest),
+        RESET => Facts::GAINS_STATE
+            .and(Facts::LOSES_STATE)
+            .and(Facts::CHANGES_MEANING),
+        DISCARD => discard(rest),
+        LISTEN => Facts::GAINS_STATE,
+        LOAD => Facts::GAINS_STATE
+            .and(Facts::LOADS)
+            .and(Facts::CHANGES_MEANING),
+        PREPARE => prepare(rest),
+        EXECUTE => EXECUTION,
+        DEALLOCATE => Facts::DEALLOCATES.and(Facts::LOSES_STATE),
+        EXPLAIN => explain(rest),
+        CREATE | ALTER | GRANT | REVOKE | IMPORT | REASSIGN | SECURITY => DDL,
+        DROP => DDL.and(Facts::LOSES_STATE),
+        DO | CALL => Facts::UNKNOWN,
+        _ => Facts::UNKNOWN,
+    }
+}
+
+/// SET. A name of settings may be one of the words that pass: `SET local.x = 1` is for the session.
+fn set(mut rest: Tokens<'_>) -> Facts {
+    let mut name = folded(rest.next());
+    if name == SESSION {
+        name = folded(rest.next());
+    }
+    let names_setting = match rest.next() {
+        Some(next) => matches!(next.kind, Kind::Dot | Kind::Operator) || folded(Some(next)) == TO,
+        None => true,
+    };
+    match name {
+        LOCAL if !names_setting => Facts::CHANGES_MEANING,
+        TRANSACTION | CONSTRAINTS if !names_setting => Facts::NONE,
+        _ => Facts::GAINS_STATE.and(Facts::CHANGES_MEANING),
+    }
+}
+
+fn discard(mut rest: Tokens<'_>) -> Facts {
+    let facts = Facts::GAINS_STATE
+        .and(Facts::LOSES_STATE)
+        .and(Facts::CHANGES_MEANING);
+    if folded(rest.next()) == ALL {
+        return facts.and(Facts::DEALLOCATES);
+    }
+    facts
+}
+
+/// PREPARE; TRANSACTION may be the name of what it prepares.
+fn prepare(mut rest: Tokens<'_>) -> Facts {
+    let transaction = folded(rest.next()) == TRANSACTION;
+    let name_only = rest
+        .next()
+        .is_some_and(|next| next.kind == Kind::Open || folded(Some(next)) == AS);
+    if transaction && !name_only {
+        return Facts::COMMITS;
+    }
+    Facts::PREPARES.and(Facts::GAINS_STATE)
+}
+
+/// EXPLAIN does what it explains, when it has ANALYZE.
+fn explain(rest: Tokens<'_>) -> Facts {
+    let mut inner = explained(rest);
+    match inner.next() {
+        Some(first) if folded(Some(first)) == EXPLAIN => Facts::UNKNOWN,
+        Some(first) => head(first, inner).without(Facts::SHAREABLE),
+        None => Facts::NONE,
+    }
+}
+
+/// The statement behind EXPLAIN and its options.
+pub(super) fn explained(mut rest: Tokens<'_>) -> Tokens<'_> {
+    let mut inner = rest;
+    match inner.next() {
+        Some(open) if open.kind == Kind::Open => {
+            if parenthesis(inner) == Facts::SHAREABLE {
+                return rest;
+            }
+            skip_parenthesis(&mut inner);
+            return inner;
+        }
+        _ => inner = rest,
+    }
+    for options in [[ANALYZE, ANALYSE], [VERBOSE, VERBOSE]] {
+        if options.contains(&folded(inner.next())) {
+            rest = inner;
+        } else {
+            inner = rest;
+        }
+    }
+    rest
+}
+
+/// Skips what an open parenthesis encloses.
+fn skip_parenthesis(tokens: &mut Tokens<'_>) {
+    let mut depth = 1_usize;
+    for token in tokens {
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return;
+        }
+    }
+}
+
+/// What follows CREATE may have a body with semicolons.
+fn makes_routine(mut rest: Tokens<'_>) -> bool {
+    let mut word = folded(rest.next());
+    while matches!(word, OR | REPLACE) {
+        word = folded(rest.next());
+    }
+    matches!(word, FUNCTION | PROCEDURE)
+}
+
+/// Names that matter wherever they stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    SetConfig,
+    AdvisoryLock,
+    AdvisoryUnlock,
+    TemporarySchema,
+}
+
+const NAMES: [(&[u8], Name); 9] = [
+    (b"set_config", Name::SetConfig),
+    (b"pg_temp", Name::TemporarySchema),
+    (b"pg_advisory_lock", Name::AdvisoryLock),
+    (b"pg_advisory_lock_shared", Name::AdvisoryLock),
+    (b"pg_try_advisory_lock", Name::AdvisoryLock),
+    (b"pg_try_advisory_lock_shared", Name::AdvisoryLock),
+    (b"pg_advisory_unlock", Name::AdvisoryUnlock),
+    (b"pg_advisory_unlock_shared", Name::AdvisoryUnlock),
+    (b"pg_advisory_unlock_all", Name::AdvisoryUnlock),
+];
+
+/// The schema of temporary objects has a number behind this when it is named in full.
+const TEMPORARY_SCHEMA: &[u8] = b"pg_temp_";
+
+/// By first letter, the lengths of the names and keywords that matter behind the first word. The longest has
+/// less than 32 letters.
+static LENGTHS: [u32; 256] = lengths();
+
+const fn lengths() -> [u32; 256] {
+    let mut lengths = [0; 256];
+    // All lengths from that of `pg_temp`.
+    let names = u32::MAX << 7;
+    let known: [(u8, u32); 6] = [
+        (b's', 1 << 10),
+        (b'p', names),
+        (b'i', 1 << 4),
+        (b't', 1 << 4 | 1 << 9),
+        (b'e', 1 << 7),
+        (b'h', 1 << 4),
+    ];
+    let mut at = 0;
+    while at < known.len() {
+        let (letter, bits) = known[at];
+        lengths[letter as usize] = bits;
+        lengths[letter.to_ascii_uppercase() as usize] = bits;
+        at += 1;
+    }
+    lengths
+}
+
+#[inline]
+fn may_matter(word: &[u8]) -> bool {
+    let first = word.first().copied().unwrap_or_default();
+    word.len() < 32 && LENGTHS[usize::from(first)] >> word.len() & 1 != 0
+}
+
+pub(super) fn name_of(name: &[u8]) -> Option<Name> {
+    let prefix = name.get(..TEMPORARY_SCHEMA.len()).unwrap_or_default();
+    if prefix.eq_ignore_ascii_case(TEMPORARY_SCHEMA) {
+        return Some(Name::TemporarySchema);
+    }
+    let known = NAMES
+        .iter()
+        .find(|(known, _)| name.eq_ignore_ascii_case(known));
+    known.map(|(_, name)| *name)
+}
+
+/// Reads a statement token by token.
+struct Reader<'a> {
+    facts: Facts,
+    /// The token before, as it is written.
+    previous: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads on, up to the semicolon.
+    #[inline]
+    fn tail(&mut self, tokens: &mut Tokens<'a>) {
+        while let Some(token) = tokens.next() {
+            if token.kind == Kind::Semicolon {
+                return;
+            }
+            self.look(token, tokens);
+            self.previous = token.text;
+        }
+    }
+
+    /// One token; `rest` follows it.
+    #[inline]
+    fn look(&mut self, token: Token<'a>, rest: &Tokens<'a>) {
+        match token.kind {
+            Kind::Word if may_matter(token.text) => self.word(token.text, *rest),
+            Kind::Quoted => self.quoted(token.text, *rest),
+            Kind::UnicodeQuoted => self.unreadable_name(token.text, *rest),
+            Kind::Broken => self.facts = self.facts.without(Facts::SHAREABLE),
+            Kind::Literal
+            | Kind::EscapeLiteral
+            | Kind::UnicodeLiteral
+            | Kind::BitLiteral
+            | Kind::DollarLiteral
+                if self.facts.has(Facts::SHAREABLE) && !literal::is_constant(token) =>
+            {
+                self.facts = self.facts.without(Facts::SHAREABLE);
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, facts: Facts) {
+        self.facts = self.facts.and(facts);
+    }
+
+    fn follows(&self, keyword: Folded) -> bool {
+        fold(self.previous) == keyword
+    }
+
+    #[inline(never)]
+    fn word(&mut self, word: &'a [u8], rest: Tokens<'a>) {
+        match fold(word) {
+            INTO if !self.follows(INSERT) && !self.follows(MERGE) => self.select_into(rest),
+            TEMP | TEMPORARY => self.temporary(),
+            EXECUTE if self.facts.has(Facts::CHANGES_SCHEMA) && self.follows(AS) => {
+                self.add(EXECUTION);
+            }
+            HOLD if self.follows(WITH) => self.add(Facts::GAINS_STATE),
+            _ => self.name(word, rest),
+        }
+    }
+
+    /// SELECT INTO makes a table.
+    fn select_into(&mut self, mut rest: Tokens<'a>) {
+        self.add(DDL);
+        self.facts = self.facts.without(Facts::SHAREABLE);
+        let target = rest.next();
+        let schema = target.and_then(|target| name_of(unquoted(target)));
+        let temporary = matches!(folded(target), TEMP | TEMPORARY | LOCAL | GLOBAL);
+        if temporary || schema == Some(Name::TemporarySchema) {
+            self.add(Facts::GAINS_STATE);
+        }
+    }
+
+    fn temporary(&mut self) {
+        self.facts = self.facts.without(Facts::SHAREABLE);
+        if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
+            self.add(Facts::GAINS_STATE);
+        }
+    }
+
+    fn quoted(&mut self, text: &'a [u8], rest: Tokens<'a>) {
+        let name = text.get(1..text.len() - 1).unwrap_or_default();
+        if may_matter(name) {
+            self.name(name, rest);
+        }
+    }
+
+    /// An identifier whose letters may be written as numbers.
+    #[cold]
+    fn unreadable_name(&mut self, text: &'a [u8], mut rest: Tokens<'a>) {
+        let plain = !text.contains(&b'\\') && folded(rest.next()) != UESCAPE;
+        if plain {
+            let name = text.get(3..text.len() - 1).unwrap_or_default();
+            self.name(name, rest);
+        } else {
+            self.add(Facts::UNKNOWN);
+            self.facts = self.facts.without(Facts::SHAREABLE);
+        }
+    }
+
+    fn name(&mut self, name: &[u8], rest: Tokens<'a>) {
+        match name_of(name) {
+            Some(Name::SetConfig) if is_local(rest) => self.add(Facts::CHANGES_MEANING),
+            Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
+            Some(Name::AdvisoryLock) => self.add(Facts::GAINS_STATE),
+            Some(Name::AdvisoryUnlock) => self.add(Facts::LOSES_STATE),
+            Some(Name::TemporarySchema) => {
+                self.facts = self.facts.without(Facts::SHAREABLE);
+                if self.facts.has(Facts::CHANGES_SCHEMA) {
+                    self.add(Facts::GAINS_STATE);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// CREATE FUNCTION or PROCEDURE, up to where its body of statements ends, if it has one.
+    fn routine(&mut self, tokens: &mut Tokens<'a>) {
+        let mut ahead = *tokens;
+        let mut depth = 0_usize;
+        while let Some(token) = ahead.next() {
+            match token.kind {
+                Kind::Open => depth += 1,
+                Kind::Close => depth = depth.saturating_sub(1),
+                Kind::Semicolon => return,
+                Kind::Word if depth == 0 && self.follows(BEGIN) && fold(token.text) == ATOMIC => {
+                    *tokens = ahead;
+                    self.body(tokens);
+                    return;
+                }
+                _ => {}
+            }
+            self.look(token, &ahead);
+            self.previous = token.text;
+        }
+    }
+
+    /// From BEGIN ATOMIC to its END. Its statements are taken as if they ran, but END. CASE and END may be
+    /// labels of columns; when they do not pair within a statement, what follows may be outside.
+    fn body(&mut self, tokens: &mut Tokens<'a>) {
+        let mut open = 1_usize;
+        let mut begins = true;
+        while let Some(token) = tokens.next() {
+            let word = folded(Some(token));
+            let is_label = self.follows(AS) || self.previous == b".";
+            match word {
+                CASE if !is_label => open += 1,
+                END if !is_label && open == 1 => return,
+                END if !is_label => open -= 1,
+                RETURN => {}
+                _ if begins && token.kind != Kind::Semicolon => {
+                    self.add(head(token, *tokens).without(Facts::SHAREABLE));
+                }
+                _ => {}
+            }
+            begins = token.kind == Kind::Semicolon;
+            if begins && open > 1 {
+                break;
+            }
+            self.look(token, tokens);
+            self.previous = token.text;
+        }
+        self.add(Facts::COMMITS.and(Facts::MANY));
+    }
+}
+
+/// An identifier without its quotes.
+pub(super) fn unquoted(token: Token<'_>) -> &[u8] {
+    match token.kind {
+        Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
+        _ => token.text,
+    }
+}
+
+/// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument
+/// is TRUE itself.
+fn is_local(mut rest: Tokens<'_>) -> bool {
+    if rest.next().is_none_or(|token| token.kind != Kind::Open) {
+        return false;
+    }
+    let mut depth = 0_usize;
+    let mut commas = 0;
+    while let Some(token) = rest.next() {
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close if depth == 0 => return false,
+            Kind::Close => depth -= 1,
+            Kind::Other if token.text == b"[" => depth += 1,
+            Kind::Other if token.text == b"]" => depth = depth.saturating_sub(1),
+            Kind::Comma if depth == 0 => commas += 1,
+            _ => {}
+        }
+        if commas == 2 {
+            let last = folded(rest.next()) == TRUE;
+            return last && rest.next().is_some_and(|token| token.kind == Kind::Close);
+        }
+    }
+    false
+}

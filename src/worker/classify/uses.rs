@@ -1,0 +1,128 @@
+//! The names in PREPARE, EXECUTE and DEALLOCATE, as the server stores them. Allocates; for rare statements only.
+
+use super::{
+    statement::explained,
+    token::{Kind, Reading, Token, Tokens},
+    word::{ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, folded},
+};
+
+/// Bytes of an identifier that count: PostgreSQL's `NAMEDATALEN` - 1.
+const NAME_BYTES_MAX: usize = 63;
+
+/// What a statement does with statements that SQL has prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// PREPARE.
+    Prepare(Vec<u8>),
+    /// EXECUTE, EXPLAIN EXECUTE, CREATE TABLE AS EXECUTE.
+    Execute(Vec<u8>),
+    /// DEALLOCATE of one.
+    Deallocate(Vec<u8>),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+    /// DISCARD ALL.
+    DiscardAll,
+}
+
+/// The uses of prepared statements in `text`, in order. Backslashes in `'...'` are taken for themselves.
+pub fn uses(text: &[u8]) -> Vec<Use> {
+    let mut tokens = Tokens::new(text, Reading::Standard);
+    let mut uses = Vec::new();
+    while let Some(first) = tokens.next() {
+        if first.kind != Kind::Semicolon {
+            uses.extend(use_of(first, tokens));
+            tokens.find(|token| token.kind == Kind::Semicolon);
+        }
+    }
+    uses
+}
+
+fn use_of(first: Token<'_>, mut rest: Tokens<'_>) -> Option<Use> {
+    match folded(Some(first)) {
+        PREPARE => prepare(rest),
+        EXECUTE => name(&mut rest).map(Use::Execute),
+        DEALLOCATE => deallocate(rest),
+        DISCARD if folded(rest.next()) == ALL => Some(Use::DiscardAll),
+        EXPLAIN => {
+            let mut inner = explained(rest);
+            let first = inner.next()?;
+            match folded(Some(first)) {
+                EXECUTE | CREATE => use_of(first, inner),
+                _ => None,
+            }
+        }
+        CREATE => create_as(rest),
+        _ => None,
+    }
+}
+
+fn prepare(mut rest: Tokens<'_>) -> Option<Use> {
+    let first = rest.clone().next();
+    let name = name(&mut rest)?;
+    let next = rest.next();
+    let names_it = next.is_some_and(|next| next.kind == Kind::Open) || folded(next) == AS;
+    (folded(first) != TRANSACTION || names_it).then_some(Use::Prepare(name))
+}
+
+/// DEALLOCATE [PREPARE] {ALL | name}. PREPARE is a name when nothing follows it.
+fn deallocate(mut rest: Tokens<'_>) -> Option<Use> {
+    let mut behind = rest;
+    if folded(behind.next()) == PREPARE && name(&mut behind.clone()).is_some() {
+        rest = behind;
+    }
+    if folded(rest.clone().next()) == ALL {
+        return Some(Use::DeallocateAll);
+    }
+    name(&mut rest).map(Use::Deallocate)
+}
+
+/// CREATE TABLE ... AS EXECUTE.
+fn create_as(mut rest: Tokens<'_>) -> Option<Use> {
+    let mut previous = 0;
+    while let Some(token) = rest.next().filter(|token| token.kind != Kind::Semicolon) {
+        let word = folded(Some(token));
+        if word == EXECUTE && previous == AS {
+            return name(&mut rest).map(Use::Execute);
+        }
+        previous = word;
+    }
+    None
+}
+
+/// The identifier that is next.
+fn name(rest: &mut Tokens<'_>) -> Option<Vec<u8>> {
+    let token = rest.next()?;
+    let mut name = match token.kind {
+        Kind::Word => token.text.to_ascii_lowercase(),
+        Kind::Quoted => undoubled(token.text.get(1..token.text.len() - 1)?),
+        _ => return None,
+    };
+    truncate(&mut name);
+    Some(name)
+}
+
+fn undoubled(text: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        name.push(*byte);
+        if *byte == b'"' {
+            bytes.next();
+        }
+    }
+    name
+}
+
+/// Cuts a name where the server does: at 63 bytes, and not inside of a character.
+fn truncate(name: &mut Vec<u8>) {
+    if name.len() <= NAME_BYTES_MAX {
+        return;
+    }
+    let mut end = NAME_BYTES_MAX;
+    if let Ok(text) = std::str::from_utf8(name) {
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+    }
+    name.truncate(end);
+}
