@@ -13,6 +13,20 @@ pub const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
 /// What is longer streams through and goes to the primary.
 pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest Parse that is kept, to be parsed again on another connection, in bytes; and where the names in a
+/// message must end. A session with a longer one keeps its connection.
+pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Shared statements one core remembers before it forgets those that no client and no connection has.
+pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
+
+/// Invented settings (those with a dot in their names) one session may touch in one transaction; one that
+/// touches more keeps its connection.
+pub const HIDDEN_SETTINGS_MAX: usize = 64;
+
+/// Bytes of a page that short pieces of our own are written into.
+pub const SCRAP_PAGE_BYTES: usize = 16 * 1024;
+
 /// Longest ErrorResponse or ParameterStatus of a server that is held whole, in bytes.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 

@@ -72,7 +72,23 @@ pub struct Handed {
     /// What its server said at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
-    pub parameters: Vec<(String, Box<[u8]>)>,
+    pub parameters: HandedParameters,
+    /// What it has prepared.
+    pub prepared: HandedStatements,
+}
+
+/// Settings, names and values.
+pub type HandedParameters = Vec<(String, Box<[u8]>)>;
+
+/// The prepared statements of a server connection between two cores.
+#[derive(Debug, Default)]
+pub struct HandedStatements {
+    /// The last number that was given to a name.
+    pub last: u64,
+    /// The number of each, what was parsed, and the settings under which it was.
+    pub statements: Vec<(u64, Arc<[u8]>, HandedParameters)>,
+    /// Numbers of those that nobody will use again.
+    pub unused: Vec<u64>,
 }
 
 /// To the control core.

@@ -99,6 +99,10 @@ pub struct PoolSettings {
     pub login_backoff: Duration,
     /// Longest pause between failing logins.
     pub login_backoff_max: Duration,
+    /// Prepared statements kept on one server connection for whoever needs them next.
+    pub statements_per_connection: u32,
+    /// Bytes of prepared statements, names included, that one client may have.
+    pub statement_bytes_per_client: usize,
     /// Sent when a session-mode connection is released; empty for none.
     pub reset_query: String,
 }

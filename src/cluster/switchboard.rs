@@ -26,12 +26,25 @@ pub struct Switchboard {
     pub clients: AtomicU32,
     /// Numbers for questions.
     pub tickets: AtomicU64,
+    /// Version of the schema: another one after each change that pgring saw.
+    pub schema: AtomicU64,
 }
 
 impl Switchboard {
     /// A number that no question of this process has had.
     pub fn ticket(&self) -> Ticket {
         Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The version of the schema as far as pgring can tell.
+    #[inline]
+    pub fn schema_version(&self) -> u64 {
+        self.schema.load(Ordering::Acquire)
+    }
+
+    /// A session has changed the schema, for everybody to see.
+    pub fn schema_changed(&self) {
+        self.schema.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells one worker; false when its mailbox is full.

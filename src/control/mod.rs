@@ -186,6 +186,7 @@ impl Control {
             mock_secret: MockSecret::new(secret),
             clients: Default::default(),
             tickets: AtomicU64::new(1),
+            schema: AtomicU64::new(0),
         });
         signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
         let cpus = cpus::for_workers(&settings.runtime);

@@ -41,12 +41,13 @@ pub enum Cut<'a> {
 }
 
 impl Cutter {
-    /// Looks at what stands at the start of `piece`. `partial` decides about messages that are not whole.
+    /// Looks at what stands at the start of `piece`. `partial` decides about messages that are not whole, by the
+    /// header and as much of the body as has come; it is asked again when more comes of one that is held.
     #[inline]
     pub fn cut<'a>(
         &mut self,
         piece: &'a [u8],
-        partial: impl Fn(Header) -> Result<Partial, ProtocolError>,
+        partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
     ) -> Result<Cut<'a>, ProtocolError> {
         if self.passing > 0 || !self.held.is_empty() {
             return self.resume(piece, partial);
@@ -67,14 +68,14 @@ impl Cutter {
         &mut self,
         header: Header,
         piece: &'a [u8],
-        partial: impl Fn(Header) -> Result<Partial, ProtocolError>,
+        partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
     ) -> Result<Cut<'a>, ProtocolError> {
-        if partial(header)? == Partial::Hold {
+        let body = piece.get(Header::BYTES..).unwrap_or_default();
+        if partial(header, body)? == Partial::Hold {
             self.held.extend_from_slice(piece);
             return Ok(Cut::Empty);
         }
         self.passing = header.frame_bytes() - piece.len();
-        let body = piece.get(Header::BYTES..).unwrap_or_default();
         Ok(Cut::Begins(header, body))
     }
 
@@ -82,7 +83,7 @@ impl Cutter {
     fn resume<'a>(
         &mut self,
         piece: &'a [u8],
-        partial: impl Fn(Header) -> Result<Partial, ProtocolError>,
+        partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
     ) -> Result<Cut<'a>, ProtocolError> {
         if piece.is_empty() {
             return Ok(Cut::Empty);
@@ -96,16 +97,31 @@ impl Cutter {
         let Some(header) = Header::read(&self.held)? else {
             return Ok(Cut::Empty);
         };
-        if self.held.len() < header.frame_bytes() && partial(header)? == Partial::Stream {
-            self.passing = header.frame_bytes() - self.held.len();
+        if self.streams_now(header, &partial)? {
             return Ok(Cut::Held(header, taken));
         }
         let rest = piece.get(taken..).unwrap_or_default();
         let taken = taken + self.fill(header.frame_bytes(), rest);
-        if self.held.len() < header.frame_bytes() {
-            return Ok(Cut::Empty);
+        let whole = self.held.len() == header.frame_bytes();
+        if whole || self.streams_now(header, &partial)? {
+            return Ok(Cut::Held(header, taken));
         }
-        Ok(Cut::Held(header, taken))
+        Ok(Cut::Empty)
+    }
+
+    /// True when what is held is enough of a message that is not whole: the rest streams.
+    fn streams_now(
+        &mut self,
+        header: Header,
+        partial: &impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
+    ) -> Result<bool, ProtocolError> {
+        let missing = header.frame_bytes() - self.held.len();
+        let body = self.held.get(Header::BYTES..).unwrap_or_default();
+        let streams = missing > 0 && partial(header, body)? == Partial::Stream;
+        if streams {
+            self.passing = missing;
+        }
+        Ok(streams)
     }
 
     /// Moves bytes from `piece` until `target` bytes are held; answers how many.
@@ -161,7 +177,7 @@ mod tests {
     const LIMIT: usize = 64;
 
     /// As sessions do: short messages of some tags are held, others stream.
-    fn policy(header: Header) -> Result<Partial, ProtocolError> {
+    fn policy(header: Header, _: &[u8]) -> Result<Partial, ProtocolError> {
         Ok(hold_some(|tag| tag == Tag(b'h'), LIMIT)(header))
     }
 
@@ -235,7 +251,7 @@ mod tests {
         for ((header, shown), message) in seen.messages.iter().zip(messages) {
             assert_eq!(Header::read(message), Ok(Some(*header)));
             assert!(message[Header::BYTES..].starts_with(shown));
-            if policy(*header) == Ok(Partial::Hold) {
+            if policy(*header, b"") == Ok(Partial::Hold) {
                 assert_eq!(
                     shown.len(),
                     header.body_bytes(),
@@ -326,7 +342,7 @@ mod tests {
         for at in 1..stream.len() {
             let mut cutter = Cutter::default();
             let answers = [&stream[..at], &stream[at..stream.len() - 1]];
-            let answers = answers.map(|piece| cutter.cut(piece, |_| Err(refusal)).err());
+            let answers = answers.map(|piece| cutter.cut(piece, |_, _| Err(refusal)).err());
             assert!(answers.contains(&Some(refusal)), "{at}");
         }
     }

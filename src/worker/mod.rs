@@ -11,8 +11,10 @@ mod mail;
 mod parameters;
 mod pool;
 mod route;
+mod scraps;
 pub mod session;
 mod startup;
+pub mod statements;
 mod welcome;
 mod wire;
 
@@ -31,6 +33,8 @@ use self::{
     mail::Questions,
     parameters::Interner,
     pool::{Janitor, Pool},
+    scraps::Scraps,
+    statements::Store,
 };
 use crate::{
     cluster::{
@@ -53,6 +57,10 @@ pub(crate) struct Worker {
     switchboard: Arc<Switchboard>,
     reader: RefCell<Reader>,
     interner: Interner,
+    statements: Store,
+    scraps: RefCell<Scraps>,
+    /// What a session's rules write for a server, lent to the session at work.
+    ahead: Cell<Vec<u8>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     janitor: Janitor,
     clients: Clients,
@@ -141,6 +149,9 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         reader: RefCell::new(plan.switchboard.readers.reader()),
         switchboard: plan.switchboard,
         interner: Interner::default(),
+        statements: Store::default(),
+        scraps: RefCell::default(),
+        ahead: Cell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
         clients: Clients::default(),

@@ -69,6 +69,19 @@ impl Interner {
         self.intern(set)
     }
 
+    /// Those of `base` that may change what a text means.
+    pub(crate) fn meaning(&self, base: &Parameters) -> Parameters {
+        let telling = base.iter().filter(|(name, _)| !HARMLESS.contains(name));
+        self.of(telling.map(|(name, value)| (name.to_owned(), value)))
+    }
+
+    /// `base`, and of `more` what it does not have.
+    pub(crate) fn joined(&self, base: &Parameters, more: &Parameters) -> Parameters {
+        let missing = more.iter().filter(|(name, _)| base.get(name).is_none());
+        let pairs = base.iter().chain(missing);
+        self.of(pairs.map(|(name, value)| (name.to_owned(), value)))
+    }
+
     /// `base` with one setting changed.
     pub(crate) fn with(&self, base: &Parameters, name: &[u8], value: &[u8]) -> Parameters {
         let mut set = Set(base.0.0.clone());
@@ -117,23 +130,28 @@ impl Parameters {
         self.0.0.is_empty()
     }
 
-    /// The statement that brings a connection from these settings to `target`.
+    /// True when they say who the session is.
+    pub(crate) fn has_identity(&self) -> bool {
+        IDENTITY.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// The statement that brings a connection from these settings to `target`. Who the session is comes last, and
+    /// goes first, because it decides what may be set.
     pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {
         let mut text = Vec::new();
-        for (name, _) in self
-            .0
-            .0
-            .iter()
-            .filter(|(name, _)| target.get(name).is_none())
-        {
+        let ends = |name: &&str| self.get(name).is_some() && self.get(name) != target.get(name);
+        let identity = IDENTITY.into_iter().rev().filter(ends);
+        let gone = self.iter().map(|(name, _)| name);
+        let gone = gone.filter(|name| !is_identity(name) && target.get(name).is_none());
+        for name in identity.chain(gone) {
             text.extend_from_slice(b"RESET ");
             text.extend_from_slice(quoted_name(name).as_bytes());
             text.push(b';');
         }
-        let changed = target
-            .0
-            .0
-            .iter()
+        let ordinary = target.iter().filter(|(name, _)| !is_identity(name));
+        let identity = IDENTITY.into_iter().filter_map(|name| Some((name, target.get(name)?)));
+        let changed = ordinary
+            .chain(identity)
             .filter(|(name, value)| self.get(name) != Some(value));
         for (number, (name, value)) in changed.enumerate() {
             text.extend_from_slice(if number == 0 { b"SELECT " } else { b", " });
@@ -147,6 +165,23 @@ impl Parameters {
     }
 }
 
+/// Who a session is: in the order in which it becomes so.
+const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+
+fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&name)
+}
+
+/// Settings under which every text means the same.
+const HARMLESS: [&str; 6] = [
+    "application_name",
+    "client_min_messages",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+];
+
 /// `a.b` as `"a"."b"`.
 fn quoted_name(name: &str) -> String {
     let parts: Vec<_> = name
@@ -157,7 +192,7 @@ fn quoted_name(name: &str) -> String {
 }
 
 /// An escape string in ASCII alone, which means the same under every client encoding.
-fn put_literal(value: &[u8], text: &mut Vec<u8>) {
+pub(crate) fn put_literal(value: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(b"E'");
     for byte in value {
         if byte.is_ascii_alphanumeric() || b" _.,:/+-$".contains(byte) {

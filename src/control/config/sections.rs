@@ -55,6 +55,14 @@ const MIN_SIZE: Whole<u32> = Whole {
     min: 0,
     max: POOL_SIZE_MAX,
 };
+const STATEMENTS: Whole<u32> = Whole {
+    min: 8,
+    max: 100_000,
+};
+const STATEMENT_BYTES: Size = Size {
+    min: 64 * KIB,
+    max: GIB,
+};
 const WAITERS: Whole<u32> = Whole {
     min: 0,
     max: 10_000_000,
@@ -149,6 +157,12 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         check_after_idle: limit(it, "check_after_idle", seconds(30)),
         login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
         login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        statements_per_connection: it
+            .read("statements_per_connection", &STATEMENTS)
+            .unwrap_or(200),
+        statement_bytes_per_client: it
+            .read("statement_bytes_per_client", &STATEMENT_BYTES)
+            .unwrap_or(64 << 20),
         reset_query: it
             .read("reset_query", &Statement)
             .unwrap_or_else(|| "DISCARD ALL".to_owned()),

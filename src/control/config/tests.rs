@@ -133,6 +133,8 @@ fn the_defaults_are_the_documented_ones() {
         check_after_idle: Some(seconds(30)),
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
+        statements_per_connection: 200,
+        statement_bytes_per_client: 64 << 20,
         reset_query: "DISCARD ALL".to_owned(),
     };
     let listen = Listen {

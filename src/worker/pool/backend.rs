@@ -11,7 +11,7 @@ use crate::{
     },
     ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
-    worker::parameters::Parameters,
+    worker::{parameters::Parameters, statements::prepared::Prepared},
 };
 
 /// What is known of a server connection by those who do not hold it.
@@ -38,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// What it has prepared.
+    pub(crate) prepared: Prepared,
     /// Name of its database on the server.
     pub(super) database: Arc<str>,
     pub(crate) opened: Instant,

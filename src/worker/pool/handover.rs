@@ -6,10 +6,13 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{Backend, Facts, Pool, backend::Permit, login::address_of};
 use crate::{
-    cluster::messages::{Handed, ToWorker},
+    cluster::messages::{Handed, HandedParameters, HandedStatements, ToWorker},
     net::{Side, task},
     time,
-    worker::Worker,
+    worker::{
+        Worker,
+        statements::{Statement, prepared::Prepared},
+    },
 };
 
 /// How many releases a core may keep to itself while it has more than its share and another core waits.
@@ -58,6 +61,7 @@ impl Pool {
             database,
             welcome,
             parameters,
+            prepared,
             opened,
             permit,
             ..
@@ -76,6 +80,7 @@ impl Pool {
             opened,
             welcome,
             parameters: parameters.to_pairs(),
+            prepared: pack_prepared(&prepared),
         }))
     }
 
@@ -131,6 +136,7 @@ impl Pool {
             facts: Rc::new(facts),
             database: Arc::clone(&self.server_database.borrow()),
             welcome: handed.welcome,
+            prepared: unpack_prepared(worker, handed.prepared),
             parameters,
             opened: handed.opened,
             used: Cell::new(time::now()),
@@ -145,4 +151,37 @@ impl Pool {
             worker.ask_for_connection(&self.key);
         }
     }
+}
+
+/// What a connection has prepared, for another core.
+fn pack_prepared(prepared: &Prepared) -> HandedStatements {
+    let (last, list) = prepared.inventory();
+    let pack = |(number, statement): (u64, Rc<Statement>)| {
+        let context = statement.context()?.to_pairs();
+        Some((number, Arc::clone(statement.content()), context))
+    };
+    HandedStatements {
+        last,
+        // A statement that is not shared has its session on this core, and is of no use elsewhere.
+        unused: list
+            .iter()
+            .filter(|(_, statement)| statement.context().is_none())
+            .map(|(number, _)| *number)
+            .chain(prepared.unused().iter().copied())
+            .collect(),
+        statements: list.into_iter().filter_map(pack).collect(),
+    }
+}
+
+/// The same on this core.
+fn unpack_prepared(worker: &Worker, handed: HandedStatements) -> Prepared {
+    let unpack = |(number, content, context): (u64, Arc<[u8]>, HandedParameters)| {
+        let pairs = context.iter();
+        let context = worker
+            .interner
+            .of(pairs.map(|(name, value)| (name.clone(), &value[..])));
+        (number, worker.statements.of(&content, Some(&context)))
+    };
+    let list = handed.statements.into_iter().map(unpack);
+    Prepared::from_inventory(handed.last, list, handed.unused)
 }

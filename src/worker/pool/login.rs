@@ -28,6 +28,7 @@ use crate::{
     random, time,
     worker::{
         Worker,
+        statements::prepared::Prepared,
         wire::{Wire, WireError},
     },
 };
@@ -232,6 +233,7 @@ impl Pool {
             facts: Rc::new(facts),
             welcome,
             parameters,
+            prepared: Prepared::default(),
             database,
             opened: now,
             used: Cell::new(now),

@@ -21,6 +21,7 @@ impl Pool {
     pub(super) fn reset(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
         let query = self.settings().reset_query.clone();
         backend.parameters = worker.interner.empty();
+        backend.prepared.forget();
         self.make_fit(worker, backend, query);
     }
 
@@ -31,7 +32,7 @@ impl Pool {
             let deadline = time::now() + pool.settings().connect_timeout;
             let fit = worker
                 .reactor
-                .deadline(deadline, run(&backend, &query))
+                .deadline(deadline, backend.ask(&query))
                 .await;
             pool.tested.set(pool.tested.get() - 1);
             if fit == Ok(true) {
@@ -86,26 +87,28 @@ impl Pool {
     }
 }
 
-/// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
-async fn run(backend: &Backend, query: &str) -> bool {
-    let mut out = Vec::new();
-    if Writer::new(&mut out).query(query).is_err() {
-        return false;
-    }
-    backend.stream.send(out.into());
-    let mut wire = Wire::new(&backend.stream);
-    loop {
-        let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-            backend::READY_FOR_QUERY => {
-                Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle))
+impl Backend {
+    /// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
+    pub(crate) async fn ask(&self, query: &str) -> bool {
+        let mut out = Vec::new();
+        if Writer::new(&mut out).query(query).is_err() {
+            return false;
+        }
+        self.stream.send(out.into());
+        let mut wire = Wire::new(&self.stream);
+        loop {
+            let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
+                backend::READY_FOR_QUERY => {
+                    Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle))
+                }
+                backend::ERROR_RESPONSE => Some(false),
+                _ => None,
+            });
+            match message.await {
+                Ok(None) => {}
+                Ok(Some(fit)) => return fit && !wire.has_more(),
+                Err(_) => return false,
             }
-            backend::ERROR_RESPONSE => Some(false),
-            _ => None,
-        });
-        match message.await {
-            Ok(None) => {}
-            Ok(Some(fit)) => return fit && !wire.has_more(),
-            Err(_) => return false,
         }
     }
 }

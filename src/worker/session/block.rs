@@ -6,14 +6,13 @@
 use std::rc::Rc;
 
 use super::{
-    conversation::{Conversation, Verdict},
+    conversation::Conversation,
     desk::Desk,
     ledger::Owed,
-    limbo::is_request,
 };
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Header, Writer, backend::TransactionStatus, tag::frontend},
+    protocol::{Writer, backend::TransactionStatus, tag::frontend},
     worker::{
         classify::{self, Ending},
         statements::{Statement, prepared::Presence, write_head},
@@ -24,34 +23,8 @@ use crate::{
 const REST_OF_BIND_BYTES: usize = 6;
 
 impl Conversation {
-    /// A message while no server connection is at hand.
-    pub(super) fn without_server(
-        &mut self,
-        header: Header,
-        body: &[u8],
-        desk: &mut Desk<'_>,
-    ) -> Verdict {
-        if !is_request(header.tag) {
-            return Verdict::Discard;
-        }
-        let whole = body.len() == header.body_bytes();
-        let answered = match header.tag {
-            frontend::QUERY if whole => self.answer_query(body, desk),
-            frontend::SYNC if self.deferred.is_some() => {
-                Writer::new(desk.out).ready_for_query(TransactionStatus::InTransaction);
-                true
-            }
-            _ => false,
-        };
-        if answered {
-            Verdict::Discard
-        } else {
-            Verdict::NeedServer
-        }
-    }
-
     /// Answers what begins or ends a block that no server has seen.
-    fn answer_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
+    pub(super) fn answer_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
         let text = body.strip_suffix(b"\0").unwrap_or(body);
         if self.deferred.is_some() {
             let Some(ending) = classify::plain_ending(text) else {
@@ -84,6 +57,15 @@ impl Conversation {
 
     /// A server connection is at hand: the block begins there.
     pub(super) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
+        self.bind_ahead(statement, desk);
+        write_head(frontend::EXECUTE.0, &[b""], 4, desk.ahead);
+        desk.ahead.extend_from_slice(&[0; 4]);
+        self.ledger.owe(Owed::OwnExecute);
+        self.ledger.begins();
+    }
+
+    /// Binds a statement without parameters to the unnamed portal.
+    pub(super) fn bind_ahead(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
         let server = desk
             .server
             .as_deref_mut()
@@ -102,11 +84,7 @@ impl Conversation {
             desk.ahead,
         );
         desk.ahead.extend_from_slice(&[0; REST_OF_BIND_BYTES]);
-        write_head(frontend::EXECUTE.0, &[b""], 4, desk.ahead);
-        desk.ahead.extend_from_slice(&[0; 4]);
         self.ledger.owe(Owed::OwnBind);
-        self.ledger.owe(Owed::OwnExecute);
-        self.ledger.begins();
     }
 }
 

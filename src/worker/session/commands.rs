@@ -33,7 +33,7 @@ impl Conversation {
             return true;
         }
         let uses = classify::uses(text);
-        for name in uses.iter().filter_map(Use::existing) {
+        for name in uses.iter().filter_map(existing) {
             self.show_to_server(name, desk);
         }
         let ends = |used: &Use| matches!(used, Use::Deallocate(_) | Use::DeallocateAll | Use::DiscardAll);
@@ -57,6 +57,14 @@ impl Conversation {
     /// True while the outcome of a DEALLOCATE is open.
     pub(super) fn waits_for_command(&self) -> bool {
         !self.commands.is_empty()
+    }
+}
+
+/// The name of a statement that must be there already.
+fn existing(used: &Use) -> Option<&[u8]> {
+    match used {
+        Use::Execute(name) | Use::Deallocate(name) => Some(name),
+        Use::Prepare(_) | Use::DeallocateAll | Use::DiscardAll => None,
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Conversation {
     pub(super) traces: Traces,
     /// A transaction block that no server has seen.
     pub(super) deferred: Option<Rc<Statement>>,
+    /// A BEGIN that was bound and not executed, which no server has seen.
+    pub(super) bound_alone: Option<Rc<Statement>>,
     /// DEALLOCATE and its like, asked for and not answered.
     pub(super) commands: Vec<Use>,
     limbo: Option<Limbo>,
@@ -122,6 +124,7 @@ impl Conversation {
             portals: Portals::default(),
             traces: Traces::default(),
             deferred: None,
+            bound_alone: None,
             commands: Vec::new(),
             limbo: None,
             skipping: false,
@@ -152,7 +155,7 @@ impl Conversation {
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
             _ => {}
         }
-        if self.ledger.is_at_rest() {
+        if self.ledger.is_unasked() {
             self.open_pipeline(desk);
         }
         Ok(match header.tag {
@@ -184,6 +187,9 @@ impl Conversation {
         }
         if let Some(statement) = self.deferred.take() {
             self.begin_block(&statement, desk);
+        }
+        if let Some(statement) = self.bound_alone.take() {
+            self.bind_ahead(&statement, desk);
         }
     }
 
@@ -280,6 +286,8 @@ impl Conversation {
         if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
+            self.say_all(out);
+            self.ledger.sync_alone();
             if self.deferred.take().is_some() {
                 return self.fail_block(header.tag, &report, out);
             }

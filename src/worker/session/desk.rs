@@ -34,7 +34,7 @@ pub struct Limits {
 
 /// A desk's furniture, for those who judge messages without a worker: tests and benchmarks.
 pub struct Office {
-    pub(crate) server: Prepared,
+    pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) context: Parameters,
     pub(crate) limits: Limits,

@@ -12,7 +12,7 @@ use crate::{
         ErrorReport, Header, ProtocolError, SqlState,
         backend::{ErrorFields, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
-        tag::backend,
+        tag::{backend, frontend},
     },
     worker::parameters,
 };
@@ -60,8 +60,10 @@ impl Session {
     #[inline]
     fn judge_all(&mut self, chunk: &mut Chunk, decided: &mut usize) -> Result<(), Fault> {
         loop {
+            self.say(chunk, decided);
+            let in_census = self.conversation.is_in_census();
             let piece = &chunk[*decided..];
-            let (answer, taken) = match self.outtake.cut(piece, partial_from_server)? {
+            let (answer, taken) = match self.outtake.cut(piece, |header, _| partial_from_server(header, in_census))? {
                 Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
                 Cut::Begins(header, body) => {
                     let taken = piece.len();
@@ -84,7 +86,7 @@ impl Session {
                 Answer::Forward | Answer::Ready => *decided += taken,
                 Answer::Fatal => return Err(Fault::LastWords(error_text(piece))),
                 Answer::SettingsRefused => return Err(settings_refused(error_text(piece)).into()),
-                Answer::Swallow => {
+                Answer::Swallow | Answer::CensusTaken => {
                     if *decided > 0 {
                         self.client.send(chunk.split_to(std::mem::take(decided)));
                     }
@@ -96,13 +98,46 @@ impl Session {
 
     #[inline]
     fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, Fault> {
-        let answer = self.conversation.server_message(header.tag, body)?;
+        let lease = self.lease.as_mut().expect("a server that speaks is linked");
+        let prepared = &mut lease.backend_mut().prepared;
+        let answer = self
+            .conversation
+            .server_message(header.tag, body, prepared)?;
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
+            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
+            backend::ERROR_RESPONSE if self.conversation.take_sync_due() => self.send_sync(),
             backend::PARAMETER_STATUS if answer == Answer::Forward => self.note_parameter(body),
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// What pgring itself answers at this point goes between the server's bytes.
+    #[inline]
+    fn say(&mut self, chunk: &mut Chunk, decided: &mut usize) {
+        while !self.outtake.is_passing() {
+            let server = self
+                .lease
+                .as_mut()
+                .map(|lease| &mut lease.backend_mut().prepared);
+            let Some(said) = self.conversation.said(server) else {
+                return;
+            };
+            if *decided > 0 {
+                self.client.send(chunk.split_to(std::mem::take(decided)));
+            }
+            self.client.send(said.into());
+        }
+    }
+
+    /// The server skips the client's request, because one of ours failed.
+    #[cold]
+    fn send_sync(&self) {
+        const SYNC: &[u8] = &[frontend::SYNC.0, 0, 0, 0, 4];
+        if let Some(lease) = &self.lease {
+            lease.backend().stream.send(SYNC.into());
+        }
     }
 
     pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
@@ -129,7 +164,7 @@ impl Session {
         Ok(())
     }
 
-    /// The server reports a setting: this session has it now, and so has the connection.
+    /// The server reports a setting; what it is for the session is settled when the transaction ends.
     #[cold]
     pub(super) fn note_parameter(&mut self, body: &[u8]) {
         let Ok(status) = ParameterStatus::read(body) else {
@@ -140,13 +175,6 @@ impl Session {
         }
         if status.name == b"application_name" {
             self.info.application_name.replace(status.value.to_vec());
-        }
-        self.parameters = self
-            .worker
-            .interner
-            .with(&self.parameters, status.name, status.value);
-        if let Some(lease) = &mut self.lease {
-            lease.backend_mut().parameters = self.parameters.clone();
         }
     }
 
@@ -177,11 +205,14 @@ impl Session {
     }
 }
 
-fn partial_from_server(header: Header) -> Result<Partial, ProtocolError> {
+fn partial_from_server(header: Header, in_census: bool) -> Result<Partial, ProtocolError> {
     let read = matches!(
         header.tag,
-        backend::READY_FOR_QUERY | backend::ERROR_RESPONSE | backend::PARAMETER_STATUS
-    );
+        backend::READY_FOR_QUERY
+            | backend::ERROR_RESPONSE
+            | backend::PARAMETER_STATUS
+            | backend::COMMAND_COMPLETE
+    ) || in_census && header.tag == backend::DATA_ROW;
     Ok(hold_if(
         read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
     ))

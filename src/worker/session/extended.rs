@@ -20,28 +20,25 @@ use crate::{
         Header, Tag,
         backend::TransactionStatus,
         frontend::Target,
-        tag::{backend, frontend},
+        tag::frontend,
     },
-    worker::statements::{
-        Statement, text_bytes,
-        prepared::{PREFIX, Prepared, Presence, ServerName, write_close},
-        write_head,
+    worker::{
+        parameters::Parameters,
+        statements::{
+            Statement,
+            prepared::{PREFIX, Prepared, Presence, ServerName, write_close},
+            text_bytes, write_head,
+        },
     },
 };
 
-/// A ParseComplete.
-const PARSE_COMPLETE: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
-
-/// A CloseComplete.
-const CLOSE_COMPLETE: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
-
 /// Where a Bind, Describe or Close names a statement.
-struct Naming<'a> {
+pub(super) struct Naming<'a> {
     /// What stands before the name.
-    before: &'a [u8],
-    name: &'a [u8],
+    pub(super) before: &'a [u8],
+    pub(super) name: &'a [u8],
     /// Bytes of the body up to and with the name's NUL.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Conversation {
@@ -94,7 +91,7 @@ impl Conversation {
     }
 
     /// The settings under which a text that is parsed now may be shared.
-    fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a crate::worker::parameters::Parameters> {
+    pub(super) fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a Parameters> {
         (!self.traces.is_unsettled()).then_some(desk.context)
     }
 
@@ -288,17 +285,6 @@ impl Conversation {
         Some(Verdict::Discard)
     }
 
-    /// What pgring itself answers at this point of the conversation, if it does.
-    #[inline]
-    pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
-        let said = self.ledger.take_said()?;
-        self.names.settle(self.ledger.settled(), server);
-        Some(match said {
-            Owed::SaidParse => PARSE_COMPLETE,
-            _ => CLOSE_COMPLETE,
-        })
-    }
-
     /// A Flush: answers of ours that are due come now.
     pub(super) fn judge_flush(&mut self, desk: &mut Desk<'_>) -> Verdict {
         while let Some(said) = self.said(desk.server.as_deref_mut()) {
@@ -338,7 +324,7 @@ fn rewrite(
 
 impl<'a> Naming<'a> {
     /// `None` when the message names no statement, or cannot be read.
-    fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
         let start = if tag == frontend::BIND {
             memchr::memchr(0, body)? + 1
         } else {

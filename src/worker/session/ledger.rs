@@ -46,6 +46,14 @@ pub(crate) enum Owed {
     SaidParse,
     /// CloseComplete, by us.
     SaidClose,
+    /// BindComplete, by us.
+    SaidBind,
+    /// What describes a statement without parameters and columns, by us.
+    SaidNothing,
+    /// The same for a portal.
+    SaidNoData,
+    /// CommandComplete of a BEGIN, by us.
+    SaidBegin(&'static [u8]),
 }
 
 impl Owed {
@@ -64,7 +72,15 @@ impl Owed {
 
     /// True when the answer is ours to give.
     fn is_said(self) -> bool {
-        matches!(self, Self::SaidParse | Self::SaidClose)
+        matches!(
+            self,
+            Self::SaidParse
+                | Self::SaidClose
+                | Self::SaidBind
+                | Self::SaidNothing
+                | Self::SaidNoData
+                | Self::SaidBegin(_)
+        )
     }
 }
 
@@ -79,6 +95,8 @@ pub(crate) struct Ledger {
     pipelines: u64,
     /// How many of `owed` the client must not see answered.
     own: usize,
+    /// How many of `owed` are ours to give.
+    said: usize,
     /// How many of `owed` end with ReadyForQuery.
     readies: usize,
     /// ReadyForQuery messages to come until the last COMMIT is answered.
@@ -109,6 +127,7 @@ impl Default for Ledger {
             gone: 0,
             pipelines: 0,
             own: 0,
+            said: 0,
             readies: 0,
             readies_to_commit: 0,
             commit_unsynced: false,
@@ -164,6 +183,7 @@ impl Ledger {
             self.owe_ready();
         }
         self.own += usize::from(owed.is_own());
+        self.said += usize::from(owed.is_said());
         self.owed.push_back(owed);
     }
 
@@ -270,6 +290,19 @@ impl Ledger {
         Some(said)
     }
 
+    /// True when nothing has been sent to the server that it has not answered.
+    #[inline]
+    pub(crate) fn is_unasked(&self) -> bool {
+        let deaf = self.skipping || self.copying_in || self.doubtful > 0;
+        self.owed.len() == self.said && !deaf
+    }
+
+    /// A Sync that pgring answers: the server has seen nothing of its pipeline.
+    pub(crate) fn sync_alone(&mut self) {
+        self.open = false;
+        self.pipelines += 1;
+    }
+
     /// The number of the next message that is answered.
     #[inline]
     pub(crate) fn ticket(&self) -> u64 {
@@ -304,6 +337,7 @@ impl Ledger {
         if let Some(front) = self.owed.pop_front() {
             self.gone += 1;
             self.own -= usize::from(front.is_own());
+            self.said -= usize::from(front.is_said());
             if front.ends_with_ready() {
                 self.readies -= 1;
                 self.readies_to_commit = self.readies_to_commit.saturating_sub(1);

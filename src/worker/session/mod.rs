@@ -1,5 +1,6 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
+mod alone;
 mod block;
 mod census;
 mod commands;
@@ -14,6 +15,7 @@ mod names;
 pub mod pin;
 mod portals;
 pub(crate) mod serve;
+mod settling;
 mod traces;
 mod upstream;
 

@@ -112,6 +112,7 @@ impl Names {
             {
                 match &pending.change {
                     Change::Define(_, statement) | Change::Prepare(statement) => {
+                        statement.accept();
                         server.confirm(statement);
                     }
                     Change::DropUnnamed => server.drop_unnamed(),

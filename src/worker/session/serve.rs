@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::conversation::Conversation;
+use super::{conversation::Conversation, desk::Limits};
 use crate::{
     net::{Chunk, Received, Stream},
     protocol::{
@@ -35,6 +35,17 @@ pub(crate) struct Session {
     pub(super) conversation: Conversation,
     /// Settings the client has beyond its pool's.
     pub(super) parameters: Parameters,
+    /// Those of them that change what a text means.
+    pub(super) context: Parameters,
+    /// Settings the client came with: what RESET goes back to.
+    pub(super) startup: Parameters,
+    /// Bounds of what it may prepare.
+    pub(super) limits: Limits,
+    /// What its rules have to say to the client, and to the server.
+    pub(super) out: Vec<u8>,
+    pub(super) ahead: Vec<u8>,
+    /// What the client sent next waits for answers of the server.
+    pub(super) stalled: bool,
     pub(super) lease: Option<Lease>,
     /// Where the client's messages end.
     pub(super) intake: Cutter,
@@ -90,11 +101,17 @@ impl Session {
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         Self {
             conversation: Conversation::new(pool.mode()),
-            worker,
             client,
             info,
-            pool,
+            context: worker.interner.meaning(&parameters),
+            startup: parameters.clone(),
+            limits: limits_of(&pool),
+            out: Vec::new(),
+            ahead: Vec::new(),
+            stalled: false,
             parameters,
+            worker,
+            pool,
             lease: None,
             intake: Cutter::default(),
             intake_forwards: false,
@@ -156,6 +173,12 @@ impl Session {
             if let Err(end) = handled.and_then(|()| self.after_event()) {
                 return end;
             }
+            if std::mem::take(&mut self.stalled) {
+                let resumed = self.client_bytes().await;
+                if let Err(end) = resumed.and_then(|()| self.after_event()) {
+                    return end;
+                }
+            }
         }
     }
 
@@ -204,7 +227,7 @@ impl Session {
             .lease
             .as_ref()
             .map_or(0, |lease| lease.backend().stream.unsent());
-        if unsent > self.high_water || self.conversation.is_full() {
+        if unsent > self.high_water || self.conversation.is_full() || self.stalled {
             if !std::mem::replace(&mut self.client_held, true) {
                 self.client.hold(true);
             }
@@ -256,8 +279,15 @@ impl Session {
     /// After each event: gives the connection back, ends what is to end.
     #[inline]
     fn after_event(&mut self) -> Result<(), End> {
-        if self.lease.is_some() && self.may_release() {
-            self.release();
+        if self.lease.is_some() {
+            if self.may_release() {
+                self.release();
+            } else if self.conversation.wants_census() && !self.leaving && self.is_between_messages() {
+                self.take_census();
+            }
+            if self.conversation.take_schema_change() {
+                self.worker.switchboard.schema_changed();
+            }
         }
         if self.conversation.is_lost() {
             self.server_speaks_out_of_turn();
@@ -290,7 +320,11 @@ impl Session {
             // A cancel is on its way: it must not hit the next client's query.
             return drop(lease);
         }
-        lease.release();
+        if lease.backend().prepared.is_stained() {
+            lease.release_dirty();
+        } else {
+            lease.release();
+        }
     }
 
     fn account(&self, lease: &Lease) {
@@ -368,4 +402,12 @@ pub(super) fn shutting_down() -> End {
 
 pub(super) fn hold_if(hold: bool) -> Partial {
     if hold { Partial::Hold } else { Partial::Stream }
+}
+
+fn limits_of(pool: &Pool) -> Limits {
+    let settings = pool.settings();
+    Limits {
+        server_statements: settings.statements_per_connection as usize,
+        client_bytes: settings.statement_bytes_per_client,
+    }
 }

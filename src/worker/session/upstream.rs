@@ -6,14 +6,16 @@ use std::{
 };
 
 use super::{
-    conversation::Verdict,
+    conversation::{Conversation, Verdict},
+    desk::Desk,
+    extended::has_names,
     serve::{End, Session, hold_if, shutting_down},
 };
 use crate::{
-    limits::HELD_MESSAGE_BYTES_MAX,
+    limits::{HELD_MESSAGE_BYTES_MAX, STATEMENT_BYTES_MAX},
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState, Writer,
+        ErrorReport, Header, ProtocolError, SqlState,
         backend::ErrorFields,
         buffer::{Cut, Cutter, Partial},
         tag::frontend,
@@ -73,8 +75,16 @@ impl Session {
     pub(super) async fn client_bytes(&mut self) -> Result<(), End> {
         self.info.request.set(self.worker.reactor.now());
         self.pool.counters.borrow_mut().received += self.pending.len() as u64;
-        while let Pumped::NeedsServer = self.pump_client()? {
-            self.acquire().await?;
+        loop {
+            match self.pump_client()? {
+                Pumped::All => break,
+                Pumped::NeedsServer => self.acquire().await?,
+                Pumped::Waits => {
+                    self.stalled = true;
+                    self.pending.detach();
+                    break;
+                }
+            }
         }
         if let Some(pin) = self.conversation.pinned() {
             self.info.pinned.set(pin.reason());
@@ -82,7 +92,16 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn pump_client(&mut self) -> Result<Pumped, End> {
+    fn pump_client(&mut self) -> Result<Pumped, End> {
+        self.ahead = self.worker.ahead.take();
+        let version = self.worker.switchboard.schema_version();
+        self.worker.statements.see_schema(version);
+        let pumped = self.pump();
+        self.worker.ahead.set(std::mem::take(&mut self.ahead));
+        pumped
+    }
+
+    fn pump(&mut self) -> Result<Pumped, End> {
         let mut decided = 0;
         loop {
             let piece = &self.pending[decided..];
@@ -197,8 +216,19 @@ impl Session {
                 }
             },
         };
-        self.link(lease);
+        self.take_on(lease).await;
         Ok(())
+    }
+
+    /// A server connection has been found.
+    #[inline]
+    async fn take_on(&mut self, mut lease: Lease) {
+        let differs = lease.backend().parameters != self.parameters;
+        if differs && self.parameters.has_identity() && !self.become_who_it_is(&mut lease).await {
+            self.conversation.refuse(identity_is_gone());
+            return;
+        }
+        self.link(lease);
     }
 
     #[cold]
@@ -230,32 +260,49 @@ impl Session {
 
     #[inline]
     pub(super) fn link(&mut self, mut lease: Lease) {
-        let backend = lease.backend_mut();
-        if backend.parameters != self.parameters {
-            let text = backend.parameters.transition(&self.parameters);
-            let mut out = Vec::new();
-            Writer::new(&mut out)
-                .query(&text)
-                .expect("the text is ASCII without NUL");
-            backend.stream.send(out.into());
-            backend.parameters = self.parameters.clone();
-            self.conversation.sent_own_request();
-        }
-        self.info.server.replace(Some(Rc::clone(&backend.facts)));
+        self.send_settings(&mut lease);
+        self.info.server.replace(Some(Rc::clone(&lease.backend().facts)));
         self.info.state.set(State::Active);
         self.outtake = Cutter::default();
-        self.conversation.linked_anew();
         self.lease = Some(lease);
     }
 }
 
 /// Held whole are the messages that the conversation reads.
-fn partial_from_client(header: Header) -> Result<Partial, ProtocolError> {
+fn partial_from_client(header: Header, body: &[u8]) -> Result<Partial, ProtocolError> {
     header.check_frontend()?;
-    let read = !matches!(header.tag, frontend::COPY_DATA | frontend::FUNCTION_CALL);
-    Ok(hold_if(
-        read && header.frame_bytes() <= HELD_MESSAGE_BYTES_MAX,
-    ))
+    let bytes = header.frame_bytes();
+    Ok(hold_if(match header.tag {
+        frontend::COPY_DATA | frontend::FUNCTION_CALL => false,
+        frontend::PARSE => bytes <= STATEMENT_BYTES_MAX,
+        // Parameters may be long; what counts are the names before them.
+        frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => {
+            bytes <= HELD_MESSAGE_BYTES_MAX
+                || body.len() < STATEMENT_BYTES_MAX && !has_names(header.tag, body)
+        }
+        _ => bytes <= HELD_MESSAGE_BYTES_MAX,
+    }))
+}
+
+/// A client that has prepared more than it may.
+fn too_much_prepared() -> End {
+    End::Told(
+        ErrorReport::fatal(
+            SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            "this client's prepared statements take more memory than it may use",
+        )
+        .with_hint("Close statements that are not needed, or raise statement_bytes_per_client."),
+    )
+}
+
+/// The role or session user that a session had taken cannot be taken any more.
+fn identity_is_gone() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "the server does not let this session be who it was",
+    )
+    .with_detail("Its role or session user may have been dropped, or its membership revoked.")
+    .with_hint("Use SET ROLE or RESET ROLE in a new session.")
 }
 
 /// What a statement gets that no server takes.

@@ -3,7 +3,7 @@
 //! A statement of the store is the same for all sessions that prepare the same text, with the same parameter
 //! types, under the same settings. What a server connection has prepared is in [`prepared`].
 
-pub(crate) mod prepared;
+pub mod prepared;
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +37,8 @@ pub(crate) struct Statement {
     context: Option<Parameters>,
     /// How often a client has parsed it.
     parses: Cell<u32>,
+    /// A server has accepted it.
+    accepted: Cell<bool>,
 }
 
 impl Statement {
@@ -58,6 +60,16 @@ impl Statement {
     /// True when clients parse it again and again, so that it is worth a name at the server.
     pub(crate) fn is_hot(&self) -> bool {
         self.context.is_some() && self.parses.get() > 1
+    }
+
+    /// A server has parsed it.
+    pub(crate) fn accept(&self) {
+        self.accepted.set(true);
+    }
+
+    /// True when a Parse of it would succeed, as far as pgring can tell.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.get() && self.context.is_some()
     }
 
     /// A client parses it.
@@ -136,6 +148,8 @@ impl Store {
             facts,
             context: context.filter(|_| facts.is_shareable() || facts.begins()).cloned(),
             parses: Cell::new(0),
+            // Its grammar has been checked, and there is nothing else that could be wrong with it.
+            accepted: Cell::new(facts.begins()),
         }
     }
 

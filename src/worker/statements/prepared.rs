@@ -88,7 +88,7 @@ pub(crate) enum Presence {
 
 /// The prepared statements of one server connection.
 #[derive(Debug, Default)]
-pub(crate) struct Prepared {
+pub struct Prepared {
     known: HashMap<u64, Known>,
     slot: Slot,
     /// The last number that was given to a name.
@@ -283,6 +283,11 @@ impl Prepared {
         Some(&known.statement)
     }
 
+    /// Numbers of what nobody uses and the server may have.
+    pub(crate) fn unused(&self) -> &[u64] {
+        &self.closing
+    }
+
     /// All that is surely prepared, for another core: numbers and statements, and the last number given.
     pub(crate) fn inventory(&self) -> (u64, Vec<(u64, Rc<Statement>)>) {
         let sure = self.known.values().filter(|known| known.unanswered.is_none());
@@ -291,9 +296,14 @@ impl Prepared {
     }
 
     /// The same on the other core.
-    pub(crate) fn from_inventory(last: u64, list: impl Iterator<Item = (u64, Rc<Statement>)>) -> Self {
+    pub(crate) fn from_inventory(
+        last: u64,
+        list: impl Iterator<Item = (u64, Rc<Statement>)>,
+        closing: Vec<u64>,
+    ) -> Self {
         let mut prepared = Self {
             last,
+            closing,
             slot: Slot::Unknown,
             ..Self::default()
         };
@@ -400,7 +410,7 @@ mod tests {
         }
         prepared.prepare_named(&all[2], 2);
         let (last, list) = prepared.inventory();
-        let mut there = Prepared::from_inventory(last, list.into_iter());
+        let mut there = Prepared::from_inventory(last, list.into_iter(), vec![]);
         assert_eq!(there.find(&all[1], 9), Presence::Here(ServerName::of(2)));
         assert_eq!(there.find(&all[2], 9), Presence::Absent);
         assert_eq!(there.prepare_named(&all[2], 9), ServerName::of(4));

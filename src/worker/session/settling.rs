@@ -1,0 +1,77 @@
+//! The session's settings: asked of the server when they may have changed, and given to another connection.
+
+use super::serve::Session;
+use crate::{
+    protocol::Writer,
+    worker::{parameters::Parameters, pool::Lease},
+};
+
+impl Session {
+    /// Asks the server what session state there is, behind everything the client asked.
+    #[cold]
+    pub(super) fn take_census(&mut self) {
+        let known = self.parameters.iter().map(|(name, _)| name);
+        let question = self.conversation.begin_census(known);
+        let mut out = Vec::new();
+        Writer::new(&mut out)
+            .query(&question)
+            .expect("the question is text without NUL");
+        let lease = self.lease.as_ref().expect("a census is taken of a connection");
+        lease.backend().stream.send(out.into());
+    }
+
+    /// The server has told.
+    #[cold]
+    pub(super) fn census_taken(&mut self) {
+        let census = self.conversation.take_census();
+        let lease = self.lease.as_mut().expect("a census is taken of a connection");
+        let interner = &self.worker.interner;
+        let is_other = *census.user != *self.pool.key.user.as_bytes();
+        let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
+        let settings = census.settings.iter().chain(&user);
+        let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
+        lease.backend_mut().parameters = there.clone();
+        let pinned = self.conversation.pinned();
+        self.info.pinned.set(pinned.map_or("", |pin| pin.reason()));
+        // What was reset is what the client came with, not what the server began with.
+        let all = interner.joined(&there, &self.startup);
+        self.become_known(all);
+    }
+
+    /// These are the session's settings from now on.
+    fn become_known(&mut self, parameters: Parameters) {
+        self.context = self.worker.interner.meaning(&parameters);
+        self.parameters = parameters;
+    }
+
+    /// Sends the session's settings ahead in the same flight, when the connection has others.
+    #[inline]
+    pub(super) fn send_settings(&mut self, lease: &mut Lease) {
+        let backend = lease.backend_mut();
+        if backend.parameters != self.parameters {
+            let text = backend.parameters.transition(&self.parameters);
+            let mut out = Vec::new();
+            Writer::new(&mut out)
+                .query(&text)
+                .expect("the text is ASCII without NUL");
+            backend.stream.send(out.into());
+            backend.parameters = self.parameters.clone();
+            self.conversation.sent_settings();
+        }
+    }
+
+    /// Makes the session who it is at a connection where it is somebody else: before anything it asks, because
+    /// nobody may run a statement as somebody else. False when the server refuses.
+    #[cold]
+    pub(super) async fn become_who_it_is(&mut self, lease: &mut Lease) -> bool {
+        let text = lease.backend().parameters.transition(&self.parameters);
+        let Ok(text) = String::from_utf8(text) else {
+            return false;
+        };
+        let deadline = self.worker.reactor.now() + self.pool.settings().connect_timeout;
+        let done = lease.backend().ask(&text);
+        let done = self.worker.reactor.deadline(deadline, done).await;
+        lease.backend_mut().parameters = self.parameters.clone();
+        done == Ok(true)
+    }
+}
