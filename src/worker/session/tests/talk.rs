@@ -1,6 +1,9 @@
 //! Transcripts: a conversation whose client and server are the test.
 
-use super::super::conversation::{AfterLoss, Answer, Conversation, Verdict};
+use super::super::{
+    conversation::{AfterLoss, Answer, Conversation, Verdict},
+    desk::Office,
+};
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
@@ -117,7 +120,7 @@ pub(super) fn read(bytes: &[u8]) -> String {
 pub(super) struct Talk {
     pub(super) rules: Conversation,
     pub(super) linked: bool,
-    out: Vec<u8>,
+    pub(super) office: Office,
 }
 
 impl Talk {
@@ -125,7 +128,7 @@ impl Talk {
         Self {
             rules: Conversation::new(mode),
             linked: false,
-            out: Vec::new(),
+            office: Office::default(),
         }
     }
 
@@ -133,10 +136,10 @@ impl Talk {
     pub(super) fn in_transaction() -> Self {
         let mut talk = Self::new(PoolMode::Transaction);
         assert_eq!(
-            talk.client(&query("BEGIN")),
+            talk.client(&query("BEGIN; SELECT 1")),
             [Verdict::NeedServer, Verdict::Forward]
         );
-        talk.server("C ZT");
+        talk.server("C C ZT");
         talk
     }
 
@@ -168,10 +171,8 @@ impl Talk {
 
     /// The client sends the beginning of a message.
     pub(super) fn part(&mut self, header: Header, body: &[u8]) -> Verdict {
-        let verdict = self
-            .rules
-            .client_message(header, body, self.linked, &mut self.out);
-        verdict.unwrap()
+        let mut desk = self.office.desk(self.linked);
+        self.rules.client_message(header, body, &mut desk).unwrap()
     }
 
     /// The server says messages: `C` has no body, `ZT` is ReadyForQuery, `E` is an ordinary error.
@@ -183,7 +184,10 @@ impl Talk {
                 [tag] => (Tag(*tag), Vec::new()),
                 _ => panic!("not a message: {word}"),
             };
-            let answer = self.rules.server_message(tag, &body).unwrap();
+            let answer = self
+                .rules
+                .server_message(tag, &body, &mut self.office.server)
+                .unwrap();
             let ready = tag == backend::READY_FOR_QUERY;
             assert_eq!(
                 answer,
@@ -201,17 +205,18 @@ impl Talk {
     /// The server connection is lost between two messages.
     pub(super) fn lose(&mut self) -> AfterLoss {
         self.linked = false;
-        self.rules.server_lost("it fell", false, &mut self.out)
+        self.office.server.forget();
+        self.rules.server_lost("it fell", false, &mut self.office.out)
     }
 
     /// What the client was told since this was asked last.
     pub(super) fn told(&mut self) -> String {
-        read(&std::mem::take(&mut self.out))
+        read(&std::mem::take(&mut self.office.out))
     }
 
     /// The same, as it was written.
     pub(super) fn told_bytes(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        std::mem::take(&mut self.office.out)
     }
 
     /// The client asks, and is answered without a server.
