@@ -24,6 +24,9 @@ pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
 /// touches more keeps its connection.
 pub const HIDDEN_SETTINGS_MAX: usize = 64;
 
+/// Longest pipeline that is kept to be run again when the server refuses a stale statement, in bytes.
+pub const RECORDED_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes of a page that short pieces of our own are written into.
 pub const SCRAP_PAGE_BYTES: usize = 16 * 1024;
 

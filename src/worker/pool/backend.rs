@@ -38,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// What its session sent last, in case it must run again.
+    pub(crate) record: Vec<u8>,
     /// What it has prepared.
     pub(crate) prepared: Prepared,
     /// Name of its database on the server.

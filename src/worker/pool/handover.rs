@@ -136,6 +136,7 @@ impl Pool {
             facts: Rc::new(facts),
             database: Arc::clone(&self.server_database.borrow()),
             welcome: handed.welcome,
+            record: Vec::new(),
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
             opened: handed.opened,

@@ -233,6 +233,7 @@ impl Pool {
             facts: Rc::new(facts),
             welcome,
             parameters,
+            record: Vec::new(),
             prepared: Prepared::default(),
             database,
             opened: now,

@@ -9,9 +9,10 @@ use super::{
     census::Census,
     commands,
     desk::Desk,
+    heal::Heal,
     ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request, lost_in_transaction},
-    names::{Change, Names},
+    names::{Change, Names, rename},
     pin::Pin,
     portals::Portals,
     traces::Traces,
@@ -64,6 +65,8 @@ pub enum Answer {
     SettingsRefused,
     /// It stays here: the census is complete.
     CensusTaken,
+    /// It goes to the client in other words.
+    Renamed,
 }
 
 /// What pgring itself asks of a server.
@@ -98,6 +101,7 @@ pub struct Conversation {
     pub(super) bound_alone: Option<Rc<Statement>>,
     /// DEALLOCATE and its like, asked for and not answered.
     pub(super) commands: Vec<Use>,
+    pub(super) heal: Heal,
     limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
@@ -112,6 +116,8 @@ pub struct Conversation {
     /// What pgring itself asked, and whose ReadyForQuery is to come. The client's requests are behind it.
     own_requests: VecDeque<Own>,
     census: Census,
+    /// A server's error in which names of ours are the client's.
+    renamed: Vec<u8>,
 }
 
 impl Conversation {
@@ -126,6 +132,7 @@ impl Conversation {
             deferred: None,
             bound_alone: None,
             commands: Vec::new(),
+            heal: Heal::default(),
             limbo: None,
             skipping: false,
             prepared_commit: false,
@@ -134,6 +141,7 @@ impl Conversation {
             refusal: None,
             own_requests: VecDeque::new(),
             census: Census::default(),
+            renamed: Vec::new(),
         }
     }
 
@@ -153,6 +161,7 @@ impl Conversation {
                 return Ok(Verdict::Discard);
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
+            _ if self.is_healing() => return Ok(Verdict::Wait),
             _ => {}
         }
         if self.ledger.is_unasked() {
@@ -370,13 +379,14 @@ impl Conversation {
         match tag {
             backend::READY_FOR_QUERY => {
                 self.server_ready(TransactionStatus::read(body)?, server);
+                if self.heal == Heal::Refused {
+                    self.heal = Heal::Again;
+                    return Ok(Answer::Swallow);
+                }
                 return Ok(Answer::Ready);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            backend::ERROR_RESPONSE => {
-                self.ledger.received(tag);
-                self.names.refute(self.ledger.settled(), Some(server));
-            }
+            backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
             _ if self.ledger.received(tag) => {
                 self.names.settle(self.ledger.settled(), Some(server));
                 return Ok(Answer::Swallow);
@@ -387,8 +397,35 @@ impl Conversation {
             backend::PARAMETER_STATUS => self.traces.note_report(),
             _ => {}
         }
+        self.heal = Heal::Impossible;
         self.names.settle(self.ledger.settled(), Some(server));
         Ok(Answer::Forward)
+    }
+
+    #[cold]
+    fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
+        let again = self.refuses_stale(body, server);
+        let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
+        self.ledger.received(backend::ERROR_RESPONSE);
+        self.names.refute(self.ledger.settled(), Some(server));
+        match told {
+            _ if again => Answer::Swallow,
+            Some(body) => {
+                self.renamed = body;
+                Answer::Renamed
+            }
+            None => Answer::Forward,
+        }
+    }
+
+    /// The error in the client's words.
+    pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.renamed)
+    }
+
+    /// True when nothing that pgring itself asked is outstanding.
+    pub(super) fn own_requests_are_done(&self) -> bool {
+        self.own_requests.is_empty()
     }
 
     #[inline]
@@ -472,6 +509,7 @@ impl Conversation {
         self.portals.clear();
         self.traces.connection_is_gone();
         self.commands.clear();
+        self.heal = Heal::Impossible;
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
         (self.leaving, self.unread) = (false, false);
@@ -527,7 +565,7 @@ impl Conversation {
     /// True when the server connection carries no unfinished work of this session.
     #[inline]
     pub fn is_clean(&self) -> bool {
-        self.ledger.is_releasable() && self.own_requests.is_empty()
+        self.ledger.is_releasable() && self.own_requests.is_empty() && self.heal != Heal::Again
     }
 
     /// True when nothing is owed to the client.

@@ -86,10 +86,13 @@ impl Session {
                 Answer::Forward | Answer::Ready => *decided += taken,
                 Answer::Fatal => return Err(Fault::LastWords(error_text(piece))),
                 Answer::SettingsRefused => return Err(settings_refused(error_text(piece)).into()),
+                Answer::Renamed => {
+                    self.forward_to_client(chunk, decided);
+                    self.client.send(self.conversation.take_renamed().into());
+                    chunk.advance(taken);
+                }
                 Answer::Swallow | Answer::CensusTaken => {
-                    if *decided > 0 {
-                        self.client.send(chunk.split_to(std::mem::take(decided)));
-                    }
+                    self.forward_to_client(chunk, decided);
                     chunk.advance(taken);
                 }
             }
@@ -113,6 +116,13 @@ impl Session {
         Ok(answer)
     }
 
+    #[inline]
+    fn forward_to_client(&self, chunk: &mut Chunk, decided: &mut usize) {
+        if *decided > 0 {
+            self.client.send(chunk.split_to(std::mem::take(decided)));
+        }
+    }
+
     /// What pgring itself answers at this point goes between the server's bytes.
     #[inline]
     fn say(&mut self, chunk: &mut Chunk, decided: &mut usize) {
@@ -124,9 +134,7 @@ impl Session {
             let Some(said) = self.conversation.said(server) else {
                 return;
             };
-            if *decided > 0 {
-                self.client.send(chunk.split_to(std::mem::take(decided)));
-            }
+            self.forward_to_client(chunk, decided);
             self.client.send(said.into());
         }
     }

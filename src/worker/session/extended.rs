@@ -52,6 +52,7 @@ impl Conversation {
         if self.waits_for_command() {
             return Verdict::Wait;
         }
+        self.begin_recording();
         let verdict = match header.tag {
             frontend::PARSE => self.judge_parse(header, body, desk),
             frontend::CLOSE => self.judge_close(body, desk),

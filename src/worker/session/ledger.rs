@@ -297,6 +297,11 @@ impl Ledger {
         self.owed.len() == self.said && !deaf
     }
 
+    /// True when all that is outstanding is one pipeline, and its end has been sent.
+    pub(crate) fn is_one_pipeline(&self) -> bool {
+        self.readies == 1 && !self.open && self.owed.back() == Some(&Owed::Sync)
+    }
+
     /// A Sync that pgring answers: the server has seen nothing of its pipeline.
     pub(crate) fn sync_alone(&mut self) {
         self.open = false;

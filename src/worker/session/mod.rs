@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod desk;
 mod downstream;
 mod extended;
+mod heal;
 mod hidden;
 mod ledger;
 mod limbo;

@@ -8,7 +8,14 @@ use std::{collections::VecDeque, rc::Rc};
 
 use hashbrown::HashMap;
 
-use crate::worker::statements::{Statement, prepared::Prepared};
+use crate::{
+    protocol::tag::backend,
+    worker::statements::{
+        Statement,
+        prepared::{PREFIX, Prepared},
+        write_head,
+    },
+};
 
 /// What a message does to the names.
 #[derive(Clone, Debug)]
@@ -184,14 +191,15 @@ impl Names {
         self.pending.clear();
     }
 
-    /// The client's name for a statement.
+    /// The client's name for a statement, if it has one.
     pub(super) fn name_of(&self, statement: &Statement) -> Option<&[u8]> {
-        if self.unnamed.as_ref().is_some_and(|unnamed| unnamed.id == statement.id) {
-            return Some(b"");
-        }
-        let mut named = self.named.iter();
-        let (name, _) = named.find(|(_, named)| named.id == statement.id)?;
-        Some(name)
+        let pending = self.pending.iter().filter_map(|pending| match &pending.change {
+            Change::Define(name, defined) => Some((name, defined)),
+            _ => None,
+        });
+        let mut all = pending.chain(&self.named);
+        let named = all.find(|(_, named)| named.id == statement.id);
+        named.map(|(name, _)| &**name)
     }
 
     /// Bytes of names and statements.
@@ -208,6 +216,21 @@ impl Names {
     pub(super) fn may_have_unnamed(&self) -> bool {
         self.unnamed.is_some() || !self.pending.is_empty()
     }
+}
+
+/// An ErrorResponse with its names of ours replaced: its body in, a whole message out. `None` when it has none.
+pub(super) fn rename<'a>(body: &[u8], client: impl Fn(&[u8]) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
+    let start = memchr::memmem::find(body, PREFIX)?;
+    let length = memchr::memchr2(b'"', 0, &body[start..])?;
+    let name = client(&body[start..start + length])?;
+    let mut out = Vec::new();
+    let rest = &body[start + length..];
+    let bytes = start + name.len() + rest.len();
+    write_head(backend::ERROR_RESPONSE.0, &[], bytes, &mut out);
+    out.extend_from_slice(&body[..start]);
+    out.extend_from_slice(name);
+    out.extend_from_slice(rest);
+    Some(out)
 }
 
 /// What a name and its statement cost, in bytes.

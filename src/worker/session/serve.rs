@@ -173,7 +173,11 @@ impl Session {
             if let Err(end) = handled.and_then(|()| self.after_event()) {
                 return end;
             }
-            if std::mem::take(&mut self.stalled) {
+            let again = self.conversation.take_again();
+            if again {
+                self.run_again();
+            }
+            if std::mem::take(&mut self.stalled) || again {
                 let resumed = self.client_bytes().await;
                 if let Err(end) = resumed.and_then(|()| self.after_event()) {
                     return end;

@@ -12,7 +12,7 @@ use super::{
     serve::{End, Session, hold_if, shutting_down},
 };
 use crate::{
-    limits::{HELD_MESSAGE_BYTES_MAX, STATEMENT_BYTES_MAX},
+    limits::{HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX},
     net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
@@ -73,6 +73,7 @@ fn judge(
 impl Session {
     /// Judges what the client sent, message by message, and sends on what is for the server.
     pub(super) async fn client_bytes(&mut self) -> Result<(), End> {
+        self.conversation.stop_recording();
         self.info.request.set(self.worker.reactor.now());
         self.pool.counters.borrow_mut().received += self.pending.len() as u64;
         loop {
@@ -141,6 +142,10 @@ impl Session {
     /// then.
     #[inline]
     fn follow(&mut self, verdict: Verdict, decided: usize, taken: usize) -> Result<Followed, End> {
+        let forwards = matches!(verdict, Verdict::Forward | Verdict::Instead(_));
+        if forwards && self.conversation.take_recording() {
+            self.record(decided);
+        }
         if verdict == Verdict::Forward && self.ahead.is_empty() {
             return Ok(Followed::On(decided + taken));
         }
@@ -167,6 +172,28 @@ impl Session {
                 Followed::Stop(Pumped::All)
             }
         })
+    }
+
+    /// Keeps what the client sent from here on, in case it must run again.
+    fn record(&mut self, from: usize) {
+        let bytes = &self.pending[from..];
+        let lease = self.lease.as_mut().expect("only what goes to a server is recorded");
+        let record = &mut lease.backend_mut().record;
+        record.clear();
+        if bytes.len() <= RECORDED_BYTES_MAX {
+            record.extend_from_slice(bytes);
+        } else {
+            self.conversation.stop_recording();
+        }
+    }
+
+    /// What was recorded is sent again.
+    #[cold]
+    pub(super) fn run_again(&mut self) {
+        let lease = self.lease.as_mut().expect("a refused pipeline keeps its server");
+        let mut again = std::mem::take(&mut lease.backend_mut().record);
+        again.extend_from_slice(&self.pending);
+        self.pending = Chunk::from(again);
     }
 
     /// What the rules themselves have for the server goes before the client's bytes.

@@ -177,14 +177,11 @@ impl Prepared {
         }
     }
 
-    /// What the server has of it is of no use any more.
-    pub(crate) fn discard(&mut self, statement: &Statement) {
-        if let Some(known) = self.known.remove(&statement.id) {
-            self.closing.push(known.number);
-        }
-        if matches!(&self.slot, Slot::Holds(held, _) if held.id == statement.id) {
-            self.slot = Slot::Unknown;
-        }
+    /// What the server has prepared is of no use any more.
+    pub(crate) fn doubt_named(&mut self) {
+        let numbers = self.known.drain().map(|(_, known)| known.number);
+        self.closing.extend(numbers);
+        self.slot = Slot::Unknown;
     }
 
     /// The unnamed statement is destroyed.

@@ -1,0 +1,107 @@
+//! A statement that the server has prepared and cannot execute any more, after the schema changed: the client is told
+//! nothing, and its pipeline runs again with fresh statements. Pure.
+//!
+//! Only a pipeline that the server has refused with its first answer, outside a transaction block, and all of which
+//! was sent: then nothing of it was executed. (PostgreSQL: "cached plan must not change result type".)
+
+use super::conversation::Conversation;
+use crate::{
+    protocol::{
+        SqlState,
+        backend::{ErrorFields, TransactionStatus},
+    },
+    worker::statements::prepared::Prepared,
+};
+
+/// Where a session stands with that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Heal {
+    /// What is under way cannot run again.
+    #[default]
+    Impossible,
+    /// What the client sends is to be recorded from here on.
+    Record,
+    /// What is under way has been recorded, and the server has not answered.
+    Possible,
+    /// It was refused; the end of its pipeline is to come.
+    Refused,
+    /// It is to run again.
+    Again,
+    /// It runs again, and will not a second time.
+    Last,
+}
+
+impl Conversation {
+    /// A message with a prepared statement is the first that the server sees of a pipeline.
+    #[inline]
+    pub(super) fn begin_recording(&mut self) {
+        let outside = self.ledger.status() == TransactionStatus::Idle;
+        if outside && self.ledger.is_unasked() && self.own_requests_are_done() {
+            self.heal = match self.heal {
+                Heal::Again | Heal::Last => Heal::Last,
+                _ => Heal::Record,
+            };
+        }
+    }
+
+    /// True once when what the client sent is to be recorded from the message that was just judged.
+    #[inline]
+    pub(crate) fn take_recording(&mut self) -> bool {
+        let record = self.heal == Heal::Record;
+        if record {
+            self.heal = Heal::Possible;
+        }
+        record
+    }
+
+    /// What was recorded is not all that the client sent.
+    pub(crate) fn stop_recording(&mut self) {
+        if self.heal == Heal::Possible {
+            self.heal = Heal::Impossible;
+        }
+    }
+
+    /// The client's messages wait until it is known whether earlier ones run again.
+    #[inline]
+    pub(super) fn is_healing(&self) -> bool {
+        matches!(self.heal, Heal::Refused)
+    }
+
+    /// True once when what was recorded is to be sent again.
+    #[inline]
+    pub(crate) fn take_again(&mut self) -> bool {
+        self.heal == Heal::Again && {
+            self.heal = Heal::Last;
+            true
+        }
+    }
+
+    /// An ErrorResponse that says that a prepared statement is of no use. True when the client need not know.
+    #[cold]
+    pub(super) fn refuses_stale(&mut self, body: &[u8], server: &mut Prepared) -> bool {
+        if !is_stale(body) {
+            return false;
+        }
+        // What the connection has is not what it seems; it is parsed again when it is needed.
+        server.doubt_named();
+        let possible = self.heal == Heal::Possible && self.ledger.is_one_pipeline();
+        if possible {
+            self.heal = Heal::Refused;
+        }
+        possible
+    }
+}
+
+/// True when the error is about what was prepared, not about what the client asked.
+fn is_stale(body: &[u8]) -> bool {
+    let Ok(fields) = ErrorFields::read(body) else {
+        return false;
+    };
+    match fields.sqlstate() {
+        Some(SqlState::FEATURE_NOT_SUPPORTED) => fields.field(b'R') == Some(b"RevalidateCachedQuery"),
+        Some(SqlState::INVALID_SQL_STATEMENT_NAME) => {
+            memchr::memmem::find(body, crate::worker::statements::prepared::PREFIX).is_some()
+        }
+        _ => false,
+    }
+}
