@@ -220,7 +220,7 @@ async fn greet(
                 stream.send(b"N".as_slice().into());
             }
             Wish::Cancel(process_id, key) => {
-                cancel::requested(worker, process_id, key);
+                cancel::requested(worker, process_id, key).await;
                 return Ok(None);
             }
         }
@@ -506,6 +506,8 @@ fn introduce(
         application_name: RefCell::new(application_name.to_vec()),
         server: RefCell::new(None),
         kill: Cell::new(None),
+        cancel: Default::default(),
+        reloaded: Cell::new(false),
         waker: Default::default(),
     })
 }

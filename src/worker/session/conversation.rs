@@ -16,7 +16,10 @@ use crate::{
         backend::{ErrorFields, TransactionStatus},
         tag::{backend, frontend},
     },
-    worker::classify::{self, Ending},
+    worker::{
+        cancel::Work,
+        classify::{self, Ending},
+    },
 };
 
 /// What becomes of a client's message.
@@ -364,6 +367,17 @@ impl Conversation {
     /// True when server and session disagree about what was asked.
     pub fn is_lost(&self) -> bool {
         self.ledger.is_lost()
+    }
+
+    /// What a cancel request would hit.
+    pub(crate) fn work(&self) -> Work {
+        if self.ledger.is_at_rest() {
+            Work::Nothing
+        } else if self.own_requests > 0 {
+            Work::Own
+        } else {
+            Work::Request
+        }
     }
 
     /// True when so much is outstanding that the client must wait.
