@@ -179,6 +179,10 @@ pub struct PoolOverride {
     pub idle_in_transaction_timeout: Option<Option<Duration>>,
     /// `client_idle_timeout`.
     pub client_idle_timeout: Option<Option<Duration>>,
+    /// `connect_timeout`.
+    pub connect_timeout: Option<Duration>,
+    /// `login_timeout`, instead of that of `[listen]` from the startup packet on.
+    pub login_timeout: Option<Duration>,
     /// `idle_timeout`; zero in the file is `Some(None)`, never.
     pub idle_timeout: Option<Option<Duration>>,
     /// `lifetime`.
@@ -258,6 +262,15 @@ impl Settings {
         self.users.iter().find(|u| u.name == name)
     }
 
+    /// How long the login of this user to this database may take.
+    pub fn login_timeout(&self, database: &str, user: &str) -> Duration {
+        let of_user = self.user(user).and_then(|it| it.pool.login_timeout);
+        let of_database = || self.database(database).and_then(|it| it.pool.login_timeout);
+        of_user
+            .or_else(of_database)
+            .unwrap_or(self.listen.login_timeout)
+    }
+
     /// The pool settings for this database and user.
     pub fn pool_for(&self, database: &str, user: &str) -> PoolSettings {
         let mut pool = self.pool.clone();
@@ -297,6 +310,7 @@ impl PoolOverride {
             &self.idle_in_transaction_timeout,
         );
         set(&mut pool.client_idle_timeout, &self.client_idle_timeout);
+        set(&mut pool.connect_timeout, &self.connect_timeout);
         set(&mut pool.idle_timeout, &self.idle_timeout);
         set(&mut pool.lifetime, &self.lifetime);
         set(&mut pool.reset_query, &self.reset_query);

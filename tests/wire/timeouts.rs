@@ -233,6 +233,35 @@ fn a_reload_holds_for_those_who_are_connected() {
 }
 
 #[test]
+fn logins_have_a_limit_of_their_own_as_well() {
+    let server = MockServer::bind().log_in_everyone();
+    let slow = "name = \"slow\"\npassword = \"x\"\nlogin_timeout = \"1h\"";
+    let config = Config::scram(server.address())
+        .set("listen", "login_timeout = \"1h\"")
+        .table("user", slow)
+        .table("database", "name = \"*\"\nlogin_timeout = \"100ms\"");
+    let proxy = Proxy::start(&config);
+    let knock = |user: &str| {
+        let mut client = Client::connect(proxy.address());
+        client.send(startup(&[("user", user)])).expect("R");
+        client
+    };
+    let slow = knock("slow");
+    expect_fatal(&mut knock("app"), "57014");
+    assert!(is_silent(&slow));
+    // Where nothing else is said, that of [listen] holds, for those who come after a reload.
+    let config = Config::scram(server.address()).set("listen", "login_timeout = \"100ms\"");
+    proxy.reload(&config);
+    eventually("the new limit was in force", || {
+        let log = proxy.process().log();
+        log.iter()
+            .any(|line| line.contains("[listen] login_timeout"))
+    });
+    expect_fatal(&mut knock("app"), "57014");
+    assert!(is_silent(&slow));
+}
+
+#[test]
 fn users_and_databases_have_their_own() {
     let stage = Stage::set_with(|config| {
         config

@@ -173,6 +173,8 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
         transaction_timeout: or_off(section, "transaction_timeout"),
         idle_in_transaction_timeout: or_off(section, "idle_in_transaction_timeout"),
         client_idle_timeout: or_off(section, "client_idle_timeout"),
+        connect_timeout: section.read("connect_timeout", &TIMEOUT),
+        login_timeout: section.read("login_timeout", &TIMEOUT),
         idle_timeout: or_off(section, "idle_timeout"),
         lifetime: or_off(section, "lifetime"),
         reset_query: section.read("reset_query", &Statement),
