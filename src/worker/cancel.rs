@@ -282,8 +282,21 @@ fn release_held(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
 
 /// The client's request has taken too long: it is cancelled as if the client had asked for it.
 pub(super) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
-    if info.cancel.round.borrow().is_none() {
-        begin(worker, info);
+    let request = info.request.get();
+    let before = info.cancel.round.borrow().clone();
+    match before {
+        None => drop(begin(worker, info)),
+        Some(round) if round.request == request => {}
+        Some(round) => {
+            // The client cancelled an earlier request, and that is still on its way.
+            let (worker, info) = (Rc::clone(worker), Rc::clone(info));
+            task::spawn(async move {
+                round.is_over().await;
+                if info.request.get() == request {
+                    begin(&worker, &info);
+                }
+            });
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{
     bystander::{Stage, round_trip},
-    cancel::{counts, is_silent},
+    cancel::{ask, counts, is_silent},
     pools::console,
 };
 use crate::support::{
     eventually,
     message::*,
-    mock::{Backend, MockServer},
+    mock::{Backend, KEY, MockServer},
     peer::Client,
     proxy::{Config, Proxy},
 };
@@ -71,13 +71,10 @@ fn in_a_transaction_and_a_pipeline_as_well() {
     }
 }
 
-/// The cancel request is on its way when the query ends by itself: it must not hit the client's next one.
-#[test]
-fn the_next_query_waits_until_the_cancel_request_is_over() {
+/// A server whose connections, cancel requests among them, are taken one by one; a client that runs a query.
+fn by_hand(limit: &str) -> (MockServer, Proxy, Client, Backend) {
     let server = MockServer::bind();
-    let config = Config::trust(server.address()).set("pool", "query_timeout = \"100ms\"");
-    let proxy = Proxy::start(&config);
-    let mut console = console(&proxy);
+    let proxy = Proxy::start(&Config::trust(server.address()).set("pool", limit));
     let mut client = Client::connect(proxy.address());
     client.send(startup(&[("user", "app")]));
     let mut backend = server.accept();
@@ -85,8 +82,11 @@ fn the_next_query_waits_until_the_cancel_request_is_over() {
     client.expect_login();
     client.send(query(SLOW));
     backend.expect_message(query(SLOW));
-    let mut request = server.accept();
-    request.receive_initial();
+    (server, proxy, client, backend)
+}
+
+/// The query ends by itself, in a transaction.
+fn end_query(client: &mut Client, backend: &mut Backend) {
     backend.answer(all([
         columns(&["pg_sleep"]),
         row(&[""]),
@@ -94,12 +94,40 @@ fn the_next_query_waits_until_the_cancel_request_is_over() {
         ready_in_transaction(),
     ]));
     client.expect("T D C Z");
+}
+
+/// The cancel request is on its way when the query ends by itself: it must not hit the client's next one.
+#[test]
+fn the_next_query_waits_until_the_cancel_request_is_over() {
+    let (server, proxy, mut client, mut backend) = by_hand("query_timeout = \"100ms\"");
+    let mut console = console(&proxy);
+    let mut request = server.accept();
+    request.receive_initial();
+    end_query(&mut client, &mut backend);
     client.send(query("SELECT 'next'"));
     client.wait_until_taken();
     assert_eq!(counts(&mut console)[0], 1);
     assert!(is_silent(&backend));
     drop(request);
     backend.expect_message(query("SELECT 'next'"));
+}
+
+/// The client's own cancel request, for a query before, is still on its way.
+#[test]
+fn a_query_is_cancelled_though_an_older_cancel_request_is_not_over() {
+    let (server, proxy, mut client, mut backend) = by_hand("query_timeout = \"3s\"");
+    let mut asking = ask(&proxy, &client);
+    let mut request = server.accept();
+    request.receive_initial();
+    end_query(&mut client, &mut backend);
+    client.send(query(SLOW));
+    backend.expect_message(query(SLOW));
+    let log = proxy.process();
+    log.wait_for("cancelling a query").unwrap();
+    drop(request);
+    asking.expect_end();
+    let length = cancel_request(0, &KEY).len();
+    assert_eq!(server.accept().receive_initial().len(), length);
 }
 
 #[test]
