@@ -106,6 +106,12 @@ pub const REFUSED_CLIENTS_MAX: u32 = 256;
 /// How long a cancel request to a server may take, in seconds.
 pub const CANCEL_SECONDS_MAX: u64 = 10;
 
+/// Cancel requests to servers under way at the same time, per worker; those beyond are dropped.
+pub const CANCELS_MAX: u32 = 64;
+
+/// How long a server may take to end a query that pgring cancelled for its length, in milliseconds.
+pub const CANCEL_GRACE_MS: u64 = 5_000;
+
 /// How long a console waits for the other cores' reports, in seconds; then it shows what it has.
 pub const REPORT_SECONDS_MAX: u64 = 2;
 

@@ -162,6 +162,7 @@ impl Stage {
         let text = format!(
             "[runtime]\nworkers = 1\npin = false\n[listen]\naddresses = [\"127.0.0.1:{port}\"]\n\
              [auth]\nmethod = \"trust\"\n[pool]\nsize = {CLIENTS}\n\
+             query_timeout = \"1h\"\nidle_in_transaction_timeout = \"1h\"\nclient_idle_timeout = \"1h\"\n\
              [[node]]\nname = \"pg1\"\naddress = \"{}\"\n",
             server.address()
         );

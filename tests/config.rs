@@ -225,6 +225,21 @@ fn the_rest_waits_for_a_restart_and_is_named() {
 }
 
 #[test]
+fn the_login_timeout_is_reloaded() {
+    let old = settings("", "[listen]\nlogin_timeout = \"1s\"");
+    let new = settings(
+        "",
+        "[listen]\nlogin_timeout = \"2s\"\ndrain_timeout = \"1s\"",
+    );
+    let reload = changes(&old, &new);
+    assert_eq!(reload.applied, ["[listen] login_timeout"]);
+    assert_eq!(reload.needs_restart, ["[listen] drain_timeout"]);
+    let mut expected = old;
+    expected.listen.login_timeout = new.listen.login_timeout;
+    assert_eq!(reload.settings, expected);
+}
+
+#[test]
 fn a_new_order_of_nodes_is_a_change() {
     let old = settings("", "[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"");
     let mut new = old.clone();

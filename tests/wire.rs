@@ -14,6 +14,8 @@ mod auth;
 mod backpressure;
 #[path = "wire/bad_input.rs"]
 mod bad_input;
+#[path = "wire/balance.rs"]
+mod balance;
 #[path = "wire/bystander.rs"]
 mod bystander;
 #[path = "wire/cancel.rs"]
@@ -34,3 +36,5 @@ mod signals;
 mod sizes;
 #[path = "wire/splits.rs"]
 mod splits;
+#[path = "wire/timeouts.rs"]
+mod timeouts;

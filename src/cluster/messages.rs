@@ -25,7 +25,13 @@ pub enum ToWorker {
         process_id: i32,
         /// The key that client was given.
         key: Vec<u8>,
+        /// Who wants to know when that has had its effect.
+        asker: WorkerId,
+        /// What the answer shall carry.
+        ticket: Ticket,
     },
+    /// Answer to `Cancel`.
+    Cancelled(Ticket),
     /// Answer to [`ToControl::Derive`].
     Keys(Ticket, Arc<SaltedKeys>),
     /// Another core has clients waiting for this pool: hand an idle connection of it over.
@@ -38,7 +44,7 @@ pub enum ToWorker {
     Ask(Ticket, WorkerId, ReportKind),
     /// Answer to `Ask`.
     Told(Ticket, Report),
-    /// Serve this client, accepted elsewhere.
+    /// Serve this client, accepted elsewhere and counted here already.
     Adopt(OwnedFd),
     /// Settings changed.
     Reload,

@@ -1,5 +1,6 @@
 //! What both planes see: settings, the snapshot, budgets, and the messages between cores. No socket here.
 
+pub mod balance;
 pub mod budget;
 pub mod messages;
 pub mod publish;

@@ -1,6 +1,7 @@
 //! What a core tells about its pools, clients and servers, for the operator's console.
 
 use super::budget::PoolKey;
+use crate::ids::WorkerId;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum ReportKind {
     Clients,
     /// A line for each server connection.
     Servers,
+    /// A line for each core.
+    Cancels,
 }
 
 /// One core's answer.
@@ -22,6 +25,23 @@ pub enum Report {
     Clients(Vec<ClientReport>),
     /// To [`ReportKind::Servers`].
     Servers(Vec<ServerReport>),
+    /// To [`ReportKind::Cancels`].
+    Cancels(WorkerId, CancelReport),
+}
+
+/// Cancel requests of one core, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CancelReport {
+    /// On their way to a server now.
+    pub active: u32,
+    /// Sent to a server.
+    pub forwarded: u64,
+    /// Joined with one for the same request that was on its way already.
+    pub coalesced: u64,
+    /// That took a client out of a queue.
+    pub dequeued: u64,
+    /// Beyond what a core can have under way.
+    pub dropped: u64,
 }
 
 /// Counters of a pool; all only grow.
@@ -87,6 +107,8 @@ pub struct PoolReport {
 /// One client.
 #[derive(Clone, Debug)]
 pub struct ClientReport {
+    /// Its core.
+    pub worker: WorkerId,
     /// Its pool.
     pub key: PoolKey,
     /// `active`, `waiting` or `idle`.

@@ -87,6 +87,14 @@ pub struct PoolSettings {
     pub max_waiters: u32,
     /// How long a client waits for a connection.
     pub checkout_timeout: Duration,
+    /// From a request to its ReadyForQuery; then it is cancelled. `None` never.
+    pub query_timeout: Option<Duration>,
+    /// From the first statement of a transaction to its end; `None` never.
+    pub transaction_timeout: Option<Duration>,
+    /// Between two requests of a transaction; `None` never.
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// Between two transactions; `None` never.
+    pub client_idle_timeout: Option<Duration>,
     /// How long a new server connection may take, login included.
     pub connect_timeout: Duration,
     /// An unused connection is closed after this; `None` never.
@@ -167,6 +175,18 @@ pub struct PoolOverride {
     pub min_size: Option<u32>,
     /// `checkout_timeout`.
     pub checkout_timeout: Option<Duration>,
+    /// `query_timeout`; zero in the file is `Some(None)`, never.
+    pub query_timeout: Option<Option<Duration>>,
+    /// `transaction_timeout`.
+    pub transaction_timeout: Option<Option<Duration>>,
+    /// `idle_in_transaction_timeout`.
+    pub idle_in_transaction_timeout: Option<Option<Duration>>,
+    /// `client_idle_timeout`.
+    pub client_idle_timeout: Option<Option<Duration>>,
+    /// `connect_timeout`.
+    pub connect_timeout: Option<Duration>,
+    /// `login_timeout`, instead of that of `[listen]` from the startup packet on.
+    pub login_timeout: Option<Duration>,
     /// `idle_timeout`; zero in the file is `Some(None)`, never.
     pub idle_timeout: Option<Option<Duration>>,
     /// `lifetime`.
@@ -246,6 +266,15 @@ impl Settings {
         self.users.iter().find(|u| u.name == name)
     }
 
+    /// How long the login of this user to this database may take.
+    pub fn login_timeout(&self, database: &str, user: &str) -> Duration {
+        let of_user = self.user(user).and_then(|it| it.pool.login_timeout);
+        let of_database = || self.database(database).and_then(|it| it.pool.login_timeout);
+        of_user
+            .or_else(of_database)
+            .unwrap_or(self.listen.login_timeout)
+    }
+
     /// The pool settings for this database and user.
     pub fn pool_for(&self, database: &str, user: &str) -> PoolSettings {
         let mut pool = self.pool.clone();
@@ -278,6 +307,14 @@ impl PoolOverride {
         set(&mut pool.size, &self.size);
         set(&mut pool.min_size, &self.min_size);
         set(&mut pool.checkout_timeout, &self.checkout_timeout);
+        set(&mut pool.query_timeout, &self.query_timeout);
+        set(&mut pool.transaction_timeout, &self.transaction_timeout);
+        set(
+            &mut pool.idle_in_transaction_timeout,
+            &self.idle_in_transaction_timeout,
+        );
+        set(&mut pool.client_idle_timeout, &self.client_idle_timeout);
+        set(&mut pool.connect_timeout, &self.connect_timeout);
         set(&mut pool.idle_timeout, &self.idle_timeout);
         set(&mut pool.lifetime, &self.lifetime);
         set(&mut pool.reset_query, &self.reset_query);

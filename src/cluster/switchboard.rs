@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{
+    balance::Loads,
     budget::Budgets,
     messages::{Ticket, ToControl, ToWorker},
     publish::Readers,
@@ -24,6 +25,8 @@ pub struct Switchboard {
     pub mock_secret: MockSecret,
     /// Clients in the whole process.
     pub clients: AtomicU32,
+    /// Clients of each worker.
+    pub loads: Loads,
     /// Numbers for questions.
     pub tickets: AtomicU64,
     /// Version of the schema: another one after each change that pgring saw.

@@ -20,6 +20,7 @@ use self::keys::KeyMaker;
 use crate::{
     auth::MockSecret,
     cluster::{
+        balance::Loads,
         budget::Budgets,
         messages::{ToControl, ToWorker},
         publish::Publisher,
@@ -185,6 +186,7 @@ impl Control {
             readers: publisher.readers(),
             mock_secret: MockSecret::new(secret),
             clients: Default::default(),
+            loads: Loads::new(workers),
             tickets: AtomicU64::new(1),
             schema: AtomicU64::new(0),
         });

@@ -171,6 +171,15 @@ impl Stream {
         Poll::Pending
     }
 
+    /// Ready once the peer will send no more, whatever it has sent before, or the connection is broken.
+    pub fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
+        if self.socket.end.get().is_some() {
+            return Poll::Ready(());
+        }
+        self.socket.waker.register(context);
+        Poll::Pending
+    }
+
     /// Sends `chunk` after all that was sent before. Never waits: see [`Stream::unsent`].
     #[inline]
     pub fn send(&self, chunk: Chunk) {

@@ -48,6 +48,8 @@ sqlstates! {
     IN_FAILED_SQL_TRANSACTION = b"25P02";
     /// The transaction was idle for too long.
     IDLE_IN_TRANSACTION_SESSION_TIMEOUT = b"25P03";
+    /// The transaction took too long.
+    TRANSACTION_TIMEOUT = b"25P04";
     /// No such prepared statement.
     INVALID_SQL_STATEMENT_NAME = b"26000";
     /// Not allowed to connect.

@@ -7,6 +7,7 @@ use super::{
     startup::{self, Admitted},
 };
 use crate::{
+    cluster::messages::ToWorker,
     limits::REFUSED_CLIENTS_MAX,
     net::{Listener, Side, Stream, task},
 };
@@ -19,13 +20,28 @@ pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
     task::spawn(async move {
         while let Some(accepted) = incoming.next().await {
             match accepted {
-                Ok(descriptor) => admit(&worker, descriptor),
+                Ok(descriptor) => place(&worker, descriptor),
                 Err(error) => {
                     tracing::error!(%error, "cannot accept; clients wait in the kernel's queue")
                 }
             }
         }
     });
+}
+
+/// The kernel spreads clients by chance: one that came to a busy core goes to the least busy one.
+fn place(worker: &Rc<Worker>, descriptor: OwnedFd) {
+    let loads = &worker.switchboard.loads;
+    let other = loads.enter(worker.id);
+    if other == worker.id {
+        return adopt(worker, descriptor);
+    }
+    let mailbox = &worker.switchboard.workers[usize::from(other.0)];
+    if let Err(ToWorker::Adopt(descriptor)) = mailbox.put(ToWorker::Adopt(descriptor)) {
+        loads.leave(other);
+        loads.stay(worker.id);
+        adopt(worker, descriptor);
+    }
 }
 
 /// A connection that is counted until it ends.
@@ -40,12 +56,13 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.count_client(false);
+        self.0.switchboard.loads.leave(self.0.id);
         self.0.left();
     }
 }
 
-/// Gives an accepted client its task.
-pub(super) fn admit(worker: &Rc<Worker>, descriptor: OwnedFd) {
+/// Gives a client its task, on the core that serves it for good.
+pub(super) fn adopt(worker: &Rc<Worker>, descriptor: OwnedFd) {
     let (counted, clients) = Counted::new(worker);
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.max_clients);
     if clients > limit.saturating_add(REFUSED_CLIENTS_MAX) {

@@ -1,21 +1,162 @@
-//! Cancel requests: a key leads to the core and the session; only what that session holds is cancelled.
+//! Cancel requests: a key leads to the core and the session; only what that session runs is cancelled.
+//!
+//! Who asked is kept waiting until the server has dealt with the request, as a server does it: once that
+//! connection closes, no later statement is hit.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
 
 use subtle::ConstantTimeEq;
 
-use super::{Worker, clients::ClientInfo, pool::Facts};
+use super::{
+    Worker,
+    clients::{ClientInfo, State},
+    pool::{Facts, Lease},
+};
 use crate::{
-    cluster::messages::ToWorker,
+    cluster::report::CancelReport,
     ids::{ConnectionId, WorkerId},
-    limits::CANCEL_SECONDS_MAX,
+    limits::{CANCEL_SECONDS_MAX, CANCELS_MAX},
     net::{Received, task},
-    protocol::Writer,
+    protocol::{ErrorReport, SqlState, Writer},
     time,
 };
 
 /// Bits of a process id that name the slot; the rest names the worker.
 const SLOT_BITS: u32 = 20;
+
+/// What a client's server connection does, as far as a cancel request is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Nothing of the client's.
+    #[default]
+    Nothing,
+    /// What pgring asked before the client's request, which will be next.
+    Own,
+    /// The client's request.
+    Request,
+}
+
+/// One request to the server, shared by all who asked for it.
+struct Round {
+    /// When the client sent what shall be cancelled; tells its requests apart.
+    request: Instant,
+    /// It waits until the server has done what pgring itself asked.
+    held: Cell<bool>,
+    over: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Round {
+    fn new(request: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            request,
+            held: Cell::new(false),
+            over: Cell::new(false),
+            waiting: RefCell::default(),
+        })
+    }
+
+    fn end(&self) {
+        self.over.set(true);
+        self.waiting.take().into_iter().for_each(task::wake);
+    }
+
+    async fn is_over(&self) {
+        poll_fn(|context| {
+            if self.over.get() {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Cancel requests for one client.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    work: Cell<Work>,
+    round: RefCell<Option<Rc<Round>>>,
+    /// The client waits for a server connection and shall not any more.
+    dequeued: Cell<bool>,
+}
+
+impl Inbox {
+    /// The session begins to wait for a server connection.
+    pub(super) fn clear(&self) {
+        self.dequeued.set(false);
+    }
+
+    /// True when the session shall not wait for a server connection any more.
+    pub(super) fn is_dequeued(&self) -> bool {
+        self.dequeued.get()
+    }
+
+    /// The session has gone: nothing is left to cancel.
+    pub(super) fn close(&self) {
+        self.work.set(Work::Nothing);
+        if let Some(round) = self.round.take() {
+            round.end();
+        }
+    }
+}
+
+/// The cancel requests of one core.
+#[derive(Default)]
+pub(crate) struct Cancels {
+    counts: Cell<CancelReport>,
+    /// Requests have been dropped, and that was logged, since the last time nothing was under way.
+    flooded: Cell<bool>,
+}
+
+impl Cancels {
+    pub(crate) fn counts(&self) -> CancelReport {
+        self.counts.get()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut CancelReport)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+
+    /// Takes one of the places for requests to servers; false when there is none.
+    fn enter(&self) -> bool {
+        if self.counts.get().active >= CANCELS_MAX {
+            self.drop_one();
+            return false;
+        }
+        self.count(|counts| {
+            counts.active += 1;
+            counts.forwarded += 1;
+        });
+        true
+    }
+
+    fn leave(&self) {
+        self.count(|counts| counts.active -= 1);
+        if self.counts.get().active == 0 {
+            self.flooded.set(false);
+        }
+    }
+
+    fn drop_one(&self) {
+        self.count(|counts| counts.dropped += 1);
+        if !self.flooded.replace(true) {
+            tracing::warn!(
+                limit = CANCELS_MAX,
+                "too many cancel requests at once; those above the limit are dropped"
+            );
+        }
+    }
+}
 
 /// The process id a client is given: it names the worker and the slot, so that any core finds its owner.
 pub(super) fn process_id(worker: WorkerId, id: ConnectionId) -> i32 {
@@ -32,20 +173,18 @@ fn owner(process_id: i32) -> (WorkerId, usize) {
     )
 }
 
-/// A cancel request came in on this core.
-pub(super) fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
+/// A cancel request came in on this core. Ends when it has had what effect it will have.
+pub(super) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
     let (owner, _) = owner(process_id);
     if owner == worker.id {
-        run(worker, process_id, &key);
-    } else {
-        worker
-            .switchboard
-            .tell(owner, ToWorker::Cancel { process_id, key });
+        run(worker, process_id, &key).await;
+    } else if !worker.ask_to_cancel(owner, process_id, key).await {
+        worker.cancels.drop_one();
     }
 }
 
 /// Cancels what the client of that key runs, if it runs anything.
-pub(super) fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
+pub(super) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     let (_, slot) = owner(process_id);
     let Some(info) = worker.clients.at(slot) else {
         return;
@@ -54,31 +193,136 @@ pub(super) fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
         tracing::info!(process_id, "cancel request with a wrong key");
         return;
     }
-    let Some(facts) = info.server.borrow().clone() else {
-        return;
-    };
-    if facts.cancels.get() > 0 {
-        return;
+    loop {
+        let before = info.cancel.round.borrow().clone();
+        let Some(round) = before else { break };
+        if round.request == info.request.get() {
+            worker.cancels.count(|counts| counts.coalesced += 1);
+            return round.is_over().await;
+        }
+        // It is for an earlier request of the same client.
+        round.is_over().await;
     }
-    // The session does not let go of this connection for others while a cancel is on its way to it.
-    facts.cancels.set(1);
-    let worker = Rc::clone(worker);
-    task::spawn(async move {
-        let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-        let _ = worker
-            .reactor
-            .deadline(deadline, deliver(&worker, &facts))
-            .await;
-        facts.cancels.set(0);
-    });
+    if let Some(round) = begin(worker, &info) {
+        round.is_over().await;
+    }
 }
 
 fn is_owner(info: &ClientInfo, process_id: i32, key: &[u8]) -> bool {
     info.process_id == process_id && bool::from(info.cancel_key.ct_eq(key))
 }
 
+/// Cancels what a client waits for or runs.
+fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
+    if info.state.get() == State::Waiting {
+        if !info.cancel.dequeued.replace(true) {
+            worker.cancels.count(|counts| counts.dequeued += 1);
+        }
+        info.waker.wake();
+        return None;
+    }
+    let round = Round::new(info.request.get());
+    match info.cancel.work.get() {
+        Work::Nothing => return None,
+        Work::Own => {
+            round.held.set(true);
+            info.cancel.round.replace(Some(Rc::clone(&round)));
+        }
+        Work::Request => forward(worker, info, &round),
+    }
+    Some(round)
+}
+
+/// Has the server cancel what this client runs.
+fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
+    let facts = info.server.borrow().clone();
+    let (Some(facts), true) = (facts, worker.cancels.enter()) else {
+        info.cancel.round.take();
+        return round.end();
+    };
+    info.cancel.round.replace(Some(Rc::clone(round)));
+    // The session does not let go of this connection for others while a cancel is on its way to it.
+    facts.cancels.set(facts.cancels.get() + 1);
+    let (worker, info, round) = (Rc::clone(worker), Rc::clone(info), Rc::clone(round));
+    task::spawn(async move {
+        deliver(&worker, &facts).await;
+        worker.cancels.leave();
+        facts.cancels.set(facts.cancels.get() - 1);
+        info.cancel
+            .round
+            .borrow_mut()
+            .take_if(|current| Rc::ptr_eq(current, &round));
+        round.end();
+        info.waker.wake();
+    });
+}
+
+/// The session tells what its server connection does now. Cheap when that has not changed.
+#[inline]
+pub(super) fn note_work(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
+    if info.cancel.work.replace(work) != work {
+        release_held(worker, info, work);
+    }
+}
+
+/// A cancel request that was held back until the client's request is the server's next.
+fn release_held(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
+    let held = info
+        .cancel
+        .round
+        .borrow_mut()
+        .take_if(|round| round.held.get() && work != Work::Own);
+    let Some(round) = held else { return };
+    round.held.set(false);
+    match work {
+        Work::Request => forward(worker, info, &round),
+        _ => round.end(),
+    }
+}
+
+/// The client's request has taken too long: it is cancelled as if the client had asked for it.
+pub(super) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
+    let request = info.request.get();
+    let before = info.cancel.round.borrow().clone();
+    match before {
+        None => drop(begin(worker, info)),
+        Some(round) if round.request == request => {}
+        Some(round) => {
+            // The client cancelled an earlier request, and that is still on its way.
+            let (worker, info) = (Rc::clone(worker), Rc::clone(info));
+            task::spawn(async move {
+                round.is_over().await;
+                if info.request.get() == request {
+                    begin(&worker, &info);
+                }
+            });
+        }
+    }
+}
+
+/// Ends what still runs over a connection that nobody will use any more, then closes it. Its permit is kept
+/// until then, because the server does not notice a closed connection before it has something to say.
+pub(super) fn abandon(worker: &Rc<Worker>, lease: Lease) {
+    if !worker.cancels.enter() {
+        return;
+    }
+    let worker = Rc::clone(worker);
+    task::spawn(async move {
+        let backend = lease.backend();
+        backend.stream.pause();
+        deliver(&worker, &backend.facts).await;
+        worker.cancels.leave();
+        drop(lease);
+    });
+}
+
 /// Sends the request and waits until the server has dealt with it, which it shows by closing.
 async fn deliver(worker: &Worker, facts: &Facts) {
+    let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
+    let _ = worker.reactor.deadline(deadline, send(worker, facts)).await;
+}
+
+async fn send(worker: &Worker, facts: &Facts) {
     let Ok(stream) = worker.reactor.connect(&facts.address).await else {
         return;
     };
@@ -91,6 +335,15 @@ async fn deliver(worker: &Worker, facts: &Facts) {
     }
     stream.send(out.into());
     while let Received::Bytes(_) = stream.receive().await {}
+}
+
+/// What a request gets that was cancelled before a server took it.
+pub(super) fn cancelled() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
+    .with_detail("It was still waiting for a server connection.")
 }
 
 #[cfg(test)]
@@ -110,5 +363,18 @@ mod tests {
             assert_eq!(owner(id), (WorkerId(worker), slot as usize));
             assert_ne!(id, 0);
         }
+    }
+
+    #[test]
+    fn what_is_too_much_is_dropped_and_counted() {
+        let cancels = Cancels::default();
+        assert!((0..CANCELS_MAX).all(|_| cancels.enter()));
+        assert!(!cancels.enter() && !cancels.enter());
+        cancels.leave();
+        assert!(cancels.enter());
+        let counts = cancels.counts();
+        assert_eq!(counts.active, CANCELS_MAX);
+        assert_eq!(counts.forwarded, u64::from(CANCELS_MAX) + 1);
+        assert_eq!(counts.dropped, 2);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::pool::Facts;
+use super::{cancel, pool::Facts};
 use crate::{
     cluster::budget::PoolKey,
     ids::ConnectionId,
@@ -59,6 +59,9 @@ pub(crate) struct ClientInfo {
     /// The server connection it holds.
     pub(crate) server: RefCell<Option<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
+    pub(crate) cancel: cancel::Inbox,
+    /// Settings may have changed since the session last looked.
+    pub(crate) reloaded: Cell<bool>,
     pub(crate) waker: WakerCell,
 }
 
@@ -85,6 +88,7 @@ impl Clients {
         let left = self.by_slot.borrow_mut()[info.id.slot as usize].take();
         assert!(left.is_some(), "a client leaves once");
         self.count.set(self.count.get() - 1);
+        info.cancel.close();
     }
 
     /// True when nobody is logged in.
@@ -98,6 +102,14 @@ impl Clients {
 
     pub(crate) fn all(&self) -> Vec<Rc<ClientInfo>> {
         self.by_slot.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// Tells every session that settings may have changed.
+    pub(crate) fn reload_all(&self) {
+        for info in self.all() {
+            info.reloaded.set(true);
+            info.waker.wake();
+        }
     }
 
     /// Tells every session to end.

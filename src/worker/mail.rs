@@ -19,8 +19,9 @@ use crate::{
         messages::{Ticket, ToControl, ToWorker},
         report::{Report, ReportKind},
     },
-    limits::REPORT_SECONDS_MAX,
-    net::task::WakerCell,
+    ids::WorkerId,
+    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX},
+    net::task::{self, WakerCell},
     time,
 };
 
@@ -39,6 +40,7 @@ pub(super) async fn read(worker: &Rc<Worker>) {
 pub(super) struct Questions {
     keys: RefCell<HashMap<Ticket, Rc<Awaited<Arc<SaltedKeys>>>>>,
     reports: RefCell<HashMap<Ticket, Rc<Awaited<Report>>>>,
+    cancels: RefCell<HashMap<Ticket, Rc<Awaited<()>>>>,
 }
 
 /// Answers to one question.
@@ -78,7 +80,16 @@ impl<T> Awaited<T> {
 impl Worker {
     fn on_message(self: &Rc<Self>, message: ToWorker) {
         match message {
-            ToWorker::Cancel { process_id, key } => cancel::run(self, process_id, &key),
+            ToWorker::Cancel {
+                process_id,
+                key,
+                asker,
+                ticket,
+            } => self.cancel_for(asker, ticket, process_id, key),
+            ToWorker::Cancelled(ticket) => {
+                let asked = self.questions.cancels.borrow_mut().remove(&ticket);
+                asked.into_iter().for_each(|asked| asked.answer(()));
+            }
             ToWorker::Keys(ticket, keys) => {
                 let asked = self.questions.keys.borrow_mut().remove(&ticket);
                 asked
@@ -107,7 +118,7 @@ impl Worker {
                     .into_iter()
                     .for_each(|asked| asked.answer(report.clone()));
             }
-            ToWorker::Adopt(descriptor) => accept::admit(self, descriptor),
+            ToWorker::Adopt(descriptor) => accept::adopt(self, descriptor),
             ToWorker::Reload => self.reload(),
             ToWorker::Drain => self.drain(),
             ToWorker::Stop => self.stop(),
@@ -133,7 +144,46 @@ impl Worker {
             // There may be more connections now.
             pool.serve_waiters(self);
         }
+        self.clients.reload_all();
         self.reactor.wake_keeper();
+    }
+
+    /// Another core had a cancel request for a client of this one.
+    fn cancel_for(self: &Rc<Self>, asker: WorkerId, ticket: Ticket, process_id: i32, key: Vec<u8>) {
+        let worker = Rc::clone(self);
+        task::spawn(async move {
+            cancel::run(&worker, process_id, &key).await;
+            worker.switchboard.tell(asker, ToWorker::Cancelled(ticket));
+        });
+    }
+
+    /// Passes a cancel request on to its owner and waits until it has had its effect; false when the owner has
+    /// too much to do.
+    pub(super) async fn ask_to_cancel(
+        &self,
+        owner: WorkerId,
+        process_id: i32,
+        key: Vec<u8>,
+    ) -> bool {
+        let ticket = self.switchboard.ticket();
+        let awaited = Awaited::new(1);
+        self.questions
+            .cancels
+            .borrow_mut()
+            .insert(ticket, Rc::clone(&awaited));
+        let question = ToWorker::Cancel {
+            process_id,
+            key,
+            asker: self.id,
+            ticket,
+        };
+        let told = self.switchboard.tell(owner, question);
+        if told {
+            let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
+            let _ = self.reactor.deadline(deadline, awaited.all()).await;
+        }
+        self.questions.cancels.borrow_mut().remove(&ticket);
+        told
     }
 
     fn drain(&self) {

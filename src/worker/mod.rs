@@ -29,6 +29,7 @@ use std::{
 use hashbrown::HashMap;
 
 use self::{
+    cancel::Cancels,
     clients::Clients,
     mail::Questions,
     parameters::Interner,
@@ -64,6 +65,7 @@ pub(crate) struct Worker {
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     janitor: Janitor,
     clients: Clients,
+    cancels: Cancels,
     doors: RefCell<Vec<Rc<Incoming>>>,
     questions: Questions,
     started: Instant,
@@ -155,6 +157,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         pools: RefCell::default(),
         janitor: Janitor::default(),
         clients: Clients::default(),
+        cancels: Cancels::default(),
         doors: RefCell::default(),
         questions: Questions::default(),
         started: time::now(),

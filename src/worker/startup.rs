@@ -24,7 +24,7 @@ use crate::{
         snapshot::{Snapshot, User},
     },
     limits::AUTHENTICATION_BYTES_MAX,
-    net::{Chunk, Stream},
+    net::{Chunk, Elapsed, Stream},
     protocol::{
         ErrorReport, Severity, SqlState, Writer,
         backend::TransactionStatus,
@@ -135,17 +135,42 @@ async fn let_in(
     stream: &Stream,
     refuse: bool,
 ) -> Result<Option<Login>, Refused> {
+    let begun = time::now();
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
-    let greeted = Box::pin(greet(worker, stream, refuse));
-    let greeted = worker.reactor.deadline(time::now() + limit, greeted).await;
+    let mut wire = Wire::new(stream);
+    let greeted = Box::pin(greet(stream, &mut wire));
+    let greeted = worker.reactor.deadline(begun + limit, greeted).await;
     let Ok(greeted) = greeted else {
         tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
         return Ok(None);
     };
-    match greeted? {
-        Some(guest) => admit(worker, stream, guest).await.map(Some),
-        None => Ok(None),
-    }
+    let hello = match greeted? {
+        Greeting::Cancel(process_id, key) => {
+            cancel::requested(worker, process_id, key).await;
+            return Ok(None);
+        }
+        Greeting::Hello(hello) => hello,
+    };
+    let key = &hello.key;
+    let limit =
+        worker.with_snapshot(|snapshot| snapshot.settings.login_timeout(&key.database, &key.user));
+    let proven = Box::pin(prove(worker, stream, &mut wire, &hello, refuse));
+    let proven = worker.reactor.deadline(begun + limit, proven).await;
+    let snapshot = proven.unwrap_or_else(|Elapsed| Err(too_slow().into()))?;
+    let guest = Guest {
+        hello,
+        snapshot,
+        rest: wire.into_rest(),
+    };
+    admit(worker, stream, guest).await.map(Some)
+}
+
+/// As PostgreSQL says it. (It says nothing to those who do not even send a startup packet.)
+fn too_slow() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::QUERY_CANCELED,
+        "canceling authentication due to timeout",
+    )
 }
 
 /// A client that is who it says.
@@ -201,16 +226,18 @@ impl Login {
     }
 }
 
-async fn greet(
-    worker: &Rc<Worker>,
-    stream: &Stream,
-    refuse: bool,
-) -> Result<Option<Guest>, Refused> {
-    let mut wire = Wire::new(stream);
+/// What a client wants, once it may want no encryption any more.
+enum Greeting {
+    Cancel(i32, Vec<u8>),
+    Hello(Hello),
+}
+
+async fn greet(stream: &Stream, wire: &mut Wire<'_>) -> Result<Greeting, Refused> {
     let mut declined = Vec::new();
-    let hello = loop {
+    loop {
         match wire.initial(read_wish).await? {
-            Wish::Session(hello) => break hello,
+            Wish::Session(hello) => return Ok(Greeting::Hello(hello)),
+            Wish::Cancel(process_id, key) => return Ok(Greeting::Cancel(process_id, key)),
             Wish::Encryption(_) if wire.has_more() => return Err(unencrypted_data().into()),
             Wish::Encryption(kind) if declined.contains(&kind) => {
                 return Err(asked_again().into());
@@ -219,12 +246,18 @@ async fn greet(
                 declined.push(kind);
                 stream.send(b"N".as_slice().into());
             }
-            Wish::Cancel(process_id, key) => {
-                cancel::requested(worker, process_id, key);
-                return Ok(None);
-            }
         }
-    };
+    }
+}
+
+/// Lets a client in that is who it says.
+async fn prove(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    wire: &mut Wire<'_>,
+    hello: &Hello,
+    refuse: bool,
+) -> Result<Arc<Snapshot>, Refused> {
     if refuse {
         return Err(ErrorReport::fatal(
             SqlState::TOO_MANY_CONNECTIONS,
@@ -246,15 +279,11 @@ async fn greet(
         snapshot: &snapshot,
         user: &hello.key.user,
         stream,
-        wire: &mut wire,
+        wire,
     }
     .authenticate()
     .await?;
-    Ok(Some(Guest {
-        hello,
-        snapshot,
-        rest: wire.into_rest(),
-    }))
+    Ok(snapshot)
 }
 
 fn check_serving(worker: &Worker) -> Result<(), Refused> {
@@ -506,6 +535,8 @@ fn introduce(
         application_name: RefCell::new(application_name.to_vec()),
         server: RefCell::new(None),
         kill: Cell::new(None),
+        cancel: Default::default(),
+        reloaded: Cell::new(false),
         waker: Default::default(),
     })
 }

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel_storm;
 mod copy;
 mod crash;
 mod crowd;
@@ -19,3 +20,4 @@ mod psql;
 mod session;
 mod settings;
 mod stage;
+mod timeouts;

@@ -275,11 +275,8 @@ fn a_client_that_does_not_answer_the_password_request_is_dropped() {
     let mut client = Client::connect(proxy.address());
     client.send(startup(&[("user", "app")]));
     client.expect("R");
+    client.expect_error("57014");
     client.expect_end();
-    proxy
-        .process()
-        .wait_for("did not complete its login in time")
-        .unwrap();
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::cluster::settings::{
 /// The outcome of reading the file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`.
+    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, and the new
+    /// `login_timeout`.
     pub settings: Settings,
     /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -17,12 +18,16 @@ pub struct Reload {
     pub needs_restart: Vec<String>,
 }
 
+/// The one key of its section that needs no restart.
+const LOGIN_TIMEOUT: &str = "[listen] login_timeout";
+
 /// Compares the running settings with those just read.
 pub fn changes(old: &Settings, new: &Settings) -> Reload {
     let mut settings = old.clone();
     settings.pool = new.pool.clone();
     settings.databases = new.databases.clone();
     settings.users = new.users.clone();
+    settings.listen.login_timeout = new.listen.login_timeout;
     Reload {
         settings,
         applied: reloadable(old, new),
@@ -51,6 +56,10 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         min_size,
         max_waiters,
         checkout_timeout,
+        query_timeout,
+        transaction_timeout,
+        idle_in_transaction_timeout,
+        client_idle_timeout,
         connect_timeout,
         idle_timeout,
         lifetime,
@@ -67,6 +76,8 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         &new.databases,
         |it| &it.name,
     ));
+    let listen = listen(&old.listen, &new.listen).into_iter();
+    keys.extend(listen.filter(|key| key == LOGIN_TIMEOUT));
     keys.extend(named("[[user]]", &old.users, &new.users, |it: &Arc<_>| {
         &it.name
     }));
@@ -75,7 +86,8 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
 
 fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = runtime(&old.runtime, &new.runtime);
-    keys.extend(listen(&old.listen, &new.listen));
+    let listen = listen(&old.listen, &new.listen).into_iter();
+    keys.extend(listen.filter(|key| key != LOGIN_TIMEOUT));
     keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
     keys.extend(nodes(&old.nodes, &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));

@@ -28,6 +28,8 @@ const TIMEOUT: Span = Span { zero: None };
 const LIMIT: Span = Span {
     zero: Some("never"),
 };
+/// What a limit is that nobody asked for.
+const OFF: Duration = Duration::ZERO;
 /// How long to wait for others to finish.
 const DRAIN: Span = Span {
     zero: Some("at once"),
@@ -151,6 +153,10 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
         max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
         checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
+        query_timeout: limit(it, "query_timeout", OFF),
+        transaction_timeout: limit(it, "transaction_timeout", OFF),
+        idle_in_transaction_timeout: limit(it, "idle_in_transaction_timeout", OFF),
+        client_idle_timeout: limit(it, "client_idle_timeout", OFF),
         connect_timeout: timeout(it, "connect_timeout", seconds(10)),
         idle_timeout: limit(it, "idle_timeout", seconds(600)),
         lifetime: limit(it, "lifetime", seconds(3600)),
@@ -177,8 +183,14 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
         size: section.read("size", &SIZE),
         min_size: section.read("min_size", &MIN_SIZE),
         checkout_timeout: section.read("checkout_timeout", &TIMEOUT),
-        idle_timeout: section.read("idle_timeout", &LIMIT).map(or_never),
-        lifetime: section.read("lifetime", &LIMIT).map(or_never),
+        query_timeout: or_off(section, "query_timeout"),
+        transaction_timeout: or_off(section, "transaction_timeout"),
+        idle_in_transaction_timeout: or_off(section, "idle_in_transaction_timeout"),
+        client_idle_timeout: or_off(section, "client_idle_timeout"),
+        connect_timeout: section.read("connect_timeout", &TIMEOUT),
+        login_timeout: section.read("login_timeout", &TIMEOUT),
+        idle_timeout: or_off(section, "idle_timeout"),
+        lifetime: or_off(section, "lifetime"),
         reset_query: section.read("reset_query", &Statement),
     }
 }
@@ -271,6 +283,11 @@ fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> D
 
 fn limit(section: &mut Section<'_>, key: &'static str, default: Duration) -> Option<Duration> {
     or_never(section.read(key, &LIMIT).unwrap_or(default))
+}
+
+/// The same in `[[database]]` and `[[user]]`, when it is given.
+fn or_off(section: &mut Section<'_>, key: &'static str) -> Option<Option<Duration>> {
+    section.read(key, &LIMIT).map(or_never)
 }
 
 fn seconds(seconds: u64) -> Duration {

@@ -188,6 +188,7 @@ impl Console {
             ["show", "pools"] => Table::pools(&self.worker.ask_all(ReportKind::Pools).await),
             ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
             ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
+            ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
             ["show", "stats"] => {
                 Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
             }
@@ -217,5 +218,5 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS or SHOW VERSION.")
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS or SHOW VERSION.")
 }

@@ -64,14 +64,15 @@ const CONNECTIONS: [&str; 18] = [
 ];
 
 const CLIENTS: &[&str] = &{
-    let mut columns = [""; 20];
+    let mut columns = [""; 21];
     let mut number = 0;
     while number < CONNECTIONS.len() {
         columns[number] = CONNECTIONS[number];
         number += 1;
     }
     columns[18] = "prepared_statements";
-    columns[19] = "pinned";
+    columns[19] = "worker";
+    columns[20] = "pinned";
     columns
 };
 
@@ -85,6 +86,15 @@ const SERVERS: &[&str] = &{
     columns[18] = "prepared_statements";
     columns
 };
+
+const CANCELS: &[&str] = &[
+    "worker",
+    "active",
+    "total_forwarded",
+    "total_coalesced",
+    "total_dequeued",
+    "total_dropped",
+];
 
 const STATS: &[&str] = &[
     "database",
@@ -173,6 +183,24 @@ impl Table {
         }
     }
 
+    pub(super) fn cancels(reports: &[Report]) -> Self {
+        let rows = reports.iter().filter_map(|report| match report {
+            Report::Cancels(worker, counts) => Some(vec![
+                worker.to_string(),
+                counts.active.to_string(),
+                counts.forwarded.to_string(),
+                counts.coalesced.to_string(),
+                counts.dequeued.to_string(),
+                counts.dropped.to_string(),
+            ]),
+            _ => None,
+        });
+        Self {
+            columns: CANCELS,
+            rows: rows.collect(),
+        }
+    }
+
     pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
         let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
         for pool in merged_pools(reports).into_values() {
@@ -256,6 +284,7 @@ fn client_row(client: &ClientReport) -> Vec<String> {
         String::new(),
         client.application_name.clone(),
         "0".into(),
+        client.worker.to_string(),
         client.pinned.into(),
     ]
 }
@@ -327,6 +356,7 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
                 .collect(),
         ),
         ReportKind::Servers => Report::Servers(server_reports(worker)),
+        ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
     }
 }
 
@@ -361,6 +391,7 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
         .saturating_duration_since(info.request.get())
         .as_micros() as u64;
     ClientReport {
+        worker: worker.id,
         key: info.key.clone(),
         state: match info.state.get() {
             State::Waiting => "waiting",

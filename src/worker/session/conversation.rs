@@ -26,6 +26,7 @@ use crate::{
         tag::{backend, frontend},
     },
     worker::{
+        cancel::Work,
         classify::{self, Facts, Use},
         statements::{Statement, prepared::Prepared},
     },
@@ -581,6 +582,17 @@ impl Conversation {
     /// True when server and session disagree about what was asked.
     pub fn is_lost(&self) -> bool {
         self.ledger.is_lost()
+    }
+
+    /// What a cancel request would hit.
+    pub(crate) fn work(&self) -> Work {
+        if self.ledger.is_unasked() {
+            Work::Nothing
+        } else if !self.own_requests.is_empty() {
+            Work::Own
+        } else {
+            Work::Request
+        }
     }
 
     /// True when so much is outstanding that the client must wait.

@@ -152,6 +152,7 @@ impl Session {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         let now = self.worker.reactor.now();
         let mut counters = self.pool.counters.borrow_mut();
+        self.clock.answered(idle, now);
         counters.queries += 1;
         counters.query_us += now
             .saturating_duration_since(self.info.request.get())

@@ -3,6 +3,7 @@
 mod alone;
 mod block;
 mod census;
+mod clock;
 mod commands;
 pub mod conversation;
 pub mod desk;
@@ -13,6 +14,7 @@ mod hidden;
 mod ledger;
 mod limbo;
 mod names;
+mod overtime;
 pub mod pin;
 mod portals;
 pub(crate) mod serve;

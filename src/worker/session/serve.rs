@@ -10,7 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{conversation::Conversation, desk::Limits};
+use super::{
+    clock::{Clock, Due},
+    conversation::Conversation,
+    desk::Limits,
+};
 use crate::{
     net::{Chunk, Received, Stream},
     protocol::{
@@ -62,6 +66,9 @@ pub(crate) struct Session {
     pub(super) server_held: Cell<bool>,
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
+    pub(super) clock: Clock,
+    /// pgring cancelled a request for its length, and that may still be on its way.
+    pub(super) cancelling: bool,
 }
 
 /// What woke the session.
@@ -69,6 +76,7 @@ enum Event {
     Client(Received),
     Server(Received),
     Kill,
+    Due(Due),
 }
 
 /// How a session ends.
@@ -101,6 +109,8 @@ impl Session {
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         Self {
             conversation: Conversation::new(pool.mode()),
+            clock: Clock::new((&*pool.settings()).into(), worker.reactor.now()),
+            cancelling: false,
             client,
             info,
             context: worker.interner.meaning(&parameters),
@@ -169,6 +179,7 @@ impl Session {
                 }
                 Event::Server(Received::Broken(error)) => self.server_lost(&error.to_string()),
                 Event::Kill => Err(shutting_down()),
+                Event::Due(due) => self.limit_reached(due),
             };
             if let Err(end) = handled.and_then(|()| self.after_event()) {
                 return end;
@@ -186,7 +197,8 @@ impl Session {
         }
     }
 
-    fn poll_event(&mut self, context: &Context<'_>) -> Poll<Event> {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        self.note_doing();
         if let Some(kill) = self.info.kill.get()
             && (kill == Kill::Stop || self.may_end_now())
         {
@@ -199,7 +211,10 @@ impl Session {
             return Poll::Ready(event);
         }
         self.info.waker.register(context);
-        Poll::Pending
+        let heard = self.info.request.get();
+        self.clock
+            .poll(&self.worker.reactor, heard, context)
+            .map(Event::Due)
     }
 
     /// The server's bytes, unless the client has too many unread.
@@ -231,11 +246,16 @@ impl Session {
             .lease
             .as_ref()
             .map_or(0, |lease| lease.backend().stream.unsent());
-        if unsent > self.high_water || self.conversation.is_full() || self.stalled {
+        let stalled = self.stalled || self.awaits_cancel();
+        if unsent > self.high_water || self.conversation.is_full() || stalled {
             if !std::mem::replace(&mut self.client_held, true) {
                 self.client.hold(true);
             }
-            return self.poll_congested(context);
+            return if stalled {
+                self.poll_client_gone(context)
+            } else {
+                self.poll_congested(context)
+            };
         }
         if std::mem::take(&mut self.client_held) {
             self.client.hold(false);

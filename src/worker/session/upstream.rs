@@ -21,6 +21,7 @@ use crate::{
         tag::frontend,
     },
     worker::{
+        cancel,
         clients::{Kill, State},
         pool::{CheckoutError, Lease, Urgency},
         route,
@@ -232,6 +233,11 @@ impl Session {
         let lease = match self.pool.try_checkout(&self.worker, &target) {
             Some(lease) => lease,
             None => match self.wait_for_server(target).await {
+                Ok(lease) if self.info.cancel.is_dequeued() => {
+                    lease.into_iter().for_each(Lease::release);
+                    self.conversation.refuse(cancel::cancelled());
+                    return Ok(());
+                }
                 Ok(Some(lease)) => lease,
                 Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
                     return Err(shutting_down());
@@ -264,15 +270,16 @@ impl Session {
         target: route::Target,
     ) -> Result<Option<Lease>, CheckoutError> {
         self.info.state.set(State::Waiting);
+        self.info.cancel.clear();
         self.pending.detach();
         self.client.hold(true);
         let (client, info) = (&self.client, &self.info);
         let gone = |context: &Context<'_>| {
             info.waker.register(context);
-            if info.kill.get() == Some(Kill::Stop) {
+            if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
                 Poll::Ready(())
             } else {
-                client.poll_broken(context)
+                client.poll_ended(context)
             }
         };
         let lease = Box::pin(

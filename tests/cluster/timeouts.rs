@@ -1,0 +1,98 @@
+//! Time limits of sessions, and what a real server makes of them.
+
+use std::thread;
+
+use pgring::protocol::tag::backend::ROW_DESCRIPTION;
+
+use crate::{
+    stage::Stage,
+    support::{eventually, message::*, peer::Client, proxy::Config},
+};
+
+fn stage(limit: &str) -> Stage {
+    Stage::trusting(|config: Config| config.set("pool", "size = 2").set("pool", limit))
+}
+
+/// The session is told, and is over.
+fn expect_fatal(client: &mut Client, sqlstate: &str) {
+    client.expect_error(sqlstate);
+    client.expect_end();
+}
+
+fn sleep_until_cancelled(client: &mut Client) {
+    client.send(query("SELECT pg_sleep(600)"));
+    client.receive_until(ROW_DESCRIPTION);
+    client.expect_error("57014");
+    client.expect("Z");
+}
+
+fn wait_until_nothing_runs(stage: &Stage) {
+    let look = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
+    eventually("nothing ran any more", || stage.sql(look) == "0");
+}
+
+#[test]
+fn queries_that_take_too_long_are_cancelled_and_sessions_go_on() {
+    let stage = stage("query_timeout = \"1s\"");
+    let address = stage.proxy.address();
+    let work = |number: usize| {
+        let mut client = Client::login(address);
+        sleep_until_cancelled(&mut client);
+        let own = number.to_string();
+        assert_eq!(client.rows(&format!("SELECT {number}")), [own]);
+    };
+    thread::scope(|scope| (0..4).for_each(|number| drop(scope.spawn(move || work(number)))));
+    wait_until_nothing_runs(&stage);
+}
+
+#[test]
+fn a_cancelled_statement_fails_its_transaction() {
+    let stage = stage("query_timeout = \"1s\"");
+    let mut client = stage.proxy.client();
+    client.rows("BEGIN");
+    sleep_until_cancelled(&mut client);
+    client.send(query("SELECT 1"));
+    client.expect_error("25P02");
+    client.expect("Z");
+    client.rows("ROLLBACK");
+    assert_eq!(client.rows("SELECT 1"), ["1"]);
+}
+
+#[test]
+fn a_copy_that_waits_for_its_client_cannot_be_cancelled() {
+    let stage = stage("query_timeout = \"1s\"");
+    stage.sql("CREATE TABLE t (n int); GRANT ALL ON t TO app");
+    let mut client = stage.proxy.client();
+    client.send(all([query("COPY t FROM STDIN"), copy_data(b"1\n")]));
+    client.expect("G");
+    expect_fatal(&mut client, "57014");
+    wait_until_nothing_runs(&stage);
+    assert_eq!(stage.sql("SELECT count(*) FROM t"), "0");
+}
+
+#[test]
+fn what_runs_for_a_transaction_that_takes_too_long_is_ended() {
+    let stage = stage("transaction_timeout = \"1s\"");
+    let mut client = stage.proxy.client();
+    client.rows("BEGIN");
+    client.send(query("SELECT pg_sleep(600)"));
+    expect_fatal(&mut client, "25P04");
+    wait_until_nothing_runs(&stage);
+    // A single statement is a transaction as well.
+    let mut client = stage.proxy.client();
+    client.send(query("SELECT pg_sleep(600)"));
+    expect_fatal(&mut client, "25P04");
+    wait_until_nothing_runs(&stage);
+}
+
+#[test]
+fn an_idle_transaction_is_rolled_back() {
+    let stage = stage("idle_in_transaction_timeout = \"100ms\"");
+    stage.sql("CREATE TABLE t (n int); GRANT ALL ON t TO app");
+    let mut client = stage.proxy.client();
+    client.send(query("BEGIN; INSERT INTO t VALUES (1)"));
+    client.expect("C C Z");
+    expect_fatal(&mut client, "25P03");
+    wait_until_nothing_runs(&stage);
+    assert_eq!(stage.proxy.psql("SELECT count(*) FROM t"), "0");
+}
