@@ -13,8 +13,11 @@ use pgring::{
     },
     control::config,
     ids::{Epoch, NodeId, WorkerId},
-    protocol::{Frames, Header, Writer},
-    worker::session::conversation::{Answer, Conversation, Verdict},
+    protocol::{Frames, Header, Writer, backend::TransactionStatus},
+    worker::session::{
+        conversation::{Answer, Conversation, Verdict},
+        desk::Office,
+    },
 };
 use support::{complete, prepared_query, simple_query, written};
 
@@ -37,19 +40,39 @@ fn prepared_answer() -> Vec<u8> {
     })
 }
 
+/// The Parse of what [`prepared_query`] uses, and its answer.
+fn preparation() -> (Vec<u8>, Vec<u8>) {
+    let request = written(|to| {
+        let text = "SELECT abalance FROM pgbench_accounts WHERE aid = $1";
+        to.parse("P_1", text, []).expect("no zero byte").sync();
+    });
+    let answer = written(|to| {
+        to.parse_complete().ready_for_query(TransactionStatus::Idle);
+    });
+    (request, answer)
+}
+
 /// One round trip through a session's rules; true when the connection may go back.
-fn round_trip(session: &mut Conversation, request: &[u8], answer: &[u8]) -> bool {
-    let mut out = Vec::new();
+fn round_trip(
+    session: &mut Conversation,
+    office: &mut Office,
+    request: &[u8],
+    answer: &[u8],
+) -> bool {
     for frame in Frames::new(request).flatten() {
         let header = Header {
             tag: frame.tag,
             length: frame.body.len() as u32 + 4,
         };
-        let verdict = session.client_message(header, frame.body, true, &mut out);
-        assert_eq!(verdict, Ok(Verdict::Forward));
+        let verdict = session.client_message(header, frame.body, &mut office.desk(true));
+        assert!(matches!(
+            verdict,
+            Ok(Verdict::Forward | Verdict::Instead(_))
+        ));
+        office.ahead.clear();
     }
     for frame in Frames::new(answer).flatten() {
-        let judged = session.server_message(frame.tag, frame.body);
+        let judged = session.server_message(frame.tag, frame.body, &mut office.server);
         assert!(matches!(judged, Ok(Answer::Forward | Answer::Ready)));
     }
     session.is_releasable()
@@ -68,11 +91,21 @@ fn rules(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
     for (name, request, answer) in &forms {
         let mut session = Conversation::new(PoolMode::Transaction);
-        assert!(round_trip(&mut session, request, answer));
+        let mut office = Office::default();
+        let (parse, parsed) = preparation();
+        assert!(round_trip(&mut session, &mut office, &parse, &parsed));
+        assert!(round_trip(&mut session, &mut office, request, answer));
         let messages = Frames::new(request).count() + Frames::new(answer).count();
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(*name, |bencher| {
-            bencher.iter(|| round_trip(&mut session, black_box(request), black_box(answer)));
+            bencher.iter(|| {
+                round_trip(
+                    &mut session,
+                    &mut office,
+                    black_box(request),
+                    black_box(answer),
+                )
+            });
         });
     }
     group.finish();

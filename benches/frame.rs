@@ -31,7 +31,7 @@ fn result() -> Vec<u8> {
 }
 
 /// As sessions do: what is read is held whole, the rest may stream.
-fn policy(header: Header) -> Result<Partial, ProtocolError> {
+fn policy(header: Header, _: &[u8]) -> Result<Partial, ProtocolError> {
     let read = matches!(
         header.tag,
         frontend::QUERY | backend::ERROR_RESPONSE | backend::READY_FOR_QUERY

@@ -219,8 +219,12 @@ impl Conversation {
         if self.prepare_commands(facts, text, desk) {
             return Verdict::Wait;
         }
-        self.note(facts, text);
-        self.unread |= !whole;
+        if whole {
+            self.note(facts, text);
+        } else {
+            (self.unread, self.leaving) = (true, false);
+            self.note_traces(facts, text);
+        }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
             server.doubt_unnamed();
@@ -238,6 +242,11 @@ impl Conversation {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
+        self.note_traces(facts, text);
+    }
+
+    #[inline]
+    fn note_traces(&mut self, facts: Facts, text: &[u8]) {
         self.traces.note(facts);
         if facts.gains_state() {
             self.traces.note_hidden_settings(text);

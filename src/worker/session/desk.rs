@@ -34,6 +34,7 @@ pub struct Limits {
 
 /// A desk's furniture, for those who judge messages without a worker: tests and benchmarks.
 pub struct Office {
+    /// What the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) context: Parameters,

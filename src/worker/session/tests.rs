@@ -1,5 +1,6 @@
 //! The pure rules of a session, against transcripts and against a model of a server.
 
+mod connection_lost;
 mod conversation;
 mod ledger;
 mod limbo;

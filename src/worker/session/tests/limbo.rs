@@ -3,7 +3,10 @@
 use super::{super::conversation::Verdict, talk::*};
 use crate::{
     protocol::{Header, Tag, backend::TransactionStatus, frontend::Target, tag::frontend},
-    worker::session::limbo::{Limbo, Reply},
+    worker::session::{
+        limbo::{Limbo, Reply},
+        names::Names,
+    },
 };
 
 /// A client that has been told of the loss.
@@ -168,20 +171,21 @@ fn closing_is_possible_and_data_are_ignored() {
 #[test]
 fn inside_a_pipeline_everything_waits_for_its_sync() {
     let mut limbo = Limbo::new(true, true);
+    let names = Names::default();
     let mut out = Vec::new();
     for tag in *b"QPBDECFHdcf" {
         let header = Header {
             tag: Tag(tag),
             length: 4,
         };
-        assert_eq!(limbo.answer(header, b"", &mut out), Reply::Stays);
+        assert_eq!(limbo.answer(header, b"", &names, &mut out), Reply::Stays);
     }
     assert_eq!(out, b"");
     let sync = Header {
         tag: frontend::SYNC,
         length: 4,
     };
-    assert_eq!(limbo.answer(sync, b"", &mut out), Reply::Stays);
+    assert_eq!(limbo.answer(sync, b"", &names, &mut out), Reply::Stays);
     assert_eq!(read(&out), "Z(E)");
 }
 

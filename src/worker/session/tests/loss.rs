@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::conversation::{AfterLoss, Answer, Conversation, Verdict},
+    super::{
+        conversation::{AfterLoss, Answer, Conversation, Verdict},
+        desk::Office,
+    },
     server::{Said, Sent, Server, Statement, groups},
     talk::*,
 };
@@ -61,7 +64,12 @@ fn asks_for_ready(tag: Tag) -> bool {
 /// A client, the rules, and the servers it gets one after another.
 struct World {
     rules: Conversation,
+    office: Office,
     server: Option<Server>,
+    /// Messages of ours that the server has not answered, those that it skips included.
+    own: usize,
+    /// The client is in a transaction that no server has seen.
+    begun_alone: bool,
     /// The server has been sent something since it was taken.
     used: bool,
     to_send: VecDeque<Sent>,
@@ -81,6 +89,9 @@ impl World {
     fn new(groups: Vec<Vec<Sent>>, mode: PoolMode) -> Self {
         Self {
             rules: Conversation::new(mode),
+            office: Office::default(),
+            own: 0,
+            begun_alone: false,
             server: None,
             used: false,
             to_send: groups.concat().into(),
@@ -114,31 +125,59 @@ impl World {
         let Some(sent) = self.to_send.pop_front() else {
             return Ok(false);
         };
-        self.log += &format!(" >{}", char::from(sent.tag.0));
         let bytes = wire(&sent);
         let header = Header::read(&bytes).unwrap().unwrap();
         let body = &bytes[Header::BYTES..];
-        self.asked += usize::from(asks_for_ready(sent.tag));
-        let mut out = Vec::new();
+        let asks = usize::from(asks_for_ready(sent.tag));
+        self.asked += asks;
         loop {
-            let linked = self.server.is_some();
-            let verdict = self.rules.client_message(header, body, linked, &mut out);
+            let mut desk = self.office.desk(self.server.is_some());
+            let verdict = self.rules.client_message(header, body, &mut desk).unwrap();
+            self.send_ahead(matches!(verdict, Verdict::Instead(_)));
+            let out = std::mem::take(&mut self.office.out);
             self.hear(&out)?;
-            out.clear();
-            match verdict.unwrap() {
+            match verdict {
                 Verdict::NeedServer => {
-                    let starts_anew = self.status == Idle || leads_with_rollback(&sent);
+                    let starts_anew =
+                        self.status == Idle || self.begun_alone || leads_with_rollback(&sent);
                     prop_assert!(starts_anew, "a new server:{}", self.log);
+                    self.begun_alone = false;
                     self.server = Some(Server::new(true));
+                    self.office.server.forget();
                 }
-                Verdict::Forward => return self.forward(sent).map(|()| true),
-                Verdict::Discard => return Ok(true),
-                Verdict::Terminate => unreachable!("no client left"),
+                Verdict::Wait => {
+                    self.asked -= asks;
+                    self.to_send.push_front(sent);
+                    return Ok(false);
+                }
+                Verdict::Forward | Verdict::Instead(_) => return self.forward(sent).map(|()| true),
+                Verdict::Discard => {
+                    self.log += &format!(" >({})", char::from(sent.tag.0));
+                    return Ok(true);
+                }
+                Verdict::Terminate | Verdict::Full => unreachable!("no client left"),
             }
         }
     }
 
+    /// Messages of ours go to the server. The last one is the client's when it was `rewritten`.
+    fn send_ahead(&mut self, rewritten: bool) {
+        let ahead = std::mem::take(&mut self.office.ahead);
+        let mut rest = &ahead[..];
+        while let Some(header) = Header::read(rest).unwrap()
+            && rest.len() >= header.frame_bytes() + usize::from(rewritten)
+        {
+            rest = &rest[header.frame_bytes()..];
+            self.log += &format!(" >own {}", char::from(header.tag.0));
+            self.own += 1;
+            self.used = true;
+            let sent = Sent::running(header.tag, &[Statement::Begin]);
+            self.server.as_mut().unwrap().send(sent);
+        }
+    }
+
     fn forward(&mut self, sent: Sent) -> Checked {
+        self.log += &format!(" >{}", char::from(sent.tag.0));
         self.used = true;
         let running = matches!(sent.tag, frontend::QUERY | frontend::EXECUTE) && !self.failed;
         let commits = running && sent.runs.contains(&Statement::Commit);
@@ -151,10 +190,19 @@ impl World {
         Ok(())
     }
 
+    /// What pgring itself answers at this point.
+    fn say(&mut self) -> Checked {
+        while let Some(said) = self.rules.said(Some(&mut self.office.server)) {
+            self.hear(said)?;
+        }
+        Ok(())
+    }
+
     fn recv(&mut self) -> Result<bool, TestCaseError> {
         let Some(said) = self.server.as_mut().and_then(Server::recv) else {
             return Ok(false);
         };
+        self.say()?;
         let (tag, body, expected) = match said {
             Said::Ready(status) => (backend::READY_FOR_QUERY, vec![status.byte()], Answer::Ready),
             Said::Other(backend::ERROR_RESPONSE) => {
@@ -166,7 +214,13 @@ impl World {
             }
             Said::Other(tag) => (tag, Vec::new(), Answer::Forward),
         };
-        prop_assert_eq!(self.rules.server_message(tag, &body).unwrap(), expected);
+        let answer = self
+            .rules
+            .server_message(tag, &body, &mut self.office.server);
+        let answer = answer.unwrap();
+        let own = answer == Answer::Swallow && self.own > 0;
+        self.own -= usize::from(own);
+        prop_assert!(own || answer == expected, "{answer:?}:{} <{tag}", self.log);
         prop_assert!(!self.rules.is_lost(), "lost:{} <{tag}", self.log);
         if let Said::Ready(status) = said {
             self.commits.pop_front();
@@ -174,6 +228,7 @@ impl World {
         } else {
             self.log += &format!(" <{}", char::from(tag.0));
         }
+        self.say()?;
         Ok(true)
     }
 
@@ -190,6 +245,7 @@ impl World {
             if word == "C(ROLLBACK)" {
                 self.status = Idle;
             }
+            self.begun_alone |= word == "Z(T)";
             if let Some(status) = word.strip_prefix("Z(") {
                 let status = TransactionStatus::read(&status.as_bytes()[..1]).unwrap();
                 self.ready(status);

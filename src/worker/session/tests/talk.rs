@@ -7,10 +7,10 @@ use super::super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
-        ErrorReport, Frames, Header, SqlState, Tag, Writer,
+        ErrorReport, Frames, Header, ProtocolError, SqlState, Tag, Writer,
         backend::{ErrorFields, TransactionStatus},
         frontend::Target,
-        tag::backend,
+        tag::{backend, frontend},
     },
 };
 
@@ -116,11 +116,31 @@ pub(super) fn read(bytes: &[u8]) -> String {
     words.join(" ")
 }
 
+/// Messages of a client on one line, with what they name: `P(s: SELECT 1) B(p: s) D(Ss) E C(Ss) S Q(BEGIN)`.
+pub(super) fn asks(bytes: &[u8]) -> String {
+    let words = Frames::new(bytes).map(|frame| {
+        let frame = frame.unwrap();
+        let strings: Vec<_> = frame.body.split(|byte| *byte == 0).collect();
+        let string = |at: usize| String::from_utf8_lossy(strings[at]);
+        let tag = char::from(frame.tag.0);
+        match frame.tag {
+            frontend::PARSE | frontend::BIND => format!("{tag}({}: {})", string(0), string(1)),
+            frontend::QUERY | frontend::DESCRIBE | frontend::CLOSE => {
+                format!("{tag}({})", string(0))
+            }
+            _ => tag.to_string(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A conversation, with what it told its client.
 pub(super) struct Talk {
     pub(super) rules: Conversation,
     pub(super) linked: bool,
     pub(super) office: Office,
+    /// What went to the server.
+    sent: Vec<u8>,
 }
 
 impl Talk {
@@ -129,6 +149,7 @@ impl Talk {
             rules: Conversation::new(mode),
             linked: false,
             office: Office::default(),
+            sent: Vec::new(),
         }
     }
 
@@ -172,41 +193,73 @@ impl Talk {
     /// The client sends the beginning of a message.
     pub(super) fn part(&mut self, header: Header, body: &[u8]) -> Verdict {
         let mut desk = self.office.desk(self.linked);
-        self.rules.client_message(header, body, &mut desk).unwrap()
+        let verdict = self.rules.client_message(header, body, &mut desk).unwrap();
+        self.sent.append(&mut self.office.ahead);
+        let replaced = match verdict {
+            Verdict::Forward => 0,
+            Verdict::Instead(replaced) => replaced,
+            _ => return verdict,
+        };
+        let [a, b, c, d] = header.length.to_be_bytes();
+        let whole = [&[header.tag.0, a, b, c, d], body].concat();
+        self.sent.extend_from_slice(&whole[replaced..]);
+        verdict
     }
 
-    /// The server says messages: `C` has no body, `ZT` is ReadyForQuery, `E` is an ordinary error.
+    /// The server says messages: `C` has no body, `ZT` is ReadyForQuery, `E` is an ordinary error. What pgring
+    /// asked for itself has a minus before it. What pgring says in between is told in its turn.
     pub(super) fn server(&mut self, words: &str) {
         for word in words.split_whitespace() {
-            let (tag, body) = match word.as_bytes() {
+            self.say();
+            let (own, message) = match word.strip_prefix('-') {
+                Some(message) => (true, message),
+                None => (false, word),
+            };
+            let (tag, body) = match message.as_bytes() {
                 [b'Z', status] => (backend::READY_FOR_QUERY, vec![*status]),
                 [b'E'] => (backend::ERROR_RESPONSE, error_body(&ordinary_error())),
                 [tag] => (Tag(*tag), Vec::new()),
                 _ => panic!("not a message: {word}"),
             };
-            let answer = self
-                .rules
-                .server_message(tag, &body, &mut self.office.server)
-                .unwrap();
-            let ready = tag == backend::READY_FOR_QUERY;
-            assert_eq!(
-                answer,
-                if ready {
-                    Answer::Ready
-                } else {
-                    Answer::Forward
-                },
-                "{word}"
-            );
+            let expected = match tag {
+                _ if own => Answer::Swallow,
+                backend::READY_FOR_QUERY => Answer::Ready,
+                _ => Answer::Forward,
+            };
+            assert_eq!(self.hear(tag, &body), Ok(expected), "{word}");
         }
+        self.say();
         assert!(!self.rules.is_lost(), "{words}");
+    }
+
+    /// The server says one message; what becomes of it.
+    pub(super) fn hear(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
+        self.rules
+            .server_message(tag, body, &mut self.office.server)
+    }
+
+    /// The server says that a command is complete.
+    pub(super) fn complete(&mut self, tag: &str) {
+        let whole = message(|writer| {
+            writer.command_complete(tag);
+        });
+        let answer = self.hear(backend::COMMAND_COMPLETE, &whole[Header::BYTES..]);
+        assert_eq!(answer, Ok(Answer::Forward), "{tag}");
+    }
+
+    /// What pgring itself answers at this point.
+    fn say(&mut self) {
+        while let Some(said) = self.rules.said(Some(&mut self.office.server)) {
+            self.office.out.extend_from_slice(said);
+        }
     }
 
     /// The server connection is lost between two messages.
     pub(super) fn lose(&mut self) -> AfterLoss {
         self.linked = false;
         self.office.server.forget();
-        self.rules.server_lost("it fell", false, &mut self.office.out)
+        self.rules
+            .server_lost("it fell", false, &mut self.office.out)
     }
 
     /// What the client was told since this was asked last.
@@ -217,6 +270,11 @@ impl Talk {
     /// The same, as it was written.
     pub(super) fn told_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.office.out)
+    }
+
+    /// What the server was sent since this was asked last, as [`asks`] reads it.
+    pub(super) fn sent(&mut self) -> String {
+        asks(&std::mem::take(&mut self.sent))
     }
 
     /// The client asks, and is answered without a server.
