@@ -335,6 +335,12 @@ PREPARE
 PREPARE TRANSACTION
 EXECUTE p
 EXECUTE p (1, 'x')
+EXECUTE "a""B"
+EXECUTE U&"d\0061t\+000061\\"
+EXECUTE U&"d!0061ta" UESCAPE '!' (1)
+EXECUTE U&"\00"
+EXECUTE abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij
+EXECUTE "ééééééééééééééééééééééééééééééééé"
 DEALLOCATE p
 DEALLOCATE PREPARE p
 DEALLOCATE ALL
