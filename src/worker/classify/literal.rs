@@ -41,14 +41,26 @@ fn is_continued(text: &[u8]) -> bool {
 
 /// True when it contains now, today, tomorrow, yesterday or the schema of temporary objects.
 fn has_word_of_the_moment(text: &[u8]) -> bool {
-    let ends_with = |end: usize, word: &[u8]| {
-        end.checked_sub(word.len())
-            .and_then(|start| text.get(start..end))
+    let two_before = |at: usize| at.wrapping_sub(2);
+    memchr2_iter(b'w', b'W', text).any(|at| ends_word_of_the_moment(text, at.wrapping_sub(1)))
+        || memchr2_iter(b'y', b'Y', text).any(|at| ends_word_of_the_moment(text, two_before(at)))
+        || memchr2_iter(b'p', b'P', text).any(|at| ends_word_of_the_moment(text, at))
+}
+
+/// True when the last letters of such a word are at `at`: `ow` or `day`; or the first of the schema's name.
+pub(super) fn ends_word_of_the_moment(text: &[u8], at: usize) -> bool {
+    let has = |word: &[u8], offset: usize| {
+        at.checked_sub(offset)
+            .and_then(|start| text.get(start..start + word.len()))
             .is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
-    memchr2_iter(b'w', b'W', text)
-        .any(|at| ends_with(at + 1, b"now") || ends_with(at + 1, b"tomorrow"))
-        || memchr2_iter(b'y', b'Y', text)
-            .any(|at| ends_with(at + 1, b"today") || ends_with(at + 1, b"yesterday"))
-        || memchr2_iter(b'p', b'P', text).any(|at| ends_with(at + 1, b"pg_temp"))
+    match text.get(at).map(u8::to_ascii_lowercase) {
+        Some(b'o') => has(b"now", 1) || has(b"tomorrow", 6),
+        Some(b'd') => has(b"today", 2) || has(b"yesterday", 6),
+        Some(b'p') => {
+            let before = text.get(at.wrapping_sub(1)).copied().unwrap_or_default();
+            !before.is_ascii_alphabetic() && has(b"pg_temp", 0)
+        }
+        _ => false,
+    }
 }

@@ -1,11 +1,13 @@
 //! What a text of statements may do, as far as pooling must know. Pure; allocates nothing but names.
 //!
 //! `token.rs` cuts the text exactly as the server does, `statement.rs` says what one statement may do, and
+//! `scan.rs` hurries through the common ones, and
 //! this file joins the statements of a text, under both readings where the text has two. Never runs SQL, and
 //! never knows the session's settings.
 
 mod facts;
 mod literal;
+mod scan;
 mod state;
 mod statement;
 mod token;
@@ -21,7 +23,7 @@ pub use {
     uses::{Use, uses},
 };
 
-use token::{Kind, Reading, Tokens};
+use token::{Kind, Reading, Token, Tokens};
 use word::{ABORT, BEGIN, ROLLBACK, START};
 
 /// The facts about a whole text, without the zero byte that ends it.
@@ -29,11 +31,12 @@ use word::{ABORT, BEGIN, ROLLBACK, START};
 /// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
 pub fn facts(text: &[u8]) -> Facts {
     let mut tokens = Tokens::new(text, Reading::Standard);
-    let facts = read(text, &mut tokens);
+    let facts = read(text, &mut tokens, statement::read);
     if !tokens.is_doubtful() {
         return facts;
     }
-    facts.union(read(text, &mut Tokens::new(text, Reading::Backslash)))
+    let mut tokens = Tokens::new(text, Reading::Backslash);
+    facts.union(read(text, &mut tokens, statement::read))
 }
 
 /// The facts about a text of which only the beginning is there: whatever the rest may do, it may do. With an
@@ -42,7 +45,13 @@ pub fn facts_of_beginning(text: &[u8]) -> Facts {
     facts(text).union(Facts::UNSEEN)
 }
 
-fn read<'a>(text: &'a [u8], tokens: &mut Tokens<'a>) -> Facts {
+/// Joins what `read_one` says of each statement.
+#[inline]
+fn read<'a>(
+    text: &'a [u8],
+    tokens: &mut Tokens<'a>,
+    read_one: impl Fn(Token<'a>, &mut Tokens<'a>) -> Facts,
+) -> Facts {
     let mut facts = Facts::NONE;
     let mut statements = 0_usize;
     while let Some(first) = tokens.next() {
@@ -50,7 +59,7 @@ fn read<'a>(text: &'a [u8], tokens: &mut Tokens<'a>) -> Facts {
             continue;
         }
         statements += 1;
-        facts = facts.and(statement::read(first, tokens));
+        facts = facts.and(read_one(first, tokens));
         if statements == 1 {
             facts = facts.and(of_transaction(word::folded(Some(first)), text));
         }

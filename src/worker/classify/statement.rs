@@ -5,6 +5,7 @@
 use super::{
     facts::Facts,
     literal,
+    scan::Scan,
     token::{Kind, Token, Tokens},
     word::{
         ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
@@ -26,16 +27,20 @@ const EXECUTION: Facts = Facts::EXECUTES
 /// Reads one statement up to its semicolon. `first` is its first token.
 #[inline]
 pub(super) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
-    let command = folded(Some(first));
-    let mut reader = Reader {
-        facts: head(first, *tokens),
-        previous: first.text,
-    };
-    reader.look(first, tokens);
-    if command == CREATE && makes_routine(*tokens) {
-        reader.routine(tokens);
+    let mut reader = Reader::new(first, *tokens);
+    if reader.facts == Facts::SHAREABLE {
+        Scan::new(tokens, &mut reader).run();
+    } else {
+        reader.slowly(first, tokens);
     }
-    reader.tail(tokens);
+    reader.facts
+}
+
+/// The same without the quick way: what that is measured by.
+#[cfg(test)]
+pub(super) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
+    let mut reader = Reader::new(first, *tokens);
+    reader.slowly(first, tokens);
     reader.facts
 }
 
@@ -91,10 +96,10 @@ fn set(mut rest: Tokens<'_>) -> Facts {
     if name == SESSION {
         name = folded(rest.next());
     }
-    let names_setting = match rest.next() {
-        Some(next) => matches!(next.kind, Kind::Dot | Kind::Operator) || folded(Some(next)) == TO,
-        None => true,
-    };
+    let names_setting = rest.next().is_none_or(|next| {
+        matches!(next.kind, Kind::Dot | Kind::Operator | Kind::Semicolon)
+            || folded(Some(next)) == TO
+    });
     match name {
         LOCAL if !names_setting => Facts::CHANGES_MEANING,
         TRANSACTION | CONSTRAINTS if !names_setting => Facts::NONE,
@@ -128,6 +133,7 @@ fn prepare(mut rest: Tokens<'_>) -> Facts {
 fn explain(rest: Tokens<'_>) -> Facts {
     let mut inner = explained(rest);
     match inner.next() {
+        Some(first) if first.kind == Kind::Semicolon => Facts::NONE,
         Some(first) if folded(Some(first)) == EXPLAIN => Facts::UNKNOWN,
         Some(first) => head(first, inner).without(Facts::SHAREABLE),
         None => Facts::NONE,
@@ -232,7 +238,7 @@ const fn lengths() -> [u32; 256] {
 }
 
 #[inline]
-fn may_matter(word: &[u8]) -> bool {
+pub(super) fn may_matter(word: &[u8]) -> bool {
     let first = word.first().copied().unwrap_or_default();
     word.len() < 32 && LENGTHS[usize::from(first)] >> word.len() & 1 != 0
 }
@@ -249,13 +255,32 @@ pub(super) fn name_of(name: &[u8]) -> Option<Name> {
 }
 
 /// Reads a statement token by token.
-struct Reader<'a> {
-    facts: Facts,
+pub(super) struct Reader<'a> {
+    /// The first word.
+    command: Folded,
+    pub(super) facts: Facts,
     /// The token before, as it is written.
-    previous: &'a [u8],
+    pub(super) previous: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
+    fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
+        Self {
+            command: folded(Some(first)),
+            facts: head(first, rest),
+            previous: first.text,
+        }
+    }
+
+    fn slowly(&mut self, first: Token<'a>, tokens: &mut Tokens<'a>) {
+        self.look(first, tokens);
+        if self.command == CREATE && makes_routine(*tokens) {
+            self.routine(tokens);
+        }
+        self.tail(tokens);
+    }
+
     /// Reads on, up to the semicolon.
     #[inline]
     fn tail(&mut self, tokens: &mut Tokens<'a>) {
@@ -270,7 +295,7 @@ impl<'a> Reader<'a> {
 
     /// One token; `rest` follows it.
     #[inline]
-    fn look(&mut self, token: Token<'a>, rest: &Tokens<'a>) {
+    pub(super) fn look(&mut self, token: Token<'a>, rest: &Tokens<'a>) {
         match token.kind {
             Kind::Word if may_matter(token.text) => self.word(token.text, *rest),
             Kind::Quoted => self.quoted(token.text, *rest),
@@ -301,11 +326,11 @@ impl<'a> Reader<'a> {
     fn word(&mut self, word: &'a [u8], rest: Tokens<'a>) {
         match fold(word) {
             INTO if !self.follows(INSERT) && !self.follows(MERGE) => self.select_into(rest),
-            TEMP | TEMPORARY => self.temporary(),
-            EXECUTE if self.facts.has(Facts::CHANGES_SCHEMA) && self.follows(AS) => {
-                self.add(EXECUTION);
+            TEMP | TEMPORARY if self.may_create() => self.temporary(),
+            EXECUTE if self.may_create() && self.follows(AS) => self.add(EXECUTION),
+            HOLD if self.command == DECLARE && self.follows(WITH) => {
+                self.add(Facts::GAINS_STATE);
             }
-            HOLD if self.follows(WITH) => self.add(Facts::GAINS_STATE),
             _ => self.name(word, rest),
         }
     }
@@ -322,8 +347,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn may_create(&self) -> bool {
+        matches!(self.command, CREATE | EXPLAIN)
+    }
+
+    /// TEMPORARY, of what is created.
     fn temporary(&mut self) {
-        self.facts = self.facts.without(Facts::SHAREABLE);
         if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
             self.add(Facts::GAINS_STATE);
         }
@@ -349,7 +378,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn name(&mut self, name: &[u8], rest: Tokens<'a>) {
+    pub(super) fn name(&mut self, name: &[u8], rest: Tokens<'a>) {
         match name_of(name) {
             Some(Name::SetConfig) if is_local(rest) => self.add(Facts::CHANGES_MEANING),
             Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
@@ -435,6 +464,7 @@ fn is_local(mut rest: Tokens<'_>) -> bool {
         match token.kind {
             Kind::Open => depth += 1,
             Kind::Close if depth == 0 => return false,
+            Kind::Semicolon => return false,
             Kind::Close => depth -= 1,
             Kind::Other if token.text == b"[" => depth += 1,
             Kind::Other if token.text == b"]" => depth = depth.saturating_sub(1),

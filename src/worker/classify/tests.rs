@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod properties;
+mod table;
+mod tokens;
+
 #[test]
 fn tells_what_a_statement_leaves_behind() {
     use SessionState::*;
@@ -241,74 +245,5 @@ proptest! {
         prop_assert_eq!(ending(&later), ending(&text));
         prop_assert_eq!(chains(&later), chains(&text));
         prop_assert_eq!(is_single(&later), is_single(&text));
-    }
-}
-
-/// The names of the facts that hold.
-fn names(facts: Facts) -> String {
-    let all = [
-        (facts.commits(), "commits"),
-        (facts.gains_state(), "gains"),
-        (facts.loses_state(), "loses"),
-        (facts.changes_meaning(), "meaning"),
-        (facts.changes_schema(), "schema"),
-        (facts.loads(), "loads"),
-        (facts.deallocates(), "deallocates"),
-        (facts.executes(), "executes"),
-        (facts.prepares(), "prepares"),
-        (facts.rolls_back(), "ROLLS_BACK"),
-        (facts.begins(), "BEGINS"),
-        (facts.is_empty(), "EMPTY"),
-        (facts.is_single(), "SINGLE"),
-        (facts.is_shareable(), "SHAREABLE"),
-    ];
-    let held = all.iter().filter(|(holds, _)| *holds);
-    held.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn facts_of_common_statements() {
-    for (text, expected) in [
-        ("", "EMPTY SINGLE"),
-        ("SELECT 1", "SINGLE SHAREABLE"),
-        ("SELECT 1; SELECT 2", ""),
-        ("COMMIT", "commits SINGLE"),
-        ("SELECT ';COMMIT'", "SINGLE SHAREABLE"),
-        (r"SELECT '\'; COMMIT --'", "commits"),
-        ("ROLLBACK", "loses ROLLS_BACK SINGLE"),
-        ("BEGIN READ ONLY", "BEGINS SINGLE"),
-        ("SET a = 1", "gains meaning SINGLE"),
-        ("SET LOCAL a = 1", "meaning SINGLE"),
-        ("SET local.a = 1", "gains meaning SINGLE"),
-        (
-            "SELECT set_config('a', 'b', true)",
-            "meaning SINGLE SHAREABLE",
-        ),
-        (
-            "SELECT set_config('a', f(1,2), false)",
-            "gains meaning SINGLE SHAREABLE",
-        ),
-        ("SELECT 1 INTO TEMP t", "gains meaning schema SINGLE"),
-        ("INSERT INTO t VALUES ('now')", "SINGLE"),
-        ("INSERT INTO t VALUES ('x')", "SINGLE SHAREABLE"),
-        (
-            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN 1 THEN 2 END; END",
-            "meaning schema SINGLE",
-        ),
-        (
-            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 case; END; END",
-            "commits meaning schema",
-        ),
-        (
-            "EXPLAIN ANALYZE EXECUTE p",
-            "gains loses meaning executes SINGLE",
-        ),
-        (
-            "CREATE TABLE t AS EXECUTE p(1)",
-            "gains loses meaning schema executes SINGLE",
-        ),
-        ("FROB", "gains loses meaning schema SINGLE"),
-    ] {
-        assert_eq!(names(facts(text.as_bytes())), expected, "{text}");
     }
 }

@@ -143,6 +143,18 @@ const fn in_word() -> [bool; 256] {
     belongs
 }
 
+/// True for bytes that go on a word.
+#[inline]
+pub(super) fn is_in_word(byte: u8) -> bool {
+    IN_WORD[usize::from(byte)]
+}
+
+/// True for white space.
+#[inline]
+pub(super) fn is_space(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] == Space
+}
+
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a [u8], reading: Reading) -> Self {
         Self {
@@ -161,6 +173,21 @@ impl<'a> Tokens<'a> {
     /// What has not been read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// All of it.
+    pub(super) fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// How much has been read.
+    pub(super) fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on at `position`, where a token, a comment or space must begin.
+    pub(super) fn seek(&mut self, position: usize) {
+        self.at = position;
     }
 
     #[inline]
@@ -262,8 +289,9 @@ impl<'a> Tokens<'a> {
         end
     }
 
+    /// True when a comment begins at `at`, unless that is inside of something.
     #[inline]
-    fn is_comment(&self, at: usize) -> bool {
+    pub(super) fn is_comment(&self, at: usize) -> bool {
         matches!(
             (self.byte(at), self.byte(at + 1)),
             (b'-', b'-') | (b'/', b'*')
@@ -302,6 +330,11 @@ impl<'a> Tokens<'a> {
                 }
             }
         }
+    }
+
+    /// True when the literal whose last quote is before `at` goes on.
+    pub(super) fn is_continued(&self, at: usize) -> bool {
+        self.continuation(at).is_some()
     }
 
     /// A literal goes on behind a line break, with a quote: `'a' -- comment` and `'b'` below it are `'ab'`.
@@ -387,7 +420,7 @@ impl<'a> Tokens<'a> {
 
     /// What follows the comment at `at`; `None` when it has no end.
     #[cold]
-    fn comment_end(&self, at: usize) -> Option<usize> {
+    pub(super) fn comment_end(&self, at: usize) -> Option<usize> {
         if self.byte(at) == b'-' {
             return Some(self.line_end(at).unwrap_or(self.text.len()));
         }

@@ -3,7 +3,10 @@
 use super::{
     statement::explained,
     token::{Kind, Reading, Token, Tokens},
-    word::{ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, folded},
+    word::{
+        ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,
+        folded,
+    },
 };
 
 /// Bytes of an identifier that count: PostgreSQL's `NAMEDATALEN` - 1.
@@ -95,6 +98,10 @@ fn name(rest: &mut Tokens<'_>) -> Option<Vec<u8>> {
     let mut name = match token.kind {
         Kind::Word => token.text.to_ascii_lowercase(),
         Kind::Quoted => undoubled(token.text.get(1..token.text.len() - 1)?),
+        Kind::UnicodeQuoted => {
+            let written = undoubled(token.text.get(3..token.text.len() - 1)?);
+            unescaped(&written, escape_character(rest)?)?
+        }
         _ => return None,
     };
     truncate(&mut name);
@@ -111,6 +118,49 @@ fn undoubled(text: &[u8]) -> Vec<u8> {
         }
     }
     name
+}
+
+/// The character that begins an escape in the name just read; `UESCAPE 'x'` behind it is read too.
+fn escape_character(rest: &mut Tokens<'_>) -> Option<char> {
+    let mut behind = *rest;
+    if folded(behind.next()) != UESCAPE {
+        return Some('\\');
+    }
+    let literal = behind.next()?.text;
+    *rest = behind;
+    match literal {
+        [b'\'', character, b'\''] => Some(char::from(*character)),
+        _ => None,
+    }
+}
+
+/// Undoes `\1234`, `\+123456` and a doubled escape character. `None` for what is an error, and for characters
+/// written as two surrogates.
+fn unescaped(written: &[u8], escape: char) -> Option<Vec<u8>> {
+    let mut rest = std::str::from_utf8(written).ok()?;
+    let mut name = String::with_capacity(rest.len());
+    while let Some((before, behind)) = rest.split_once(escape) {
+        name += before;
+        let (character, behind) = match behind.strip_prefix(escape) {
+            Some(behind) => (escape, behind),
+            None => numbered(behind)?,
+        };
+        name.push(character);
+        rest = behind;
+    }
+    name += rest;
+    Some(name.into_bytes())
+}
+
+/// The character whose number `text` begins with, and what follows it.
+fn numbered(text: &str) -> Option<(char, &str)> {
+    let (digits, behind) = match text.strip_prefix('+') {
+        Some(text) => text.split_at_checked(6)?,
+        None => text.split_at_checked(4)?,
+    };
+    let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u32::from_str_radix(digits, 16).ok().filter(|_| all)?;
+    Some((char::from_u32(number)?, behind))
 }
 
 /// Cuts a name where the server does: at 63 bytes, and not inside of a character.

@@ -12,15 +12,30 @@ pub(super) type Folded = u128;
 /// The fifth bit makes letters small. In words it is set in digits and `$` anyway, and `_` becomes a byte that no word has.
 const SMALL: Folded = Folded::from_le_bytes([0x20; KEYWORD_BYTES_MAX]);
 
-/// Folds a word (bytes that [`Kind::Word`] may have).
+/// Folds a word (bytes that [`Kind::Word`] may have). The parts that are read may overlap.
 #[inline]
 pub(super) fn fold(word: &[u8]) -> Folded {
-    let mut bytes = [0; KEYWORD_BYTES_MAX];
-    match bytes.get_mut(..word.len()) {
-        Some(to) => to.copy_from_slice(word),
-        None => return 0,
-    }
-    Folded::from_le_bytes(bytes) | SMALL
+    let behind = |part: usize| 8 * (word.len() - part);
+    let bytes = match word.len() {
+        8..=KEYWORD_BYTES_MAX => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u64::from_le_bytes));
+            Folded::from(first) | Folded::from(last) << behind(8)
+        }
+        4..8 => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
+            Folded::from(u64::from(first) | u64::from(last) << behind(4))
+        }
+        2..4 => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u16::from_le_bytes));
+            Folded::from(u32::from(first) | u32::from(last) << behind(2))
+        }
+        1 => Folded::from(word[0]),
+        _ => return 0,
+    };
+    bytes | SMALL
 }
 
 const fn keyword(name: &str) -> Folded {

@@ -1,0 +1,299 @@
+//! The quick way through a query: 64 bytes at a time, stopping only where something may matter. Finds what
+//! `statement.rs` finds token by token, and hands it the tokens in question. Only for statements that begin as
+//! queries do, since fewer words matter in them.
+
+use super::{
+    facts::Facts,
+    literal,
+    statement::{Reader, may_matter},
+    token::{Kind, Tokens, is_in_word, is_space},
+};
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
+/// The byte before a block tells whether a word begins in it, and three behind it how one goes on.
+const WINDOW: usize = 1 + BLOCK + 3;
+
+/// Where something may matter, as a bit per byte of the block that begins at the window's second byte:
+/// quotes, dollars, semicolons, zeros, comments and backslashes, and the beginnings or ends of words, told
+/// by two of their letters: `i..o` (INTO), `s.._` (`set_config`), `p._` (`pg_`), and for literals `ow` (now,
+/// tomorrow) and `d.y` (today, yesterday). Without branches, so that the compiler makes vectors of it.
+#[inline]
+fn stops(window: &[u8; WINDOW]) -> u64 {
+    let mut found = [0; BLOCK];
+    for at in 0..BLOCK {
+        let before = window[at] | 0x20;
+        let byte = window[at + 1];
+        let letter = byte | 0x20;
+        let (next, second, third) = (window[at + 2], window[at + 3], window[at + 4]);
+        // From the double quote to the quote there are also # % and &, which are rare.
+        let quote = byte.wrapping_sub(b'"') <= b'\'' - b'"';
+        let sign = (byte == b'-') | (byte == b'/') | (byte == b';') | (byte == 0) | (byte == b'\\');
+        let begins = before.wrapping_sub(b'a') > b'z' - b'a';
+        let word = (letter == b'i') & (third | 0x20 == b'o')
+            | (letter == b's') & (third == b'_')
+            | (letter == b'p') & (second == b'_');
+        let moment =
+            (letter == b'o') & (next | 0x20 == b'w') | (letter == b'd') & (second | 0x20 == b'y');
+        found[at] = u8::from(quote | sign | begins & word | moment);
+    }
+    packed(&found)
+}
+
+/// A bit per byte of zeros and ones.
+#[inline]
+fn packed(bytes: &[u8; BLOCK]) -> u64 {
+    /// Moves the lowest bit of byte n to bit 56 + n.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (eights, _) = bytes.as_chunks::<8>();
+    let mut bits = 0;
+    for (at, eight) in eights.iter().enumerate() {
+        bits |= (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) << (8 * at);
+    }
+    bits
+}
+
+/// Goes through the rest of a query.
+pub(super) struct Scan<'a, 'r> {
+    text: &'a [u8],
+    tokens: &'r mut Tokens<'a>,
+    reader: &'r mut Reader<'a>,
+    /// Everything before has been dealt with; a token may begin here.
+    at: usize,
+    /// The comments that were met last, with nothing but space between them.
+    comments: (usize, usize),
+    /// Stops of the block that is looked at, and where it begins.
+    stops: u64,
+    base: usize,
+}
+
+impl<'a, 'r> Scan<'a, 'r> {
+    pub(super) fn new(tokens: &'r mut Tokens<'a>, reader: &'r mut Reader<'a>) -> Self {
+        let at = tokens.offset();
+        Self {
+            text: tokens.text(),
+            tokens,
+            reader,
+            at,
+            comments: (0, 0),
+            stops: 0,
+            base: at,
+        }
+    }
+
+    /// Reads up to the semicolon, and leaves the tokens behind it.
+    #[inline]
+    pub(super) fn run(mut self) {
+        while self.base < self.text.len() {
+            self.look_at_block();
+            while let Some(stop) = self.stop() {
+                if self.ends_at(stop) {
+                    return;
+                }
+            }
+            self.base = self.at.max(self.base + BLOCK);
+        }
+        self.tokens.seek(self.text.len());
+    }
+
+    #[inline]
+    fn look_at_block(&mut self) {
+        let start = self.base.saturating_sub(1);
+        let whole = self.text.get(start..start + WINDOW);
+        if let Some(Ok(window)) = whole.map(<&[u8; WINDOW]>::try_from)
+            && self.base > 0
+        {
+            self.stops = stops(window);
+        } else {
+            self.look_at_end();
+        }
+    }
+
+    /// A block that the text does not fill.
+    fn look_at_end(&mut self) {
+        let mut window = [b' '; WINDOW];
+        let start = self.base.saturating_sub(1);
+        let offset = usize::from(self.base == 0);
+        let rest = self.text.get(start..).unwrap_or_default();
+        let length = rest.len().min(WINDOW - offset);
+        if let (Some(to), Some(from)) =
+            (window.get_mut(offset..offset + length), rest.get(..length))
+        {
+            to.copy_from_slice(from);
+        }
+        self.stops = stops(&window);
+    }
+
+    /// The next stop of this block that has not been dealt with.
+    #[inline]
+    fn stop(&mut self) -> Option<usize> {
+        if let Some(done) = self.at.checked_sub(self.base) {
+            let left = u64::MAX.checked_shl(done.min(BLOCK) as u32).unwrap_or(0);
+            self.stops &= left;
+        }
+        if self.stops == 0 {
+            return None;
+        }
+        let stop = self.base + self.stops.trailing_zeros() as usize;
+        self.stops &= self.stops - 1;
+        Some(stop)
+    }
+
+    #[inline]
+    fn byte(&self, at: usize) -> u8 {
+        self.text.get(at).copied().unwrap_or_default()
+    }
+
+    /// Deals with one stop; true when the statement ends there.
+    #[inline]
+    fn ends_at(&mut self, stop: usize) -> bool {
+        match self.byte(stop) {
+            b'\'' => self.literal(stop),
+            b'"' => self.quoted(stop),
+            b'$' | b'i' | b'I' | b's' | b'S' | b'p' | b'P' => self.token(stop),
+            b'-' | b'/' => self.comment(stop),
+            b';' => {
+                self.tokens.seek(stop + 1);
+                return true;
+            }
+            0 => {
+                self.tokens.seek(stop);
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The commonest literals: in one block, without a prefix, a doubled quote or a backslash.
+    #[inline]
+    fn literal(&mut self, quote: usize) {
+        let before = self.byte(quote.wrapping_sub(1));
+        if is_in_word(before) || before == b'&' {
+            return self.token(quote);
+        }
+        let mut ahead = self.stops;
+        while ahead != 0 {
+            let at = self.base + ahead.trailing_zeros() as usize;
+            ahead &= ahead - 1;
+            match self.byte(at) {
+                b'\'' => {
+                    let next = self.byte(at + 1);
+                    if next == b'\''
+                        || next == b'-'
+                        || is_space(next) && self.tokens.is_continued(at + 1)
+                    {
+                        break;
+                    }
+                    self.at = at + 1;
+                    return;
+                }
+                b'\\' => break,
+                b'o' | b'O' | b'd' | b'D' | b'p' | b'P'
+                    if literal::ends_word_of_the_moment(self.text, at) =>
+                {
+                    break;
+                }
+                _ => {}
+            }
+        }
+        self.token(quote);
+    }
+
+    /// The commonest identifiers in quotes, likewise.
+    #[inline]
+    fn quoted(&mut self, quote: usize) {
+        let mut ahead = self.stops;
+        while ahead != 0 && self.byte(quote.wrapping_sub(1)) != b'&' {
+            let at = self.base + ahead.trailing_zeros() as usize;
+            ahead &= ahead - 1;
+            if self.byte(at) == b'"' {
+                if self.byte(at + 1) == b'"' {
+                    break;
+                }
+                self.at = at + 1;
+                let name = self.text.get(quote + 1..at).unwrap_or_default();
+                if may_matter(name) {
+                    self.tokens.seek(self.at);
+                    self.reader.name(name, *self.tokens);
+                }
+                return;
+            }
+        }
+        self.token(quote);
+    }
+
+    /// Reads the token in which `stop` is, and those before it that are in the way.
+    fn token(&mut self, stop: usize) {
+        let start = self.token_start(stop);
+        self.tokens.seek(start);
+        while self.tokens.offset() <= stop {
+            let Some(token) = self.tokens.next() else {
+                break;
+            };
+            if token.kind == Kind::Word && token.text.len() == 4 {
+                self.find_insert(self.tokens.offset() - token.text.len());
+            }
+            self.reader.look(token, self.tokens);
+        }
+        self.at = self.tokens.offset();
+    }
+
+    /// Where a token begins, at `stop` or before it. No word and no number goes on there.
+    fn token_start(&self, stop: usize) -> usize {
+        let word_start = |end: usize| {
+            let word = self.text.get(self.at..end).unwrap_or_default();
+            let behind = word.iter().rposition(|byte| !is_in_word(*byte));
+            behind.map_or(self.at, |behind| self.at + behind + 1)
+        };
+        let start = word_start(stop);
+        let prefixed = start == stop && start > self.at && self.byte(start - 1) == b'&';
+        if prefixed {
+            word_start(start - 1)
+        } else {
+            start
+        }
+    }
+
+    /// Before INTO: sees whether INSERT or MERGE is before it.
+    fn find_insert(&mut self, into: usize) {
+        let mut end = self.skip_space_back(into);
+        if end == self.comments.1 && end > 0 {
+            end = self.skip_space_back(self.comments.0);
+        }
+        let start = end.saturating_sub(1 + "insert".len());
+        let words = self.text.get(start..end).unwrap_or_default();
+        let length = words
+            .iter()
+            .rev()
+            .take_while(|byte| is_in_word(**byte))
+            .count();
+        self.reader.previous = words.get(words.len() - length..).unwrap_or_default();
+    }
+
+    fn skip_space_back(&self, end: usize) -> usize {
+        let before = self.text.get(..end).unwrap_or_default();
+        before
+            .iter()
+            .rposition(|byte| !is_space(*byte))
+            .map_or(0, |last| last + 1)
+    }
+
+    /// Skips a comment, if one begins here.
+    fn comment(&mut self, start: usize) {
+        if !self.tokens.is_comment(start) {
+            return;
+        }
+        let chained = self.skip_space_back(start) == self.comments.1 && self.comments.1 > 0;
+        match self.tokens.comment_end(start) {
+            Some(end) => {
+                self.comments = (if chained { self.comments.0 } else { start }, end);
+                self.at = end;
+            }
+            None => {
+                self.reader.facts = self.reader.facts.without(Facts::SHAREABLE);
+                self.at = self.text.len();
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Hundreds of statements and the facts about each, in a golden table.
+
+use crate::worker::classify::{
+    Begin, Facts, Use, begin, facts, facts_of_beginning, plain_ending, uses,
+};
+
+const STATEMENTS: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/golden/classify/statements.sql"
+));
+
+/// The lines of the table, headings left out.
+pub(super) fn statements() -> impl Iterator<Item = String> {
+    STATEMENTS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.replace('↵', "\n"))
+}
+
+/// The names of the facts that hold.
+pub(super) fn names(facts: Facts) -> String {
+    let all = [
+        (facts.commits(), "commits"),
+        (facts.gains_state(), "gains"),
+        (facts.loses_state(), "loses"),
+        (facts.changes_meaning(), "meaning"),
+        (facts.changes_schema(), "schema"),
+        (facts.loads(), "loads"),
+        (facts.deallocates(), "deallocates"),
+        (facts.executes(), "executes"),
+        (facts.prepares(), "prepares"),
+        (facts.rolls_back(), "ROLLS_BACK"),
+        (facts.begins(), "BEGINS"),
+        (facts.is_empty(), "EMPTY"),
+        (facts.is_single(), "SINGLE"),
+        (facts.is_shareable(), "SHAREABLE"),
+    ];
+    let held = all.iter().filter(|(holds, _)| *holds);
+    held.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+}
+
+/// Facts, and what other questions about it are answered with.
+fn answers(text: &[u8]) -> String {
+    let mut answers = names(facts(text));
+    if let Some(Begin { tag, read_only }) = begin(text) {
+        answers += &format!(" [{tag}, read only: {read_only:?}]");
+    }
+    if let Some(ending) = plain_ending(text) {
+        answers += &format!(" [{ending:?}]");
+    }
+    uses(text).iter().for_each(|used| answers += &shown(used));
+    answers
+}
+
+fn shown(used: &Use) -> String {
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    match used {
+        Use::Prepare(name) => format!(" <prepare {}>", text(name)),
+        Use::Execute(name) => format!(" <execute {}>", text(name)),
+        Use::Deallocate(name) => format!(" <deallocate {}>", text(name)),
+        Use::DeallocateAll => " <deallocate all>".to_owned(),
+        Use::DiscardAll => " <discard all>".to_owned(),
+    }
+}
+
+/// `INSTA_UPDATE=always cargo test golden` writes the table anew; read it before you commit.
+#[test]
+fn facts_are_those_of_the_golden_table() {
+    let mut table = String::new();
+    for text in statements() {
+        let line = text.replace('\n', "↵");
+        table += &format!("{line}\n    {}\n", answers(text.as_bytes()));
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/classify"
+    ));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("facts", table));
+}
+
+#[test]
+fn a_beginning_promises_nothing_and_fears_what_the_whole_does() {
+    // An unseen LOAD or PREPARE is feared as state that is gained.
+    let covered = Facts::LOADS.and(Facts::PREPARES);
+    for text in statements() {
+        let whole = facts(text.as_bytes()).without(covered).union(Facts::NONE);
+        for length in 0..=text.len() {
+            let beginning = facts_of_beginning(&text.as_bytes()[..length]);
+            assert_eq!(beginning, beginning.union(Facts::NONE), "{text}: {length}");
+            assert_eq!(beginning, beginning.union(whole), "{text}: {length}");
+        }
+    }
+}
