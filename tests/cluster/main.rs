@@ -16,6 +16,6 @@ mod load;
 mod login;
 mod pgbench;
 mod psql;
-mod session;
 mod settings;
-mod stage;
+
+use support::{session, stage};

@@ -15,6 +15,8 @@ pub mod message;
 pub mod mock;
 pub mod peer;
 pub mod proxy;
+pub mod session;
+pub mod stage;
 pub mod tools;
 
 use std::{thread, time::Duration};

@@ -1,0 +1,99 @@
+//! Holds conversations with a PostgreSQL directly and through a small pool that fifty others press upon, and
+//! compares the transcripts. Owns the stage of that; never knows what is said.
+
+use crate::{
+    conversation::{Conversation, Promise},
+    crowd::Crowd,
+    support::stage::Stage,
+    transcript::Transcript,
+};
+
+/// Server connections of the pool.
+pub(crate) const POOL: usize = 3;
+
+/// Clients that interfere.
+const OTHERS: usize = 50;
+
+/// What the conversations need, made once, so that its numbers stay the same.
+const OBJECTS: &str = "
+CREATE ROLE reader; CREATE ROLE writer; GRANT reader, writer TO app;
+CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, price numeric(8,2) DEFAULT 1);
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE children (id int, parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+CREATE SEQUENCE numbers;
+CREATE FUNCTION shout(words text) RETURNS text LANGUAGE plpgsql AS
+    $$ BEGIN RAISE NOTICE 'shouting %', words; RETURN upper(words); END $$;
+CREATE FUNCTION set_quietly(setting text, value text) RETURNS text LANGUAGE plpgsql AS
+    $$ BEGIN RETURN set_config(setting, value, false); END $$;
+CREATE FUNCTION divide(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a / b';
+CREATE PROCEDURE in_two_transactions() LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO items VALUES (901, 'one'); COMMIT; DELETE FROM items WHERE id = 901; COMMIT; END $$;
+CREATE TYPE mood AS ENUM ('calm', 'cross');
+INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 100) n;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app, reader, writer;
+GRANT ALL ON SEQUENCE numbers TO app; GRANT CREATE ON SCHEMA public TO app;
+";
+
+/// PostgreSQL, and pgring with a small pool on two cores.
+pub(crate) fn stage() -> Stage {
+    let stage = Stage::trusting(|config| {
+        let config = config.set("pool", &format!("size = {POOL}"));
+        config.workers(2)
+    });
+    stage.sql(OBJECTS);
+    stage
+}
+
+/// Fails with every conversation that differs.
+pub(crate) fn prove(seed: u64, conversations: impl IntoIterator<Item = Conversation>) {
+    prove_on(&stage(), seed, conversations);
+}
+
+/// The same on a stage that was made ready for it.
+pub(crate) fn prove_on(
+    stage: &Stage,
+    seed: u64,
+    conversations: impl IntoIterator<Item = Conversation>,
+) {
+    let conversations: Vec<_> = conversations.into_iter().collect();
+    let direct: Vec<_> = conversations
+        .iter()
+        .map(|one| hold_directly(one, stage))
+        .collect();
+    let crowd = Crowd::gather(stage.proxy.address(), seed, OTHERS);
+    let held = conversations.iter().zip(&direct);
+    let mut complaints: Vec<_> = held
+        .filter_map(|(one, direct)| differs(one, direct, stage))
+        .collect();
+    let different = complaints.len();
+    complaints.extend(crowd.disperse());
+    assert!(
+        complaints.is_empty(),
+        "seed {seed}: {different} of {} conversations differ, {} others complain\n\n{}",
+        conversations.len(),
+        complaints.len() - different,
+        complaints.join("\n")
+    );
+}
+
+/// Twice, to be sure that it is the same each time.
+fn hold_directly(conversation: &Conversation, stage: &Stage) -> Transcript {
+    let address = stage.server.primary.address();
+    let [first, second] = [(); 2].map(|()| conversation.hold(address, stage));
+    if let Some(difference) = first.difference(&second, ["first", "second"]) {
+        panic!(
+            "{}: not the same twice, without pgring\n{difference}",
+            conversation.name
+        );
+    }
+    first
+}
+
+fn differs(conversation: &Conversation, direct: &Transcript, stage: &Stage) -> Option<String> {
+    let through = conversation.hold(stage.proxy.address(), stage);
+    if conversation.promise == Promise::EqualOrBetter && !through.has_error() {
+        return None;
+    }
+    let difference = direct.difference(&through, ["direct", "pgring"])?;
+    Some(format!("  {}\n{difference}", conversation.name))
+}
