@@ -1,5 +1,7 @@
 //! COPY in both directions and both protocols, to its end, to an error, and given up.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use crate::{
     conversation::{Conversation, ask, q, simple, talk, unnamed, until},
     proof::prove,

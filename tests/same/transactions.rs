@@ -1,5 +1,7 @@
 //! Transactions: how they begin, what their first statement finds, how they fail and how they end.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use crate::{
     conversation::{
         Conversation, aside, ask, every_way, q, simple, talk, unnamed, until, use_statement,
@@ -137,22 +139,183 @@ fn usual() -> Vec<Conversation> {
         ],
     ));
     all.extend([
-        simple("a whole one in one string", &["BEGIN; SELECT 1; COMMIT", "BEGIN; SELECT 1", "SELECT 2", "COMMIT; SELECT 3", "SELECT 1; BEGIN; SELECT 2", "ROLLBACK"]),
-        simple("an implicit one in one string", &["INSERT INTO items VALUES (502, 'x'); SELECT 1/0", "SELECT count(*) FROM items WHERE id = 502", "SELECT 1; COMMIT; SELECT 2", "SELECT 1; ROLLBACK; SELECT 1/0; SELECT 3", "SELECT 1; BEGIN; ROLLBACK"]),
-        simple("an error behind BEGIN in one string", &["BEGIN; SELECT 1/0; SELECT 2", "SELECT 1", "ROLLBACK"]),
-        simple("empty queries in one", &["BEGIN", "", "-- nothing", ";", "SELECT 1/0", "", "COMMIT"]),
-        simple("a BEGIN that is none", &["BEGIN NONSENSE", "SELECT 1", "BEGIN ISOLATION LEVEL NONE", "BEGIN; BEGIN NONSENSE", "SELECT 1", "COMMIT", "BEGINN", "BEGIN 'x'", "SELECT 1"]),
-        simple("a syntax error first", &["BEGIN", "SELEC", "SELECT 1", "COMMIT", "BEGIN", "SELECT nothing", "ROLLBACK"]),
-        simple("case, comments and semicolons", &["begin;", "commit;", "/* x */ BeGiN /* y */ WORK -- z", "SELECT 1", "cOMMIT work", "BEGIN TRANSACTION;;", "SELECT 1", "END TRANSACTION", "start transaction", "select 1", "rollback transaction"]),
-        simple("deferred constraints", &["BEGIN", "INSERT INTO children VALUES (1, 1)", "COMMIT", "SELECT 'after'", "BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", "INSERT INTO children VALUES (1, 1)", "COMMIT", "INSERT INTO children VALUES (1, 1)"]),
-        simple("procedures that commit", &["CALL in_two_transactions()", "BEGIN", "CALL in_two_transactions()", "ROLLBACK", "DO $$ BEGIN COMMIT; END $$", "SELECT 1"]),
-        simple("what must not be in one", &["BEGIN", "VACUUM items", "ROLLBACK", "VACUUM items", "BEGIN", "CREATE DATABASE never", "COMMIT", "SELECT 1; VACUUM items"]),
-        simple("two-phase commit that is off", &["BEGIN", "INSERT INTO items VALUES (503, 'x')", "PREPARE TRANSACTION 'x'", "SELECT 1", "COMMIT PREPARED 'x'"]),
-        simple("times stand still", &["BEGIN", "SELECT now() = now()", "SELECT now() = transaction_timestamp() AND statement_timestamp() >= now()", "COMMIT"]),
-        simple("DDL that is rolled back", &["BEGIN", "CREATE TABLE brief (n int)", "INSERT INTO brief VALUES (1)", "SELECT * FROM brief", "ROLLBACK", "SELECT * FROM brief"]),
-        simple("locks", &["LOCK TABLE items", "BEGIN", "LOCK TABLE items IN SHARE MODE", "SELECT * FROM items WHERE id = 1 FOR UPDATE", "COMMIT", "BEGIN", "SELECT pg_advisory_xact_lock(77)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()", "COMMIT", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"]),
-        talk("queries sent at once", [ask([query("BEGIN"), query("SELECT 1"), query("COMMIT"), query("BEGIN"), query("ROLLBACK"), query("SELECT 2")])]),
-        talk("a failing transaction sent at once", [ask([query("BEGIN"), query("SELECT 1/0"), query("SELECT 2"), query("COMMIT"), query("SELECT 3")])]),
+        simple(
+            "a whole one in one string",
+            &[
+                "BEGIN; SELECT 1; COMMIT",
+                "BEGIN; SELECT 1",
+                "SELECT 2",
+                "COMMIT; SELECT 3",
+                "SELECT 1; BEGIN; SELECT 2",
+                "ROLLBACK",
+            ],
+        ),
+        simple(
+            "an implicit one in one string",
+            &[
+                "INSERT INTO items VALUES (502, 'x'); SELECT 1/0",
+                "SELECT count(*) FROM items WHERE id = 502",
+                "SELECT 1; COMMIT; SELECT 2",
+                "SELECT 1; ROLLBACK; SELECT 1/0; SELECT 3",
+                "SELECT 1; BEGIN; ROLLBACK",
+            ],
+        ),
+        simple(
+            "an error behind BEGIN in one string",
+            &["BEGIN; SELECT 1/0; SELECT 2", "SELECT 1", "ROLLBACK"],
+        ),
+        simple(
+            "empty queries in one",
+            &["BEGIN", "", "-- nothing", ";", "SELECT 1/0", "", "COMMIT"],
+        ),
+        simple(
+            "a BEGIN that is none",
+            &[
+                "BEGIN NONSENSE",
+                "SELECT 1",
+                "BEGIN ISOLATION LEVEL NONE",
+                "BEGIN; BEGIN NONSENSE",
+                "SELECT 1",
+                "COMMIT",
+                "BEGINN",
+                "BEGIN 'x'",
+                "SELECT 1",
+            ],
+        ),
+        simple(
+            "a syntax error first",
+            &[
+                "BEGIN",
+                "SELEC",
+                "SELECT 1",
+                "COMMIT",
+                "BEGIN",
+                "SELECT nothing",
+                "ROLLBACK",
+            ],
+        ),
+        simple(
+            "case, comments and semicolons",
+            &[
+                "begin;",
+                "commit;",
+                "/* x */ BeGiN /* y */ WORK -- z",
+                "SELECT 1",
+                "cOMMIT work",
+                "BEGIN TRANSACTION;;",
+                "SELECT 1",
+                "END TRANSACTION",
+                "start transaction",
+                "select 1",
+                "rollback transaction",
+            ],
+        ),
+        simple(
+            "deferred constraints",
+            &[
+                "BEGIN",
+                "INSERT INTO children VALUES (1, 1)",
+                "COMMIT",
+                "SELECT 'after'",
+                "BEGIN",
+                "SET CONSTRAINTS ALL IMMEDIATE",
+                "INSERT INTO children VALUES (1, 1)",
+                "COMMIT",
+                "INSERT INTO children VALUES (1, 1)",
+            ],
+        ),
+        simple(
+            "procedures that commit",
+            &[
+                "CALL in_two_transactions()",
+                "BEGIN",
+                "CALL in_two_transactions()",
+                "ROLLBACK",
+                "DO $$ BEGIN COMMIT; END $$",
+                "SELECT 1",
+            ],
+        ),
+        simple(
+            "what must not be in one",
+            &[
+                "BEGIN",
+                "VACUUM items",
+                "ROLLBACK",
+                "VACUUM items",
+                "BEGIN",
+                "CREATE DATABASE never",
+                "COMMIT",
+                "SELECT 1; VACUUM items",
+            ],
+        ),
+        simple(
+            "two-phase commit that is off",
+            &[
+                "BEGIN",
+                "INSERT INTO items VALUES (503, 'x')",
+                "PREPARE TRANSACTION 'x'",
+                "SELECT 1",
+                "COMMIT PREPARED 'x'",
+            ],
+        ),
+        simple(
+            "times stand still",
+            &[
+                "BEGIN",
+                "SELECT now() = now()",
+                "SELECT now() = transaction_timestamp() AND statement_timestamp() >= now()",
+                "COMMIT",
+            ],
+        ),
+        simple(
+            "DDL that is rolled back",
+            &[
+                "BEGIN",
+                "CREATE TABLE brief (n int)",
+                "INSERT INTO brief VALUES (1)",
+                "SELECT * FROM brief",
+                "ROLLBACK",
+                "SELECT * FROM brief",
+            ],
+        ),
+        simple(
+            "locks",
+            &[
+                "LOCK TABLE items",
+                "BEGIN",
+                "LOCK TABLE items IN SHARE MODE",
+                "SELECT * FROM items WHERE id = 1 FOR UPDATE",
+                "COMMIT",
+                "BEGIN",
+                "SELECT pg_advisory_xact_lock(77)",
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = \
+             pg_backend_pid()",
+                "COMMIT",
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = \
+             pg_backend_pid()",
+            ],
+        ),
+        talk(
+            "queries sent at once",
+            [ask([
+                query("BEGIN"),
+                query("SELECT 1"),
+                query("COMMIT"),
+                query("BEGIN"),
+                query("ROLLBACK"),
+                query("SELECT 2"),
+            ])],
+        ),
+        talk(
+            "a failing transaction sent at once",
+            [ask([
+                query("BEGIN"),
+                query("SELECT 1/0"),
+                query("SELECT 2"),
+                query("COMMIT"),
+                query("SELECT 3"),
+            ])],
+        ),
     ]);
     all
 }
@@ -191,7 +354,18 @@ fn kinds() -> Vec<Conversation> {
             "SHOW transaction_read_only",
         ],
     ));
-    all.extend(every_way("several modes", &["START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE", "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'), current_setting('transaction_deferrable')", "COMMIT", "BEGIN TRANSACTION READ WRITE, NOT DEFERRABLE", "SHOW transaction_deferrable", "ROLLBACK"]));
+    all.extend(every_way(
+        "several modes",
+        &[
+            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
+            "SELECT current_setting('transaction_isolation'), \
+         current_setting('transaction_read_only'), current_setting('transaction_deferrable')",
+            "COMMIT",
+            "BEGIN TRANSACTION READ WRITE, NOT DEFERRABLE",
+            "SHOW transaction_deferrable",
+            "ROLLBACK",
+        ],
+    ));
     all.extend(every_way(
         "SET TRANSACTION first",
         &[

@@ -1,6 +1,8 @@
 //! What else a client may meet: results of every size, notices, functions by number, strings of several
 //! statements, and that the stage really moves it from connection to connection.
 
+#![expect(clippy::too_many_lines, reason = "tables of conversations")]
+
 use std::collections::BTreeSet;
 
 use crate::{
@@ -72,7 +74,8 @@ fn conversations() -> Vec<Conversation> {
             "notices",
             &[
                 "SELECT shout('hello')",
-                "DO $$ BEGIN RAISE WARNING 'mind'; RAISE NOTICE 'this'; RAISE DEBUG 'unheard'; END $$",
+                "DO $$ BEGIN RAISE WARNING 'mind'; RAISE NOTICE 'this'; RAISE DEBUG \
+                     'unheard'; END $$",
                 "SET client_min_messages = 'warning'",
                 "SELECT shout('quiet')",
                 "RESET client_min_messages",
@@ -84,7 +87,8 @@ fn conversations() -> Vec<Conversation> {
         simple(
             "an error with all its fields",
             &[
-                "DO $$ BEGIN RAISE EXCEPTION 'bad' USING DETAIL = 'detail', HINT = 'hint', ERRCODE = 'P9999', TABLE = 't', COLUMN = 'c'; END $$",
+                "DO $$ BEGIN RAISE EXCEPTION 'bad' USING DETAIL = 'detail', HINT = \
+                     'hint', ERRCODE = 'P9999', TABLE = 't', COLUMN = 'c'; END $$",
                 "INSERT INTO items VALUES (1, 'taken')",
                 "INSERT INTO items VALUES (2000, NULL)",
                 "SELECT divide(1, 0)",
