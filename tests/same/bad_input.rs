@@ -10,8 +10,9 @@ use std::{
 
 use crate::{
     conversation::{Conversation, Step, ask, q, talk, unnamed, use_statement},
-    proof::{POOL, prove, stage},
+    proof::{prove, stage},
     support::{
+        crowd::POOL,
         message::*,
         session::{Answer, Session},
     },

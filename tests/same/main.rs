@@ -8,8 +8,6 @@
 mod support;
 
 mod conversation;
-mod crowd;
-mod other;
 mod proof;
 mod transcript;
 

@@ -3,21 +3,15 @@
 
 use crate::{
     conversation::{Conversation, Promise},
-    crowd::Crowd,
-    support::stage::Stage,
+    support::{
+        crowd::{self, Crowd},
+        stage::Stage,
+    },
     transcript::Transcript,
 };
 
-/// Server connections of the pool.
-pub(crate) const POOL: usize = 3;
-
-/// Clients that interfere.
-const OTHERS: usize = 50;
-
-/// What the conversations need, made once, so that its numbers stay the same.
+/// What the conversations need besides, made once, so that its numbers stay the same.
 const OBJECTS: &str = "
-CREATE ROLE reader; CREATE ROLE writer; GRANT reader, writer TO app;
-CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, price numeric(8,2) DEFAULT 1);
 CREATE TABLE parents (id int PRIMARY KEY);
 CREATE TABLE children (id int, parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
 CREATE SEQUENCE numbers;
@@ -29,17 +23,13 @@ CREATE FUNCTION divide(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a / b';
 CREATE PROCEDURE in_two_transactions() LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO items VALUES (901, 'one'); COMMIT; DELETE FROM items WHERE id = 901; COMMIT; END $$;
 CREATE TYPE mood AS ENUM ('calm', 'cross');
-INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 100) n;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app, reader, writer;
-GRANT ALL ON SEQUENCE numbers TO app; GRANT CREATE ON SCHEMA public TO app;
+GRANT ALL ON SEQUENCE numbers TO app;
 ";
 
-/// PostgreSQL, and pgring with a small pool on two cores.
+/// The usual one, with all that is talked about.
 pub(crate) fn stage() -> Stage {
-    let stage = Stage::trusting(|config| {
-        let config = config.set("pool", &format!("size = {POOL}"));
-        config.workers(2)
-    });
+    let stage = crowd::stage();
     stage.sql(OBJECTS);
     stage
 }
@@ -60,7 +50,7 @@ pub(crate) fn prove_on(
         .iter()
         .map(|one| hold_directly(one, stage))
         .collect();
-    let crowd = Crowd::gather(stage.proxy.address(), seed, OTHERS);
+    let crowd = Crowd::gather(stage.proxy.address(), seed, crowd::USUAL);
     let held = conversations.iter().zip(&direct);
     let mut complaints: Vec<_> = held
         .filter_map(|(one, direct)| differs(one, direct, stage))
@@ -86,6 +76,11 @@ fn hold_directly(conversation: &Conversation, stage: &Stage) -> Transcript {
             conversation.name
         );
     }
+    assert!(
+        !first.met_silence(),
+        "{}: it waits for what does not come",
+        conversation.name
+    );
     first
 }
 

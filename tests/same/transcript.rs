@@ -17,6 +17,9 @@ use crate::support::session::Answer;
 /// Objects below this number come with the server.
 const FIRST_OWN_OID: u32 = 16384;
 
+/// The line for an answer that did not come.
+const SILENCE: &str = "silence";
+
 /// Characters of a line that are shown.
 const SHOWN: usize = 400;
 
@@ -58,9 +61,14 @@ impl Transcript {
         let silent = ["os error 11", "timed out"]
             .iter()
             .any(|text| how.contains(text));
-        let line = if silent { "silence" } else { "closed" };
+        let line = if silent { SILENCE } else { "closed" };
         self.lines.push(line.to_owned());
         self.has_ended = true;
+    }
+
+    /// Whether something was waited for in vain.
+    pub(crate) fn met_silence(&self) -> bool {
+        self.lines.last().is_some_and(|line| line == SILENCE)
     }
 
     pub(crate) fn has_ended(&self) -> bool {

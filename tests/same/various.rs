@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 
 use crate::{
     conversation::{Conversation, Step, ask, q, simple, talk, unnamed, until},
-    crowd::Crowd,
-    proof::{POOL, prove, stage},
-    support::{message::*, peer::Client},
+    proof::{prove, stage},
+    support::{
+        crowd::{Crowd, POOL, USUAL},
+        message::*,
+        peer::Client,
+    },
 };
 
 /// `upper(text)`, `int4pl(int4, int4)`, `int4div(int4, int4)`.
@@ -26,7 +29,7 @@ fn everything_else() {
 #[test]
 fn connections_change_under_a_client() {
     let stage = stage();
-    let crowd = Crowd::gather(stage.proxy.address(), 802, 50);
+    let crowd = Crowd::gather(stage.proxy.address(), 802, USUAL);
     let mut client: Client = stage.proxy.client();
     let mut pids = (0..60).map(|_| client.rows("SELECT pg_backend_pid()").concat());
     let first = pids.next();

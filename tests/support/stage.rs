@@ -48,15 +48,17 @@ impl Stage {
 
     /// One of PostgreSQL's programs, pointed at the server itself, as `app`.
     pub fn direct(&self, program: &str) -> Command {
-        let mut command = super::installation().program(program);
-        let address = self.server.primary.address();
-        command
-            .env("PGHOST", address.ip().to_string())
-            .env("PGPORT", address.port().to_string())
-            .env("PGUSER", "app")
-            .env("PGDATABASE", "app")
-            .env("PGPASSWORD", "secret");
-        command
+        self.at_server(super::installation().program(program))
+    }
+
+    /// A program, pointed at the server itself, as `app`.
+    pub fn at_server(&self, program: Command) -> Command {
+        super::tools::pointed_at(self.server.primary.address(), program)
+    }
+
+    /// A program, pointed at pgring, as `app`.
+    pub fn at_proxy(&self, program: Command) -> Command {
+        super::tools::pointed_at(self.proxy.address(), program)
     }
 
     /// Server connections of the role `app`.

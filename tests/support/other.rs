@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use pgring::random::Seeded;
 
-use crate::support::{
+use super::{
     message::*,
     session::{Answer, Session},
 };
@@ -46,7 +46,7 @@ const NOTHING_OF_OTHERS: &str = "SELECT (SELECT count(*) FROM pg_listening_chann
      current_user";
 
 /// A logged-in client.
-pub(crate) struct Other<'a> {
+pub struct Other<'a> {
     session: Session,
     random: &'a mut Seeded,
     /// What it has set.
@@ -59,7 +59,7 @@ type Done = Result<(), String>;
 
 impl<'a> Other<'a> {
     /// Logs in and looks around.
-    pub(crate) fn login(address: SocketAddr, random: &'a mut Seeded) -> Result<Self, String> {
+    pub fn login(address: SocketAddr, random: &'a mut Seeded) -> Result<Self, String> {
         let who = [
             ("user", "app"),
             ("database", "app"),
@@ -78,7 +78,7 @@ impl<'a> Other<'a> {
     }
 
     /// One piece of work, after a look at its settings.
-    pub(crate) fn work(&mut self) -> Done {
+    pub fn work(&mut self) -> Done {
         self.look()?;
         match self.random.below(15) {
             0 => self.set(),
@@ -100,7 +100,7 @@ impl<'a> Other<'a> {
     }
 
     /// Says goodbye, or just goes.
-    pub(crate) fn leave(mut self) -> Done {
+    pub fn leave(mut self) -> Done {
         match self.random.below(3) {
             0 => self.session.reset(),
             1 => drop(self.session.send(&terminate())),

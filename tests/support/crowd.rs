@@ -13,20 +13,42 @@ use std::{
 
 use pgring::random::Seeded;
 
-use crate::other::Other;
+use super::{other::Other, proxy::Config, stage::Stage};
+
+/// What they need of the database.
+const OBJECTS: &str = "
+CREATE ROLE reader; CREATE ROLE writer; GRANT reader, writer TO app; GRANT CREATE ON SCHEMA public TO app;
+CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, price numeric(8,2) DEFAULT 1);
+INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 100) n;
+GRANT ALL ON items TO app, reader, writer;
+";
+
+/// How many there are, usually.
+pub const USUAL: usize = 50;
+
+/// Server connections of the pool that they press upon.
+pub const POOL: usize = 3;
+
+/// PostgreSQL, and pgring with a small pool in transaction mode on two cores. Nobody asks for passwords.
+pub fn stage() -> Stage {
+    let small = |config: Config| config.set("pool", &format!("size = {POOL}")).workers(2);
+    let stage = Stage::trusting(small);
+    stage.sql(OBJECTS);
+    stage
+}
 
 /// Rounds of work between a login and the end of a session, at most.
 const ROUNDS_MAX: u64 = 12;
 
 /// Clients at work.
-pub(crate) struct Crowd {
+pub struct Crowd {
     threads: Vec<JoinHandle<BTreeSet<String>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Crowd {
     /// Starts them.
-    pub(crate) fn gather(address: SocketAddr, seed: u64, count: usize) -> Self {
+    pub fn gather(address: SocketAddr, seed: u64, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..count as u64).map(|number| {
             let random = Seeded::new(seed << 16 | number);
@@ -40,7 +62,7 @@ impl Crowd {
     }
 
     /// Ends them; what they found wrong with their own sessions, one complaint for each kind of work.
-    pub(crate) fn disperse(self) -> Vec<String> {
+    pub fn disperse(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let complaints = self
             .threads
