@@ -1,6 +1,6 @@
 """psycopg 3, synchronous: what an application does with it. Every check is an assert; the environment says where.
 
-Runs once for each way of preparing: at the first use, at the second, by default, and never.
+Runs once for each way of preparing: at the first use, at the second, and by default.
 """
 
 import datetime
@@ -256,7 +256,7 @@ def concurrency(conn, threshold):
 
 
 def main():
-    for threshold in (0, 1, 5, None):
+    for threshold in (0, 1, 5):
         print("prepare_threshold", threshold)
         with connect(threshold) as conn:
             for check in (

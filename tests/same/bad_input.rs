@@ -233,7 +233,7 @@ mod alone {
         let stop = &AtomicBool::new(false);
         let before = stage.proxy.memory_kib();
         thread::scope(|scope| {
-            let others = [(); 2 * POOL].map(|()| scope.spawn(|| work(address, stop)));
+            let others = [(); POOL - 1].map(|()| scope.spawn(|| work(address, stop)));
             let end = StopAtEnd(stop);
             let mut session = Session::login(address).unwrap();
             prepare_names(&mut session);

@@ -18,7 +18,7 @@ use crate::support::session::Answer;
 const FIRST_OWN_OID: u32 = 16384;
 
 /// The line for an answer that did not come.
-const SILENCE: &str = "silence";
+pub(crate) const SILENCE: &str = "silence";
 
 /// Characters of a line that are shown.
 const SHOWN: usize = 400;
@@ -102,6 +102,10 @@ impl Transcript {
         for line in &self.lines[at.saturating_sub(CONTEXT)..at] {
             writeln!(text, "      {}", shown(line)).unwrap();
         }
+        let lines = [self, other].map(|one| one.lines.get(at).map_or("", String::as_str));
+        if without_source(lines[0]) == without_source(lines[1]) {
+            text += "      (only the place in the server's source is another)\n";
+        }
         for (transcript, name) in [self, other].into_iter().zip(names) {
             let line = transcript.lines.get(at).map_or("nothing", String::as_str);
             writeln!(text, "    {name}: {}", shown(line)).unwrap();
@@ -130,6 +134,15 @@ impl Transcript {
         });
         FIRST_OWN_OID + place as u32
     }
+}
+
+/// An error without file, line and routine; anything else as it is.
+fn without_source(line: &str) -> Vec<&str> {
+    let is_error = line.starts_with("E ") || line.starts_with("N ");
+    let fields = line.split("\\x00");
+    fields
+        .filter(|field| !is_error || !field.starts_with(['F', 'L', 'R']))
+        .collect()
 }
 
 fn shown(line: &str) -> String {
