@@ -44,7 +44,8 @@ fn prepared_answer() -> Vec<u8> {
 fn preparation() -> (Vec<u8>, Vec<u8>) {
     let request = written(|to| {
         let text = "SELECT abalance FROM pgbench_accounts WHERE aid = $1";
-        to.parse("P_1", text, []).expect("no zero byte").sync();
+        to.parse("P_1", text, []).expect("no zero byte");
+        to.sync();
     });
     let answer = written(|to| {
         to.parse_complete().ready_for_query(TransactionStatus::Idle);

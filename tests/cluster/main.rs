@@ -17,7 +17,7 @@ mod load;
 mod login;
 mod pgbench;
 mod psql;
-mod session;
 mod settings;
-mod stage;
 mod timeouts;
+
+use support::{session, stage};

@@ -9,9 +9,14 @@ const CLIENTS: usize = 16;
 
 /// Runs pgbench; every transaction must have been done.
 fn bench(stage: &Stage, each: usize, arguments: &str) {
-    let all = format!("-n -c {CLIENTS} -j 2 -t {each} {arguments}");
+    bench_with(stage, (CLIENTS, 2), each, arguments);
+}
+
+/// The same with another number of clients and of threads for them.
+fn bench_with(stage: &Stage, (clients, threads): (usize, usize), each: usize, arguments: &str) {
+    let all = format!("-n -c {clients} -j {threads} -t {each} {arguments}");
     let said = stage.proxy.pgbench(&all);
-    let total = each * CLIENTS;
+    let total = each * clients;
     let done = format!("number of transactions actually processed: {total}/{total}");
     let failed = "number of failed transactions: 0 (0.000%)";
     assert!(
@@ -62,13 +67,35 @@ mod alone {
         }
     }
 
-    /// A named statement keeps its session on its connection.
     #[test]
     fn prepared_statements_work_with_a_connection_each() {
         for workers in [1, 2] {
             let stage = prepared_stage(|config| pool(config, "transaction", CLIENTS, workers));
             bench_both(&stage, "prepared");
             assert!(stage.server_connections() <= CLIENTS);
+        }
+    }
+
+    /// pgbench waits for the answer to each Parse and moves no other client of that thread meanwhile, also none
+    /// that holds a connection; hence a thread for each client where there are transactions.
+    #[test]
+    fn two_hundred_clients_share_five_connections_with_prepared_statements() {
+        const MANY: usize = 200;
+        for workers in [1, 2] {
+            let stage = prepared_stage(|config| pool(config, "transaction", 5, workers));
+            bench_with(&stage, (MANY, 2), 40, "-S -M prepared");
+            bench_with(&stage, (MANY, MANY), 3, "-M prepared");
+            assert!(stage.server_connections() <= 5);
+        }
+    }
+
+    #[test]
+    fn twenty_clients_do_transactions_on_three_connections() {
+        for workers in [1, 2] {
+            let stage = prepared_stage(|config| pool(config, "transaction", 3, workers));
+            bench_with(&stage, (20, 20), 60, "-M prepared");
+            bench_with(&stage, (20, 20), 60, "-M extended");
+            assert!(stage.server_connections() <= 3);
         }
     }
 

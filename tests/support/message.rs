@@ -48,6 +48,36 @@ pub fn parse(name: &str, text: &str) -> Vec<u8> {
     written(|to| to.parse(name, text, []).unwrap())
 }
 
+/// With these types of the parameters; 0 leaves one to the server.
+pub fn parse_typed(name: &str, text: &str, types: &[u32]) -> Vec<u8> {
+    written(|to| to.parse(name, text, types.iter().copied()).unwrap())
+}
+
+/// Parameters and results in the given formats: 0 is text, 1 is binary, as many of each as the protocol allows.
+pub fn bind_formats(
+    portal: &str,
+    statement: &str,
+    (parameters, formats): (&[Option<&[u8]>], &[i16]),
+    results: &[i16],
+) -> Vec<u8> {
+    let mut rest = shorts(formats);
+    rest.extend((parameters.len() as i16).to_be_bytes());
+    for value in parameters {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        rest.extend(length.to_be_bytes());
+        rest.extend(value.unwrap_or_default());
+    }
+    rest.extend(shorts(results));
+    written(|to| to.bind_raw(portal, statement, &rest).unwrap())
+}
+
+/// Their count and the numbers themselves.
+fn shorts(numbers: &[i16]) -> Vec<u8> {
+    let count = numbers.len() as i16;
+    let all = std::iter::once(&count).chain(numbers);
+    all.flat_map(|number| number.to_be_bytes()).collect()
+}
+
 /// Parameters and results as text.
 pub fn bind(portal: &str, statement: &str, parameters: &[&str]) -> Vec<u8> {
     written(|to| {
@@ -113,7 +143,13 @@ pub fn copy_fail(message: &str) -> Vec<u8> {
 
 /// The function with this object id, no arguments.
 pub fn function_call(function: u32) -> Vec<u8> {
-    written(|to| to.function_call(function, [] as [Option<&str>; 0]).unwrap())
+    function_call_with(function, &[])
+}
+
+/// The function with this object id, arguments and result as text.
+pub fn function_call_with(function: u32, arguments: &[&str]) -> Vec<u8> {
+    let arguments = arguments.iter().map(|&value| Some(value));
+    written(|to| to.function_call(function, arguments).unwrap())
 }
 
 // === From either side ===

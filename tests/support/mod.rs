@@ -11,10 +11,14 @@
     reason = "a broken test bench shall fail the test"
 )]
 
+pub mod crowd;
 pub mod message;
 pub mod mock;
+pub mod other;
 pub mod peer;
 pub mod proxy;
+pub mod session;
+pub mod stage;
 pub mod tools;
 
 use std::{thread, time::Duration};

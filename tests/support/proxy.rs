@@ -172,15 +172,7 @@ impl Proxy {
 
     /// One of PostgreSQL's programs, pointed at this proxy as `app` / `secret`.
     pub fn tool(&self, program: &str) -> Command {
-        let mut command = super::installation().program(program);
-        command
-            .env("PGHOST", Ipv4Addr::LOCALHOST.to_string())
-            .env("PGPORT", self.port.to_string());
-        command
-            .env("PGUSER", "app")
-            .env("PGDATABASE", "app")
-            .env("PGPASSWORD", "secret");
-        command
+        tools::pointed_at(self.address(), super::installation().program(program))
     }
 
     /// Memory in use, in KiB.

@@ -1,6 +1,21 @@
 //! Running a program to its end. Never lets a failure pass.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    net::SocketAddr,
+    process::{Command, Output, Stdio},
+};
+
+/// Tells a program by its environment where it shall connect, as `app` / `secret` to `app`.
+pub fn pointed_at(address: SocketAddr, mut command: Command) -> Command {
+    command
+        .env("PGHOST", address.ip().to_string())
+        .env("PGPORT", address.port().to_string());
+    command
+        .env("PGUSER", "app")
+        .env("PGDATABASE", "app")
+        .env("PGPASSWORD", "secret");
+    command
+}
 
 /// What it printed on standard output; fails the test, with everything it said, unless it succeeds and says
 /// nothing of an error.

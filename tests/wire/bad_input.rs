@@ -200,8 +200,8 @@ fn copy_messages_outside_copy_are_ignored() {
     backend.answer(one_value("1"));
     client.expect("T D C Z");
 
-    client.send(query("BEGIN"));
-    backend.expect_message(query("BEGIN"));
+    client.send(query("BEGIN;SELECT 1"));
+    backend.expect_message(query("BEGIN;SELECT 1"));
     backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
     client.expect("C Z");
     client.send(all([strays(), query("COMMIT")]));

@@ -42,8 +42,8 @@ impl Stage {
     /// A client inside a transaction, and the server connection it holds.
     pub(crate) fn in_transaction(&self) -> (Client, Backend) {
         let mut client = self.client();
-        client.send(query("BEGIN"));
-        let mut backend = self.server.expect(query("BEGIN"));
+        client.send(query("BEGIN;SELECT 1"));
+        let mut backend = self.server.expect(query("BEGIN;SELECT 1"));
         backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
         client.expect("C Z");
         (client, backend)

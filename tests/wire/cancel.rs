@@ -142,8 +142,8 @@ fn who_waits_for_a_connection_is_taken_out_of_the_queue() {
     second.expect("T D C Z");
     round_trip(&mut first, &mut backend);
     // What follows the one that was cancelled, up to its Sync, is skipped.
-    working.send(query("BEGIN"));
-    backend.expect_message(query("BEGIN"));
+    working.send(query("BEGIN;SELECT 1"));
+    backend.expect_message(query("BEGIN;SELECT 1"));
     backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
     working.expect("C Z");
     second.send(all([

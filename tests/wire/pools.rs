@@ -175,8 +175,8 @@ fn statement_mode_refuses_transaction_blocks() {
     let mut backend = stage.server.expect(query("SELECT 1"));
     backend.answer(one_value("1"));
     client.expect("T D C Z");
-    client.send(query("BEGIN"));
-    backend.expect_message(query("BEGIN"));
+    client.send(query("BEGIN;SELECT 1"));
+    backend.expect_message(query("BEGIN;SELECT 1"));
     backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
     client.expect("C");
     client.expect_error("0A000");

@@ -126,7 +126,7 @@ fn called() -> Script {
 fn suspended() -> Script {
     vec![
         (
-            query("BEGIN"),
+            query("BEGIN;SELECT 1"),
             all([command_complete("BEGIN"), ready_in_transaction()]),
         ),
         (
@@ -187,7 +187,7 @@ fn asides() -> Vec<u8> {
 fn with_asides() -> Script {
     vec![
         (
-            query("BEGIN"),
+            query("BEGIN;SELECT 1"),
             all([
                 asides(),
                 command_complete("BEGIN"),

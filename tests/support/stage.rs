@@ -1,45 +1,45 @@
-//! A PostgreSQL with pgring in front, as most tests here want it. Owns no test.
+//! A PostgreSQL with pgring in front, as most tests want it. Owns no test.
 
 use std::process::Command;
 
 use pgring::cli::postgres::{Cluster, Options};
 
-use crate::support::{
-    self, eventually,
+use super::{
+    eventually,
     proxy::{Config, Proxy},
 };
 
 /// Both, in the order in which they must go.
-pub(crate) struct Stage {
-    pub(crate) proxy: Proxy,
-    pub(crate) server: Cluster,
+pub struct Stage {
+    pub proxy: Proxy,
+    pub server: Cluster,
 }
 
 impl Stage {
     /// SCRAM on both sides; `adapt` changes pgring's configuration.
-    pub(crate) fn new(adapt: impl FnOnce(Config) -> Config) -> Self {
+    pub fn new(adapt: impl FnOnce(Config) -> Config) -> Self {
         Self::with(&Options::default(), adapt)
     }
 
     /// Nobody asks for a password on either side.
-    pub(crate) fn trusting(adapt: impl FnOnce(Config) -> Config) -> Self {
+    pub fn trusting(adapt: impl FnOnce(Config) -> Config) -> Self {
         let options = Options {
             host_auth: "trust".to_owned(),
             ..Options::default()
         };
-        let server = support::postgres(&options);
+        let server = super::postgres(&options);
         let proxy = Proxy::start(&adapt(Config::trust(server.primary.address())));
         Self { proxy, server }
     }
 
-    pub(crate) fn with(options: &Options, adapt: impl FnOnce(Config) -> Config) -> Self {
-        let server = support::postgres(options);
+    pub fn with(options: &Options, adapt: impl FnOnce(Config) -> Config) -> Self {
+        let server = super::postgres(options);
         let proxy = Proxy::start(&adapt(Config::scram(server.primary.address())));
         Self { proxy, server }
     }
 
     /// SQL as superuser, not through pgring, in the database `app`.
-    pub(crate) fn sql(&self, text: &str) -> String {
+    pub fn sql(&self, text: &str) -> String {
         self.server
             .primary
             .sql("app", text)
@@ -47,27 +47,29 @@ impl Stage {
     }
 
     /// One of PostgreSQL's programs, pointed at the server itself, as `app`.
-    pub(crate) fn direct(&self, program: &str) -> Command {
-        let mut command = support::installation().program(program);
-        let address = self.server.primary.address();
-        command
-            .env("PGHOST", address.ip().to_string())
-            .env("PGPORT", address.port().to_string())
-            .env("PGUSER", "app")
-            .env("PGDATABASE", "app")
-            .env("PGPASSWORD", "secret");
-        command
+    pub fn direct(&self, program: &str) -> Command {
+        self.at_server(super::installation().program(program))
+    }
+
+    /// A program, pointed at the server itself, as `app`.
+    pub fn at_server(&self, program: Command) -> Command {
+        super::tools::pointed_at(self.server.primary.address(), program)
+    }
+
+    /// A program, pointed at pgring, as `app`.
+    pub fn at_proxy(&self, program: Command) -> Command {
+        super::tools::pointed_at(self.proxy.address(), program)
     }
 
     /// Server connections of the role `app`.
-    pub(crate) fn server_connections(&self) -> usize {
+    pub fn server_connections(&self) -> usize {
         self.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
             .parse()
             .unwrap()
     }
 
     /// Waits until some connection of `app` runs a statement that begins so.
-    pub(crate) fn wait_until_running(&self, statement: &str) {
+    pub fn wait_until_running(&self, statement: &str) {
         let look = format!(
             "SELECT count(*) FROM pg_stat_activity \
              WHERE usename = 'app' AND state = 'active' AND query LIKE '{statement}%'"

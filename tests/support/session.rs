@@ -13,11 +13,11 @@ use pgring::protocol::{
 };
 use socket2::SockRef;
 
-use crate::support::{PATIENCE, message};
+use super::{PATIENCE, message};
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// Its rows, columns parted by `|`.
     Rows(Vec<String>),
     /// The first error: SQLSTATE and text.
@@ -28,7 +28,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// The only row.
-    pub(crate) fn row(self) -> String {
+    pub fn row(self) -> String {
         match self {
             Self::Rows(mut rows) if rows.len() == 1 => rows.remove(0),
             other => panic!("one row was expected, not {other:?}"),
@@ -38,7 +38,7 @@ impl Answer {
 
 /// One connection, logged in as `app`.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     stream: TcpStream,
     received: Vec<u8>,
     taken: usize,
@@ -46,9 +46,14 @@ pub(crate) struct Session {
 
 impl Session {
     /// Logs in where nobody asks for a password.
-    pub(crate) fn login(address: SocketAddr) -> Result<Self, Answer> {
+    pub fn login(address: SocketAddr) -> Result<Self, Answer> {
+        Self::login_with(address, &[("user", "app"), ("database", "app")])
+    }
+
+    /// Logged in with these startup parameters.
+    pub fn login_with(address: SocketAddr, parameters: &[(&str, &str)]) -> Result<Self, Answer> {
         let mut session = Self::connect(address)?;
-        session.send(&message::startup(&[("user", "app"), ("database", "app")]))?;
+        session.send(&message::startup(parameters))?;
         match session.answer() {
             Answer::Rows(_) => Ok(session),
             refused => Err(refused),
@@ -56,7 +61,7 @@ impl Session {
     }
 
     /// Connected, nothing said.
-    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Answer> {
+    pub fn connect(address: SocketAddr) -> Result<Self, Answer> {
         let stream = TcpStream::connect(address).map_err(closed)?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
@@ -67,17 +72,22 @@ impl Session {
         })
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Answer> {
+    /// How long it waits for bytes; twice the usual patience unless told.
+    pub fn set_patience(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Answer> {
         self.stream.write_all(bytes).map_err(closed)
     }
 
     /// Runs one simple query.
-    pub(crate) fn query(&mut self, text: &str) -> Answer {
+    pub fn query(&mut self, text: &str) -> Answer {
         self.ask(&message::query(text))
     }
 
     /// Sends a request that ends with one ReadyForQuery, and reads its answer.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> Answer {
+    pub fn ask(&mut self, request: &[u8]) -> Answer {
         match self.send(request) {
             Ok(()) => self.answer(),
             Err(closed) => closed,
@@ -85,7 +95,7 @@ impl Session {
     }
 
     /// Reads up to ReadyForQuery.
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         let mut rows = Vec::new();
         let mut error = None;
         loop {
@@ -106,7 +116,7 @@ impl Session {
     }
 
     /// The next message.
-    pub(crate) fn message(&mut self) -> Result<(Tag, Vec<u8>), Answer> {
+    pub fn message(&mut self) -> Result<(Tag, Vec<u8>), Answer> {
         loop {
             let rest = &self.received[self.taken..];
             let header = Header::read(rest).map_err(closed)?;
@@ -134,7 +144,7 @@ impl Session {
     }
 
     /// Leaves by resetting the connection.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
