@@ -135,6 +135,13 @@ impl Parameters {
         IDENTITY.iter().any(|name| self.get(name).is_some())
     }
 
+    /// The same as [`Parameters::transition`], one statement at a time.
+    pub(crate) fn steps(&self, target: &Self) -> Vec<Vec<u8>> {
+        let text = self.transition(target);
+        let steps = text.split(|byte| *byte == b';');
+        steps.filter(|step| !step.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+
     /// The statement that brings a connection from these settings to `target`. Who the session is comes last, and
     /// goes first, because it decides what may be set.
     pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {

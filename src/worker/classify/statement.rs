@@ -194,9 +194,12 @@ pub(super) enum Name {
     AdvisoryLock,
     AdvisoryUnlock,
     TemporarySchema,
+    /// The view whose UPDATE is a SET.
+    Settings,
 }
 
-const NAMES: [(&[u8], Name); 9] = [
+const NAMES: [(&[u8], Name); 10] = [
+    (b"pg_settings", Name::Settings),
     (b"set_config", Name::SetConfig),
     (b"pg_temp", Name::TemporarySchema),
     (b"pg_advisory_lock", Name::AdvisoryLock),
@@ -382,6 +385,8 @@ impl<'a> Reader<'a> {
         match name_of(name) {
             Some(Name::SetConfig) if is_local(rest) => self.add(Facts::CHANGES_MEANING),
             Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
+            Some(Name::Settings) if self.command == SELECT => {}
+            Some(Name::Settings) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
             Some(Name::AdvisoryLock) => self.add(Facts::GAINS_STATE),
             Some(Name::AdvisoryUnlock) => self.add(Facts::LOSES_STATE),
             Some(Name::TemporarySchema) => {

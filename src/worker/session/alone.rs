@@ -87,6 +87,7 @@ impl Conversation {
         let name_bytes = memchr::memchr(0, body)?;
         let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
         text_bytes(content)?;
+        std::str::from_utf8(name).ok()?;
         let statement = desk.store.of(content, self.sharing(desk));
         if !statement.is_accepted() {
             return None;
@@ -102,7 +103,7 @@ impl Conversation {
             }
         }
         statement.count_parse();
-        self.say_later(Owed::SaidParse, Change::Define(name.into(), statement));
+        self.say_later(Owed::SaidParse, Change::Define(names::key(name).into(), statement));
         Some(())
     }
 
@@ -115,7 +116,7 @@ impl Conversation {
 
     fn answer_close(&mut self, body: &[u8]) -> Option<()> {
         let naming = Naming::read(frontend::CLOSE, body)?;
-        self.say_later(Owed::SaidClose, Change::Remove(naming.name.into()));
+        self.say_later(Owed::SaidClose, Change::Remove(names::key(naming.name).into()));
         Some(())
     }
 

@@ -171,6 +171,12 @@ impl Conversation {
         Ok(match header.tag {
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
+            frontend::FUNCTION_CALL => {
+                // Whatever function it is.
+                self.traces.note_report();
+                self.ledger.sent(header.tag);
+                Verdict::Forward
+            }
             frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
                 if self.shares_names() =>
             {
@@ -220,10 +226,10 @@ impl Conversation {
             return Verdict::Wait;
         }
         if whole {
-            self.note(facts, text);
+            self.note(facts, text, desk);
         } else {
             (self.unread, self.leaving) = (true, false);
-            self.note_traces(facts, text);
+            self.note_traces(facts, text, desk);
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
@@ -237,17 +243,20 @@ impl Conversation {
 
     /// A statement is sent to be executed.
     #[inline]
-    fn note(&mut self, facts: Facts, text: &[u8]) {
+    fn note(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         if facts.commits() {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
-        self.note_traces(facts, text);
+        self.note_traces(facts, text, desk);
     }
 
     #[inline]
-    fn note_traces(&mut self, facts: Facts, text: &[u8]) {
+    fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         self.traces.note(facts);
+        if facts.changes_schema() && creates_temporary(desk) {
+            self.traces.note_report();
+        }
         if facts.gains_state() {
             self.traces.note_hidden_settings(text);
         }
@@ -263,7 +272,7 @@ impl Conversation {
             if self.prepare_commands(statement.facts, statement.text(), desk) {
                 return Verdict::Wait;
             }
-            self.note(statement.facts, statement.text());
+            self.note(statement.facts, statement.text(), desk);
         }
         self.ledger.sent(frontend::EXECUTE);
         Verdict::Forward
@@ -416,6 +425,7 @@ impl Conversation {
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
         let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
+        self.names.refused(self.ledger.settled());
         self.ledger.received(backend::ERROR_RESPONSE);
         self.names.refute(self.ledger.settled(), Some(server));
         match told {
@@ -652,6 +662,12 @@ impl Loss {
         };
         report.with_detail(why.to_owned())
     }
+}
+
+/// True when what is created without a schema is temporary.
+fn creates_temporary(desk: &Desk<'_>) -> bool {
+    let path = desk.context.get("search_path");
+    path.is_some_and(|path| memchr::memmem::find(path, b"pg_temp").is_some())
 }
 
 /// True for a Parse of a statement that commits.

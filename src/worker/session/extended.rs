@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
-        Header, Tag,
+        Header, Tag, Writer,
         backend::TransactionStatus,
         frontend::Target,
         tag::frontend,
@@ -26,7 +26,7 @@ use crate::{
         parameters::Parameters,
         statements::{
             Statement,
-            prepared::{PREFIX, Prepared, Presence, ServerName, write_close},
+            prepared::{NOBODYS, PREFIX, Prepared, Presence, ServerName, write_close},
             text_bytes, write_head,
         },
     },
@@ -70,15 +70,18 @@ impl Conversation {
     fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
         let name_bytes = memchr::memchr(0, body)?;
         let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
-        if body.len() < header.body_bytes() {
-            // Too long to be kept: it stays where it is parsed.
-            self.traces.keep_forever(Pin::LongStatement);
+        if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
+            // Too long to be kept, or perhaps no name at all: it stays where it is parsed.
+            self.traces.keep_forever(Pin::OddStatement);
             return None;
         }
         text_bytes(content)?;
         let statement = desk.store.of(content, self.sharing(desk));
         statement.count_parse();
         if !name.is_empty() {
+            if statement.has_moment() {
+                self.traces.keep_forever(Pin::OddStatement);
+            }
             match self.names.find(name, self.ledger.pipeline()) {
                 Meaning::Unsure => return Some(Verdict::Wait),
                 Meaning::Statement(_) => return Some(self.parse_again(name, desk)),
@@ -134,7 +137,7 @@ impl Conversation {
                 Verdict::Forward
             }
         };
-        let change = Change::Define(name.into(), Rc::clone(statement));
+        let change = Change::Define(names::key(name).into(), Rc::clone(statement));
         self.names.change(ticket, pipeline, is_sent, change);
         verdict
     }
@@ -182,7 +185,8 @@ impl Conversation {
         Some(rewrite(tag, header, &naming, ours.bytes(), desk.ahead))
     }
 
-    /// The same text may mean something else under other settings: then it is another statement.
+    /// The server reads names under the settings of today; then it is another statement to those who share it.
+    /// Literals it has read once and for all.
     fn of_today(
         &mut self,
         name: &[u8],
@@ -192,7 +196,8 @@ impl Conversation {
         let Some(context) = statement.context() else {
             return statement;
         };
-        if context == desk.context || self.traces.is_unsettled() || !self.names.is_settled() {
+        let same = context == desk.context || statement.has_literals();
+        if same || self.traces.is_unsettled() || !self.names.is_settled() {
             return statement;
         }
         let today = desk.store.of(statement.content(), Some(desk.context));
@@ -217,7 +222,48 @@ impl Conversation {
                 self.parse_ahead(ServerName::UNNAMED, statement, desk.ahead);
                 Some(ServerName::UNNAMED)
             }
-            Presence::Absent => Some(self.prepare_ours(statement, server, desk.ahead)),
+            Presence::Absent => {
+                let steps = self.steps_to_its_settings(statement, desk);
+                self.take_steps(&steps.0, desk.ahead);
+                let server = desk.server.as_deref_mut().expect("a server is at hand");
+                let ours = self.prepare_ours(statement, server, desk.ahead);
+                if !steps.1.is_empty() {
+                    server.doubt_unnamed();
+                    self.take_steps(&steps.1, desk.ahead);
+                }
+                Some(ours)
+            }
+        }
+    }
+
+    /// The statements that bring the connection to the settings under which the client parsed this one, and back.
+    fn steps_to_its_settings(
+        &self,
+        statement: &Statement,
+        desk: &Desk<'_>,
+    ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        match statement.context() {
+            Some(then) if then != desk.context && !self.traces.is_unsettled() => {
+                (desk.context.steps(then), then.steps(desk.context))
+            }
+            _ => Default::default(),
+        }
+    }
+
+    /// Has the server execute statements of ours, as part of the client's pipeline.
+    #[cold]
+    fn take_steps(&mut self, steps: &[Vec<u8>], ahead: &mut Vec<u8>) {
+        for step in steps {
+            let mut writer = Writer::new(ahead);
+            let none: [&[u8]; 0] = [];
+            let written = writer
+                .parse("", step, [])
+                .and_then(|()| writer.bind("", "", none.map(Some)))
+                .and_then(|()| writer.execute("", 0));
+            written.expect("the steps are ASCII without NUL");
+            self.ledger.owe(Owed::OwnParse);
+            self.ledger.owe(Owed::OwnBind);
+            self.ledger.owe(Owed::OwnExecute);
         }
     }
 
@@ -258,7 +304,7 @@ impl Conversation {
         }
         self.ledger.sent(tag);
         if naming.name.starts_with(PREFIX) {
-            let nobodys = [naming.name, b"?"].concat();
+            let nobodys = [naming.name, &[NOBODYS]].concat();
             return rewrite(tag, header, naming, &nobodys, desk.ahead);
         }
         Verdict::Forward
@@ -277,7 +323,7 @@ impl Conversation {
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let is_sent = server.is_stained_by(naming.name);
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        let change = Change::Remove(naming.name.into());
+        let change = Change::Remove(names::key(naming.name).into());
         self.names.change(ticket, pipeline, false, change);
         if is_sent {
             return None;

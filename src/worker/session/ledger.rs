@@ -233,6 +233,7 @@ impl Ledger {
         let answer = match self.front() {
             Some(Owed::OwnParse) => backend::PARSE_COMPLETE,
             Some(Owed::OwnBind) => backend::BIND_COMPLETE,
+            Some(Owed::OwnExecute) if tag == backend::DATA_ROW => return true,
             Some(Owed::OwnExecute) => backend::COMMAND_COMPLETE,
             Some(Owed::OwnClose) => backend::CLOSE_COMPLETE,
             _ => return false,

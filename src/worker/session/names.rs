@@ -12,7 +12,7 @@ use crate::{
     protocol::tag::backend,
     worker::statements::{
         Statement,
-        prepared::{PREFIX, Prepared},
+        prepared::{NOBODYS, PREFIX, Prepared},
         write_head,
     },
 };
@@ -65,6 +65,7 @@ pub(super) struct Names {
 impl Names {
     /// What `name` means to a message of `pipeline`.
     pub(super) fn find(&self, name: &[u8], pipeline: u64) -> Meaning {
+        let name = key(name);
         for pending in self.pending.iter().rev() {
             let meaning = match &pending.change {
                 Change::Define(defined, statement) if **defined == *name => {
@@ -127,6 +128,16 @@ impl Names {
                 }
             }
             self.apply(pending.change);
+        }
+    }
+
+    /// The message with this ticket was refused: an unnamed Parse has destroyed what was there before.
+    pub(super) fn refused(&mut self, ticket: u64) {
+        if let Some(first) = self.pending.front()
+            && first.ticket == ticket
+            && matches!(&first.change, Change::Define(name, _) if name.is_empty())
+        {
+            self.unnamed = None;
         }
     }
 
@@ -222,7 +233,11 @@ impl Names {
 pub(super) fn rename<'a>(body: &[u8], client: impl Fn(&[u8]) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
     let start = memchr::memmem::find(body, PREFIX)?;
     let length = memchr::memchr2(b'"', 0, &body[start..])?;
-    let name = client(&body[start..start + length])?;
+    let ours = &body[start..start + length];
+    let name = match ours.strip_suffix(&[NOBODYS]) {
+        Some(clients) => clients,
+        None => client(ours)?,
+    };
     let mut out = Vec::new();
     let rest = &body[start + length..];
     let bytes = start + name.len() + rest.len();
@@ -231,6 +246,12 @@ pub(super) fn rename<'a>(body: &[u8], client: impl Fn(&[u8]) -> Option<&'a [u8]>
     out.extend_from_slice(name);
     out.extend_from_slice(rest);
     Some(out)
+}
+
+/// The part of a name that PostgreSQL tells statements apart by (`NAMEDATALEN`).
+pub(super) fn key(name: &[u8]) -> &[u8] {
+    const NAME_BYTES_MAX: usize = 63;
+    name.get(..NAME_BYTES_MAX).unwrap_or(name)
 }
 
 /// What a name and its statement cost, in bytes.

@@ -5,8 +5,8 @@
 pub enum Pin {
     /// It prepared a statement by SQL.
     PreparedStatement,
-    /// It prepared a statement that is too long to be kept.
-    LongStatement,
+    /// It prepared a statement that is too long to be kept, that has an odd name, or that means a moment.
+    OddStatement,
     /// It has a setting that pgring does not carry.
     Setting,
     /// It listens.
@@ -26,7 +26,7 @@ impl Pin {
     pub fn reason(self) -> &'static str {
         match self {
             Self::PreparedStatement => "prepared statement",
-            Self::LongStatement => "long statement",
+            Self::OddStatement => "odd statement",
             Self::Setting => "setting",
             Self::Listen => "listen",
             Self::TemporaryObject => "temporary object",

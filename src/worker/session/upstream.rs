@@ -147,7 +147,8 @@ impl Session {
         if forwards && self.conversation.take_recording() {
             self.record(decided);
         }
-        if verdict == Verdict::Forward && self.ahead.is_empty() {
+        let silent = self.ahead.is_empty() && self.out.is_empty();
+        if verdict == Verdict::Forward && silent {
             return Ok(Followed::On(decided + taken));
         }
         self.forward_to_server(decided);

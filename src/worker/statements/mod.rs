@@ -33,6 +33,8 @@ pub(crate) struct Statement {
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
     pub(crate) facts: Facts,
+    /// It has literals, which the server reads under the settings at hand when it is parsed.
+    has_literals: bool,
     /// The settings under which it may be shared; `None` when it may not be.
     context: Option<Parameters>,
     /// How often a client has parsed it.
@@ -50,6 +52,21 @@ impl Statement {
     /// What a Parse has behind the name.
     pub(crate) fn content(&self) -> &Arc<[u8]> {
         &self.content
+    }
+
+    /// True when it means something else once it is parsed again under other settings.
+    pub(crate) fn has_literals(&self) -> bool {
+        self.has_literals
+    }
+
+    /// True when it means something else once it is parsed again at another time.
+    pub(crate) fn has_moment(&self) -> bool {
+        const MOMENTS: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
+        self.has_literals && self.context.is_none() && {
+            let lower = self.text().to_ascii_lowercase();
+            let has = |moment: &&[u8]| memchr::memmem::find(&lower, moment).is_some();
+            MOMENTS.iter().any(has)
+        }
     }
 
     /// The settings under which other sessions may use it, too.
@@ -102,6 +119,13 @@ pub(crate) fn text_bytes(content: &[u8]) -> Option<usize> {
     memchr::memchr(0, content)
 }
 
+/// True when there may be a literal of characters in a text: a quote, or a dollar that begins no parameter.
+fn has_literals(text: &[u8]) -> bool {
+    let quoted = memchr::memchr(b'\'', text).is_some();
+    let is_quote = |at: usize| !text.get(at + 1).is_some_and(u8::is_ascii_digit);
+    quoted || memchr::memchr_iter(b'$', text).any(is_quote)
+}
+
 /// The statements of one core.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -146,6 +170,7 @@ impl Store {
             content: content.into(),
             text_bytes,
             facts,
+            has_literals: has_literals(&content[..text_bytes]),
             context: context.filter(|_| facts.is_shareable() || facts.begins()).cloned(),
             parses: Cell::new(0),
             // Its grammar has been checked, and there is nothing else that could be wrong with it.

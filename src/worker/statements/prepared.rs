@@ -13,6 +13,9 @@ use crate::protocol::{frontend::Target, tag::frontend};
 /// What the names of our statements at a server begin with.
 pub(crate) const PREFIX: &[u8] = b"pgring_";
 
+/// What is put behind a client's name that looks like one of ours, so that nothing is found under it.
+pub(crate) const NOBODYS: u8 = b'?';
+
 /// Longest name of ours, in bytes.
 const NAME_BYTES_MAX: usize = PREFIX.len() + 16;
 
