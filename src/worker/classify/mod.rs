@@ -8,14 +8,12 @@
 mod facts;
 mod literal;
 mod scan;
-mod state;
 mod statement;
 mod token;
 mod transaction;
 mod uses;
 mod word;
 
-pub(crate) use state::{SessionState, session_state};
 pub(crate) use transaction::{chains, ending};
 pub use {
     facts::Facts,
