@@ -81,13 +81,6 @@ impl Interner {
         let pairs = base.iter().chain(missing);
         self.of(pairs.map(|(name, value)| (name.to_owned(), value)))
     }
-
-    /// `base` with one setting changed.
-    pub(crate) fn with(&self, base: &Parameters, name: &[u8], value: &[u8]) -> Parameters {
-        let mut set = Set(base.0.0.clone());
-        set.put(&String::from_utf8_lossy(name), value);
-        self.intern(set)
-    }
 }
 
 impl Set {
@@ -274,7 +267,7 @@ mod tests {
     fn equal_sets_are_one() {
         let interner = Interner::default();
         let one = set(&interner, &[("TimeZone", "UTC"), ("a", "1")]);
-        let other = interner.with(&set(&interner, &[("a", "1")]), b"timezone", b"UTC");
+        let other = set(&interner, &[("a", "1"), ("timezone", "UTC")]);
         assert!(one == other);
         assert!(one != interner.empty());
         assert_eq!(one.get("timezone"), Some(&b"UTC"[..]));

@@ -9,59 +9,6 @@ mod table;
 mod tokens;
 
 #[test]
-fn tells_what_a_statement_leaves_behind() {
-    use SessionState::*;
-    let table: [(&str, Option<SessionState>); 34] = [
-        ("SELECT 1", None),
-        ("SET statement_timeout = 5", Some(Setting)),
-        ("set session work_mem to '1MB'", Some(Setting)),
-        (
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            Some(Setting),
-        ),
-        ("SET ROLE other", Some(Setting)),
-        ("SET SESSION AUTHORIZATION other", Some(Setting)),
-        ("SET LOCAL work_mem = '1MB'", None),
-        ("SET TRANSACTION READ ONLY", None),
-        ("SET CONSTRAINTS ALL DEFERRED", None),
-        ("SET NAMES 'UTF8'", None),
-        ("SET TIME ZONE 'UTC'", None),
-        ("set timezone = 'UTC'", None),
-        ("SET SESSION DateStyle = ISO", None),
-        ("SET application_name TO x; SELECT 1", None),
-        ("SELECT 1; SET work_mem = 1", Some(Setting)),
-        ("/* c */ ; ; SET work_mem = 1", Some(Setting)),
-        ("SETTLE", None),
-        ("PREPARE p AS SELECT 1", Some(PreparedStatement)),
-        ("PREPARE TRANSACTION 'x'", None),
-        ("LISTEN here", Some(Listen)),
-        ("NOTIFY here", None),
-        ("LOAD 'auto_explain'", Some(Library)),
-        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Some(HeldCursor)),
-        ("DECLARE c CURSOR FOR SELECT 1", None),
-        ("CREATE TEMP TABLE t (n int)", Some(TemporaryObject)),
-        (
-            "create or replace temporary view v as select 1",
-            Some(TemporaryObject),
-        ),
-        (
-            "CREATE LOCAL TEMPORARY TABLE t (n int)",
-            Some(TemporaryObject),
-        ),
-        ("CREATE TABLE temp (n int)", None),
-        ("SELECT set_config('search_path', '', false)", Some(Setting)),
-        ("SELECT set_config('app.user', $1, true)", None),
-        ("SELECT set_config('a', 'b', $1)", Some(Setting)),
-        ("SELECT pg_advisory_lock(1)", Some(AdvisoryLock)),
-        ("SELECT pg_try_advisory_lock(1)", Some(AdvisoryLock)),
-        ("SELECT pg_advisory_xact_lock(1)", None),
-    ];
-    for (text, expected) in table {
-        assert_eq!(session_state(text.as_bytes()), expected, "{text}");
-    }
-}
-
-#[test]
 fn tells_the_ends_of_a_transaction() {
     const COMMIT: Option<Ending> = Some(Ending::Commit);
     const ROLLBACK: Option<Ending> = Some(Ending::Rollback);

@@ -425,9 +425,9 @@ impl Conversation {
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
         let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
-        self.names.refused(self.ledger.settled());
+        let failed = self.ledger.settled();
         self.ledger.received(backend::ERROR_RESPONSE);
-        self.names.refute(self.ledger.settled(), Some(server));
+        self.names.refute(failed, self.ledger.settled(), Some(server));
         match told {
             _ if again => Answer::Swallow,
             Some(body) => {

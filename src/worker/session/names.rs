@@ -40,6 +40,12 @@ struct Pending {
     change: Change,
 }
 
+impl Pending {
+    fn defines_unnamed(&self) -> bool {
+        matches!(&self.change, Change::Define(name, _) if name.is_empty())
+    }
+}
+
 /// What a name means to the next message of a pipeline.
 #[derive(Debug)]
 pub(super) enum Meaning {
@@ -131,19 +137,13 @@ impl Names {
         }
     }
 
-    /// The message with this ticket was refused: an unnamed Parse has destroyed what was there before.
-    pub(super) fn refused(&mut self, ticket: u64) {
-        if let Some(first) = self.pending.front()
-            && first.ticket == ticket
-            && matches!(&first.change, Change::Define(name, _) if name.is_empty())
-        {
-            self.unnamed = None;
-        }
-    }
-
-    /// All messages before `ticket` were refused or skipped.
-    pub(super) fn refute(&mut self, ticket: u64, mut server: Option<&mut Prepared>) {
+    /// All messages before `ticket` were skipped, but for `failed`, which was refused.
+    pub(super) fn refute(&mut self, failed: u64, ticket: u64, mut server: Option<&mut Prepared>) {
         while let Some(pending) = self.pop_before(ticket) {
+            if pending.ticket == failed && pending.defines_unnamed() {
+                // A Parse without a name drops what was there before it looks at the text.
+                self.unnamed = None;
+            }
             let Some(server) = server.as_deref_mut().filter(|_| pending.is_sent) else {
                 continue;
             };
@@ -301,9 +301,21 @@ mod tests {
         names.change(1, 0, false, Change::Remove(b"kept"[..].into()));
         names.change(2, 0, true, define("never"));
         assert_eq!(read(&names, "kept", 0), "nothing");
-        names.refute(3, None);
+        names.refute(1, 3, None);
         assert_eq!(read(&names, "kept", 0), "statement");
         assert_eq!(read(&names, "never", 0), "nothing");
+    }
+
+    #[test]
+    fn a_parse_without_a_name_drops_what_was_there_even_if_it_fails() {
+        for (failed, left) in [(1, "nothing"), (2, "statement")] {
+            let mut names = Names::default();
+            names.change(0, 0, true, define(""));
+            names.settle(1, None);
+            names.change(failed, 0, true, define(""));
+            names.refute(1, 3, None);
+            assert_eq!(read(&names, "", 0), left, "refused, or skipped");
+        }
     }
 
     #[test]
@@ -337,7 +349,7 @@ mod tests {
         let one = statement("one");
         server.prepare_named(&one, 0);
         names.change(0, 0, true, Change::Prepare(Rc::clone(&one)));
-        names.refute(1, Some(&mut server));
+        names.refute(0, 1, Some(&mut server));
         assert_eq!(server.len(), 0);
         server.prepare_named(&one, 0);
         names.change(1, 0, true, Change::Prepare(Rc::clone(&one)));

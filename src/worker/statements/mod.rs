@@ -213,7 +213,7 @@ mod tests {
     fn the_same_text_under_the_same_settings_is_one_statement() {
         let (store, interner) = (Store::default(), Interner::default());
         let plain = interner.empty();
-        let tokyo = interner.with(&plain, b"timezone", b"Asia/Tokyo");
+        let tokyo = interner.of([("timezone".to_owned(), &b"Asia/Tokyo"[..])].into_iter());
         let text = content("SELECT 1");
         let first = store.of(&text, Some(&plain));
         assert!(Rc::ptr_eq(&first, &store.of(&text, Some(&plain))));

@@ -8,7 +8,7 @@ use proptest::{
 
 use super::table::{names, statements};
 use crate::worker::classify::{
-    Facts, Reading, Tokens, begin, facts, facts_of_beginning, plain_ending, read, session_state,
+    Facts, Reading, Tokens, begin, facts, facts_of_beginning, plain_ending, read,
     statement, token::Kind, uses,
 };
 
@@ -180,7 +180,6 @@ proptest! {
         prop_assert!(facts_of_beginning(&text).gains_state());
         let names_some = facts.prepares() || facts.executes() || facts.deallocates();
         prop_assert!(names_some || uses(&text).is_empty());
-        prop_assert!(facts.gains_state() || session_state(&text).is_none());
     }
 
     #[test]
