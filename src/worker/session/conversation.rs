@@ -254,7 +254,7 @@ impl Conversation {
     #[inline]
     fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         self.traces.note(facts);
-        if facts.changes_schema() && creates_temporary(desk) {
+        if facts.changes_schema() && (creates_temporary(desk) || self.is_in_census()) {
             self.traces.note_report();
         }
         if facts.gains_state() {

@@ -49,7 +49,7 @@ impl Conversation {
         body: &[u8],
         desk: &mut Desk<'_>,
     ) -> Verdict {
-        if self.waits_for_command() {
+        if self.waits_for_command() || self.is_in_census() {
             return Verdict::Wait;
         }
         self.begin_recording();
@@ -79,7 +79,8 @@ impl Conversation {
         let statement = desk.store.of(content, self.sharing(desk));
         statement.count_parse();
         if !name.is_empty() {
-            if statement.has_moment() {
+            let unsure = statement.has_literals() && self.traces.is_unsettled();
+            if statement.has_moment() || unsure {
                 self.traces.keep_forever(Pin::OddStatement);
             }
             match self.names.find(name, self.ledger.pipeline()) {
