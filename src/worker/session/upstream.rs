@@ -10,6 +10,7 @@ use super::{
     desk::Desk,
     extended::has_names,
     serve::{End, Session, hold_if, shutting_down},
+    traces::FUNCTION_BYTES,
 };
 use crate::{
     limits::{HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX},
@@ -307,7 +308,8 @@ fn partial_from_client(header: Header, body: &[u8]) -> Result<Partial, ProtocolE
     header.check_frontend()?;
     let bytes = header.frame_bytes();
     Ok(hold_if(match header.tag {
-        frontend::COPY_DATA | frontend::FUNCTION_CALL => false,
+        frontend::COPY_DATA => false,
+        frontend::FUNCTION_CALL => bytes <= HELD_MESSAGE_BYTES_MAX || body.len() < FUNCTION_BYTES,
         frontend::PARSE => bytes <= STATEMENT_BYTES_MAX,
         // Parameters may be long; what counts are the names before them.
         frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => {
