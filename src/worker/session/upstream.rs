@@ -97,10 +97,12 @@ impl Session {
 
     fn pump_client(&mut self) -> Result<Pumped, End> {
         self.ahead = self.worker.ahead.take();
+        self.out = self.worker.said.take();
         let version = self.worker.switchboard.schema_version();
         self.worker.statements.see_schema(version);
         let pumped = self.pump();
         self.worker.ahead.set(std::mem::take(&mut self.ahead));
+        self.worker.said.set(std::mem::take(&mut self.out));
         pumped
     }
 
@@ -153,8 +155,7 @@ impl Session {
         }
         self.forward_to_server(decided);
         self.send_ahead();
-        let mut out = std::mem::take(&mut self.out);
-        self.answer(&mut out);
+        self.send_out();
         Ok(match verdict {
             Verdict::Forward => Followed::On(taken),
             Verdict::Instead(replaced) => {
@@ -208,6 +209,16 @@ impl Session {
         let bytes = self.worker.scraps.borrow_mut().put(&self.ahead);
         lease.backend().stream.send(bytes.into());
         self.ahead.clear();
+    }
+
+    /// What the rules themselves have for the client.
+    #[inline]
+    fn send_out(&mut self) {
+        if !self.out.is_empty() {
+            let bytes = self.worker.scraps.borrow_mut().put(&self.out);
+            self.client.send(bytes.into());
+            self.out.clear();
+        }
     }
 
     /// A message that came in several pieces: put together with what follows it, it is cut anew.
