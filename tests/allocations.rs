@@ -190,9 +190,9 @@ impl Stage {
     }
 }
 
-/// Every client says `request` and reads its answers, each up to ReadyForQuery; again and again.
-fn talk(clients: &mut [Client], request: &[u8], answers: usize, rounds: usize) {
-    for _ in 0..rounds {
+/// Every client says each of `requests` and reads its answers, each up to ReadyForQuery; again and again.
+fn talk(clients: &mut [Client], requests: &[Vec<u8>], answers: usize, rounds: usize) {
+    for request in (0..rounds).flat_map(|_| requests) {
         for client in clients.iter_mut() {
             client.send(request);
         }
@@ -216,25 +216,24 @@ fn no_query_allocates_once_the_core_is_warm() {
     let named = all([parse("s", "SELECT $1"), sync()]);
     let prepared = all([bind("", "s", &["1"]), execute(""), sync()]);
     let pipeline = prepared.repeat(5);
-    let transaction = all([query("BEGIN"), query("SELECT 1"), query("COMMIT")]);
+    let block = ["BEGIN", "UPDATE t SET n = 1", "COMMIT"].map(query);
     let stage = Stage::set();
     let mut clients = stage.clients();
-    // The statement that is prepared keeps each client on its own server connection, so it comes last.
-    for (form, first, request, answers) in [
-        ("simple", &[][..], query("SELECT 1"), 1),
-        ("extended", &[], unprepared, 1),
-        ("transaction", &[], transaction, 3),
-        ("prepared", &named, prepared, 1),
-        ("pipeline", &[], pipeline, 5),
+    for (form, first, requests, answers) in [
+        ("simple", &[][..], vec![query("SELECT 1")], 1),
+        ("extended", &[], vec![unprepared], 1),
+        ("transaction", &[], block.to_vec(), 1),
+        ("prepared", &named, vec![prepared], 1),
+        ("pipeline", &[], vec![pipeline], 5),
     ] {
-        talk(&mut clients, first, first.len().min(1), 1);
+        talk(&mut clients, &[first.to_vec()], first.len().min(1), 1);
         let (count, place) =
-            allocations_when_warm(|| talk(&mut clients, &request, answers, ROUNDS));
+            allocations_when_warm(|| talk(&mut clients, &requests, answers, ROUNDS));
         assert_eq!(count, 0, "form {form}; the first was made here:\n{place}");
     }
     // A statement that no receive buffer holds is put together on the heap: the count sees that.
     let long = query(&format!("SELECT '{}'", "x".repeat(10_000)));
-    let (count, place) = allocations(|| talk(&mut clients, &long, 1, 1));
+    let (count, place) = allocations(|| talk(&mut clients, &[long], 1, 1));
     assert!(count > 0 && place.contains("pgring"), "{count}: {place}");
     drop(clients);
     stage.strike();

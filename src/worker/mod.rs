@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     scraps: RefCell<Scraps>,
     /// What a session's rules write for a server, lent to the session at work.
     ahead: Cell<Vec<u8>>,
+    /// What they write for its client, likewise.
+    said: Cell<Vec<u8>>,
     pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     janitor: Janitor,
     clients: Clients,
@@ -154,6 +156,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         statements: Store::default(),
         scraps: RefCell::default(),
         ahead: Cell::default(),
+        said: Cell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
         clients: Clients::default(),

@@ -221,6 +221,13 @@ pub fn row(values: &[&str]) -> Vec<u8> {
     })
 }
 
+/// DataRow of texts; `None` is NULL.
+pub fn row_with_nulls(values: &[Option<&str>]) -> Vec<u8> {
+    written(|to| {
+        to.data_row(values.iter().copied());
+    })
+}
+
 pub fn command_complete(command: &str) -> Vec<u8> {
     written(|to| {
         to.command_complete(command);
@@ -239,6 +246,20 @@ pub fn fatal(sqlstate: &str, message: &'static str) -> Vec<u8> {
     written(|to| {
         to.error(&ErrorReport::fatal(code(sqlstate), message));
     })
+}
+
+/// What a server says when the result of a prepared statement has other columns than it had.
+pub fn stale_plan() -> Vec<u8> {
+    let fields = [
+        "SERROR",
+        "VERROR",
+        "C0A000",
+        "Mcached plan must not change result type",
+        "RRevalidateCachedQuery",
+    ];
+    let body = fields.join("\0") + "\0\0";
+    let length = 4 + body.len() as u32;
+    [b"E", &length.to_be_bytes()[..], body.as_bytes()].concat()
 }
 
 fn code(sqlstate: &str) -> SqlState {
@@ -321,6 +342,27 @@ pub fn one_value(value: &str) -> Vec<u8> {
         command_complete("SELECT 1"),
         ready(),
     ])
+}
+
+/// What the question for a session's state begins with.
+const CENSUS: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings";
+
+/// True for the body of the Query with which pgring asks for a session's state.
+pub fn is_census(body: &[u8]) -> bool {
+    body.starts_with(CENSUS)
+}
+
+/// The whole answer to it: who the session user is, settings, and a letter for each thing that cannot be carried.
+pub fn census(user: &str, settings: &[(&str, &str)], letters: &str) -> Vec<u8> {
+    let setting =
+        |(name, value): &(&str, &str)| row_with_nulls(&[Some("s"), Some(name), Some(value)]);
+    let letter = |letter: char| row_with_nulls(&[Some(&letter.to_string()), None, None]);
+    let mut answer = columns(&["?column?", "name", "setting"]);
+    answer.extend(settings.iter().flat_map(setting));
+    answer.extend(row(&["u", "session_authorization", user]));
+    answer.extend(letters.chars().flat_map(letter));
+    answer.extend(all([command_complete("SELECT 1"), ready()]));
+    answer
 }
 
 // === Reading ===

@@ -243,12 +243,29 @@ impl Backend {
         self
     }
 
+    /// The next message must be the question for the session's state; its text.
+    pub fn expect_census(&mut self) -> String {
+        let asked = self.wire.receive();
+        if asked.tag != frontend::QUERY || !message::is_census(&asked.body) {
+            self.wire
+                .fail("expected the question for the session's state");
+        }
+        String::from_utf8(asked.body).unwrap()
+    }
+
+    /// The next message must be that question, and gets these settings as answer.
+    pub fn take_census(&mut self, settings: &[(&str, &str)]) -> &mut Self {
+        self.expect_census();
+        self.answer(message::census("app", settings, ""))
+    }
+
     /// Answers until the client leaves.
     fn answer_all(mut self) {
         self.wire.stream().set_read_timeout(None).unwrap();
         let mut answer = Vec::new();
+        let mut state = Automaton::default();
         while let Some(asked) = self.wire.try_receive() {
-            answer.extend(one_row_for(asked.tag));
+            answer.extend(state.answer(asked.tag, &asked.body));
             if matches!(asked.tag, frontend::QUERY | frontend::SYNC) {
                 self.wire.send(&answer);
                 answer.clear();
@@ -268,20 +285,76 @@ impl Backend {
     }
 }
 
-/// What a server with one row for everything says.
-fn one_row_for(tag: Tag) -> Vec<u8> {
-    match tag {
-        frontend::QUERY => message::one_value("1"),
-        frontend::PARSE => message::parse_complete(),
-        frontend::BIND => message::bind_complete(),
-        frontend::DESCRIBE => message::columns(&["value"]),
-        frontend::EXECUTE => {
-            message::all([message::row(&["1"]), message::command_complete("SELECT 1")])
+/// A server with one row for everything but transaction blocks.
+#[derive(Debug, Default)]
+struct Automaton {
+    /// Names of statements that begin a block.
+    begins: Vec<Vec<u8>>,
+    /// What is bound begins a block.
+    bound: bool,
+    in_block: bool,
+}
+
+impl Automaton {
+    fn answer(&mut self, tag: Tag, body: &[u8]) -> Vec<u8> {
+        match tag {
+            frontend::QUERY if message::is_census(body) => message::census("app", &[], ""),
+            frontend::QUERY => self.query(body),
+            frontend::PARSE => {
+                if strings(body)[1].starts_with(b"BEGIN") {
+                    self.begins.push(strings(body)[0].to_vec());
+                }
+                message::parse_complete()
+            }
+            frontend::BIND => {
+                self.bound = self.begins.iter().any(|name| name == strings(body)[1]);
+                message::bind_complete()
+            }
+            frontend::DESCRIBE => message::columns(&["value"]),
+            frontend::EXECUTE => self.execute(),
+            frontend::CLOSE => message::close_complete(),
+            frontend::SYNC => self.ready(),
+            _ => Vec::new(),
         }
-        frontend::CLOSE => message::close_complete(),
-        frontend::SYNC => message::ready(),
-        _ => Vec::new(),
     }
+
+    fn query(&mut self, body: &[u8]) -> Vec<u8> {
+        let command = match body {
+            b"BEGIN\0" => "BEGIN",
+            b"COMMIT\0" => "COMMIT",
+            _ => "",
+        };
+        self.in_block = command == "BEGIN" || self.in_block && command.is_empty();
+        let answer = if command.is_empty() {
+            let row = message::row(&["1"]);
+            let complete = message::command_complete("SELECT 1");
+            message::all([message::columns(&["value"]), row, complete])
+        } else {
+            message::command_complete(command)
+        };
+        message::all([answer, self.ready()])
+    }
+
+    fn execute(&mut self) -> Vec<u8> {
+        if self.bound {
+            self.in_block = true;
+            return message::command_complete("BEGIN");
+        }
+        message::all([message::row(&["1"]), message::command_complete("SELECT 1")])
+    }
+
+    fn ready(&self) -> Vec<u8> {
+        if self.in_block {
+            message::ready_in_transaction()
+        } else {
+            message::ready()
+        }
+    }
+}
+
+/// What stands between the zero bytes of a body.
+fn strings(body: &[u8]) -> Vec<&[u8]> {
+    body.split(|byte| *byte == 0).collect()
 }
 
 impl Deref for Backend {

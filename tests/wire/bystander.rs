@@ -39,6 +39,15 @@ impl Stage {
         self.proxy.client()
     }
 
+    /// The server connection over which this client's first statement goes, which is answered.
+    pub(crate) fn server_of(&self, client: &mut Client) -> Backend {
+        client.send(query("SELECT 1"));
+        let mut backend = self.server.expect(query("SELECT 1"));
+        backend.answer(one_value("1"));
+        client.expect("T D C Z");
+        backend
+    }
+
     /// A client inside a transaction, and the server connection it holds.
     pub(crate) fn in_transaction(&self) -> (Client, Backend) {
         let mut client = self.client();

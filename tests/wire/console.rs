@@ -1,6 +1,9 @@
 //! The virtual database `pgring`, while clients are at work.
 
-use super::{bystander::Stage, pools::console};
+use super::{
+    bystander::{Stage, round_trip},
+    pools::console,
+};
 use crate::support::{eventually, message::*, peer::Client};
 use pgring::protocol::{backend::RowDescription, tag::backend::ROW_DESCRIPTION};
 
@@ -106,21 +109,81 @@ fn clients_and_servers_are_linked_while_they_work() {
     );
 }
 
+/// What pins the only client but the console's own.
+fn pinned(console: &mut Client) -> String {
+    let clients = records(console, "CLIENTS");
+    let mut pinned = clients.iter().map(|client| value(client, "pinned"));
+    let found = pinned.find(|pinned| !pinned.is_empty());
+    found.unwrap_or_default().to_owned()
+}
+
 #[test]
-fn what_pins_a_session_is_named() {
+fn what_pins_a_session_is_named_until_it_is_gone() {
+    let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
+    let mut console = console(&stage.proxy);
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let mut backend = stage.server_of(&mut client);
+    for (begins, ends, letter, reason) in [
+        ("LISTEN a", "UNLISTEN a", "l", "listen"),
+        (
+            "CREATE TEMP TABLE t ()",
+            "DROP TABLE t",
+            "t",
+            "temporary object",
+        ),
+        (
+            "SELECT pg_advisory_lock(1)",
+            "SELECT pg_advisory_unlock(1)",
+            "a",
+            "advisory lock",
+        ),
+        (
+            "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+            "CLOSE c",
+            "c",
+            "cursor with hold",
+        ),
+        (
+            "PREPARE p AS SELECT 1",
+            "DEALLOCATE p",
+            "p",
+            "prepared statement",
+        ),
+    ] {
+        client.send(query(begins));
+        backend.expect_message(query(begins));
+        backend.answer(all([command_complete("DONE"), ready()]));
+        client.expect("C Z");
+        backend.expect_census();
+        backend.answer(census("app", &[], letter));
+        eventually("the session was pinned", || pinned(&mut console) == reason);
+        // It is nobody else's.
+        other.send(query("SELECT 'other'"));
+        client.send(query(ends));
+        backend.expect_message(query(ends));
+        backend.answer(all([command_complete("DONE"), ready()]));
+        client.expect("C Z");
+        backend.expect_census();
+        backend.answer(census("app", &[], ""));
+        backend.expect_message(query("SELECT 'other'"));
+        backend.answer(one_value("other"));
+        other.expect("T D C Z");
+        assert_eq!(pinned(&mut console), "");
+    }
+}
+
+#[test]
+fn what_prepares_a_statement_pins_nobody() {
     let stage = Stage::set();
     let mut console = console(&stage.proxy);
     let mut client = stage.client();
     client.send(all([parse("s", "SELECT 1"), sync()]));
-    let mut backend = stage.server.expect(all([parse("s", "SELECT 1"), sync()]));
+    let named = all([parse("pgring_1", "SELECT 1"), sync()]);
+    let mut backend = stage.server.expect(named);
     backend.answer(all([parse_complete(), ready()]));
     client.expect("1 Z");
-    let clients = records(&mut console, "CLIENTS");
-    let pinned = clients
-        .iter()
-        .map(|client| value(client, "pinned"))
-        .find(|pinned| !pinned.is_empty());
-    assert_eq!(pinned, Some("prepared statement"));
+    assert_eq!(pinned(&mut console), "");
+    round_trip(&mut stage.client(), &mut backend);
 }
 
 #[test]

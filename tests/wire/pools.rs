@@ -77,9 +77,9 @@ fn a_pipeline_keeps_its_connection_to_its_last_answer() {
     let stage = single(&[]);
     let mut console = console(&stage.proxy);
     let (mut client, mut other) = (stage.client(), stage.client());
-    let group = || {
+    let group = |number: usize| {
         all([
-            parse("", "SELECT 1"),
+            parse("", &format!("SELECT {number}")),
             bind("", "", &[]),
             execute(""),
             sync(),
@@ -93,15 +93,15 @@ fn a_pipeline_keeps_its_connection_to_its_last_answer() {
             ready(),
         ])
     };
-    client.send(all([group(), group()]));
-    let mut backend = stage.server.expect(all([group(), group()]));
+    client.send(all([group(1), group(2)]));
+    let mut backend = stage.server.expect(all([group(1), group(2)]));
     other.send(query("SELECT 'other'"));
     wait_for_waiters(&mut console, 1);
     backend.answer(answer());
     client.expect("1 2 C Z");
     // Its own next group is before the other's query, though the server was ready in between.
-    client.send(group());
-    backend.expect_message(group());
+    client.send(group(3));
+    backend.expect_message(group(3));
     backend.answer(all([answer(), answer()]));
     client.expect("1 2 C Z 1 2 C Z");
     backend.expect_message(query("SELECT 'other'"));

@@ -311,17 +311,14 @@ fn while_a_prepared_commit_is_under_way() {
     }
 }
 
+fn group(text: &str) -> Vec<u8> {
+    all([parse("", text), bind("", "", &[]), execute(""), sync()])
+}
+
 #[test]
 fn in_a_pipeline() {
     let stage = Stage::set();
-    let group = || {
-        all([
-            parse("", "SELECT 1"),
-            bind("", "", &[]),
-            execute(""),
-            sync(),
-        ])
-    };
+    let mut texts = (0..).map(|number| format!("SELECT {number}"));
     let answer = [
         parse_complete(),
         bind_complete(),
@@ -332,15 +329,10 @@ fn in_a_pipeline() {
     for how in DEATHS {
         for count in 0..answer.len() {
             let mut client = stage.client();
-            client.send(all([group(), group(), query("SELECT 2")]));
-            let mut backend = stage.server.expect(parse("", "SELECT 1"));
-            backend.expect_message(all([
-                bind("", "", &[]),
-                execute(""),
-                sync(),
-                group(),
-                query("SELECT 2"),
-            ]));
+            let [first, second] = [(); 2].map(|()| group(&texts.next().unwrap()));
+            client.send(all([first.clone(), second.clone(), query("SELECT 2")]));
+            let mut backend = stage.server.next();
+            backend.expect_message(all([first, second, query("SELECT 2")]));
             backend.answer(answer[..count].concat());
             client.expect_exactly(answer[..count].concat());
             die(backend, how);
@@ -358,8 +350,9 @@ fn in_a_pipeline_before_its_sync() {
     let stage = Stage::set();
     for how in DEATHS {
         let mut client = stage.client();
-        client.send(all([parse("", "SELECT 1"), flush()]));
-        let mut backend = stage.server.expect(all([parse("", "SELECT 1"), flush()]));
+        let said = || all([parse("", &format!("SELECT '{how:?}'")), flush()]);
+        client.send(said());
+        let mut backend = stage.server.expect(said());
         backend.answer(parse_complete());
         client.expect("1");
         die(backend, how);
@@ -449,18 +442,77 @@ fn a_session_of_session_mode_ends_with_its_connection() {
 }
 
 #[test]
-fn a_session_that_prepared_a_statement_ends_with_its_connection() {
+fn a_prepared_statement_outlives_its_connection() {
     let stage = Stage::set();
     let mut client = stage.client();
     client.send(all([parse("s", "SELECT 1"), sync()]));
-    let mut backend = stage.server.expect(all([parse("s", "SELECT 1"), sync()]));
+    let prepared = || all([parse("pgring_1", "SELECT 1"), sync()]);
+    let mut backend = stage.server.expect(prepared());
     backend.answer(all([parse_complete(), ready()]));
     client.expect("1 Z");
+    let run = |name: &str| all([bind("", name, &[]), execute(""), sync()]);
+    let answer = || {
+        all([
+            bind_complete(),
+            row(&["1"]),
+            command_complete("SELECT 1"),
+            ready(),
+        ])
+    };
+    // While nobody looks, and in the middle of its use.
+    for how in DEATHS {
+        let descriptors = stage.proxy.descriptors();
+        die(backend, how);
+        stage.proxy.wait_for_descriptors(descriptors - 1);
+        let again = |client: &mut Client| {
+            client.send(run("s"));
+            let mut backend = stage.server.expect(parse("pgring_1", "SELECT 1"));
+            backend.expect_message(run("pgring_1"));
+            backend
+        };
+        die(again(&mut client), how);
+        expect_loss(&mut client, "08006", how);
+        client.expect_exactly(ready());
+        backend = again(&mut client);
+        backend.answer(all([parse_complete(), answer()]));
+        client.expect_exactly(answer());
+    }
+}
+
+#[test]
+fn a_session_that_listens_ends_with_its_connection() {
+    let stage = Stage::set();
+    let mut client = stage.client();
+    client.send(query("LISTEN channel"));
+    let mut backend = stage.server.expect(query("LISTEN channel"));
+    backend.answer(all([command_complete("LISTEN"), ready()]));
+    client.expect("C Z");
+    backend.expect_census();
+    backend.answer(census("app", &[], "l"));
     round_trip(&mut client, &mut backend);
     die(backend, SaysSo);
     let error = client.expect("E").remove(0);
-    assert!(field(&error, b'D').contains("prepared statement"));
+    assert_eq!(field(&error, b'V'), "FATAL");
+    assert!(field(&error, b'D').contains("listen"));
     client.expect_end();
+}
+
+/// Nobody can tell what state is gone: the session goes on, as one that nothing is known of.
+#[test]
+fn while_the_state_is_asked_for() {
+    let stage = Stage::set();
+    for how in DEATHS {
+        let mut client = stage.client();
+        client.send(query("SET work_mem = '1MB'"));
+        let mut backend = stage.server.expect(query("SET work_mem = '1MB'"));
+        backend.answer(all([command_complete("SET"), ready()]));
+        client.expect("C Z");
+        backend.expect_census();
+        let descriptors = stage.proxy.descriptors();
+        die(backend, how);
+        stage.proxy.wait_for_descriptors(descriptors - 1);
+        drop(goes_on(&stage, &mut client));
+    }
 }
 
 /// What a server says without being asked makes its connection useless for the next client.

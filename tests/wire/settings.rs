@@ -99,6 +99,8 @@ fn what_a_session_sets_is_its_own() {
     let answer = all([command_complete("SET"), report.clone(), ready()]);
     backend.answer(&answer);
     client.expect_exactly(&answer);
+    // The server is the one who knows what the setting is now.
+    backend.take_census(&[("TimeZone", "Asia/Tokyo")]);
     round_trip(&mut client, &mut backend);
 
     other.send(query("SELECT 1"));

@@ -9,20 +9,44 @@ use crate::support::{
     proxy::{Config, Proxy},
 };
 
-/// What the client says, and what the server answers, in turns. The last answer ends outside a transaction.
-type Script = Vec<(Vec<u8>, Vec<u8>)>;
+/// What one side says, and what arrives at the other.
+struct Turn {
+    said: Vec<u8>,
+    heard: Vec<u8>,
+    answered: Vec<u8>,
+    told: Vec<u8>,
+}
 
-fn simple_query() -> Script {
+/// A conversation in turns, of one run: statements that are new in each run are nobody else's. The last answer
+/// ends outside a transaction.
+type Script = fn(run: usize) -> Vec<Turn>;
+
+/// A turn of which everything arrives as it was sent.
+fn unchanged(said: Vec<u8>, answered: Vec<u8>) -> Turn {
+    Turn {
+        heard: said.clone(),
+        told: answered.clone(),
+        said,
+        answered,
+    }
+}
+
+fn simple_query(_: usize) -> Vec<Turn> {
     vec![
-        (query("SELECT 1"), one_value("1")),
-        (query(""), all([empty_query(), ready()])),
+        unchanged(query("SELECT 1"), one_value("1")),
+        unchanged(query(""), all([empty_query(), ready()])),
     ]
 }
 
-fn extended_query() -> Script {
-    vec![(
+/// A text of which each run has its own, of the same length.
+fn own(text: &str, run: usize) -> String {
+    format!("{text} -- {run:06}")
+}
+
+fn extended_query(run: usize) -> Vec<Turn> {
+    vec![unchanged(
         all([
-            parse("", "SELECT $1"),
+            parse("", &own("SELECT $1", run)),
             bind("", "", &["1"]),
             describe_portal(""),
             execute(""),
@@ -39,13 +63,8 @@ fn extended_query() -> Script {
     )]
 }
 
-fn group() -> Vec<u8> {
-    all([
-        parse("", "SELECT 1"),
-        bind("", "", &[]),
-        execute(""),
-        sync(),
-    ])
+fn group(text: &str) -> Vec<u8> {
+    all([parse("", text), bind("", "", &[]), execute(""), sync()])
 }
 
 fn group_answer() -> Vec<u8> {
@@ -58,34 +77,146 @@ fn group_answer() -> Vec<u8> {
     ])
 }
 
-fn pipeline() -> Script {
-    vec![(
-        all([group(), query("SELECT 2"), group(), sync()]),
+fn pipeline(run: usize) -> Vec<Turn> {
+    vec![unchanged(
+        all([
+            group(&own("SELECT 1", run)),
+            query("SELECT 2"),
+            group(&own("SELECT 3", run)),
+            sync(),
+        ]),
         all([group_answer(), one_value("2"), group_answer(), ready()]),
     )]
 }
 
-fn flushed() -> Script {
+fn flushed(run: usize) -> Vec<Turn> {
     vec![
-        (
-            all([parse("", "SELECT 1"), describe_statement(""), flush()]),
+        unchanged(
+            all([
+                parse("", &own("SELECT 1", run)),
+                describe_statement(""),
+                flush(),
+            ]),
             all([parse_complete(), no_data()]),
         ),
-        (
+        unchanged(
             all([bind("", "", &[]), execute(""), flush()]),
             all([bind_complete(), row(&["1"]), command_complete("SELECT 1")]),
         ),
-        (
-            all([close_portal(""), close_statement(""), sync()]),
-            all([close_complete(), close_complete(), ready()]),
-        ),
+        // The server keeps the statement; that the client has none any more is for pgring to know.
+        Turn {
+            said: all([close_portal(""), close_statement(""), sync()]),
+            heard: all([close_portal(""), sync()]),
+            answered: all([close_complete(), ready()]),
+            told: all([close_complete(), close_complete(), ready()]),
+        },
     ]
 }
 
-fn copied_in() -> Script {
+/// Statements with names of all lengths, in the messages that name them.
+fn renamed(run: usize) -> Vec<Turn> {
+    let (short, long) = (own("SELECT 1", run), own("SELECT 2", run));
+    let name = "a name that is longer than one of ours".to_owned();
+    let ours = |number: usize| format!("pgring_{:x}", 2 * run + number);
+    let said = [
+        parse("s", &short),
+        parse(&name, &long),
+        describe_statement("s"),
+        bind("", &name, &["parameter"]),
+        describe_portal(""),
+        execute(""),
+        bind("p", "s", &[]),
+        execute("p"),
+    ];
+    let heard = [
+        parse(&ours(1), &short),
+        parse(&ours(2), &long),
+        describe_statement(&ours(1)),
+        bind("", &ours(2), &["parameter"]),
+        describe_portal(""),
+        execute(""),
+        bind("p", &ours(1), &[]),
+        execute("p"),
+    ];
+    let answered = [
+        parse_complete(),
+        parse_complete(),
+        no_data(),
+        bind_complete(),
+        no_data(),
+        command_complete("SELECT 0"),
+        bind_complete(),
+        command_complete("SELECT 0"),
+    ];
+    let close = || all([close_statement(&name), close_statement("s")]);
+    let closed = || all([close_complete(), close_complete()]);
     vec![
-        (query("COPY t FROM STDIN"), copy_in()),
-        (
+        Turn {
+            said: [said.concat(), close(), execute("p"), sync()].concat(),
+            heard: [heard.concat(), execute("p"), sync()].concat(),
+            answered: [answered.concat(), command_complete("SELECT 0"), ready()].concat(),
+            told: [
+                answered.concat(),
+                closed(),
+                command_complete("SELECT 0"),
+                ready(),
+            ]
+            .concat(),
+        },
+        // They are gone for the client; the server, too, must find nothing.
+        Turn {
+            said: all([bind("", "pgring_1", &[]), execute(""), sync()]),
+            heard: all([bind("", "pgring_1?", &[]), execute(""), sync()]),
+            answered: all([error("26000", "there is none"), ready()]),
+            told: all([error("26000", "there is none"), ready()]),
+        },
+    ]
+}
+
+/// What a connection has is not parsed again, and what the client parses is said by pgring, in its turn.
+fn known(_: usize) -> Vec<Turn> {
+    let messages = |name: &str| {
+        all([
+            bind("", name, &["parameter"]),
+            execute(""),
+            describe_statement(name),
+            bind("p", name, &[]),
+        ])
+    };
+    let answers = || {
+        all([
+            bind_complete(),
+            command_complete("SELECT 0"),
+            no_data(),
+            bind_complete(),
+        ])
+    };
+    vec![Turn {
+        said: all([
+            parse("x", "SELECT 1"),
+            messages("x"),
+            parse("", "SELECT 1"),
+            messages(""),
+            close_statement("x"),
+            sync(),
+        ]),
+        heard: all([messages("pgring_1"), messages("pgring_1"), sync()]),
+        answered: all([answers(), answers(), ready()]),
+        told: all([
+            parse_complete(),
+            answers(),
+            parse_complete(),
+            answers(),
+            close_complete(),
+            ready(),
+        ]),
+    }]
+}
+
+fn copied_in(_: usize) -> Vec<Turn> {
+    vec![
+        unchanged(query("COPY t FROM STDIN"), copy_in()),
+        unchanged(
             all([
                 copy_data(b"1\n"),
                 copy_data(b""),
@@ -96,15 +227,15 @@ fn copied_in() -> Script {
             ]),
             all([command_complete("COPY 2"), ready()]),
         ),
-        (query("COPY t FROM STDIN"), copy_in()),
-        (
+        unchanged(query("COPY t FROM STDIN"), copy_in()),
+        unchanged(
             all([copy_data(b"x"), copy_fail("no")]),
             all([error("57014", "COPY from stdin failed: no"), ready()]),
         ),
     ]
 }
 
-fn copied_out() -> Script {
+fn copied_out(_: usize) -> Vec<Turn> {
     let data = [
         copy_out(),
         copy_data(b"1\n"),
@@ -113,25 +244,37 @@ fn copied_out() -> Script {
         copy_done(),
     ]
     .concat();
-    vec![(
+    vec![unchanged(
         query("COPY t TO STDOUT"),
         all([data, command_complete("COPY 2"), ready()]),
     )]
 }
 
-fn called() -> Script {
-    vec![(function_call(1598), all([function_result("0.5"), ready()]))]
+/// What a function does nobody knows; but those of large objects leave nothing behind.
+fn called_for_a_large_object(_: usize) -> Vec<Turn> {
+    const LO_UNLINK: u32 = 964;
+    vec![unchanged(
+        function_call(LO_UNLINK),
+        all([function_result("1"), ready()]),
+    )]
 }
 
-fn suspended() -> Script {
+fn called(_: usize) -> Vec<Turn> {
+    vec![unchanged(
+        function_call(1598),
+        all([function_result("0.5"), ready()]),
+    )]
+}
+
+fn suspended(run: usize) -> Vec<Turn> {
     vec![
-        (
+        unchanged(
             query("BEGIN;SELECT 1"),
             all([command_complete("BEGIN"), ready_in_transaction()]),
         ),
-        (
+        unchanged(
             all([
-                parse("", "SELECT 1"),
+                parse("", &own("SELECT 1", run)),
                 bind("p", "", &[]),
                 execute_rows("p", 1),
                 flush(),
@@ -143,7 +286,7 @@ fn suspended() -> Script {
                 portal_suspended(),
             ]),
         ),
-        (
+        unchanged(
             all([execute_rows("p", 1), sync()]),
             all([
                 row(&["2"]),
@@ -151,21 +294,21 @@ fn suspended() -> Script {
                 ready_in_transaction(),
             ]),
         ),
-        (query("COMMIT"), all([command_complete("COMMIT"), ready()])),
+        unchanged(query("COMMIT"), all([command_complete("COMMIT"), ready()])),
     ]
 }
 
-fn failed_pipeline() -> Script {
+fn failed_pipeline(run: usize) -> Vec<Turn> {
     let wrong = all([
-        parse("", "SELECT 1/0"),
+        parse("", &own("SELECT 1/0", run)),
         bind("", "", &[]),
         execute(""),
         bind("", "", &[]),
         execute(""),
         sync(),
     ]);
-    vec![(
-        all([wrong, group()]),
+    vec![unchanged(
+        all([wrong, group(&own("SELECT 1", run))]),
         all([
             parse_complete(),
             bind_complete(),
@@ -177,16 +320,12 @@ fn failed_pipeline() -> Script {
 }
 
 fn asides() -> Vec<u8> {
-    all([
-        notice("by the way"),
-        notification("channel"),
-        parameter_status("in_hot_standby", "on"),
-    ])
+    all([notice("by the way"), notification("channel")])
 }
 
-fn with_asides() -> Script {
+fn with_asides(_: usize) -> Vec<Turn> {
     vec![
-        (
+        unchanged(
             query("BEGIN;SELECT 1"),
             all([
                 asides(),
@@ -195,12 +334,37 @@ fn with_asides() -> Script {
                 ready_in_transaction(),
             ]),
         ),
-        (vec![], asides()),
-        (
+        unchanged(vec![], asides()),
+        unchanged(
             query("ROLLBACK"),
             all([asides(), command_complete("ROLLBACK"), ready()]),
         ),
     ]
+}
+
+/// A setting that the server reports: behind the last answer pgring asks what there is, and the client is told
+/// nothing of that.
+fn with_reports(_: usize) -> Vec<Turn> {
+    let report = || parameter_status("TimeZone", "Asia/Tokyo");
+    vec![
+        unchanged(
+            query("BEGIN;SELECT 1"),
+            all([report(), command_complete("BEGIN"), ready_in_transaction()]),
+        ),
+        unchanged(vec![], report()),
+        unchanged(
+            query("ROLLBACK"),
+            all([command_complete("ROLLBACK"), report(), ready()]),
+        ),
+    ]
+}
+
+/// Settings are asked for behind the answer, and what the client asks meanwhile waits for nothing.
+fn set(_: usize) -> Vec<Turn> {
+    vec![unchanged(
+        query("SET search_path = a"),
+        all([command_complete("SET"), ready()]),
+    )]
 }
 
 /// Which of the two sides is cut.
@@ -210,21 +374,108 @@ enum Side {
     Server,
 }
 
-/// One run of a script, one side's bytes cut at these positions, counted over all its turns.
-fn run(script: &Script, client: &mut Client, backend: &mut Backend, side: Side, cuts: &[usize]) {
-    let mut before = 0;
-    for (said, answered) in script {
-        let cut = if side == Side::Client { said } else { answered };
-        let inside = cuts
-            .iter()
-            .filter(|at| (before + 1..before + cut.len()).contains(at));
-        let inside: Vec<_> = inside.map(|at| at - before).collect();
-        before += cut.len();
-        let at = |wanted: Side| if side == wanted { &inside[..] } else { &[] };
-        send(client, said, at(Side::Client));
-        backend.expect_exactly(said);
-        send(backend, answered, at(Side::Server));
-        client.expect_exactly(answered);
+/// A script that is run again and again by one client after the other, over one server connection.
+struct Runs {
+    stage: Stage,
+    backend: Backend,
+    script: Script,
+    /// pgring asks for the session's state behind each run.
+    census: bool,
+    /// How many there were.
+    count: usize,
+}
+
+impl Runs {
+    fn of(script: Script) -> Self {
+        let stage = Stage::set_with(|config| {
+            let config = config.set("pool", "size = 1");
+            config.set("pool", "statements_per_connection = 10000")
+        });
+        let mut client = stage.client();
+        let backend = stage.server_of(&mut client);
+        Self {
+            stage,
+            backend,
+            script,
+            census: false,
+            count: 0,
+        }
+    }
+
+    fn length(&self, side: Side) -> usize {
+        let bytes = |turn: &Turn| match side {
+            Side::Client => turn.said.len(),
+            Side::Server => turn.answered.len(),
+        };
+        (self.script)(0).iter().map(bytes).sum()
+    }
+
+    /// Once, one side's bytes cut at these positions, counted over all its turns.
+    fn cut(&mut self, side: Side, cuts: &[usize]) {
+        let turns = (self.script)(self.count);
+        self.count += 1;
+        self.run(&turns, side, cuts);
+    }
+
+    /// All turns in one piece.
+    fn merged(&mut self) -> Turn {
+        let turns = (self.script)(self.count);
+        self.count += 1;
+        let all = |part: fn(&Turn) -> &Vec<u8>| turns.iter().flat_map(part).copied().collect();
+        Turn {
+            said: all(|turn| &turn.said),
+            heard: all(|turn| &turn.heard),
+            answered: all(|turn| &turn.answered),
+            told: all(|turn| &turn.told),
+        }
+    }
+
+    fn run(&mut self, turns: &[Turn], side: Side, cuts: &[usize]) {
+        let mut client = self.stage.client();
+        let mut before = 0;
+        for turn in turns {
+            let cut = if side == Side::Client {
+                &turn.said
+            } else {
+                &turn.answered
+            };
+            let inside = cuts
+                .iter()
+                .filter(|at| (before + 1..before + cut.len()).contains(at));
+            let inside: Vec<_> = inside.map(|at| at - before).collect();
+            before += cut.len();
+            let at = |wanted: Side| if side == wanted { &inside[..] } else { &[] };
+            send(&mut client, &turn.said, at(Side::Client));
+            self.backend.expect_exactly(&turn.heard);
+            send(&mut self.backend, &turn.answered, at(Side::Server));
+            client.expect_exactly(&turn.told);
+        }
+        if self.census {
+            self.backend.expect_census();
+            let answer = census("app", &[], "");
+            let all: Vec<_> = (1..answer.len()).collect();
+            self.backend
+                .send_cut_at(if cuts.len() > 1 { &all } else { &[] }, answer);
+        }
+    }
+
+    /// At each byte in turn, each time with a client of its own; at all bytes at once; and nowhere, with all turns
+    /// in one piece.
+    fn everywhere(mut self) {
+        for side in [Side::Client, Side::Server] {
+            let length = self.length(side);
+            for cut in 1..length {
+                self.cut(side, &[cut]);
+            }
+            self.cut(side, &(1..length).collect::<Vec<_>>());
+        }
+        for count in 1..=2 {
+            let turns: Vec<_> = (0..count).map(|_| self.merged()).collect();
+            if count == 1 || !self.census {
+                self.run(&turns, Side::Client, &[]);
+            }
+        }
+        round_trip(&mut self.stage.client(), &mut self.backend);
     }
 }
 
@@ -234,90 +485,93 @@ fn send(wire: &mut Wire, bytes: &[u8], cuts: &[usize]) {
     }
 }
 
-fn length(script: &Script, side: Side) -> usize {
-    let bytes = |(said, answered): &(Vec<u8>, Vec<u8>)| {
-        if side == Side::Client {
-            said.len()
-        } else {
-            answered.len()
-        }
-    };
-    script.iter().map(bytes).sum()
+fn cut_everywhere(script: Script) {
+    Runs::of(script).everywhere();
 }
 
-/// Cuts a script everywhere: at each byte in turn, each time with a client of its own; at all bytes at once;
-/// and nowhere, with all turns in one piece.
-fn cut_everywhere(script: &Script) {
-    let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
-    let mut client = stage.client();
-    client.send(query("SELECT 1"));
-    let mut backend = stage.server.expect(query("SELECT 1"));
-    backend.answer(one_value("1"));
-    client.expect("T D C Z");
-    for side in [Side::Client, Side::Server] {
-        for cut in 1..length(script, side) {
-            run(script, &mut stage.client(), &mut backend, side, &[cut]);
-        }
-        let everywhere: Vec<_> = (1..length(script, side)).collect();
-        run(script, &mut stage.client(), &mut backend, side, &everywhere);
-    }
-    let said: Vec<_> = script.iter().flat_map(|turn| turn.0.clone()).collect();
-    let answered: Vec<_> = script.iter().flat_map(|turn| turn.1.clone()).collect();
-    let once = vec![(said, answered)];
-    run(&once, &mut stage.client(), &mut backend, Side::Client, &[]);
-    let twice = [&once[..], &once[..]].concat();
-    run(&twice, &mut stage.client(), &mut backend, Side::Client, &[]);
-    round_trip(&mut client, &mut backend);
+/// The same for scripts that make pgring ask for the session's state.
+fn cut_everywhere_and_asked(script: Script) {
+    let mut runs = Runs::of(script);
+    runs.census = true;
+    runs.everywhere();
 }
 
 #[test]
 fn simple_queries() {
-    cut_everywhere(&simple_query());
+    cut_everywhere(simple_query);
 }
 
 #[test]
 fn extended_queries() {
-    cut_everywhere(&extended_query());
+    cut_everywhere(extended_query);
 }
 
 #[test]
 fn pipelines() {
-    cut_everywhere(&pipeline());
+    cut_everywhere(pipeline);
 }
 
 #[test]
 fn flushes() {
-    cut_everywhere(&flushed());
+    cut_everywhere(flushed);
 }
 
 #[test]
 fn copies_in() {
-    cut_everywhere(&copied_in());
+    cut_everywhere(copied_in);
 }
 
 #[test]
 fn copies_out() {
-    cut_everywhere(&copied_out());
+    cut_everywhere(copied_out);
 }
 
 #[test]
 fn function_calls() {
-    cut_everywhere(&called());
+    cut_everywhere_and_asked(called);
+    cut_everywhere(called_for_a_large_object);
 }
 
 #[test]
 fn suspended_portals() {
-    cut_everywhere(&suspended());
+    cut_everywhere(suspended);
 }
 
 #[test]
 fn pipelines_that_fail() {
-    cut_everywhere(&failed_pipeline());
+    cut_everywhere(failed_pipeline);
 }
 
 #[test]
-fn notices_notifications_and_reports() {
-    cut_everywhere(&with_asides());
+fn notices_and_notifications() {
+    cut_everywhere(with_asides);
+}
+
+#[test]
+fn reports_of_settings() {
+    cut_everywhere_and_asked(with_reports);
+}
+
+#[test]
+fn questions_for_settings() {
+    cut_everywhere_and_asked(set);
+}
+
+#[test]
+fn names_of_statements() {
+    cut_everywhere(renamed);
+}
+
+#[test]
+fn statements_that_are_there() {
+    let mut runs = Runs::of(known);
+    let mut client = runs.stage.client();
+    client.send(all([parse("first", "SELECT 1"), sync()]));
+    runs.backend
+        .expect_message(all([parse("pgring_1", "SELECT 1"), sync()]));
+    runs.backend.answer(all([parse_complete(), ready()]));
+    client.expect("1 Z");
+    runs.everywhere();
 }
 
 #[test]

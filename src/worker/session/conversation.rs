@@ -185,6 +185,9 @@ impl Conversation {
             frontend::EXECUTE => self.judge_execute(body, desk),
             frontend::FLUSH => self.judge_flush(desk),
             tag => {
+                if tag == frontend::FUNCTION_CALL {
+                    self.traces.note_call(body, body.len() == header.body_bytes());
+                }
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
                 self.ledger.sent(tag);
                 Verdict::Forward

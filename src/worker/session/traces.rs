@@ -7,6 +7,15 @@ use super::{
 };
 use crate::worker::classify::Facts;
 
+/// Bytes of a FunctionCall that say which function it calls.
+pub(super) const FUNCTION_BYTES: usize = 4;
+
+/// The functions of large objects, which libpq and JDBC call in this way and which leave no session state: their
+/// object ids in `pg_proc`, the same in every server.
+const LARGE_OBJECTS: [u32; 13] = [
+    715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172,
+];
+
 /// What the statements since the last census may have done, and what the census found.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
@@ -42,6 +51,20 @@ impl Traces {
     /// A statement that may set what no view of the server shows.
     pub(super) fn note_hidden_settings(&mut self, text: &[u8]) {
         if !hidden::collect(text, &mut self.hidden) {
+            self.keep_forever(Pin::Setting);
+        }
+    }
+
+    /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall.
+    #[cold]
+    pub(super) fn note_call(&mut self, body: &[u8], whole: bool) {
+        let function = body.first_chunk().map(|id| u32::from_be_bytes(*id));
+        if function.is_some_and(|id| LARGE_OBJECTS.contains(&id)) {
+            return;
+        }
+        (self.gained, self.lost, self.unsettled) = (true, true, true);
+        self.note_hidden_settings(body);
+        if !whole {
             self.keep_forever(Pin::Setting);
         }
     }

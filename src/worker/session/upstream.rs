@@ -10,6 +10,7 @@ use super::{
     desk::Desk,
     extended::has_names,
     serve::{End, Session, hold_if, shutting_down},
+    traces::FUNCTION_BYTES,
 };
 use crate::{
     limits::{HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX},
@@ -96,10 +97,12 @@ impl Session {
 
     fn pump_client(&mut self) -> Result<Pumped, End> {
         self.ahead = self.worker.ahead.take();
+        self.out = self.worker.said.take();
         let version = self.worker.switchboard.schema_version();
         self.worker.statements.see_schema(version);
         let pumped = self.pump();
         self.worker.ahead.set(std::mem::take(&mut self.ahead));
+        self.worker.said.set(std::mem::take(&mut self.out));
         pumped
     }
 
@@ -153,8 +156,7 @@ impl Session {
         }
         self.forward_to_server(decided);
         self.send_ahead();
-        let mut out = std::mem::take(&mut self.out);
-        self.answer(&mut out);
+        self.send_out();
         Ok(match verdict {
             Verdict::Forward => Followed::On(taken),
             Verdict::Instead(replaced) => {
@@ -220,6 +222,16 @@ impl Session {
         let bytes = self.worker.scraps.borrow_mut().put(&self.ahead);
         lease.backend().stream.send(bytes.into());
         self.ahead.clear();
+    }
+
+    /// What the rules themselves have for the client.
+    #[inline]
+    fn send_out(&mut self) {
+        if !self.out.is_empty() {
+            let bytes = self.worker.scraps.borrow_mut().put(&self.out);
+            self.client.send(bytes.into());
+            self.out.clear();
+        }
     }
 
     /// A message that came in several pieces: put together with what follows it, it is cut anew.
@@ -320,7 +332,8 @@ fn partial_from_client(header: Header, body: &[u8]) -> Result<Partial, ProtocolE
     header.check_frontend()?;
     let bytes = header.frame_bytes();
     Ok(hold_if(match header.tag {
-        frontend::COPY_DATA | frontend::FUNCTION_CALL => false,
+        frontend::COPY_DATA => false,
+        frontend::FUNCTION_CALL => bytes <= HELD_MESSAGE_BYTES_MAX || body.len() < FUNCTION_BYTES,
         frontend::PARSE => bytes <= STATEMENT_BYTES_MAX,
         // Parameters may be long; what counts are the names before them.
         frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => {

@@ -130,9 +130,13 @@ impl Prepared {
 
     /// Where `statement` is, under whatever name.
     pub(crate) fn find(&mut self, statement: &Statement, pipeline: u64) -> Presence {
-        match self.named(statement, pipeline) {
-            Presence::Absent => self.unnamed(statement, pipeline),
-            presence => presence,
+        let named = self.named(statement, pipeline);
+        if matches!(named, Presence::Here(_)) {
+            return named;
+        }
+        match self.unnamed(statement, pipeline) {
+            Presence::Absent => named,
+            unnamed => unnamed,
         }
     }
 
@@ -370,6 +374,16 @@ mod tests {
         assert_eq!(prepared.find(one, 2), Presence::Here(name));
         prepared.refute(one);
         assert_eq!(prepared.find(one, 2), Presence::Here(name), "it had been answered");
+    }
+
+    #[test]
+    fn a_pipeline_may_have_its_own_beside_one_that_is_not_answered() {
+        let (one, mut prepared) = (&statements(1)[0], Prepared::default());
+        let name = prepared.prepare_named(one, 1);
+        prepared.prepare_unnamed(one, 2);
+        assert_eq!(prepared.find(one, 1), Presence::Here(name));
+        assert_eq!(prepared.find(one, 2), Presence::Here(ServerName::UNNAMED));
+        assert_eq!(prepared.find(one, 3), Presence::Unsure);
     }
 
     #[test]
