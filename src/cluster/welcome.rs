@@ -46,6 +46,12 @@ impl Welcome {
         Some(told)
     }
 
+    /// What was reported of a setting.
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        let known = self.values.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| &**value)
+    }
+
     /// Appends the messages.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);

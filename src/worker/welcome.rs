@@ -51,6 +51,9 @@ pub(super) async fn learn(
     Ok(welcome)
 }
 
+/// Brings a server connection to the settings it was opened with.
+const RESET: &str = "RESET session_authorization; RESET role; RESET ALL";
+
 /// Brings a server connection to `parameters` and notes what it then reports.
 async fn apply(
     worker: &Worker,
@@ -59,9 +62,12 @@ async fn apply(
 ) -> Result<Welcome, Refused> {
     let backend = lease.backend_mut();
     let mut welcome = Welcome::clone(&backend.welcome);
-    // From the start, so that every report that differs from the plain ones is seen.
-    let mut text = b"RESET ALL;".to_vec();
-    text.extend(worker.interner.empty().transition(parameters));
+    // From the start, so that every report that differs from the plain ones is seen. The server reports what
+    // has changed when it is ready, so that this must be a request of its own.
+    if !backend.ask(RESET).await {
+        return Err(server_failed("it did not go back to its own settings").into());
+    }
+    let text = worker.interner.empty().transition(parameters);
     let mut out = Vec::new();
     Writer::new(&mut out)
         .query(&text)

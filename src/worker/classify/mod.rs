@@ -89,21 +89,5 @@ pub(crate) fn is_empty(text: &[u8]) -> bool {
     facts(text).is_empty()
 }
 
-/// True when some statement of `text` may make a transaction permanent, be it one that was prepared.
-pub(crate) fn commits(text: &[u8]) -> bool {
-    facts(text).commits()
-}
-
-/// The first word of `text`, and what follows it. Bytes of other alphabets belong to words.
-pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    let mut tokens = Tokens::new(text, Reading::Standard);
-    let before = tokens;
-    match tokens.next() {
-        Some(token) if token.kind == Kind::Word => (token.text, tokens.rest()),
-        Some(_) => (b"", before.rest()),
-        None => (b"", b""),
-    }
-}
-
 #[cfg(test)]
 mod tests;

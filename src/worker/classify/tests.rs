@@ -83,7 +83,7 @@ fn finds_every_commit() {
         "ROLLBACK; COMMIT",
     ];
     for text in commits_for_sure {
-        assert!(commits(text.as_bytes()), "{text}");
+        assert!(facts(text.as_bytes()).commits(), "{text}");
     }
     for text in [
         "",
@@ -93,9 +93,9 @@ fn finds_every_commit() {
         "SELECT 1 -- ; x\n; ROLLBACK",
         "SELECT 'commit'",
     ] {
-        assert!(!commits(text.as_bytes()), "{text}");
+        assert!(!facts(text.as_bytes()).commits(), "{text}");
     }
-    assert!(!commits(b"SELECT '; COMMIT'"));
+    assert!(!facts(b"SELECT '; COMMIT'").commits());
 }
 
 #[test]
@@ -131,16 +131,6 @@ fn tells_one_statement_from_many() {
     assert!(!is_empty(b"/* endless"), "the server refuses it");
     assert!(!is_empty(b"x"));
     assert!(!is_empty(b"-"));
-}
-
-#[test]
-fn finds_words_past_comments() {
-    assert_eq!(word(b"/**/select 1").0, b"select");
-    assert_eq!(word(b"--\n").0, b"");
-    assert_eq!(word(b"/*/ x */ y").0, b"y");
-    assert_eq!(word(b"/*/**//* */*/ y").0, b"y");
-    assert_eq!(word(b"/* * / ** /// **/ y").0, b"y");
-    assert_eq!(word(b"a--b").0, b"a");
 }
 
 /// Pieces of which texts are made that are hard to read.
@@ -179,13 +169,10 @@ proptest! {
                 text[at] = byte;
             }
         }
-        let (first, rest) = word(&text);
-        prop_assert!(first.len() + rest.len() <= text.len());
-        prop_assert!(text.ends_with(rest));
         prop_assert!(!is_empty(&text) || is_single(&text) && ending(&text).is_none());
         prop_assert!(!chains(&text) || !is_empty(&text));
         // What ends with COMMIT commits, whatever else is there.
-        prop_assert!(ending(&text) != Some(Ending::Commit) || commits(&text));
+        prop_assert!(ending(&text) != Some(Ending::Commit) || facts(&text).commits());
         prop_assert!(commits(&[b";COMMIT;", text.as_slice()].concat()));
         // Comments and empty statements before it change nothing.
         let later = [b" /* a; */ ; -- b\n".as_slice(), &text].concat();

@@ -170,11 +170,6 @@ impl<'a> Tokens<'a> {
         self.doubtful
     }
 
-    /// What has not been read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
     /// All of it.
     pub(super) fn text(&self) -> &'a [u8] {
         self.text

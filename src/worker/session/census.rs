@@ -49,6 +49,8 @@ pub(crate) struct Census {
     pub(crate) user: Vec<u8>,
     /// What cannot be carried.
     pub(crate) pin: Option<Pin>,
+    /// Statements were prepared by SQL.
+    pub(crate) prepared: bool,
 }
 
 impl Census {
@@ -70,7 +72,10 @@ impl Census {
                 return Ok(());
             }
             b"l" => Pin::Listen,
-            b"p" => Pin::PreparedStatement,
+            b"p" => {
+                self.prepared = true;
+                Pin::PreparedStatement
+            }
             b"c" => Pin::HeldCursor,
             b"a" => Pin::AdvisoryLock,
             b"t" => Pin::TemporaryObject,

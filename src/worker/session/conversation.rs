@@ -15,6 +15,7 @@ use super::{
     names::{Change, Names, rename},
     pin::Pin,
     portals::Portals,
+    restore::Restore,
     traces::Traces,
 };
 use crate::{
@@ -68,6 +69,10 @@ pub enum Answer {
     CensusTaken,
     /// It goes to the client in other words.
     Renamed,
+    /// It stays here until the settings are restored that the client came with.
+    Restore,
+    /// It stays here, and the settings are restored: the client is to hear so.
+    Restored,
 }
 
 /// What pgring itself asks of a server.
@@ -103,6 +108,7 @@ pub struct Conversation {
     /// DEALLOCATE and its like, asked for and not answered.
     pub(super) commands: Vec<Use>,
     pub(super) heal: Heal,
+    pub(super) restore: Restore,
     limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
@@ -134,6 +140,7 @@ impl Conversation {
             bound_alone: None,
             commands: Vec::new(),
             heal: Heal::default(),
+            restore: Restore::default(),
             limbo: None,
             skipping: false,
             prepared_commit: false,
@@ -143,6 +150,14 @@ impl Conversation {
             own_requests: VecDeque::new(),
             census: Census::default(),
             renamed: Vec::new(),
+        }
+    }
+
+    /// The same for a client that came with settings of its own, to which RESET goes back.
+    pub(crate) fn with_settings(mode: PoolMode) -> Self {
+        Self {
+            restore: Restore::new(mode != PoolMode::Session),
+            ..Self::new(mode)
         }
     }
 
@@ -261,6 +276,7 @@ impl Conversation {
             self.traces.note_report();
         }
         if facts.gains_state() {
+            self.restore.note(text);
             self.traces.note_hidden_settings(text);
         }
     }
@@ -378,6 +394,10 @@ impl Conversation {
     pub(crate) fn take_census(&mut self) -> Census {
         let census = std::mem::take(&mut self.census);
         self.traces.census_ends(&census);
+        if self.ledger.status() != TransactionStatus::Idle {
+            // What was found may yet be rolled back.
+            self.traces.note_report();
+        }
         census
     }
 
@@ -405,6 +425,9 @@ impl Conversation {
                     self.heal = Heal::Again;
                     return Ok(Answer::Swallow);
                 }
+                if self.restore.reset {
+                    return Ok(self.ready_after_reset());
+                }
                 return Ok(Answer::Ready);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
@@ -416,7 +439,12 @@ impl Conversation {
             backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
                 self.command_done(body, server);
             }
-            backend::PARAMETER_STATUS => self.traces.note_report(),
+            backend::PARAMETER_STATUS => {
+                self.traces.note_report();
+                if self.restore.report(body) {
+                    return Ok(Answer::Swallow);
+                }
+            }
             _ => {}
         }
         self.heal = Heal::Impossible;
@@ -505,9 +533,11 @@ impl Conversation {
         match tag {
             backend::READY_FOR_QUERY => {
                 self.own_requests.pop_front();
-                if own == Own::Census {
-                    return Ok(Answer::CensusTaken);
-                }
+                return Ok(match own {
+                    Own::Census => Answer::CensusTaken,
+                    Own::Settings if self.is_restoring() => Answer::Restored,
+                    Own::Settings => Answer::Swallow,
+                });
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
             // Whatever state there is, it cannot be told: the connection stays with the session.
@@ -515,6 +545,9 @@ impl Conversation {
             backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
             backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
                 self.traces.keep_forever(Pin::Setting);
+            }
+            backend::PARAMETER_STATUS if self.is_restoring() => {
+                self.restore.report(body);
             }
             backend::NOTIFICATION => return Ok(Answer::Forward),
             _ => {}

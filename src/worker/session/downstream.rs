@@ -91,7 +91,12 @@ impl Session {
                     self.client.send(self.conversation.take_renamed().into());
                     chunk.advance(taken);
                 }
-                Answer::Swallow | Answer::CensusTaken => {
+                Answer::Restored => {
+                    self.forward_to_client(chunk, decided);
+                    self.tell_restored();
+                    chunk.advance(taken);
+                }
+                Answer::Swallow | Answer::CensusTaken | Answer::Restore => {
                     self.forward_to_client(chunk, decided);
                     chunk.advance(taken);
                 }
@@ -109,6 +114,10 @@ impl Session {
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
             backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
+            backend::READY_FOR_QUERY if answer == Answer::Restore => {
+                self.server_is_ready()?;
+                self.take_census();
+            }
             backend::ERROR_RESPONSE if self.conversation.take_sync_due() => self.send_sync(),
             backend::PARAMETER_STATUS if answer == Answer::Forward => self.note_parameter(body),
             _ => {}

@@ -88,6 +88,9 @@ impl Conversation {
                 Meaning::Statement(_) => return Some(self.parse_again(name, desk)),
                 Meaning::Nothing => {}
             }
+            if self.traces.may_have_prepared() {
+                self.ask_whether_free(name, desk.ahead);
+            }
             if self.names.bytes() + names::cost(name, &statement) > desk.limits.client_bytes {
                 return Some(Verdict::Full);
             }
@@ -141,6 +144,16 @@ impl Conversation {
         let change = Change::Define(names::key(name).into(), Rc::clone(statement));
         self.names.change(ticket, pipeline, is_sent, change);
         verdict
+    }
+
+    /// The client defines a name that SQL may have taken: the server refuses it then, as it would the client's.
+    #[cold]
+    fn ask_whether_free(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
+        write_head(frontend::PARSE.0, &[name, b""], 2, ahead);
+        ahead.extend_from_slice(&[0; 2]);
+        write_head(frontend::CLOSE.0, &[&[b"S", name].concat()], 0, ahead);
+        self.ledger.owe(Owed::OwnParse);
+        self.ledger.owe(Owed::OwnClose);
     }
 
     /// The client defines a name that it has: the server, too, must have it to refuse this as it does.

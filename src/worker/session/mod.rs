@@ -17,6 +17,7 @@ mod names;
 mod overtime;
 pub mod pin;
 mod portals;
+mod restore;
 pub(crate) mod serve;
 mod settling;
 mod traces;

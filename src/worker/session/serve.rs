@@ -108,7 +108,11 @@ impl Session {
         pool.clients.set(pool.clients.get() + 1);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         Self {
-            conversation: Conversation::new(pool.mode()),
+            conversation: if parameters.is_empty() {
+                Conversation::new(pool.mode())
+            } else {
+                Conversation::with_settings(pool.mode())
+            },
             clock: Clock::new((&*pool.settings()).into(), worker.reactor.now()),
             cancelling: false,
             client,

@@ -26,9 +26,12 @@ impl Session {
         let census = self.conversation.take_census();
         let lease = self.lease.as_mut().expect("a census is taken of a connection");
         let interner = &self.worker.interner;
+        // A setting that anybody may invent is empty once it was reset.
+        let invented = |name: &str, value: &[u8]| name.contains('.') && value.is_empty();
         let is_other = *census.user != *self.pool.key.user.as_bytes();
         let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
         let settings = census.settings.iter().chain(&user);
+        let settings = settings.filter(|(name, value)| !invented(name, value));
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
         lease.backend_mut().parameters = there.clone();
         let pinned = self.conversation.pinned();
@@ -36,6 +39,29 @@ impl Session {
         // What was reset is what the client came with, not what the server began with.
         let all = interner.joined(&there, &self.startup);
         self.become_known(all);
+        if self.conversation.is_restoring() {
+            self.restore();
+        }
+    }
+
+    /// The client waits to hear that it has its own settings again.
+    fn restore(&mut self) {
+        let mut lease = self.lease.take().expect("a census is taken of a connection");
+        let differs = lease.backend().parameters != self.parameters;
+        self.send_settings(&mut lease);
+        self.lease = Some(lease);
+        if !differs {
+            self.tell_restored();
+        }
+    }
+
+    /// The client hears what has changed, and that the server is ready.
+    #[cold]
+    pub(super) fn tell_restored(&mut self) {
+        let welcome = self.pool.welcome(&self.startup);
+        let login = |name: &[u8]| Some(welcome.as_ref()?.value(name)?.to_vec());
+        let out = self.conversation.restored(login);
+        self.client.send(out.into());
     }
 
     /// These are the session's settings from now on.

@@ -29,6 +29,8 @@ pub(super) struct Traces {
     schema: bool,
     /// Settings with a dot in their names that may have been set.
     hidden: Vec<Box<str>>,
+    /// Statements may have been prepared by SQL.
+    prepared: bool,
     /// What was found and cannot be carried.
     found: Option<Pin>,
     /// What stays until the session ends.
@@ -43,6 +45,7 @@ impl Traces {
         self.lost |= facts.loses_state();
         self.unsettled |= facts.changes_meaning();
         self.schema |= facts.changes_schema();
+        self.prepared |= facts.prepares();
         if facts.loads() {
             self.keep_forever(Pin::Library);
         }
@@ -106,6 +109,7 @@ impl Traces {
     /// The server's answer.
     pub(super) fn census_ends(&mut self, census: &Census) {
         self.found = census.pin;
+        self.prepared = census.prepared || self.gained && self.prepared;
         self.unsettled = self.gained;
     }
 
@@ -128,6 +132,11 @@ impl Traces {
     /// True when the same text may mean something else than at the session's other connections.
     pub(super) fn is_unsettled(&self) -> bool {
         self.unsettled
+    }
+
+    /// True when a name may be taken by a statement that SQL prepared.
+    pub(super) fn may_have_prepared(&self) -> bool {
+        self.prepared
     }
 
     /// True once after the schema may have changed.

@@ -1,0 +1,104 @@
+//! RESET and its like in a session that came with settings of its own: they go back to those, not to the server's.
+//!
+//! The server knows of no difference, so that the client's settings are given to it anew before the client hears
+//! that it is ready; of what the server reports meanwhile the client hears what has changed in the end. Pure.
+
+use std::collections::HashMap;
+
+use super::conversation::{Answer, Conversation};
+use crate::protocol::{
+    Writer,
+    backend::{ParameterStatus, TransactionStatus},
+};
+
+/// What is held back of a session, and what it was told.
+#[derive(Debug, Default)]
+pub(super) struct Restore {
+    /// The client came with settings.
+    concerned: bool,
+    /// A statement that may have reset some is under way, or has been executed.
+    pub(super) reset: bool,
+    /// The ReadyForQuery that waits, while settings are restored.
+    ready: Option<TransactionStatus>,
+    /// What the server has reported since.
+    reports: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the client was told after its login.
+    told: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Restore {
+    pub(super) fn new(concerned: bool) -> Self {
+        Self {
+            concerned,
+            ..Self::default()
+        }
+    }
+
+    /// A statement that may change settings is sent.
+    pub(super) fn note(&mut self, text: &[u8]) {
+        self.reset |= self.concerned && may_reset(text);
+    }
+
+    /// The server reports a setting; true when the client shall not hear it yet.
+    pub(super) fn report(&mut self, body: &[u8]) -> bool {
+        let Some(status) = ParameterStatus::read(body).ok().filter(|_| self.concerned) else {
+            return false;
+        };
+        let (name, value) = (status.name.to_vec(), status.value.to_vec());
+        if self.reset {
+            self.reports.push((name, value));
+        } else {
+            self.told.insert(name, value);
+        }
+        self.reset
+    }
+}
+
+impl Conversation {
+    /// The server is ready after a statement that may have reset settings: what becomes of that message.
+    pub(super) fn ready_after_reset(&mut self) -> Answer {
+        let status = self.ledger.status();
+        self.restore.ready = Some(status);
+        if status == TransactionStatus::Failed || !self.ledger.is_at_rest() {
+            // Nothing can be set now, or other requests are under way behind it.
+            return Answer::Restored;
+        }
+        Answer::Restore
+    }
+
+    /// True while the client waits to hear that its reset is done.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.restore.ready.is_some()
+    }
+
+    /// The settings are what they must be: writes what the client shall hear. `login`: what it was told there.
+    pub(crate) fn restored(&mut self, login: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let restore = &mut self.restore;
+        restore.reset = false;
+        let reports = std::mem::take(&mut restore.reports);
+        for (place, (name, value)) in reports.iter().enumerate() {
+            if reports[place + 1..].iter().any(|(later, _)| later == name) {
+                continue;
+            }
+            let told = restore.told.get(name).cloned().or_else(|| login(name));
+            if told.as_ref() != Some(value) {
+                Writer::new(&mut out).parameter_status(name, value);
+                restore.told.insert(name.clone(), value.clone());
+            }
+        }
+        if let Some(status) = restore.ready.take() {
+            Writer::new(&mut out).ready_for_query(status);
+        }
+        out
+    }
+}
+
+/// True for a text with one of the words that set something back.
+fn may_reset(text: &[u8]) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let words: [&[u8]; 4] = [b"reset", b"discard", b"default", b"null"];
+    words
+        .iter()
+        .any(|word| memchr::memmem::find(&lower, word).is_some())
+}
