@@ -74,6 +74,15 @@ pub enum PoolMode {
     Statement,
 }
 
+/// When a server is asked what session state a session has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateCheck {
+    /// After statements that may leave some, by their text.
+    Suspected,
+    /// After every transaction.
+    Always,
+}
+
 /// How one pool behaves; `[pool]`, overridden by `[[database]]`, overridden by `[[user]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -107,6 +116,8 @@ pub struct PoolSettings {
     pub login_backoff: Duration,
     /// Longest pause between failing logins.
     pub login_backoff_max: Duration,
+    /// `state_check`.
+    pub state_check: StateCheck,
     /// Prepared statements kept on one server connection for whoever needs them next.
     pub statements_per_connection: u32,
     /// Bytes of prepared statements, names included, that one client may have.

@@ -132,7 +132,10 @@ impl Parameters {
     pub(crate) fn steps(&self, target: &Self) -> Vec<Vec<u8>> {
         let text = self.transition(target);
         let steps = text.split(|byte| *byte == b';');
-        steps.filter(|step| !step.is_empty()).map(<[u8]>::to_vec).collect()
+        steps
+            .filter(|step| !step.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 
     /// The statement that brings a connection from these settings to `target`. Who the session is comes last, and
@@ -149,7 +152,9 @@ impl Parameters {
             text.push(b';');
         }
         let ordinary = target.iter().filter(|(name, _)| !is_identity(name));
-        let identity = IDENTITY.into_iter().filter_map(|name| Some((name, target.get(name)?)));
+        let identity = IDENTITY
+            .into_iter()
+            .filter_map(|name| Some((name, target.get(name)?)));
         let changed = ordinary
             .chain(identity)
             .filter(|(name, value)| self.get(name) != Some(value));

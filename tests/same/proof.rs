@@ -32,7 +32,12 @@ GRANT ALL ON SEQUENCE numbers TO app;
 
 /// The usual one, with all that is talked about.
 pub(crate) fn stage() -> Stage {
-    let stage = crowd::stage();
+    stage_with(&[])
+}
+
+/// The same, with these lines more about the pool.
+pub(crate) fn stage_with(lines: &[&str]) -> Stage {
+    let stage = crowd::stage_with(lines);
     stage.sql(OBJECTS);
     stage
 }

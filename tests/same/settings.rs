@@ -8,7 +8,7 @@ use crate::{
     conversation::{
         Conversation, Step, ask, every_way, q, simple, talk, unnamed, until, use_statement,
     },
-    proof::{prove, prove_on, stage},
+    proof::{prove, prove_on, stage, stage_with},
     support::message::*,
 };
 
@@ -28,6 +28,12 @@ fn settings_follow_their_transactions() {
 #[test]
 fn settings_by_functions() {
     prove(303, by_functions());
+}
+
+#[test]
+fn settings_that_no_text_mentions() {
+    let stage = stage_with(&["state_check = \"always\""]);
+    prove_on(&stage, 306, unseen());
 }
 
 #[test]
@@ -649,19 +655,6 @@ fn by_functions() -> Vec<Conversation> {
             ],
         ),
         simple(
-            "set inside a function",
-            &[
-                "SELECT set_quietly('work_mem', '9MB')",
-                "SHOW work_mem",
-                "SELECT set_quietly('TimeZone', 'Asia/Tokyo')",
-                "SHOW TimeZone",
-                "BEGIN",
-                "SELECT set_quietly('work_mem', '10MB')",
-                "ROLLBACK",
-                "SHOW work_mem",
-            ],
-        ),
-        simple(
             "set inside DO",
             &[
                 "DO $$ BEGIN PERFORM set_config('work_mem', '9MB', false); END $$",
@@ -959,4 +952,21 @@ fn of_session_users() -> Vec<Conversation> {
         ),
     ]);
     all
+}
+
+/// What no text tells: only a pool that asks after every transaction finds it.
+fn unseen() -> Vec<Conversation> {
+    vec![simple(
+        "set inside a function",
+        &[
+            "SELECT set_quietly('work_mem', '9MB')",
+            "SHOW work_mem",
+            "SELECT set_quietly('TimeZone', 'Asia/Tokyo')",
+            "SHOW TimeZone",
+            "BEGIN",
+            "SELECT set_quietly('work_mem', '10MB')",
+            "ROLLBACK",
+            "SHOW work_mem",
+        ],
+    )]
 }

@@ -815,11 +815,6 @@ fn changes() -> Vec<Conversation> {
             "DROP TABLE changing; CREATE TABLE changing AS SELECT 2 AS a, 'y'::text AS b",
             "SELECT 1",
         ),
-        with(
-            "a table that is gone",
-            "DROP TABLE changing",
-            "CREATE TABLE changing AS SELECT 5 AS a, 'z'::text AS b",
-        ),
         talk(
             "another search path",
             [

@@ -31,7 +31,17 @@ pub const POOL: usize = 3;
 
 /// PostgreSQL, and pgring with a small pool in transaction mode on two cores. Nobody asks for passwords.
 pub fn stage() -> Stage {
-    let small = |config: Config| config.set("pool", &format!("size = {POOL}")).workers(2);
+    stage_with(&[])
+}
+
+/// The same, with these lines more about the pool.
+pub fn stage_with(lines: &[&str]) -> Stage {
+    let small = |config: Config| {
+        let config = config.set("pool", &format!("size = {POOL}")).workers(2);
+        lines
+            .iter()
+            .fold(config, |config, line| config.set("pool", line))
+    };
     let stage = Stage::trusting(small);
     stage.sql(OBJECTS);
     stage

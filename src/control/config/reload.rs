@@ -66,6 +66,7 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         check_after_idle,
         login_backoff,
         login_backoff_max,
+        state_check,
         statements_per_connection,
         statement_bytes_per_client,
         reset_query,

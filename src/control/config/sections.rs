@@ -15,7 +15,7 @@ use super::{
 };
 use crate::cluster::settings::{
     Admin, Auth, AuthMethod, DatabaseSettings, Listen, Log, LogFormat, NodeAddress, NodeSettings,
-    PoolMode, PoolOverride, PoolSettings, Runtime, UserSettings,
+    PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -39,6 +39,10 @@ const MODES: Choice<PoolMode> = Choice(&[
     ("session", PoolMode::Session),
     ("transaction", PoolMode::Transaction),
     ("statement", PoolMode::Statement),
+]);
+const STATE_CHECKS: Choice<StateCheck> = Choice(&[
+    ("suspected", StateCheck::Suspected),
+    ("always", StateCheck::Always),
 ]);
 const METHODS: Choice<AuthMethod> = Choice(&[
     ("trust", AuthMethod::Trust),
@@ -163,6 +167,9 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         check_after_idle: limit(it, "check_after_idle", seconds(30)),
         login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
         login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        state_check: it
+            .read("state_check", &STATE_CHECKS)
+            .unwrap_or(StateCheck::Suspected),
         statements_per_connection: it
             .read("statements_per_connection", &STATEMENTS)
             .unwrap_or(200),

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::*;
 use crate::cluster::settings::{
     AuthMethod, Listen, LogFormat, NodeAddress, PoolMode, PoolOverride, PoolSettings, Secret,
+    StateCheck,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -137,6 +138,7 @@ fn the_defaults_are_the_documented_ones() {
         check_after_idle: Some(seconds(30)),
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
+        state_check: StateCheck::Suspected,
         statements_per_connection: 200,
         statement_bytes_per_client: 64 << 20,
         reset_query: "DISCARD ALL".to_owned(),

@@ -173,7 +173,7 @@ proptest! {
         prop_assert!(!chains(&text) || !is_empty(&text));
         // What ends with COMMIT commits, whatever else is there.
         prop_assert!(ending(&text) != Some(Ending::Commit) || facts(&text).commits());
-        prop_assert!(commits(&[b";COMMIT;", text.as_slice()].concat()));
+        prop_assert!(facts(&[b";COMMIT;", text.as_slice()].concat()).commits());
         // Comments and empty statements before it change nothing.
         let later = [b" /* a; */ ; -- b\n".as_slice(), &text].concat();
         prop_assert_eq!(ending(&later), ending(&text));

@@ -30,10 +30,7 @@ impl Pool {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
-            let fit = worker
-                .reactor
-                .deadline(deadline, backend.ask(&query))
-                .await;
+            let fit = worker.reactor.deadline(deadline, backend.ask(&query)).await;
             pool.tested.set(pool.tested.get() - 1);
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);

@@ -103,7 +103,10 @@ impl Conversation {
             }
         }
         statement.count_parse();
-        self.say_later(Owed::SaidParse, Change::Define(names::key(name).into(), statement));
+        self.say_later(
+            Owed::SaidParse,
+            Change::Define(names::key(name).into(), statement),
+        );
         Some(())
     }
 
@@ -116,7 +119,10 @@ impl Conversation {
 
     fn answer_close(&mut self, body: &[u8]) -> Option<()> {
         let naming = Naming::read(frontend::CLOSE, body)?;
-        self.say_later(Owed::SaidClose, Change::Remove(names::key(naming.name).into()));
+        self.say_later(
+            Owed::SaidClose,
+            Change::Remove(names::key(naming.name).into()),
+        );
         Some(())
     }
 
@@ -156,7 +162,10 @@ impl Conversation {
 
     /// What the unnamed portal executes, when that is a BEGIN.
     fn bound_begin(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
-        let bound = self.portals.statement(b"").filter(|_| portal.first() == Some(&0))?;
+        let bound = self
+            .portals
+            .statement(b"")
+            .filter(|_| portal.first() == Some(&0))?;
         bound.facts.begins().then_some(bound)
     }
 

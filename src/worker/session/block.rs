@@ -5,11 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{
-    conversation::Conversation,
-    desk::Desk,
-    ledger::Owed,
-};
+use super::{conversation::Conversation, desk::Desk, ledger::Owed};
 use crate::{
     cluster::settings::PoolMode,
     protocol::{Writer, backend::TransactionStatus, tag::frontend},
@@ -73,9 +69,7 @@ impl Conversation {
         let pipeline = self.ledger.pipeline();
         let name = match server.named(statement, pipeline) {
             Presence::Here(name) => name,
-            Presence::Absent | Presence::Unsure => {
-                self.prepare_ours(statement, server, desk.ahead)
-            }
+            Presence::Absent | Presence::Unsure => self.prepare_ours(statement, server, desk.ahead),
         };
         write_head(
             frontend::BIND.0,
@@ -96,5 +90,6 @@ fn statement_of(text: &[u8], desk: &Desk<'_>) -> Rc<Statement> {
         short[..text.len()].copy_from_slice(text);
         return desk.store.of(&short[..text.len() + 3], Some(desk.context));
     }
-    desk.store.of(&[text, b"\0\0\0"].concat(), Some(desk.context))
+    desk.store
+        .of(&[text, b"\0\0\0"].concat(), Some(desk.context))
 }

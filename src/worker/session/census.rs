@@ -64,7 +64,8 @@ impl Census {
             b"s" if value.is_none() => return Ok(()),
             b"s" | b"o" => {
                 let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-                self.settings.push((name, value.unwrap_or_default().to_vec()));
+                self.settings
+                    .push((name, value.unwrap_or_default().to_vec()));
                 return Ok(());
             }
             b"u" => {
@@ -109,7 +110,10 @@ mod tests {
         for columns in rows {
             census.read(&row(columns)).unwrap();
         }
-        assert_eq!(census.settings, [("datestyle".to_owned(), b"ISO, DMY".to_vec())]);
+        assert_eq!(
+            census.settings,
+            [("datestyle".to_owned(), b"ISO, DMY".to_vec())]
+        );
         assert_eq!(census.user, b"app");
         assert_eq!(census.pin, Some(Pin::Listen));
     }

@@ -3,12 +3,7 @@
 //! EXECUTE and DEALLOCATE of a name that the client prepared by protocol find it at the server, because it is
 //! parsed there under the client's own name first; the connection is reset before anybody else has it.
 
-use super::{
-    conversation::Conversation,
-    desk::Desk,
-    ledger::Owed,
-    names::Meaning,
-};
+use super::{conversation::Conversation, desk::Desk, ledger::Owed, names::Meaning};
 use crate::{
     protocol::backend::TransactionStatus,
     worker::classify::{self, Facts, Use},
@@ -36,7 +31,12 @@ impl Conversation {
         for name in uses.iter().filter_map(existing) {
             self.show_to_server(name, desk);
         }
-        let ends = |used: &Use| matches!(used, Use::Deallocate(_) | Use::DeallocateAll | Use::DiscardAll);
+        let ends = |used: &Use| {
+            matches!(
+                used,
+                Use::Deallocate(_) | Use::DeallocateAll | Use::DiscardAll
+            )
+        };
         self.commands = uses.into_iter().filter(ends).collect();
         false
     }
@@ -60,11 +60,11 @@ impl Conversation {
     }
 }
 
-/// The name of a statement that must be there already.
+/// The name of a statement that the server must know about, if it is there.
 fn existing(used: &Use) -> Option<&[u8]> {
     match used {
-        Use::Execute(name) | Use::Deallocate(name) => Some(name),
-        Use::Prepare(_) | Use::DeallocateAll | Use::DiscardAll => None,
+        Use::Prepare(name) | Use::Execute(name) | Use::Deallocate(name) => Some(name),
+        Use::DeallocateAll | Use::DiscardAll => None,
     }
 }
 

@@ -201,7 +201,8 @@ impl Conversation {
             frontend::FLUSH => self.judge_flush(desk),
             tag => {
                 if tag == frontend::FUNCTION_CALL {
-                    self.traces.note_call(body, body.len() == header.body_bytes());
+                    self.traces
+                        .note_call(body, body.len() == header.body_bytes());
                 }
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
                 self.ledger.sent(tag);
@@ -253,7 +254,8 @@ impl Conversation {
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
             server.doubt_unnamed();
             let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-            self.names.change(ticket, pipeline, true, Change::DropUnnamed);
+            self.names
+                .change(ticket, pipeline, true, Change::DropUnnamed);
         }
         self.ledger.sent(frontend::QUERY);
         Verdict::Forward
@@ -272,6 +274,9 @@ impl Conversation {
     #[inline]
     fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         self.traces.note(facts);
+        if desk.limits.always_checked {
+            self.traces.note_report();
+        }
         if facts.changes_schema() && (creates_temporary(desk) || self.is_in_census()) {
             self.traces.note_report();
         }
@@ -300,7 +305,8 @@ impl Conversation {
     /// The client's unnamed statement was destroyed by a Query that pgring answered.
     pub(super) fn forget_unnamed(&mut self) {
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, false, Change::DropUnnamed);
+        self.names
+            .change(ticket, pipeline, false, Change::DropUnnamed);
         self.names.settle(ticket + 1, None);
     }
 
@@ -458,7 +464,8 @@ impl Conversation {
         let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
         let failed = self.ledger.settled();
         self.ledger.received(backend::ERROR_RESPONSE);
-        self.names.refute(failed, self.ledger.settled(), Some(server));
+        self.names
+            .refute(failed, self.ledger.settled(), Some(server));
         match told {
             _ if again => Answer::Swallow,
             Some(body) => {

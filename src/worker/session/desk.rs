@@ -26,6 +26,8 @@ pub struct Desk<'a> {
 /// How much may be prepared.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The server is asked for session state after every transaction.
+    pub always_checked: bool,
     /// Statements of ours on one server connection.
     pub server_statements: usize,
     /// Bytes of names and statements of one client.
@@ -52,6 +54,7 @@ impl Default for Office {
             store: Rc::default(),
             context: crate::worker::parameters::Interner::default().empty(),
             limits: Limits {
+                always_checked: false,
                 server_statements: 100,
                 client_bytes: 1 << 20,
             },

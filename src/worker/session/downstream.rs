@@ -63,7 +63,10 @@ impl Session {
             self.say(chunk, decided);
             let in_census = self.conversation.is_in_census();
             let piece = &chunk[*decided..];
-            let (answer, taken) = match self.outtake.cut(piece, |header, _| partial_from_server(header, in_census))? {
+            let (answer, taken) = match self
+                .outtake
+                .cut(piece, |header, _| partial_from_server(header, in_census))?
+            {
                 Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
                 Cut::Begins(header, body) => {
                     let taken = piece.len();

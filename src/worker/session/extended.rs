@@ -16,12 +16,7 @@ use super::{
 };
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{
-        Header, Tag, Writer,
-        backend::TransactionStatus,
-        frontend::Target,
-        tag::frontend,
-    },
+    protocol::{Header, Tag, Writer, backend::TransactionStatus, frontend::Target, tag::frontend},
     worker::{
         parameters::Parameters,
         statements::{
@@ -104,7 +99,12 @@ impl Conversation {
     }
 
     /// The client defines a name that it has not.
-    fn parse_new(&mut self, name: &[u8], statement: &Rc<Statement>, desk: &mut Desk<'_>) -> Verdict {
+    fn parse_new(
+        &mut self,
+        name: &[u8],
+        statement: &Rc<Statement>,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let failed = self.ledger.status() == TransactionStatus::Failed;
@@ -256,7 +256,7 @@ impl Conversation {
         statement: &Statement,
         desk: &Desk<'_>,
     ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        match statement.context() {
+        match statement.under().filter(|_| statement.has_literals()) {
             Some(then) if then != desk.context && !self.traces.is_unsettled() => {
                 (desk.context.steps(then), then.steps(desk.context))
             }
@@ -393,7 +393,11 @@ impl<'a> Naming<'a> {
         };
         let rest = body.get(start..)?;
         let length = memchr::memchr(0, rest)?;
-        let before_end = if tag == frontend::BIND { start - 1 } else { start };
+        let before_end = if tag == frontend::BIND {
+            start - 1
+        } else {
+            start
+        };
         Some(Self {
             before: &body[..before_end],
             name: &rest[..length],

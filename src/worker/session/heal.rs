@@ -98,7 +98,9 @@ fn is_stale(body: &[u8]) -> bool {
         return false;
     };
     match fields.sqlstate() {
-        Some(SqlState::FEATURE_NOT_SUPPORTED) => fields.field(b'R') == Some(b"RevalidateCachedQuery"),
+        Some(SqlState::FEATURE_NOT_SUPPORTED) => {
+            fields.field(b'R') == Some(b"RevalidateCachedQuery")
+        }
         Some(SqlState::INVALID_SQL_STATEMENT_NAME) => {
             memchr::memmem::find(body, crate::worker::statements::prepared::PREFIX).is_some()
         }

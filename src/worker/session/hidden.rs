@@ -11,9 +11,15 @@ pub(super) fn collect(text: &[u8], names: &mut Vec<Box<str>>) -> bool {
     let mut rest = text;
     while let Some(dot) = memchr::memchr(b'.', rest) {
         let (before, after) = rest.split_at(dot);
-        let start = before.iter().rposition(|byte| !belongs(*byte)).map_or(0, |at| at + 1);
+        let start = before
+            .iter()
+            .rposition(|byte| !belongs(*byte))
+            .map_or(0, |at| at + 1);
         let dotted = |byte: &u8| belongs(*byte) || *byte == b'.';
-        let end = after.iter().position(|byte| !dotted(byte)).unwrap_or(after.len());
+        let end = after
+            .iter()
+            .position(|byte| !dotted(byte))
+            .unwrap_or(after.len());
         add(&before[start..], &after[..end], names);
         rest = &after[end.max(1)..];
     }
@@ -44,7 +50,10 @@ fn names_are_literal(text: &[u8]) -> bool {
     let lower = text.to_ascii_lowercase();
     memmem::find_iter(&lower, FUNCTION).all(|at| {
         let behind = lower[at + FUNCTION.len()..].trim_ascii_start();
-        let behind = behind.strip_prefix(b"\"").unwrap_or(behind).trim_ascii_start();
+        let behind = behind
+            .strip_prefix(b"\"")
+            .unwrap_or(behind)
+            .trim_ascii_start();
         let Some(arguments) = behind.strip_prefix(b"(") else {
             return false;
         };

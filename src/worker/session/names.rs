@@ -204,10 +204,13 @@ impl Names {
 
     /// The client's name for a statement, if it has one.
     pub(super) fn name_of(&self, statement: &Statement) -> Option<&[u8]> {
-        let pending = self.pending.iter().filter_map(|pending| match &pending.change {
-            Change::Define(name, defined) => Some((name, defined)),
-            _ => None,
-        });
+        let pending = self
+            .pending
+            .iter()
+            .filter_map(|pending| match &pending.change {
+                Change::Define(name, defined) => Some((name, defined)),
+                _ => None,
+            });
         let mut all = pending.chain(&self.named);
         let named = all.find(|(_, named)| named.id == statement.id);
         named.map(|(name, _)| &**name)
@@ -230,7 +233,10 @@ impl Names {
 }
 
 /// An ErrorResponse with its names of ours replaced: its body in, a whole message out. `None` when it has none.
-pub(super) fn rename<'a>(body: &[u8], client: impl Fn(&[u8]) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
+pub(super) fn rename<'a>(
+    body: &[u8],
+    client: impl Fn(&[u8]) -> Option<&'a [u8]>,
+) -> Option<Vec<u8>> {
     let start = memchr::memmem::find(body, PREFIX)?;
     let length = memchr::memchr2(b'"', 0, &body[start..])?;
     let ours = &body[start..start + length];

@@ -3,7 +3,7 @@
 //! The server knows of no difference, so that the client's settings are given to it anew before the client hears
 //! that it is ready; of what the server reports meanwhile the client hears what has changed in the end. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::conversation::{Answer, Conversation};
 use crate::protocol::{
@@ -76,11 +76,12 @@ impl Conversation {
         let mut out = Vec::new();
         let restore = &mut self.restore;
         restore.reset = false;
-        let reports = std::mem::take(&mut restore.reports);
-        for (place, (name, value)) in reports.iter().enumerate() {
-            if reports[place + 1..].iter().any(|(later, _)| later == name) {
-                continue;
-            }
+        // The last of each name counts; the server reports in the order of names.
+        let reports: BTreeMap<_, _> = std::mem::take(&mut restore.reports)
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), (name, value)))
+            .collect();
+        for (name, value) in reports.values() {
             let told = restore.told.get(name).cloned().or_else(|| login(name));
             if told.as_ref() != Some(value) {
                 Writer::new(&mut out).parameter_status(name, value);

@@ -16,6 +16,7 @@ use super::{
     desk::Limits,
 };
 use crate::{
+    cluster::settings::StateCheck,
     net::{Chunk, Received, Stream},
     protocol::{
         ErrorReport, ProtocolError, Writer,
@@ -310,7 +311,10 @@ impl Session {
         if self.lease.is_some() {
             if self.may_release() {
                 self.release();
-            } else if self.conversation.wants_census() && !self.leaving && self.is_between_messages() {
+            } else if self.conversation.wants_census()
+                && !self.leaving
+                && self.is_between_messages()
+            {
                 self.take_census();
             }
             if self.conversation.take_schema_change() {
@@ -435,6 +439,7 @@ pub(super) fn hold_if(hold: bool) -> Partial {
 fn limits_of(pool: &Pool) -> Limits {
     let settings = pool.settings();
     Limits {
+        always_checked: settings.state_check == StateCheck::Always,
         server_statements: settings.statements_per_connection as usize,
         client_bytes: settings.statement_bytes_per_client,
     }

@@ -16,7 +16,10 @@ impl Session {
         Writer::new(&mut out)
             .query(&question)
             .expect("the question is text without NUL");
-        let lease = self.lease.as_ref().expect("a census is taken of a connection");
+        let lease = self
+            .lease
+            .as_ref()
+            .expect("a census is taken of a connection");
         lease.backend().stream.send(out.into());
     }
 
@@ -24,7 +27,10 @@ impl Session {
     #[cold]
     pub(super) fn census_taken(&mut self) {
         let census = self.conversation.take_census();
-        let lease = self.lease.as_mut().expect("a census is taken of a connection");
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a census is taken of a connection");
         let interner = &self.worker.interner;
         // A setting that anybody may invent is empty once it was reset.
         let invented = |name: &str, value: &[u8]| name.contains('.') && value.is_empty();
@@ -46,7 +52,10 @@ impl Session {
 
     /// The client waits to hear that it has its own settings again.
     fn restore(&mut self) {
-        let mut lease = self.lease.take().expect("a census is taken of a connection");
+        let mut lease = self
+            .lease
+            .take()
+            .expect("a census is taken of a connection");
         let differs = lease.backend().parameters != self.parameters;
         self.send_settings(&mut lease);
         self.lease = Some(lease);

@@ -121,7 +121,8 @@ impl Session {
                     if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
                         self.intake = Cutter::default();
                     }
-                    self.intake_forwards = matches!(verdict, Verdict::Forward | Verdict::Instead(_));
+                    self.intake_forwards =
+                        matches!(verdict, Verdict::Forward | Verdict::Instead(_));
                     (verdict, taken)
                 }
                 Cut::Continues(count) if self.intake_forwards => (Verdict::Forward, count),
@@ -193,7 +194,10 @@ impl Session {
     /// Keeps what the client sent from here on, in case it must run again.
     fn record(&mut self, from: usize) {
         let bytes = &self.pending[from..];
-        let lease = self.lease.as_mut().expect("only what goes to a server is recorded");
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("only what goes to a server is recorded");
         let record = &mut lease.backend_mut().record;
         record.clear();
         if bytes.len() <= RECORDED_BYTES_MAX {
@@ -206,7 +210,10 @@ impl Session {
     /// What was recorded is sent again.
     #[cold]
     pub(super) fn run_again(&mut self) {
-        let lease = self.lease.as_mut().expect("a refused pipeline keeps its server");
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a refused pipeline keeps its server");
         let mut again = std::mem::take(&mut lease.backend_mut().record);
         again.extend_from_slice(&self.pending);
         self.pending = Chunk::from(again);
@@ -218,7 +225,10 @@ impl Session {
         if self.ahead.is_empty() {
             return;
         }
-        let lease = self.lease.as_ref().expect("only a linked session has something for a server");
+        let lease = self
+            .lease
+            .as_ref()
+            .expect("only a linked session has something for a server");
         let bytes = self.worker.scraps.borrow_mut().put(&self.ahead);
         lease.backend().stream.send(bytes.into());
         self.ahead.clear();
@@ -320,7 +330,9 @@ impl Session {
     #[inline]
     pub(super) fn link(&mut self, mut lease: Lease) {
         self.send_settings(&mut lease);
-        self.info.server.replace(Some(Rc::clone(&lease.backend().facts)));
+        self.info
+            .server
+            .replace(Some(Rc::clone(&lease.backend().facts)));
         self.info.state.set(State::Active);
         self.outtake = Cutter::default();
         self.lease = Some(lease);

@@ -35,6 +35,8 @@ pub(crate) struct Statement {
     pub(crate) facts: Facts,
     /// It has literals, which the server reads under the settings at hand when it is parsed.
     has_literals: bool,
+    /// The settings under which it was read; `None` when they are not known.
+    under: Option<Parameters>,
     /// The settings under which it may be shared; `None` when it may not be.
     context: Option<Parameters>,
     /// How often a client has parsed it.
@@ -52,6 +54,11 @@ impl Statement {
     /// What a Parse has behind the name.
     pub(crate) fn content(&self) -> &Arc<[u8]> {
         &self.content
+    }
+
+    /// The settings under which it was read, if they are known.
+    pub(crate) fn under(&self) -> Option<&Parameters> {
+        self.under.as_ref()
     }
 
     /// True when it means something else once it is parsed again under other settings.
@@ -104,8 +111,9 @@ impl Statement {
 /// Writes the header of a message and the names its body begins with; `rest` bytes are to follow.
 pub(crate) fn write_head(tag: u8, names: &[&[u8]], rest: usize, out: &mut Vec<u8>) {
     let names_bytes: usize = names.iter().map(|name| name.len() + 1).sum();
-    let length = u32::try_from(4 + names_bytes + rest)
-        .expect("it replaces a message whose length fits with a name that is no longer than a few bytes");
+    let length = u32::try_from(4 + names_bytes + rest).expect(
+        "it replaces a message whose length fits with a name that is no longer than a few bytes",
+    );
     out.push(tag);
     out.extend_from_slice(&length.to_be_bytes());
     for name in names {
@@ -156,7 +164,9 @@ impl Store {
             if table.len() >= STATEMENTS_KEPT_MAX {
                 table.retain(|statement| Rc::strong_count(statement) > 1);
             }
-            table.insert_unique(hash, Rc::clone(&statement), |statement| self.hash_of(statement));
+            table.insert_unique(hash, Rc::clone(&statement), |statement| {
+                self.hash_of(statement)
+            });
         }
         statement
     }
@@ -171,7 +181,10 @@ impl Store {
             text_bytes,
             facts,
             has_literals: has_literals(&content[..text_bytes]),
-            context: context.filter(|_| facts.is_shareable() || facts.begins()).cloned(),
+            under: context.cloned(),
+            context: context
+                .filter(|_| facts.is_shareable() || facts.begins())
+                .cloned(),
             parses: Cell::new(0),
             // Its grammar has been checked, and there is nothing else that could be wrong with it.
             accepted: Cell::new(facts.begins()),

@@ -273,9 +273,8 @@ impl Prepared {
         let surplus = ages.len() - keep;
         let (_, oldest_kept, _) = ages.select_nth_unstable(surplus);
         let oldest_kept = *oldest_kept;
-        let old = |_: &u64, known: &mut Known| {
-            known.used < oldest_kept && known.unanswered.is_none()
-        };
+        let old =
+            |_: &u64, known: &mut Known| known.used < oldest_kept && known.unanswered.is_none();
         let gone = self.known.extract_if(old).map(|(_, known)| known.number);
         self.closing.extend(gone);
     }
@@ -294,7 +293,10 @@ impl Prepared {
 
     /// All that is surely prepared, for another core: numbers and statements, and the last number given.
     pub(crate) fn inventory(&self) -> (u64, Vec<(u64, Rc<Statement>)>) {
-        let sure = self.known.values().filter(|known| known.unanswered.is_none());
+        let sure = self
+            .known
+            .values()
+            .filter(|known| known.unanswered.is_none());
         let list = sure.map(|known| (known.number, Rc::clone(&known.statement)));
         (self.last, list.collect())
     }
@@ -373,7 +375,11 @@ mod tests {
         prepared.confirm(one);
         assert_eq!(prepared.find(one, 2), Presence::Here(name));
         prepared.refute(one);
-        assert_eq!(prepared.find(one, 2), Presence::Here(name), "it had been answered");
+        assert_eq!(
+            prepared.find(one, 2),
+            Presence::Here(name),
+            "it had been answered"
+        );
     }
 
     #[test]
@@ -396,7 +402,10 @@ mod tests {
         assert_eq!(prepared.find(one, 2), Presence::Here(ServerName::UNNAMED));
         prepared.refute(one);
         assert_eq!(prepared.find(one, 2), Presence::Absent);
-        assert!(!prepared.has_no_unnamed(), "the one before may still be there");
+        assert!(
+            !prepared.has_no_unnamed(),
+            "the one before may still be there"
+        );
     }
 
     #[test]

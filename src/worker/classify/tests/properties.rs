@@ -8,8 +8,8 @@ use proptest::{
 
 use super::table::{names, statements};
 use crate::worker::classify::{
-    Facts, Reading, Tokens, begin, facts, facts_of_beginning, plain_ending, read,
-    statement, token::Kind, uses,
+    Facts, Reading, Tokens, begin, facts, facts_of_beginning, plain_ending, read, statement,
+    token::Kind, uses,
 };
 
 /// Pieces of which hard texts are made.
