@@ -16,6 +16,8 @@ mod backpressure;
 mod bad_input;
 #[path = "wire/balance.rs"]
 mod balance;
+#[path = "wire/blocks.rs"]
+mod blocks;
 #[path = "wire/bystander.rs"]
 mod bystander;
 #[path = "wire/cancel.rs"]
@@ -36,5 +38,7 @@ mod signals;
 mod sizes;
 #[path = "wire/splits.rs"]
 mod splits;
+#[path = "wire/statements.rs"]
+mod statements;
 #[path = "wire/timeouts.rs"]
 mod timeouts;

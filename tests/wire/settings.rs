@@ -1,6 +1,9 @@
 //! What a session has set follows it from one server connection to the next, and stays away from others.
 
-use super::bystander::{Stage, round_trip};
+use super::{
+    bystander::{Stage, round_trip},
+    pools::console,
+};
 use crate::support::{message::*, mock::Backend, peer::Client};
 
 fn stage() -> Stage {
@@ -179,4 +182,171 @@ fn a_server_that_dies_over_the_settings_is_a_server_that_dies() {
         .expect(all([query(&set_name("one")), query("SELECT 1")]));
     backend.answer(all([name_is_set("one"), one_value("1")]));
     one.expect("T D C Z");
+}
+
+/// A client has set something, which the server told when asked.
+fn has_set(client: &mut Client, backend: &mut Backend, text: &str, settings: &[(&str, &str)]) {
+    client.send(query(text));
+    backend.expect_message(query(text));
+    backend.answer(all([command_complete("SET"), ready()]));
+    client.expect("C Z");
+    backend.take_census(settings);
+}
+
+#[test]
+fn nothing_is_sent_for_settings_that_are_equal() {
+    let stage = stage();
+    let (mut first, mut second) = (stage.client(), stage.client());
+    let mut backend = stage.server_of(&mut first);
+    let there = [("work_mem", "1024")];
+    has_set(&mut first, &mut backend, "SET work_mem = '1MB'", &there);
+    second.send(query("SET work_mem = 1024"));
+    backend.expect_message(all([
+        query("RESET \"work_mem\";"),
+        query("SET work_mem = 1024"),
+    ]));
+    let answer = all([command_complete("SET"), ready()]);
+    backend.answer(all([command_complete("RESET"), ready(), answer]));
+    second.expect("C Z");
+    backend.take_census(&there);
+    for _ in 0..3 {
+        round_trip(&mut first, &mut backend);
+        round_trip(&mut second, &mut backend);
+    }
+}
+
+#[test]
+fn what_is_asked_while_the_state_is_asked_for_waits_for_nothing() {
+    let stage = stage();
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    client.send(query("SET work_mem = '1MB'"));
+    backend.expect_message(query("SET work_mem = '1MB'"));
+    backend.answer(all([command_complete("SET"), ready()]));
+    client.expect("C Z");
+    backend.expect_census();
+    client.send(query("SELECT 1"));
+    backend.expect_message(query("SELECT 1"));
+    let state = census("app", &[("work_mem", "1024")], "");
+    backend.answer(all([state, one_value("1")]));
+    client.expect_exactly(one_value("1"));
+    // The server is not asked again: nothing has changed since.
+    round_trip(&mut client, &mut backend);
+}
+
+/// Nothing is known of a setting before its transaction has ended.
+#[test]
+fn a_transaction_is_asked_about_when_it_has_ended() {
+    let stage = stage();
+    let (mut client, mut backend) = stage.in_transaction();
+    for text in ["SET work_mem = '1MB'", "SAVEPOINT a", "ROLLBACK TO a"] {
+        client.send(query(text));
+        backend.expect_message(query(text));
+        backend.answer(all([command_complete("DONE"), ready_in_transaction()]));
+        client.expect("C Z");
+    }
+    client.send(query("ROLLBACK"));
+    backend.expect_message(query("ROLLBACK"));
+    backend.answer(all([command_complete("ROLLBACK"), ready()]));
+    client.expect("C Z");
+    backend.take_census(&[]);
+    round_trip(&mut stage.client(), &mut backend);
+}
+
+#[test]
+fn settings_that_no_view_shows_are_asked_for_by_name() {
+    let stage = stage();
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    let text = "SELECT set_config('my.Var', 'it''s', false)";
+    client.send(query(text));
+    backend.expect_message(query(text));
+    backend.answer(one_value("it's"));
+    client.expect("T D C Z");
+    assert!(
+        backend
+            .expect_census()
+            .contains("current_setting(E'my.var', true)")
+    );
+    backend.answer(census("app", &[("my.var", "it's")], ""));
+    let mut other = stage.client();
+    other.send(query("SELECT 1"));
+    backend.expect_message(all([query("RESET \"my\".\"var\";"), query("SELECT 1")]));
+    backend.answer(all([command_complete("RESET"), ready(), one_value("1")]));
+    other.expect("T D C Z");
+    client.send(query("SELECT 1"));
+    let again = "SELECT pg_catalog.set_config(E'my.var',E'it\\x27s',false)";
+    backend.expect_message(all([query(again), query("SELECT 1")]));
+    backend.answer(all([one_value("it's"), one_value("1")]));
+    client.expect_exactly(one_value("1"));
+}
+
+/// Nobody runs a statement as somebody else: who the session is must have been answered before anything is asked.
+#[test]
+fn a_role_is_taken_before_the_statement_is_sent() {
+    let stage = stage();
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let mut backend = stage.server_of(&mut client);
+    has_set(
+        &mut client,
+        &mut backend,
+        "SET ROLE boss",
+        &[("role", "boss")],
+    );
+    let away = |other: &mut Client, backend: &mut Backend| {
+        other.send(query("SELECT 1"));
+        backend.expect_message(all([query("RESET \"role\";"), query("SELECT 1")]));
+        backend.answer(all([command_complete("RESET"), ready(), one_value("1")]));
+        other.expect_exactly(one_value("1"));
+    };
+    let boss = || query("SELECT pg_catalog.set_config(E'role',E'boss',false)");
+    away(&mut other, &mut backend);
+    client.send(query("SELECT 'boss'"));
+    backend.expect_message(boss()).answer(one_value("boss"));
+    backend.expect_message(query("SELECT 'boss'"));
+    backend.answer(one_value("boss"));
+    client.expect_exactly(one_value("boss"));
+    // The role is gone: what the client asks is never sent.
+    away(&mut other, &mut backend);
+    client.send(query("DELETE FROM t"));
+    backend.expect_message(boss());
+    backend.answer(all([
+        error("22023", "role \"boss\" does not exist"),
+        ready(),
+    ]));
+    client.expect_error("42501");
+    client.expect_exactly(ready());
+    backend.expect_end();
+}
+
+/// A server that does not answer the question may have anything: the session keeps its connection.
+#[test]
+fn a_state_that_cannot_be_told_pins_the_session() {
+    let stage = stage();
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    for refusal in [
+        all([error("42501", "permission denied"), ready()]),
+        all([row(&[]), command_complete("SELECT 1"), ready()]),
+    ] {
+        client.send(query("SET work_mem = '1MB'"));
+        backend.expect_message(query("SET work_mem = '1MB'"));
+        backend.answer(all([command_complete("SET"), ready()]));
+        client.expect("C Z");
+        backend.expect_census();
+        backend.answer(refusal);
+        round_trip(&mut client, &mut backend);
+        let clients = console(&stage.proxy).rows("SHOW CLIENTS");
+        let mut pinned = clients.iter().filter(|row| row.ends_with("|setting"));
+        assert!(pinned.next().is_some(), "{clients:?}");
+        let mut other = stage.client();
+        other.send(query("SELECT 'other'"));
+        client.terminate();
+        backend.expect_message(query("DISCARD ALL"));
+        backend.answer(all([command_complete("DISCARD ALL"), ready()]));
+        backend.expect_message(query("SELECT 'other'"));
+        backend.answer(one_value("other"));
+        other.expect("T D C Z");
+        client = other;
+    }
 }

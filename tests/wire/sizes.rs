@@ -195,3 +195,69 @@ fn long_commits_are_commits() {
         client.expect("Z");
     }
 }
+
+/// Names that no buffer holds, in every message that has one. Describe, Execute and Close may not have more than
+/// 10,000 bytes, as with PostgreSQL itself.
+#[test]
+fn names_may_be_long() {
+    let (_stage, mut client, mut backend) = stage();
+    let sizes = [4_090, 4_096, 9_990, 16_384, 65_536, 1 << 20];
+    for (number, size) in sizes.into_iter().enumerate() {
+        let (name, text) = (filler(size), format!("SELECT {number}"));
+        let ours = format!("pgring_{:x}", number + 1);
+        pass_as(
+            (&mut client, &all([parse(&name, &text), sync()])),
+            (&mut backend, &all([parse(&ours, &text), sync()])),
+        );
+        backend.answer(all([parse_complete(), ready()]));
+        client.expect("1 Z");
+        let small = size < 10_000;
+        let run = |statement: &str| {
+            let mut run = bind(&name, statement, &["1"]);
+            if small {
+                run.extend(all([describe_statement(statement), execute(&name)]));
+            }
+            run.extend(all([bind("", statement, &["2"]), sync()]));
+            run
+        };
+        pass_as((&mut client, &run(&name)), (&mut backend, &run(&ours)));
+        let mut answers = bind_complete();
+        if small {
+            answers.extend(all([no_data(), command_complete("SELECT 1")]));
+        }
+        answers.extend(all([bind_complete(), ready()]));
+        backend.answer(&answers);
+        client.expect_exactly(&answers);
+        if small {
+            client.send(all([close_statement(&name), sync()]));
+            client.expect("3 Z");
+        }
+    }
+}
+
+/// Sent by one side and received by the other, in other words.
+fn pass_as((from, said): (&mut Wire, &[u8]), (to, heard): (&mut Wire, &[u8])) {
+    thread::scope(|scope| {
+        scope.spawn(|| from.send(said));
+        to.expect_exactly(heard);
+    });
+}
+
+/// The names of a long Bind are in its first bytes, wherever they are cut; the rest streams.
+#[test]
+fn long_binds_have_names_too() {
+    let (_stage, mut client, mut backend) = stage();
+    let value = filler(100_000);
+    client.send(all([parse("a name", "SELECT $1"), sync()]));
+    backend.expect_message(all([parse("pgring_1", "SELECT $1"), sync()]));
+    backend.answer(all([parse_complete(), ready()]));
+    client.expect("1 Z");
+    let names = bind("portal", "a name", &[]).len();
+    for cut in 1..=names {
+        let said = all([bind("portal", "a name", &[&value]), sync()]);
+        client.send_cut_at(&[cut, 50_000], said);
+        backend.expect_message(all([bind("portal", "pgring_1", &[&value]), sync()]));
+        backend.answer(all([bind_complete(), ready()]));
+        client.expect("2 Z");
+    }
+}
