@@ -98,7 +98,8 @@ impl Transcript {
     pub(crate) fn difference(&self, other: &Self, names: [&str; 2]) -> Option<String> {
         let longest = self.lines.len().max(other.lines.len());
         // Where in its source a server found a fault may be another place: pgring has it look elsewhere.
-        let line = |of: &Self, at| of.lines.get(at).map(|line| without_source(line).join(""));
+        let line =
+            |of: &Self, at: usize| of.lines.get(at).map(|line| without_source(line).join(""));
         let at = (0..longest).find(|&at| line(self, at) != line(other, at))?;
         let mut text = String::new();
         for line in &self.lines[at.saturating_sub(CONTEXT)..at] {

@@ -393,7 +393,8 @@ impl Conversation {
         self.own_requests.push_back(Own::Census);
         self.census = Census::default();
         self.traces.census_begins();
-        self.traces.question(known)
+        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        self.traces.question(known, in_transaction)
     }
 
     /// What the server answered.
@@ -403,6 +404,8 @@ impl Conversation {
         if self.ledger.status() != TransactionStatus::Idle {
             // What was found may yet be rolled back.
             self.traces.note_report();
+        } else if !self.restore.reset {
+            self.restore.was_reset = false;
         }
         census
     }

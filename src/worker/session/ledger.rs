@@ -230,6 +230,10 @@ impl Ledger {
     /// True when `tag` answers a message of ours.
     #[cold]
     fn received_own(&mut self, tag: Tag) -> bool {
+        if tag == backend::NOTICE_RESPONSE {
+            // What the server remarks on a text, it remarked to the client when that was parsed first.
+            return self.front().is_some_and(Owed::is_own);
+        }
         let answer = match self.front() {
             Some(Owed::OwnParse) => backend::PARSE_COMPLETE,
             Some(Owed::OwnBind) => backend::BIND_COMPLETE,

@@ -213,7 +213,11 @@ impl Names {
             });
         let mut all = pending.chain(&self.named);
         let named = all.find(|(_, named)| named.id == statement.id);
-        let unnamed = || self.unnamed.as_ref().filter(|unnamed| unnamed.id == statement.id);
+        let unnamed = || {
+            self.unnamed
+                .as_ref()
+                .filter(|unnamed| unnamed.id == statement.id)
+        };
         named
             .map(|(name, _)| &**name)
             .or_else(|| unnamed().map(|_| &b""[..]))

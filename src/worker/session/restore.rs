@@ -18,6 +18,8 @@ pub(super) struct Restore {
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(super) reset: bool,
+    /// Since the last census of a session outside a transaction there was one.
+    pub(super) was_reset: bool,
     /// The ReadyForQuery that waits, while settings are restored.
     ready: Option<TransactionStatus>,
     /// What the server has reported since.
@@ -37,6 +39,7 @@ impl Restore {
     /// A statement that may change settings is sent.
     pub(super) fn note(&mut self, text: &[u8]) {
         self.reset |= self.concerned && may_reset(text);
+        self.was_reset |= self.reset;
     }
 
     /// The server reports a setting; true when the client shall not hear it yet.
@@ -64,6 +67,11 @@ impl Conversation {
             return Answer::Restored;
         }
         Answer::Restore
+    }
+
+    /// True when settings may have been reset since the last census outside a transaction.
+    pub(crate) fn has_reset(&self) -> bool {
+        self.restore.was_reset
     }
 
     /// True while the client waits to hear that its reset is done.

@@ -26,6 +26,7 @@ impl Session {
     /// The server has told.
     #[cold]
     pub(super) fn census_taken(&mut self) {
+        let has_reset = self.conversation.has_reset();
         let census = self.conversation.take_census();
         let lease = self
             .lease
@@ -43,7 +44,14 @@ impl Session {
         let pinned = self.conversation.pinned();
         self.info.pinned.set(pinned.map_or("", |pin| pin.reason()));
         // What was reset is what the client came with, not what the server began with.
-        let all = interner.joined(&there, &self.startup);
+        let mut all = interner.joined(&there, &self.startup);
+        if !has_reset && there.get("role").is_none() && all.get("role").is_some() {
+            // It was not reset: the session has said that it has none.
+            all = interner.joined(
+                &interner.of([("role".to_owned(), &b"none"[..])].into_iter()),
+                &all,
+            );
+        }
         self.become_known(all);
         if self.conversation.is_restoring() {
             self.restore();

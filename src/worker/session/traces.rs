@@ -72,15 +72,22 @@ impl Traces {
         }
     }
 
-    /// What to ask the server, given the settings that the session is known to have.
-    pub(super) fn question<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    /// What to ask the server, given the settings that the session is known to have. Names are kept while the
+    /// transaction is open, because it may yet be rolled back.
+    pub(super) fn question<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a str>,
+        in_transaction: bool,
+    ) -> Vec<u8> {
         for name in known.filter(|name| name.contains('.')) {
             if !self.hidden.iter().any(|hidden| **hidden == *name) {
                 self.hidden.push(name.into());
             }
         }
         let question = census::question(self.hidden.iter().map(|name| &**name));
-        self.hidden = Vec::new();
+        if !in_transaction {
+            self.hidden = Vec::new();
+        }
         question
     }
 
