@@ -83,6 +83,7 @@ impl Interner {
     }
 
     /// `base` with one setting changed.
+    #[cfg(test)]
     pub(crate) fn with(&self, base: &Parameters, name: &[u8], value: &[u8]) -> Parameters {
         let mut set = Set(base.0.0.clone());
         set.put(&String::from_utf8_lossy(name), value);

@@ -323,6 +323,7 @@ impl Prepared {
     }
 
     /// How many statements have a name here.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
