@@ -158,3 +158,24 @@ impl Traces {
         self.forever.or(self.found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_called_function_may_leave_anything_unless_it_is_known() {
+        let called = |function: u32, name: &[u8], whole| {
+            let mut traces = Traces::default();
+            traces.note_call(&[&function.to_be_bytes(), name].concat(), whole);
+            traces
+        };
+        let traces = called(2077, b"\0\0\0\x02my.var", true);
+        assert!(traces.wants_census() && traces.is_unsettled() && traces.pin().is_none());
+        let question = String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter()));
+        assert!(question.unwrap().contains("E'my.var'"));
+        assert_eq!(called(2077, b"", false).pin(), Some(Pin::Setting));
+        let unlink = called(964, b"", false);
+        assert!(!unlink.wants_census() && unlink.pin().is_none());
+    }
+}

@@ -44,6 +44,7 @@ fn wire(sent: &Sent) -> Vec<u8> {
         frontend::PARSE => parse("", texts[0]),
         frontend::BIND => bind("", ""),
         frontend::EXECUTE => execute(),
+        frontend::FUNCTION_CALL => function_call(),
         other => raw(other.0),
     }
 }

@@ -55,8 +55,9 @@ pub(super) fn flush() -> Vec<u8> {
     })
 }
 
+/// Of a function that leaves no session state behind: `lo_unlink`.
 pub(super) fn function_call() -> Vec<u8> {
-    message(|writer| writer.function_call(1, [None::<&[u8]>]).unwrap())
+    message(|writer| writer.function_call(964, [None::<&[u8]>]).unwrap())
 }
 
 pub(super) fn raw(tag: u8) -> Vec<u8> {
@@ -236,15 +237,6 @@ impl Talk {
     pub(super) fn hear(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
         self.rules
             .server_message(tag, body, &mut self.office.server)
-    }
-
-    /// The server says that a command is complete.
-    pub(super) fn complete(&mut self, tag: &str) {
-        let whole = message(|writer| {
-            writer.command_complete(tag);
-        });
-        let answer = self.hear(backend::COMMAND_COMPLETE, &whole[Header::BYTES..]);
-        assert_eq!(answer, Ok(Answer::Forward), "{tag}");
     }
 
     /// What pgring itself answers at this point.
