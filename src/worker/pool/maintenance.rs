@@ -25,7 +25,7 @@ impl Pool {
         self.make_fit(worker, backend, query);
     }
 
-    fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>, query: String) {
+    fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>, query: String) {
         self.tested.set(self.tested.get() + 1);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
@@ -86,7 +86,8 @@ impl Pool {
 
 impl Backend {
     /// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
-    pub(crate) async fn ask(&self, query: &str) -> bool {
+    pub(crate) async fn ask(&mut self, query: &str) -> bool {
+        self.prepared.drop_unnamed();
         let mut out = Vec::new();
         if Writer::new(&mut out).query(query).is_err() {
             return false;

@@ -4,10 +4,7 @@
 //! parsed there under the client's own name first; the connection is reset before anybody else has it.
 
 use super::{conversation::Conversation, desk::Desk, ledger::Owed, names::Meaning};
-use crate::{
-    protocol::backend::TransactionStatus,
-    worker::classify::{self, Facts, Use},
-};
+use crate::worker::classify::{self, Facts, Use};
 
 impl Conversation {
     /// A text that goes to the server; what it needs there is sent ahead. True when it must wait.
@@ -38,6 +35,7 @@ impl Conversation {
             )
         };
         self.commands = uses.into_iter().filter(ends).collect();
+        self.commands_ticket = self.ledger.ticket();
         false
     }
 
@@ -46,9 +44,8 @@ impl Conversation {
         let Meaning::Statement(statement) = self.names.find(name, self.ledger.pipeline()) else {
             return;
         };
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let failed = self.ledger.status() == TransactionStatus::Failed;
-        if !name.is_empty() && !failed && server.stain(name) {
+        if !name.is_empty() && !self.block_has_failed() {
+            self.take_name(name, desk);
             statement.write_parse(name, desk.ahead);
             self.ledger.owe(Owed::OwnParse);
         }
@@ -56,7 +53,7 @@ impl Conversation {
 
     /// True while the outcome of a DEALLOCATE is open.
     pub(super) fn waits_for_command(&self) -> bool {
-        !self.commands.is_empty()
+        !self.commands.is_empty() && self.ledger.settled() <= self.commands_ticket
     }
 }
 

@@ -29,7 +29,10 @@ use crate::{
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
-        statements::{Statement, prepared::Prepared},
+        statements::{
+            Statement,
+            prepared::{Prepared, ServerName},
+        },
     },
 };
 
@@ -107,13 +110,19 @@ pub struct Conversation {
     pub(super) bound_alone: Option<Rc<Statement>>,
     /// DEALLOCATE and its like, asked for and not answered.
     pub(super) commands: Vec<Use>,
+    /// The ledger's number of the message that asks for them.
+    pub(super) commands_ticket: u64,
+    /// The ledger's number of the next message when the server was last asked for its answers.
+    flushed: u64,
     pub(super) heal: Heal,
     pub(super) restore: Restore,
     limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
     skipping: bool,
-    /// A statement that commits was prepared, in a pool where nobody follows names.
-    prepared_commit: bool,
+    /// A statement that commits was prepared, under a name that nobody follows.
+    pub(super) prepared_commit: bool,
+    /// What is under way may begin or end a transaction block.
+    may_turn: bool,
     /// What was asked last is a ROLLBACK, and not answered yet.
     leaving: bool,
     /// The beginning of a statement was too short to tell whether it commits; it is not answered yet.
@@ -139,11 +148,14 @@ impl Conversation {
             deferred: None,
             bound_alone: None,
             commands: Vec::new(),
+            commands_ticket: 0,
+            flushed: 0,
             heal: Heal::default(),
             restore: Restore::default(),
             limbo: None,
             skipping: false,
             prepared_commit: false,
+            may_turn: false,
             leaving: false,
             unread: false,
             refusal: None,
@@ -178,12 +190,16 @@ impl Conversation {
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
             _ if self.is_healing() => return Ok(Verdict::Wait),
+            // Should one of ours fail, the server would skip this together with the request before it.
+            tag if self.ledger.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
             _ => {}
         }
         if self.ledger.is_unasked() {
             self.open_pipeline(desk);
         }
-        Ok(match header.tag {
+        let verdict = match header.tag {
+            // What the server ignores changes nothing.
+            tag if self.ledger.is_deaf() => self.pass(tag),
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
             frontend::FUNCTION_CALL => {
@@ -198,7 +214,10 @@ impl Conversation {
                 self.judge_named(header, body, desk)
             }
             frontend::EXECUTE => self.judge_execute(body, desk),
-            frontend::FLUSH => self.judge_flush(desk),
+            frontend::FLUSH => {
+                self.say_due(desk);
+                Verdict::Forward
+            }
             tag => {
                 if tag == frontend::FUNCTION_CALL {
                     self.traces
@@ -208,7 +227,28 @@ impl Conversation {
                 self.ledger.sent(tag);
                 Verdict::Forward
             }
-        })
+        };
+        if verdict == Verdict::Wait && self.hasten_answers(desk) {
+            return self.client_message(header, body, desk);
+        }
+        Ok(verdict)
+    }
+
+    /// Gives the answers of ours that are due, which may be all that the client's message waits for. True if there
+    /// were any. In an open pipeline the server keeps its answers until it is asked for them.
+    #[cold]
+    fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
+        let settled = self.ledger.settled();
+        self.say_due(desk);
+        if self.ledger.settled() > settled {
+            return true;
+        }
+        let ticket = self.ledger.ticket();
+        if self.flushed != ticket && !self.ledger.is_at_rest() {
+            self.flushed = ticket;
+            Writer::new(desk.ahead).flush();
+        }
+        false
     }
 
     /// Nothing is under way at the server: what must precede the next message goes now.
@@ -252,10 +292,8 @@ impl Conversation {
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
-            server.doubt_unnamed();
-            let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-            self.names
-                .change(ticket, pipeline, true, Change::DropUnnamed);
+            server.drop_unnamed();
+            self.drop_unnamed(Some(ServerName::UNNAMED));
         }
         self.ledger.sent(frontend::QUERY);
         Verdict::Forward
@@ -273,6 +311,7 @@ impl Conversation {
 
     #[inline]
     fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
+        self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         self.traces.note(facts);
         if desk.limits.always_checked {
             self.traces.note_report();
@@ -297,6 +336,8 @@ impl Conversation {
                 return Verdict::Wait;
             }
             self.note(statement.facts, statement.text(), desk);
+        } else {
+            self.may_turn = true;
         }
         self.ledger.sent(frontend::EXECUTE);
         Verdict::Forward
@@ -304,10 +345,26 @@ impl Conversation {
 
     /// The client's unnamed statement was destroyed by a Query that pgring answered.
     pub(super) fn forget_unnamed(&mut self) {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names
-            .change(ticket, pipeline, false, Change::DropUnnamed);
+        let ticket = self.ledger.ticket();
+        self.drop_unnamed(None);
         self.names.settle(ticket + 1, None);
+    }
+
+    /// The next message destroys the unnamed statement.
+    pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
+        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        self.names.change(ticket, pipeline, at, Change::DropUnnamed);
+    }
+
+    /// True when the transaction has failed, and nothing under way ends it.
+    pub(super) fn block_has_failed(&self) -> bool {
+        self.ledger.status() == TransactionStatus::Failed && !self.may_turn
+    }
+
+    /// True when an earlier request, which is not answered, may leave the transaction failed.
+    pub(super) fn block_may_fail(&self) -> bool {
+        let block = self.may_turn || self.ledger.status() != TransactionStatus::Idle;
+        block && !self.ledger.waits_for_client()
     }
 
     /// How the pool shares its connections.
@@ -377,8 +434,9 @@ impl Conversation {
         self.refusal = Some(Box::new(report));
     }
 
-    /// The session's settings were sent ahead of its request.
-    pub fn sent_settings(&mut self) {
+    /// The session's settings were sent ahead of its request, in a Query.
+    pub fn sent_settings(&mut self, server: &mut Prepared) {
+        server.drop_unnamed();
         self.own_requests.push_back(Own::Settings);
     }
 
@@ -388,8 +446,13 @@ impl Conversation {
         self.mode != PoolMode::Session && self.traces.wants_census() && self.is_clean()
     }
 
-    /// What to ask the server for that, given the settings that the session is known to have.
-    pub(crate) fn begin_census<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    /// What to ask the server for that in a Query, given the settings that the session is known to have.
+    pub(crate) fn begin_census<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a str>,
+        server: &mut Prepared,
+    ) -> Vec<u8> {
+        server.drop_unnamed();
         self.own_requests.push_back(Own::Census);
         self.census = Census::default();
         self.traces.census_begins();
@@ -465,7 +528,7 @@ impl Conversation {
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
         let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
-        let failed = self.ledger.settled();
+        let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);
         self.names
             .refute(failed, self.ledger.settled(), Some(server));
@@ -495,7 +558,8 @@ impl Conversation {
         self.names.settle(self.ledger.settled(), Some(server));
         self.leaving = false;
         self.unread &= !self.ledger.waits_for_client();
-        if !self.commands.is_empty() {
+        self.may_turn &= !self.ledger.is_at_rest();
+        if !self.commands.is_empty() && self.ledger.settled() > self.commands_ticket {
             self.commands.clear();
         }
         if self.ledger.is_releasable() {
@@ -714,6 +778,18 @@ impl Loss {
 fn creates_temporary(desk: &Desk<'_>) -> bool {
     let path = desk.context.get("search_path");
     path.is_some_and(|path| memchr::memmem::find(path, b"pg_temp").is_some())
+}
+
+/// Messages that a server skips after an error, up to the next Sync.
+fn is_extended(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE
+            | frontend::BIND
+            | frontend::DESCRIBE
+            | frontend::EXECUTE
+            | frontend::CLOSE
+    )
 }
 
 /// True for a Parse of a statement that commits.

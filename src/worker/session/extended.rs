@@ -18,10 +18,11 @@ use crate::{
     cluster::settings::PoolMode,
     protocol::{Header, Tag, Writer, backend::TransactionStatus, frontend::Target, tag::frontend},
     worker::{
+        classify,
         parameters::Parameters,
         statements::{
             Statement,
-            prepared::{NOBODYS, PREFIX, Prepared, Presence, ServerName, write_close},
+            prepared::{NOBODYS, PREFIX, Prepared, Presence, ServerName, TAKEN, write_close},
             text_bytes, write_head,
         },
     },
@@ -57,7 +58,7 @@ impl Conversation {
         verdict.unwrap_or_else(|| self.pass(header.tag))
     }
 
-    fn pass(&mut self, tag: Tag) -> Verdict {
+    pub(super) fn pass(&mut self, tag: Tag) -> Verdict {
         self.ledger.sent(tag);
         Verdict::Forward
     }
@@ -66,8 +67,8 @@ impl Conversation {
         let name_bytes = memchr::memchr(0, body)?;
         let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
-            // Too long to be kept, or perhaps no name at all: it stays where it is parsed.
-            self.traces.keep_forever(Pin::OddStatement);
+            // Too long to be kept, or perhaps no name at all.
+            self.leave_at_server(name, content, desk);
             return None;
         }
         text_bytes(content)?;
@@ -80,7 +81,7 @@ impl Conversation {
             }
             match self.names.find(name, self.ledger.pipeline()) {
                 Meaning::Unsure => return Some(Verdict::Wait),
-                Meaning::Statement(_) => return Some(self.parse_again(name, desk)),
+                Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
                 Meaning::Nothing => {}
             }
             if self.traces.may_have_prepared() {
@@ -91,6 +92,19 @@ impl Conversation {
             }
         }
         Some(self.parse_new(name, &statement, desk))
+    }
+
+    /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
+    #[cold]
+    fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
+        self.traces.keep_forever(Pin::OddStatement);
+        self.prepared_commit |= classify::facts(beginning).commits();
+        if name.is_empty() {
+            let server = desk.server.as_deref_mut().expect("a server is at hand");
+            // What the connection has without a name is none of ours from now on.
+            server.drop_unnamed();
+            self.drop_unnamed(Some(ServerName::UNNAMED));
+        }
     }
 
     /// The settings under which a text that is parsed now may be shared.
@@ -108,20 +122,24 @@ impl Conversation {
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let failed = self.ledger.status() == TransactionStatus::Failed;
+        let may_fail = self.block_may_fail();
         let presence = match server.named(statement, pipeline) {
-            // In a failed transaction the server shall refuse it.
-            Presence::Here(_) if failed => Presence::Absent,
             Presence::Absent if name.is_empty() && statement.context().is_some() => {
                 server.unnamed(statement, pipeline)
             }
             presence => presence,
         };
-        let is_sent = !matches!(presence, Presence::Here(_));
+        let presence = match presence {
+            // In a failed transaction the server shall refuse it.
+            Presence::Here(_) if failed => Presence::Absent,
+            Presence::Here(_) if may_fail => Presence::Unsure,
+            presence => presence,
+        };
         let named = !name.is_empty() || statement.is_hot();
-        let verdict = match presence {
+        let (verdict, at) = match presence {
             Presence::Here(_) => {
                 self.ledger.owe(Owed::SaidParse);
-                Verdict::Discard
+                (Verdict::Discard, None)
             }
             Presence::Absent if named => {
                 let ours = server.prepare_named(statement, pipeline);
@@ -132,17 +150,17 @@ impl Conversation {
                     statement.content().len(),
                     desk.ahead,
                 );
-                Verdict::Instead(Header::BYTES + name.len() + 1)
+                (Verdict::Instead(Header::BYTES + name.len() + 1), Some(ours))
             }
             Presence::Unsure if !name.is_empty() => return Verdict::Wait,
             Presence::Absent | Presence::Unsure => {
                 server.prepare_unnamed(statement, pipeline);
                 self.ledger.owe(Owed::Parse);
-                Verdict::Forward
+                (Verdict::Forward, Some(ServerName::UNNAMED))
             }
         };
         let change = Change::Define(names::key(name).into(), Rc::clone(statement));
-        self.names.change(ticket, pipeline, is_sent, change);
+        self.names.change(ticket, pipeline, at, change);
         verdict
     }
 
@@ -157,15 +175,31 @@ impl Conversation {
     }
 
     /// The client defines a name that it has: the server, too, must have it to refuse this as it does.
-    fn parse_again(&mut self, name: &[u8], desk: &mut Desk<'_>) -> Verdict {
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
-        if self.ledger.status() != TransactionStatus::Failed {
-            server.stain(name);
-            write_head(frontend::PARSE.0, &[name, b""], 2, desk.ahead);
-            desk.ahead.extend_from_slice(&[0; 2]);
-            self.ledger.owe(Owed::OwnParse);
+    fn parse_again(&mut self, name: &[u8], content: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        let replaced = Header::BYTES + name.len() + 1;
+        let is_like_ours = name.starts_with(PREFIX);
+        let taken = [name, &[TAKEN][..]].concat();
+        let name = if is_like_ours { &taken } else { name };
+        self.take_name(name, desk);
+        // Nothing is wrong with an empty statement, not even in a failed transaction.
+        write_head(frontend::PARSE.0, &[name, b""], 2, desk.ahead);
+        desk.ahead.extend_from_slice(&[0; 2]);
+        self.ledger.owe(Owed::OwnParse);
+        self.ledger.sent(frontend::PARSE);
+        if is_like_ours {
+            write_head(frontend::PARSE.0, &[name], content.len(), desk.ahead);
+            return Verdict::Instead(replaced);
         }
-        self.pass(frontend::PARSE)
+        Verdict::Forward
+    }
+
+    /// A Parse of ours takes the client's own name at the server, where nothing else may have it.
+    pub(super) fn take_name(&mut self, name: &[u8], desk: &mut Desk<'_>) {
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if !server.stain(name) {
+            write_close(name, desk.ahead);
+            self.ledger.owe(Owed::OwnClose);
+        }
     }
 
     /// A Bind, or a Describe of a statement.
@@ -297,7 +331,7 @@ impl Conversation {
         statement.write_parse(ours.bytes(), ahead);
         let change = Change::Prepare(Rc::clone(statement));
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, true, change);
+        self.names.change(ticket, pipeline, Some(ours), change);
         self.ledger.owe(Owed::OwnParse);
     }
 
@@ -338,7 +372,7 @@ impl Conversation {
         let is_sent = server.is_stained_by(naming.name);
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
         let change = Change::Remove(names::key(naming.name).into());
-        self.names.change(ticket, pipeline, false, change);
+        self.names.change(ticket, pipeline, None, change);
         if is_sent {
             return None;
         }
@@ -346,17 +380,16 @@ impl Conversation {
         Some(Verdict::Discard)
     }
 
-    /// A Flush: answers of ours that are due come now.
-    pub(super) fn judge_flush(&mut self, desk: &mut Desk<'_>) -> Verdict {
+    /// Answers of ours that are due come now.
+    pub(super) fn say_due(&mut self, desk: &mut Desk<'_>) {
         while let Some(said) = self.said(desk.server.as_deref_mut()) {
             desk.out.extend_from_slice(said);
         }
-        Verdict::Forward
     }
 
     /// True when names are rewritten at all: where a connection belongs to one session they are its own.
     pub(super) fn shares_names(&self) -> bool {
-        self.mode() != PoolMode::Session && !self.ledger.is_deaf()
+        self.mode() != PoolMode::Session
     }
 }
 

@@ -62,6 +62,11 @@ impl Owed {
         matches!(self, Self::Query | Self::Function | Self::Sync)
     }
 
+    /// True when it is to a request that a server which skips to the next Sync does not answer.
+    fn is_request(self) -> bool {
+        matches!(self, Self::Query | Self::Function)
+    }
+
     /// True when the client must not see the answer.
     fn is_own(self) -> bool {
         matches!(
@@ -95,6 +100,8 @@ pub(crate) struct Ledger {
     pipelines: u64,
     /// How many of `owed` the client must not see answered.
     own: usize,
+    /// A request without Sync follows messages of ours that the server has not answered.
+    risky: bool,
     /// How many of `owed` are ours to give.
     said: usize,
     /// How many of `owed` end with ReadyForQuery.
@@ -127,6 +134,7 @@ impl Default for Ledger {
             gone: 0,
             pipelines: 0,
             own: 0,
+            risky: false,
             said: 0,
             readies: 0,
             readies_to_commit: 0,
@@ -182,6 +190,7 @@ impl Ledger {
         if !self.open {
             self.owe_ready();
         }
+        self.risky |= self.own > 0 && owed.is_request();
         self.own += usize::from(owed.is_own());
         self.said += usize::from(owed.is_said());
         self.owed.push_back(owed);
@@ -325,6 +334,12 @@ impl Ledger {
         self.gone
     }
 
+    /// The number of the message that the client takes an error for refusing: not one of ours, but what it precedes.
+    pub(crate) fn refused(&self) -> u64 {
+        let ours = self.owed.iter().take_while(|owed| owed.is_own()).count();
+        self.gone + ours as u64
+    }
+
     /// The number of the pipeline that the next message belongs to.
     #[inline]
     pub(crate) fn pipeline(&self) -> u64 {
@@ -334,6 +349,12 @@ impl Ledger {
     /// True when a request follows messages of ours that may make the server skip it.
     pub(crate) fn is_at_risk(&self) -> bool {
         self.own > 0 && self.readies > 0
+    }
+
+    /// True when the server may skip the last request, and what follows it, because of messages of ours.
+    #[inline]
+    pub(crate) fn is_risky(&self) -> bool {
+        self.risky
     }
 
     /// A BEGIN of ours precedes what is sent next.
@@ -347,6 +368,7 @@ impl Ledger {
         if let Some(front) = self.owed.pop_front() {
             self.gone += 1;
             self.own -= usize::from(front.is_own());
+            self.risky &= self.own > 0;
             self.said -= usize::from(front.is_said());
             if front.ends_with_ready() {
                 self.readies -= 1;
@@ -394,16 +416,17 @@ impl Ledger {
         }
     }
 
-    /// `own`: it was a message of ours that failed. A Query that the server skips for that would never be
-    /// answered: a Sync is due then.
+    /// `own`: it was a message of ours that failed. A Query right behind it, which the server skips for that, would
+    /// never be answered: a Sync is due then.
     fn skip(&mut self, own: bool) {
         self.pop();
+        let next = self.owed.iter().find(|next| !next.is_own());
+        self.sync_due |= own && next.is_some_and(|next| next.is_request());
         if self.doubtful > 0 && self.front().is_some_and(|next| next != Owed::Sync) {
             // Skipped or answered: that depends on whether a Sync in doubt was read.
             self.lost = true;
         }
-        while let Some(next) = self.front().filter(|next| *next != Owed::Sync) {
-            self.sync_due |= own && next.ends_with_ready();
+        while self.front().is_some_and(|next| next != Owed::Sync) {
             self.pop();
         }
         self.skipping = self.owed.is_empty();

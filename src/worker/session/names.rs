@@ -12,7 +12,7 @@ use crate::{
     protocol::tag::backend,
     worker::statements::{
         Statement,
-        prepared::{NOBODYS, PREFIX, Prepared},
+        prepared::{NOBODYS, PREFIX, Prepared, ServerName, TAKEN},
         write_head,
     },
 };
@@ -26,7 +26,7 @@ pub(super) enum Change {
     Prepare(Rc<Statement>),
     /// A Close: the name means nothing.
     Remove(Box<[u8]>),
-    /// A Query: there is no unnamed statement any more, neither here nor at the connection.
+    /// A Query: there is no unnamed statement any more. The connection's is off its books already.
     DropUnnamed,
 }
 
@@ -35,14 +35,19 @@ pub(super) enum Change {
 struct Pending {
     ticket: u64,
     pipeline: u64,
-    /// Parses go to the server; what pgring answers itself does not.
-    is_sent: bool,
+    /// The name that it is about at the server; `None` for what pgring answers itself.
+    at: Option<ServerName>,
     change: Change,
 }
 
 impl Pending {
-    fn defines_unnamed(&self) -> bool {
-        matches!(&self.change, Change::Define(name, _) if name.is_empty())
+    /// True when the server drops the unnamed statement even if it refuses the message.
+    fn drops_unnamed(&self) -> bool {
+        match &self.change {
+            Change::Define(name, _) => name.is_empty(),
+            Change::DropUnnamed => true,
+            Change::Prepare(_) | Change::Remove(_) => false,
+        }
     }
 }
 
@@ -98,11 +103,17 @@ impl Names {
     }
 
     /// Notes what the message with this ticket does.
-    pub(super) fn change(&mut self, ticket: u64, pipeline: u64, is_sent: bool, change: Change) {
+    pub(super) fn change(
+        &mut self,
+        ticket: u64,
+        pipeline: u64,
+        at: Option<ServerName>,
+        change: Change,
+    ) {
         self.pending.push_back(Pending {
             ticket,
             pipeline,
-            is_sent,
+            at,
             change,
         });
     }
@@ -121,34 +132,32 @@ impl Names {
 
     fn settle_all(&mut self, ticket: u64, mut server: Option<&mut Prepared>) {
         while let Some(pending) = self.pop_before(ticket) {
-            if pending.is_sent
-                && let Some(server) = server.as_deref_mut()
-            {
-                match &pending.change {
-                    Change::Define(_, statement) | Change::Prepare(statement) => {
-                        statement.accept();
-                        server.confirm(statement);
-                    }
-                    Change::DropUnnamed => server.drop_unnamed(),
-                    Change::Remove(_) => {}
+            if let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut()) {
+                if let Change::Define(_, statement) | Change::Prepare(statement) = &pending.change {
+                    statement.accept();
+                    server.confirm(statement, name);
                 }
             }
             self.apply(pending.change);
         }
     }
 
-    /// All messages before `ticket` were skipped, but for `failed`, which was refused.
+    /// All messages before `ticket` were skipped, but for `failed`, which was refused as the client sees it.
     pub(super) fn refute(&mut self, failed: u64, ticket: u64, mut server: Option<&mut Prepared>) {
         while let Some(pending) = self.pop_before(ticket) {
-            if pending.ticket == failed && pending.defines_unnamed() {
+            if pending.ticket == failed && pending.drops_unnamed() {
                 // A Parse without a name drops what was there before it looks at the text.
                 self.unnamed = None;
             }
-            let Some(server) = server.as_deref_mut().filter(|_| pending.is_sent) else {
+            let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut()) else {
                 continue;
             };
-            if let Change::Define(_, statement) | Change::Prepare(statement) = &pending.change {
-                server.refute(statement);
+            match &pending.change {
+                Change::Define(_, statement) | Change::Prepare(statement) => {
+                    server.refute(statement, name);
+                }
+                Change::DropUnnamed => server.doubt_unnamed(),
+                Change::Remove(_) => {}
             }
         }
     }
@@ -247,9 +256,9 @@ pub(super) fn rename<'a>(
     let start = memchr::memmem::find(body, PREFIX)?;
     let length = memchr::memchr2(b'"', 0, &body[start..])?;
     let ours = &body[start..start + length];
-    let name = match ours.strip_suffix(&[NOBODYS]) {
-        Some(clients) => clients,
-        None => client(ours)?,
+    let name = match ours.split_last()? {
+        (&(NOBODYS | TAKEN), clients) => clients,
+        _ => client(ours)?,
     };
     let mut out = Vec::new();
     let rest = &body[start + length..];
@@ -277,6 +286,8 @@ mod tests {
     use super::*;
     use crate::worker::{parameters::Interner, statements::Store};
 
+    const SENT: Option<ServerName> = Some(ServerName::UNNAMED);
+
     fn statement(text: &str) -> Rc<Statement> {
         let content = [text.as_bytes(), b"\0\0\0"].concat();
         Store::default().of(&content, Some(&Interner::default().empty()))
@@ -297,7 +308,7 @@ mod tests {
     #[test]
     fn a_name_means_something_to_its_own_pipeline_at_once() {
         let mut names = Names::default();
-        names.change(0, 0, true, define("a"));
+        names.change(0, 0, SENT, define("a"));
         assert_eq!(read(&names, "a", 0), "statement");
         assert_eq!(read(&names, "a", 1), "unsure");
         assert_eq!(read(&names, "b", 0), "nothing");
@@ -309,10 +320,10 @@ mod tests {
     #[test]
     fn what_was_refused_never_was() {
         let mut names = Names::default();
-        names.change(0, 0, true, define("kept"));
+        names.change(0, 0, SENT, define("kept"));
         names.settle(1, None);
-        names.change(1, 0, false, Change::Remove(b"kept"[..].into()));
-        names.change(2, 0, true, define("never"));
+        names.change(1, 0, None, Change::Remove(b"kept"[..].into()));
+        names.change(2, 0, SENT, define("never"));
         assert_eq!(read(&names, "kept", 0), "nothing");
         names.refute(1, 3, None);
         assert_eq!(read(&names, "kept", 0), "statement");
@@ -323,9 +334,9 @@ mod tests {
     fn a_parse_without_a_name_drops_what_was_there_even_if_it_fails() {
         for (failed, left) in [(1, "nothing"), (2, "statement")] {
             let mut names = Names::default();
-            names.change(0, 0, true, define(""));
+            names.change(0, 0, SENT, define(""));
             names.settle(1, None);
-            names.change(failed, 0, true, define(""));
+            names.change(failed, 0, SENT, define(""));
             names.refute(1, 3, None);
             assert_eq!(read(&names, "", 0), left, "refused, or skipped");
         }
@@ -334,8 +345,8 @@ mod tests {
     #[test]
     fn a_query_drops_the_unnamed_statement() {
         let mut names = Names::default();
-        names.change(0, 0, true, define(""));
-        names.change(1, 1, true, Change::DropUnnamed);
+        names.change(0, 0, SENT, define(""));
+        names.change(1, 1, SENT, Change::DropUnnamed);
         assert_eq!(read(&names, "", 1), "nothing");
         names.settle(1, None);
         assert_eq!(read(&names, "", 1), "nothing");
@@ -347,7 +358,7 @@ mod tests {
     fn all_names_go_with_deallocate_all() {
         let mut names = Names::default();
         for (ticket, name) in ["a", ""].iter().enumerate() {
-            names.change(ticket as u64, 0, true, define(name));
+            names.change(ticket as u64, 0, SENT, define(name));
         }
         names.settle(2, None);
         names.remove_all();
@@ -360,12 +371,12 @@ mod tests {
     fn the_server_learns_with_the_client() {
         let (mut names, mut server) = (Names::default(), Prepared::default());
         let one = statement("one");
-        server.prepare_named(&one, 0);
-        names.change(0, 0, true, Change::Prepare(Rc::clone(&one)));
+        let name = server.prepare_named(&one, 0);
+        names.change(0, 0, Some(name), Change::Prepare(Rc::clone(&one)));
         names.refute(0, 1, Some(&mut server));
         assert_eq!(server.len(), 0);
-        server.prepare_named(&one, 0);
-        names.change(1, 0, true, Change::Prepare(Rc::clone(&one)));
+        let name = server.prepare_named(&one, 0);
+        names.change(1, 0, Some(name), Change::Prepare(Rc::clone(&one)));
         names.settle(2, Some(&mut server));
         assert!(matches!(
             server.find(&one, 7),

@@ -11,15 +11,12 @@ impl Session {
     #[cold]
     pub(super) fn take_census(&mut self) {
         let known = self.parameters.iter().map(|(name, _)| name);
-        let question = self.conversation.begin_census(known);
+        let lease = self.lease.as_mut().expect("a census is taken of a connection");
+        let question = self.conversation.begin_census(known, &mut lease.backend_mut().prepared);
         let mut out = Vec::new();
         Writer::new(&mut out)
             .query(&question)
             .expect("the question is text without NUL");
-        let lease = self
-            .lease
-            .as_ref()
-            .expect("a census is taken of a connection");
         lease.backend().stream.send(out.into());
     }
 
@@ -99,7 +96,7 @@ impl Session {
                 .expect("the text is ASCII without NUL");
             backend.stream.send(out.into());
             backend.parameters = self.parameters.clone();
-            self.conversation.sent_settings();
+            self.conversation.sent_settings(&mut backend.prepared);
         }
     }
 
@@ -112,7 +109,7 @@ impl Session {
             return false;
         };
         let deadline = self.worker.reactor.now() + self.pool.settings().connect_timeout;
-        let done = lease.backend().ask(&text);
+        let done = lease.backend_mut().ask(&text);
         let done = self.worker.reactor.deadline(deadline, done).await;
         lease.backend_mut().parameters = self.parameters.clone();
         done == Ok(true)

@@ -5,5 +5,7 @@ mod conversation;
 mod ledger;
 mod limbo;
 mod loss;
+mod names;
+mod postgres;
 mod server;
 mod talk;

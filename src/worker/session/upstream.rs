@@ -346,7 +346,10 @@ fn partial_from_client(header: Header, body: &[u8]) -> Result<Partial, ProtocolE
     Ok(hold_if(match header.tag {
         frontend::COPY_DATA => false,
         frontend::FUNCTION_CALL => bytes <= HELD_MESSAGE_BYTES_MAX || body.len() < FUNCTION_BYTES,
-        frontend::PARSE => bytes <= STATEMENT_BYTES_MAX,
+        frontend::PARSE => {
+            bytes <= STATEMENT_BYTES_MAX
+                || body.len() < STATEMENT_BYTES_MAX && !has_names(header.tag, body)
+        }
         // Parameters may be long; what counts are the names before them.
         frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => {
             bytes <= HELD_MESSAGE_BYTES_MAX

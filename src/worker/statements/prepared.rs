@@ -16,6 +16,9 @@ pub(crate) const PREFIX: &[u8] = b"pgring_";
 /// What is put behind a client's name that looks like one of ours, so that nothing is found under it.
 pub(crate) const NOBODYS: u8 = b'?';
 
+/// What is put behind one, so that what is found under it is the client's.
+pub(crate) const TAKEN: u8 = b'!';
+
 /// Longest name of ours, in bytes.
 const NAME_BYTES_MAX: usize = PREFIX.len() + 16;
 
@@ -161,26 +164,32 @@ impl Prepared {
         self.slot = Slot::Holds(Rc::clone(statement), Some(pipeline));
     }
 
-    /// The server has prepared it.
-    pub(crate) fn confirm(&mut self, statement: &Statement) {
-        if let Some(known) = self.known.get_mut(&statement.id) {
-            known.unanswered = None;
-        }
-        if let Slot::Holds(held, unanswered) = &mut self.slot
-            && held.id == statement.id
+    /// The server has prepared it under this name.
+    pub(crate) fn confirm(&mut self, statement: &Statement, name: &ServerName) {
+        if *name == ServerName::UNNAMED {
+            if let Slot::Holds(held, unanswered) = &mut self.slot
+                && held.id == statement.id
+            {
+                *unanswered = None;
+            }
+        } else if let Some(known) = self.known.get_mut(&statement.id)
+            && ServerName::of(known.number) == *name
         {
-            *unanswered = None;
+            known.unanswered = None;
         }
     }
 
-    /// The server has refused or skipped its Parse.
-    pub(crate) fn refute(&mut self, statement: &Statement) {
-        let unanswered = |known: &Known| known.unanswered.is_some();
-        if self.known.get(&statement.id).is_some_and(unanswered) {
-            self.known.remove(&statement.id);
+    /// The server has refused or skipped its Parse under this name.
+    pub(crate) fn refute(&mut self, statement: &Statement, name: &ServerName) {
+        if *name == ServerName::UNNAMED {
+            if matches!(&self.slot, Slot::Holds(held, _) if held.id == statement.id) {
+                self.slot = Slot::Unknown;
+            }
+            return;
         }
-        if matches!(&self.slot, Slot::Holds(held, _) if held.id == statement.id) {
-            self.slot = Slot::Unknown;
+        let is_it = |known: &Known| ServerName::of(known.number) == *name;
+        if self.known.get(&statement.id).is_some_and(is_it) {
+            self.known.remove(&statement.id);
         }
     }
 
@@ -191,7 +200,7 @@ impl Prepared {
         self.slot = Slot::Unknown;
     }
 
-    /// The unnamed statement is destroyed.
+    /// What is sent next destroys the unnamed statement.
     pub(crate) fn drop_unnamed(&mut self) {
         self.slot = Slot::Empty;
     }
@@ -336,11 +345,10 @@ impl Prepared {
 
 /// Writes a Close of the statement `name`.
 pub(crate) fn write_close(name: &[u8], out: &mut Vec<u8>) {
-    let mut target = [0_u8; NAME_BYTES_MAX + 1];
-    target[0] = Target::Statement.byte();
-    let end = name.len().min(NAME_BYTES_MAX) + 1;
-    target[1..end].copy_from_slice(&name[..end - 1]);
-    write_head(frontend::CLOSE.0, &[&target[..end]], 0, out);
+    write_head(frontend::CLOSE.0, &[], 1 + name.len() + 1, out);
+    out.push(Target::Statement.byte());
+    out.extend_from_slice(name);
+    out.push(0);
 }
 
 #[cfg(test)]
@@ -372,14 +380,8 @@ mod tests {
         let name = prepared.prepare_named(one, 1);
         assert_eq!(prepared.find(one, 1), Presence::Here(name));
         assert_eq!(prepared.find(one, 2), Presence::Unsure);
-        prepared.confirm(one);
+        prepared.confirm(one, &name);
         assert_eq!(prepared.find(one, 2), Presence::Here(name));
-        prepared.refute(one);
-        assert_eq!(
-            prepared.find(one, 2),
-            Presence::Here(name),
-            "it had been answered"
-        );
     }
 
     #[test]
@@ -395,12 +397,16 @@ mod tests {
     #[test]
     fn what_was_refused_is_not_there() {
         let (one, mut prepared) = (&statements(1)[0], Prepared::default());
-        prepared.prepare_named(one, 1);
-        prepared.refute(one);
+        let name = prepared.prepare_named(one, 1);
+        prepared.prepare_unnamed(one, 1);
+        prepared.confirm(one, &ServerName::UNNAMED);
+        assert_eq!(prepared.named(one, 2), Presence::Unsure, "the other one was confirmed");
+        prepared.drop_unnamed();
+        prepared.refute(one, &name);
         assert_eq!(prepared.find(one, 1), Presence::Absent);
         prepared.prepare_unnamed(one, 2);
         assert_eq!(prepared.find(one, 2), Presence::Here(ServerName::UNNAMED));
-        prepared.refute(one);
+        prepared.refute(one, &ServerName::UNNAMED);
         assert_eq!(prepared.find(one, 2), Presence::Absent);
         assert!(
             !prepared.has_no_unnamed(),
@@ -412,8 +418,8 @@ mod tests {
     fn those_not_used_for_longest_are_closed() {
         let (all, mut prepared) = (statements(5), Prepared::default());
         for statement in &all {
-            prepared.prepare_named(statement, 1);
-            prepared.confirm(statement);
+            let name = prepared.prepare_named(statement, 1);
+            prepared.confirm(statement, &name);
         }
         assert!(matches!(prepared.find(&all[0], 2), Presence::Here(_)));
         let mut out = Vec::new();
@@ -429,8 +435,8 @@ mod tests {
     fn the_inventory_survives_the_journey() {
         let (all, mut prepared) = (statements(3), Prepared::default());
         for statement in &all[..2] {
-            prepared.prepare_named(statement, 1);
-            prepared.confirm(statement);
+            let name = prepared.prepare_named(statement, 1);
+            prepared.confirm(statement, &name);
         }
         prepared.prepare_named(&all[2], 2);
         let (last, list) = prepared.inventory();

@@ -100,7 +100,7 @@ fn an_unnamed_statement_does_not() {
 fn our_own_requests_are_not_heard() {
     let mut talk = talk();
     talk.linked = true;
-    talk.rules.sent_settings();
+    talk.rules.sent_settings(&mut talk.office.server);
     assert!(!talk.rules.is_clean() && !talk.rules.is_at_rest());
     assert!(!talk.rules.waits_for_client());
     talk.client(&query("SELECT 1"));
@@ -121,7 +121,7 @@ fn our_own_requests_are_not_heard() {
 #[test]
 fn settings_may_be_refused() {
     let mut talk = talk();
-    talk.rules.sent_settings();
+    talk.rules.sent_settings(&mut talk.office.server);
     let body = error_body(&ordinary_error());
     let answer = talk.hear(backend::ERROR_RESPONSE, &body);
     assert_eq!(answer, Ok(Answer::SettingsRefused));
@@ -137,7 +137,7 @@ fn a_fatal_error_is_the_servers_end() {
     let body = error_body(&ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "bye"));
     for own_requests in [0, 1] {
         let mut talk = asked(&query("SELECT 1"));
-        (0..own_requests).for_each(|_| talk.rules.sent_settings());
+        (0..own_requests).for_each(|_| talk.rules.sent_settings(&mut talk.office.server));
         let answer = talk.hear(backend::ERROR_RESPONSE, &body);
         assert_eq!(answer, Ok(Answer::Fatal));
         talk.lose();

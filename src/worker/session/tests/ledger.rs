@@ -168,7 +168,7 @@ fn schedule() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
 
     /// Whatever a client sends, nobody gets a connection that still has something to do with it.
     #[test]

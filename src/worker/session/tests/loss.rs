@@ -291,7 +291,7 @@ fn schedule() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
 
     #[test]
     fn every_request_gets_its_ready_for_query(groups in groups(false), schedule in schedule()) {

@@ -91,7 +91,7 @@ pub(super) fn ordinary_error() -> ErrorReport {
     ErrorReport::error(SqlState::SYNTAX_ERROR, "no")
 }
 
-/// Messages on one line: `1 2 n C(ROLLBACK) E(25P02) Z(T)`.
+/// Messages on one line: `1 2 n C(ROLLBACK) E(25P02) Z(T)`; of rows and their descriptions what can be read.
 pub(super) fn read(bytes: &[u8]) -> String {
     let mut words = Vec::new();
     for frame in Frames::new(bytes) {
@@ -110,6 +110,11 @@ pub(super) fn read(bytes: &[u8]) -> String {
             backend::READY_FOR_QUERY | backend::COMMAND_COMPLETE => {
                 let text = String::from_utf8_lossy(frame.body);
                 format!("{tag}({})", text.trim_end_matches('\0'))
+            }
+            backend::DATA_ROW | backend::ROW_DESCRIPTION if !frame.body.is_empty() => {
+                let plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+                let text: Vec<_> = frame.body.iter().copied().filter(plain).collect();
+                format!("{tag}({})", String::from_utf8(text).unwrap())
             }
             _ => tag.to_string(),
         });

@@ -1,0 +1,463 @@
+//! Sessions that share server connections, beside the same sessions alone with a server of their own: whatever
+//! they send, and in whatever order things happen, they hear the same.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    super::{
+        conversation::{Answer, Conversation, Verdict},
+        desk::{Desk, Limits},
+    },
+    postgres::Backend,
+    talk::*,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{
+        Header, Writer,
+        frontend::Target,
+        tag::{backend, frontend},
+    },
+    worker::{
+        parameters::{Interner, Parameters},
+        statements::{
+            Store,
+            prepared::{Prepared, ServerName},
+        },
+    },
+};
+
+type Checked = Result<(), TestCaseError>;
+
+/// A server connection in the pool.
+#[derive(Default)]
+struct Connection {
+    postgres: Backend,
+    prepared: Prepared,
+}
+
+/// One session.
+struct Client {
+    rules: Conversation,
+    to_send: VecDeque<Vec<u8>>,
+    /// Its connection.
+    at: Option<usize>,
+    heard: Vec<u8>,
+}
+
+/// Sessions and the connections they share.
+struct World {
+    clients: Vec<Client>,
+    pool: Vec<Connection>,
+    store: Rc<Store>,
+    context: Parameters,
+    log: String,
+}
+
+impl World {
+    fn new(scripts: &[Vec<Vec<u8>>], connections: usize) -> Self {
+        let client = |script: &Vec<Vec<u8>>| Client {
+            rules: Conversation::new(PoolMode::Transaction),
+            to_send: script.clone().into(),
+            at: None,
+            heard: Vec::new(),
+        };
+        Self {
+            clients: scripts.iter().map(client).collect(),
+            pool: (0..connections).map(|_| Connection::default()).collect(),
+            store: Rc::default(),
+            context: Interner::default().empty(),
+            log: String::new(),
+        }
+    }
+
+    /// One thing happens to one client; false when it could not.
+    fn act(&mut self, event: Event) -> Result<bool, TestCaseError> {
+        let who = event.client % self.clients.len();
+        let acted = match event.what {
+            What::Send => self.send(who, event.connection)?,
+            What::Step => match self.clients[who].at {
+                Some(at) => self.pool[at].postgres.step(),
+                None => false,
+            },
+            What::Recv => self.recv(who)?,
+        };
+        self.after_event(who)?;
+        Ok(acted)
+    }
+
+    fn send(&mut self, who: usize, choice: usize) -> Result<bool, TestCaseError> {
+        let Some(message) = self.clients[who].to_send.pop_front() else {
+            return Ok(false);
+        };
+        loop {
+            let verdict = self.judge(who, &message);
+            self.log += &format!("\n{who} {} {verdict:?}", asks(&message));
+            let replaced = match verdict {
+                Verdict::Forward => 0,
+                Verdict::Instead(replaced) => replaced,
+                Verdict::Discard => return Ok(true),
+                Verdict::NeedServer if self.link(who, choice) => continue,
+                Verdict::NeedServer | Verdict::Wait => {
+                    self.clients[who].to_send.push_front(message);
+                    return Ok(false);
+                }
+                Verdict::Full | Verdict::Terminate => {
+                    return Err(TestCaseError::fail(format!("{verdict:?}:{}", self.log)));
+                }
+            };
+            let at = self.clients[who].at.expect("forwarded to a server");
+            self.pool[at].postgres.send(&message[replaced..]);
+            return Ok(true);
+        }
+    }
+
+    fn judge(&mut self, who: usize, message: &[u8]) -> Verdict {
+        let client = &mut self.clients[who];
+        let header = Header::read(message).unwrap().unwrap();
+        let mut ahead = Vec::new();
+        let mut desk = Desk {
+            server: client.at.map(|at| &mut self.pool[at].prepared),
+            store: &self.store,
+            context: &self.context,
+            limits: Limits {
+                server_statements: 2,
+                client_bytes: 1 << 20,
+            },
+            out: &mut client.heard,
+            ahead: &mut ahead,
+        };
+        let body = &message[Header::BYTES..];
+        let verdict = client
+            .rules
+            .client_message(header, body, &mut desk)
+            .unwrap();
+        if let Some(at) = client.at {
+            self.pool[at].postgres.send(&ahead);
+            self.log += &format!(" [{}]", asks(&ahead));
+        } else {
+            assert!(ahead.is_empty(), "nobody reads this");
+        }
+        verdict
+    }
+
+    /// Takes a connection that nobody has, if there is one.
+    fn link(&mut self, who: usize, choice: usize) -> bool {
+        let taken: Vec<_> = self.clients.iter().filter_map(|client| client.at).collect();
+        let free: Vec<_> = (0..self.pool.len())
+            .filter(|at| !taken.contains(at))
+            .collect();
+        if free.is_empty() {
+            return false;
+        }
+        let at = free[choice % free.len()];
+        self.log += &format!(" takes {at}");
+        self.clients[who].at = Some(at);
+        true
+    }
+
+    fn recv(&mut self, who: usize) -> Result<bool, TestCaseError> {
+        let client = &mut self.clients[who];
+        let Some(connection) = client.at.map(|at| &mut self.pool[at]) else {
+            return Ok(false);
+        };
+        let Some((tag, body)) = connection.postgres.recv() else {
+            return Ok(false);
+        };
+        client.say(&mut connection.prepared);
+        let answer = client
+            .rules
+            .server_message(tag, &body, &mut connection.prepared);
+        self.log += &format!("\n{who} <{} {answer:?}", char::from(tag.0));
+        match answer.unwrap() {
+            Answer::Forward | Answer::Ready => {
+                Writer::new(&mut client.heard).message(tag, &body);
+            }
+            Answer::Swallow => {}
+            Answer::CensusTaken => drop(client.rules.take_census()),
+            other => return Err(TestCaseError::fail(format!("{other:?}:{}", self.log))),
+        }
+        if tag == backend::ERROR_RESPONSE && client.rules.take_sync_due() {
+            self.log += " Sync is due";
+            connection.postgres.send(&sync());
+        }
+        client.say(&mut connection.prepared);
+        Ok(true)
+    }
+
+    fn after_event(&mut self, who: usize) -> Checked {
+        let client = &mut self.clients[who];
+        prop_assert!(!client.rules.is_lost(), "lost:{}", self.log);
+        let Some(at) = client.at else {
+            return Ok(());
+        };
+        let connection = &mut self.pool[at];
+        if client.rules.is_releasable() {
+            client.at = None;
+            self.log += &format!("\n{who} releases {at}");
+            connection.check(&self.log)?;
+        } else if client.rules.wants_census() {
+            self.log += &format!("\n{who} asks for the state");
+            let question = client
+                .rules
+                .begin_census([].into_iter(), &mut connection.prepared);
+            connection
+                .postgres
+                .send(&query(&String::from_utf8(question).unwrap()));
+        }
+        Ok(())
+    }
+
+    /// Everything happens that can.
+    fn settle(&mut self) -> Checked {
+        let whats = [What::Recv, What::Step, What::Send];
+        let mut idle = 0;
+        // A message that waits may have asked the server for its answers: once is not enough.
+        while idle < 2 {
+            idle += 1;
+            for what in whats {
+                for client in 0..self.clients.len() {
+                    let connection = self.log.len();
+                    let event = Event {
+                        what,
+                        client,
+                        connection,
+                    };
+                    if self.act(event)? {
+                        idle = 0;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// What pgring itself answers at this point.
+    fn say(&mut self, server: &mut Prepared) {
+        while let Some(said) = self.rules.said(Some(server)) {
+            self.heard.extend_from_slice(said);
+        }
+    }
+}
+
+impl Connection {
+    /// The connection goes back: nothing is under way, and what the books say is so.
+    fn check(&mut self, log: &str) -> Checked {
+        prop_assert!(
+            self.postgres.is_free(),
+            "released too early:{log}\n{:?}",
+            self.postgres
+        );
+        if self.prepared.is_stained() {
+            self.prepared.forget();
+            self.postgres.reset();
+        }
+        let (_, known) = self.prepared.inventory();
+        prop_assert_eq!(
+            known.len(),
+            self.prepared.len(),
+            "something is open:{}",
+            log
+        );
+        let unused = self.prepared.unused().iter();
+        let mut expected: Vec<_> = unused.map(|number| ServerName::of(*number)).collect();
+        for (number, statement) in &known {
+            let name = ServerName::of(*number);
+            let there = self
+                .postgres
+                .named
+                .get(std::str::from_utf8(name.bytes()).unwrap());
+            let text = there.map(|prepared| prepared.text.as_bytes());
+            prop_assert_eq!(text, Some(statement.text()), "books:{}", log);
+            expected.push(name);
+        }
+        for name in self.postgres.named.keys() {
+            let accounted = expected
+                .iter()
+                .any(|known| known.bytes() == name.as_bytes());
+            prop_assert!(accounted, "{name} is left:{log}");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Send,
+    Step,
+    Recv,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    what: What,
+    client: usize,
+    /// Which of the free connections it gets.
+    connection: usize,
+}
+
+fn schedule() -> impl Strategy<Value = Vec<Event>> {
+    let what = select(vec![What::Send, What::Step, What::Recv]);
+    let event = (what, 0_usize..2, 0_usize..3);
+    vec(
+        event.prop_map(|(what, client, connection)| Event {
+            what,
+            client,
+            connection,
+        }),
+        0..120,
+    )
+}
+
+/// Texts of statements that are parsed.
+const STATEMENTS: [&str; 13] = [
+    "SELECT 1",
+    "SELECT 1",
+    "SELECT 2",
+    "SELECT 3",
+    "SELECT 1/0",
+    "SELECT missing",
+    "SELEC",
+    "",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "SET a TO 1",
+    "DEALLOCATE a",
+];
+
+/// Texts of a Query.
+const QUERIES: [&str; 22] = [
+    "SELECT 4",
+    "SELECT 1",
+    "SELEC",
+    "SELECT missing",
+    "SELECT 1/0",
+    "",
+    "BEGIN",
+    "BEGIN",
+    "BEGIN",
+    "COMMIT",
+    "COMMIT",
+    "ROLLBACK",
+    "BEGIN; SELECT 5",
+    "COMMIT; BEGIN",
+    "SET a TO 1",
+    "DEALLOCATE a",
+    "DEALLOCATE b",
+    "DEALLOCATE ALL",
+    "DISCARD ALL",
+    "EXECUTE a",
+    "PREPARE q AS SELECT 6",
+    "EXECUTE q",
+];
+
+fn plain_bind(portal: &str, statement: &str) -> Vec<u8> {
+    message(|writer| writer.bind(portal, statement, [None::<&[u8]>; 0]).unwrap())
+}
+
+fn plain_parse(name: &str, text: &str) -> Vec<u8> {
+    message(|writer| writer.parse(name, text, []).unwrap())
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    select(vec!["", "", "a", "a", "b", "pgring_1"])
+}
+
+fn portal() -> impl Strategy<Value = &'static str> {
+    select(vec!["", "", "", "p"])
+}
+
+/// What a client sends at a time.
+fn group() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let one = |message| vec![message];
+    let run = |portal: &str| message(|writer| writer.execute(portal, 0).unwrap());
+    prop_oneof![
+        4 => (name(), select(&STATEMENTS[..])).prop_map(move |(name, text)| one(plain_parse(name, text))),
+        4 => (portal(), name()).prop_map(move |(portal, name)| one(plain_bind(portal, name))),
+        4 => portal().prop_map(move |portal| one(run(portal))),
+        2 => about(frontend::DESCRIBE),
+        2 => about(frontend::CLOSE),
+        3 => Just(one(sync())),
+        1 => Just(one(flush())),
+        4 => select(&QUERIES[..]).prop_map(move |text| one(query(text))),
+        4 => (name(), select(&STATEMENTS[..])).prop_map(move |(name, text)| {
+            vec![plain_parse(name, text), plain_bind("", name), run(""), sync()]
+        }),
+        4 => name().prop_map(move |name| vec![plain_bind("", name), run(""), sync()]),
+    ]
+}
+
+/// A Describe or Close.
+fn about(tag: crate::protocol::Tag) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let statement = name().prop_map(|name| (Target::Statement, name));
+    let portal = portal().prop_map(|portal| (Target::Portal, portal));
+    prop_oneof![statement, portal].prop_map(move |(target, name)| {
+        vec![message(|writer| {
+            if tag == frontend::DESCRIBE {
+                writer.describe(target, name).unwrap();
+            } else {
+                writer.close_object(target, name).unwrap();
+            }
+        })]
+    })
+}
+
+/// All that one client sends; a Sync at last, so that everything is answered.
+fn script() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    vec(group(), 0..16).prop_map(|groups| {
+        let mut messages = groups.concat();
+        messages.push(sync());
+        messages
+    })
+}
+
+/// What a client with a server of its own hears.
+fn alone(script: &[Vec<u8>]) -> String {
+    let mut server = Backend::default();
+    for message in script {
+        server.send(message);
+        server.step();
+    }
+    read(&server.recv_all())
+}
+
+/// Runs the scripts and compares.
+fn compare(scripts: &[Vec<Vec<u8>>], schedule: &[Event]) -> Checked {
+    let mut world = World::new(scripts, 3);
+    for event in schedule {
+        world.act(*event)?;
+    }
+    world.settle()?;
+    for (client, script) in world.clients.iter().zip(scripts) {
+        let sent: Vec<_> = script.iter().map(|message| asks(message)).collect();
+        prop_assert_eq!(
+            read(&client.heard),
+            alone(script),
+            "{}\n{}",
+            sent.join(" "),
+            world.log
+        );
+        prop_assert!(client.rules.is_at_rest());
+        let free = client.rules.is_releasable() && client.at.is_none();
+        let busy = client.rules.pinned().is_some() || !client.rules.is_clean();
+        prop_assert!(free || busy, "kept for nothing:{}", world.log);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
+
+    #[test]
+    fn what_a_client_hears_is_what_a_server_of_its_own_would_say(
+        scripts in vec(script(), 2),
+        schedule in schedule(),
+    ) {
+        compare(&scripts, &schedule)?;
+    }
+}
