@@ -784,11 +784,7 @@ fn creates_temporary(desk: &Desk<'_>) -> bool {
 fn is_extended(tag: Tag) -> bool {
     matches!(
         tag,
-        frontend::PARSE
-            | frontend::BIND
-            | frontend::DESCRIBE
-            | frontend::EXECUTE
-            | frontend::CLOSE
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
     )
 }
 

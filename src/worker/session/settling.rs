@@ -11,8 +11,13 @@ impl Session {
     #[cold]
     pub(super) fn take_census(&mut self) {
         let known = self.parameters.iter().map(|(name, _)| name);
-        let lease = self.lease.as_mut().expect("a census is taken of a connection");
-        let question = self.conversation.begin_census(known, &mut lease.backend_mut().prepared);
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a census is taken of a connection");
+        let question = self
+            .conversation
+            .begin_census(known, &mut lease.backend_mut().prepared);
         let mut out = Vec::new();
         Writer::new(&mut out)
             .query(&question)

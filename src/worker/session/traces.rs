@@ -172,7 +172,8 @@ mod tests {
         };
         let traces = called(2077, b"\0\0\0\x02my.var", true);
         assert!(traces.wants_census() && traces.is_unsettled() && traces.pin().is_none());
-        let question = String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter()));
+        let question =
+            String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter(), false));
         assert!(question.unwrap().contains("E'my.var'"));
         assert_eq!(called(2077, b"", false).pin(), Some(Pin::Setting));
         let unlink = called(964, b"", false);

@@ -400,7 +400,11 @@ mod tests {
         let name = prepared.prepare_named(one, 1);
         prepared.prepare_unnamed(one, 1);
         prepared.confirm(one, &ServerName::UNNAMED);
-        assert_eq!(prepared.named(one, 2), Presence::Unsure, "the other one was confirmed");
+        assert_eq!(
+            prepared.named(one, 2),
+            Presence::Unsure,
+            "the other one was confirmed"
+        );
         prepared.drop_unnamed();
         prepared.refute(one, &name);
         assert_eq!(prepared.find(one, 1), Presence::Absent);

@@ -123,6 +123,7 @@ impl World {
             store: &self.store,
             context: &self.context,
             limits: Limits {
+                always_checked: false,
                 server_statements: 2,
                 client_bytes: 1 << 20,
             },
