@@ -243,6 +243,14 @@ impl Backend {
         self
     }
 
+    /// The next message must bring the connection back to its own settings, which is what happens.
+    pub fn resets(&mut self) -> &mut Self {
+        const RESET: &str = "RESET session_authorization; RESET role; RESET ALL";
+        self.expect_message(message::query(RESET));
+        let reset = message::command_complete("RESET").repeat(3);
+        self.answer(message::all([reset, message::ready()]))
+    }
+
     /// The next message must be the question for the session's state; its text.
     pub fn expect_census(&mut self) -> String {
         let asked = self.wire.receive();

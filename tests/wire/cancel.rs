@@ -245,8 +245,9 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
         parameter_status("TimeZone", "UTC"),
         ready(),
     ]);
-    backend.expect_message(query(&format!("RESET ALL;{set}")));
-    backend.answer(all([command_complete("RESET"), is_set.clone()]));
+    backend.resets();
+    backend.expect_message(query(set));
+    backend.answer(is_set.clone());
     client.expect_login();
     let mut plain = stage.client();
     plain.send(query("SELECT 'plain'"));

@@ -38,8 +38,9 @@ fn login(stage: &Stage, name: &str, backend: Option<Backend>) -> (Client, Backen
     let mut client = Client::connect(stage.proxy.address());
     client.send(named(name));
     let mut backend = backend.unwrap_or_else(|| stage.server.next());
-    backend.expect_message(query(&format!("RESET ALL;{}", set_name(name))));
-    backend.answer(all([command_complete("RESET"), name_is_set(name)]));
+    backend.resets();
+    backend.expect_message(query(&set_name(name)));
+    backend.answer(name_is_set(name));
     client.expect_login();
     assert_eq!(client.parameter("application_name"), Some(name));
     (client, backend)
@@ -141,7 +142,8 @@ fn settings_that_the_server_refuses_at_login() {
         ("options", "-c nonsense=1 --work-mem=4MB"),
     ]));
     let mut backend = stage.server.next();
-    let tried = "RESET ALL;SELECT pg_catalog.set_config(E'nonsense',E'1',false), \
+    backend.resets();
+    let tried = "SELECT pg_catalog.set_config(E'nonsense',E'1',false), \
                  pg_catalog.set_config(E'work_mem',E'4MB',false)";
     backend.expect_message(query(tried));
     backend.answer(all([

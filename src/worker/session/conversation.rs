@@ -202,12 +202,6 @@ impl Conversation {
             tag if self.ledger.is_deaf() => self.pass(tag),
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
-            frontend::FUNCTION_CALL => {
-                // Whatever function it is.
-                self.traces.note_report();
-                self.ledger.sent(header.tag);
-                Verdict::Forward
-            }
             frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
                 if self.shares_names() =>
             {

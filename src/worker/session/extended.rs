@@ -84,7 +84,7 @@ impl Conversation {
                 Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
                 Meaning::Nothing => {}
             }
-            if self.traces.may_have_prepared() {
+            if self.traces.may_have_prepared() && !name.starts_with(PREFIX) {
                 self.ask_whether_free(name, desk.ahead);
             }
             if self.names.bytes() + names::cost(name, &statement) > desk.limits.client_bytes {

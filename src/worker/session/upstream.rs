@@ -169,10 +169,7 @@ impl Session {
                 Followed::On(0)
             }
             Verdict::NeedServer => Followed::Stop(Pumped::NeedsServer),
-            Verdict::Wait => {
-                self.hurry_server();
-                Followed::Stop(Pumped::Waits)
-            }
+            Verdict::Wait => Followed::Stop(Pumped::Waits),
             Verdict::Full => return Err(too_much_prepared()),
             Verdict::Terminate => {
                 self.leaving = true;
@@ -180,15 +177,6 @@ impl Session {
                 Followed::Stop(Pumped::All)
             }
         })
-    }
-
-    /// The client's next message waits for answers that the server may keep back until it is asked for them.
-    #[cold]
-    fn hurry_server(&self) {
-        const FLUSH: &[u8] = &[frontend::FLUSH.0, 0, 0, 0, 4];
-        if let Some(lease) = &self.lease {
-            lease.backend().stream.send(FLUSH.into());
-        }
     }
 
     /// Keeps what the client sent from here on, in case it must run again.
