@@ -9,7 +9,8 @@ use crate::cluster::settings::{
 /// The outcome of reading the file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`.
+    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, and the new
+    /// `max_connections` of each `[[node]]`.
     pub settings: Settings,
     /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -23,6 +24,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Reload {
     settings.pool = new.pool.clone();
     settings.databases = new.databases.clone();
     settings.users = new.users.clone();
+    settings.nodes = with_new_limits(&old.nodes, &new.nodes);
     Reload {
         settings,
         applied: reloadable(old, new),
@@ -49,6 +51,8 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         mode,
         size,
         min_size,
+        reserve_size,
+        reserve_after,
         max_waiters,
         checkout_timeout,
         connect_timeout,
@@ -68,14 +72,29 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
     keys.extend(named("[[user]]", &old.users, &new.users, |it: &Arc<_>| {
         &it.name
     }));
+    let limited = with_new_limits(&old.nodes, &new.nodes);
+    let changed = named("[[node]]", &old.nodes, &limited, |node| &node.name);
+    keys.extend(changed.iter().map(|key| format!("{key} max_connections")));
     keys
+}
+
+/// The old nodes with what the new ones say about their number of connections, by name.
+fn with_new_limits(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings> {
+    let limited = |node: &NodeSettings| {
+        let named = new.iter().find(|it| it.name == node.name);
+        NodeSettings {
+            max_connections: named.map_or(node.max_connections, |it| it.max_connections),
+            ..node.clone()
+        }
+    };
+    old.iter().map(limited).collect()
 }
 
 fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = runtime(&old.runtime, &new.runtime);
     keys.extend(listen(&old.listen, &new.listen));
     keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
-    keys.extend(nodes(&old.nodes, &new.nodes));
+    keys.extend(nodes(&with_new_limits(&old.nodes, &new.nodes), &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
     keys
