@@ -25,7 +25,7 @@ impl Pool {
     }
 
     fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>, query: String) {
-        self.tested.set(self.tested.get() + 1);
+        self.desk.borrow_mut().test();
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
@@ -33,7 +33,7 @@ impl Pool {
                 .reactor
                 .deadline(deadline, run(&backend, &query))
                 .await;
-            pool.tested.set(pool.tested.get() - 1);
+            pool.desk.borrow_mut().test_ended();
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);
             } else {
@@ -48,33 +48,27 @@ impl Pool {
         });
     }
 
-    /// Closes idle connections that are dead or have been idle too long; answers when to look again.
-    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+    /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
+    pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
-        let mut idle = self.idle.borrow_mut();
+        self.with_desk(worker, |desk, effects| desk.close_excess(effects));
         let mut surplus = self.open.get().saturating_sub(settings.min_size);
-        // A smaller size was configured.
-        let mut over = self.budget.used().saturating_sub(settings.size);
         let mut next: Option<Instant> = None;
-        let closed: Vec<_> = idle
-            .extract_if(.., |backend| {
-                if backend.stream.has_news() || over > 0 {
-                    over = over.saturating_sub(1);
-                    return true;
-                }
-                let Some(limit) = settings.idle_timeout else {
-                    return false;
-                };
-                let due = backend.used.get() + limit;
-                if due > now {
-                    next = Some(next.map_or(due, |next| next.min(due)));
-                }
-                let close = due <= now && surplus > 0;
-                surplus -= u32::from(close);
-                close
-            })
-            .collect();
-        drop(idle);
+        let closed = self.desk.borrow_mut().take_out(|backend| {
+            if backend.stream.has_news() {
+                return true;
+            }
+            let Some(limit) = settings.idle_timeout else {
+                return false;
+            };
+            let due = backend.used.get() + limit;
+            if due > now {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+            let close = due <= now && surplus > 0;
+            surplus -= u32::from(close);
+            close
+        });
         drop(closed);
         next
     }
@@ -82,7 +76,8 @@ impl Pool {
     /// Opens connections up to `min_size`.
     pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
         let least = self.settings().min_size.min(self.settings().size);
-        while self.budget.used() < least && self.open_one(worker) {}
+        let is_short = || self.budget().used() < least;
+        while is_short() && self.with_desk(worker, |desk, effects| desk.open_spare(effects)) {}
     }
 }
 
@@ -131,7 +126,10 @@ impl Janitor {
         loop {
             let now = time::now();
             let pools = worker.pools();
-            let next = pools.iter().filter_map(|pool| pool.sweep(now)).min();
+            let next = pools
+                .iter()
+                .filter_map(|pool| pool.sweep(worker, now))
+                .min();
             for pool in pools {
                 pool.fill(worker);
                 worker.forget_unused(&pool);

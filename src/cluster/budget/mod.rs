@@ -1,0 +1,336 @@
+//! How many server connections there may be in the whole process: of a pool, a database, a user, a node. Who may
+//! open the next one, and where a connection that becomes free is needed most. No connection lives here.
+//!
+//! Permits change hands under one lock, when connections are opened and closed; a query never takes it.
+
+mod books;
+mod limit;
+mod seat;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use arc_swap::ArcSwapOption;
+use crossbeam::utils::CachePadded;
+
+use self::{
+    books::Books,
+    limit::{Limit, Party},
+    seat::Seat,
+};
+pub use self::{
+    books::{Budgets, Guest},
+    seat::{Micros, Want},
+};
+use super::welcome::Welcome;
+use crate::ids::{NodeId, WorkerId};
+
+/// Database and user, as the client names them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolKey {
+    /// Database.
+    pub database: Arc<str>,
+    /// User.
+    pub user: Arc<str>,
+}
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `size` of the pool, with the reserve when that may be used.
+    Pool,
+    /// `max_connections` or `max_clients` of the `[[database]]`.
+    Database,
+    /// `max_connections` or `max_clients` of the `[[user]]`.
+    User,
+    /// `max_connections` of the `[[node]]`.
+    Node,
+}
+
+/// The limits that a pool shares with others, in the order of [`Budget::parties`].
+const SHARED: [Refusal; 3] = [Refusal::Database, Refusal::User, Refusal::Node];
+
+/// What to do for a pool whose clients wait.
+#[derive(Debug)]
+pub enum Sought {
+    /// Hand over a connection that is idle on this core.
+    Give,
+    /// Close the oldest idle connection of that pool on this core: it takes the place of a new one.
+    Evict(Arc<Budget>),
+    /// That core has such a connection.
+    Ask(WorkerId),
+    /// There is none: whoever has the next one sees who waits.
+    Nothing,
+}
+
+/// What one pool may have on one node, and what its cores show each other.
+#[derive(Debug)]
+pub struct Budget {
+    /// Whose it is.
+    pub key: PoolKey,
+    /// Which node.
+    pub node: NodeId,
+    own: Limit,
+    /// How many beyond `own` those may have who have waited for long.
+    reserve: AtomicU32,
+    /// Database, user, node.
+    parties: [Arc<Party>; 3],
+    /// Cores on which clients wait.
+    wanting: AtomicU32,
+    seats: Box<[CachePadded<Seat>]>,
+    books: Arc<Books>,
+    /// What the server said at the last login, for the cores that have no connection yet.
+    pub welcome: ArcSwapOption<Welcome>,
+}
+
+impl Budget {
+    /// Takes a permit when every limit has room for one more.
+    pub fn take(self: &Arc<Self>, overdue: bool) -> Result<Permit, Refusal> {
+        if let Some(refusal) = self.refusal(overdue, None) {
+            return Err(refusal);
+        }
+        let _books = self.books.open();
+        match self.refusal(overdue, None) {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.charge();
+                Ok(Permit(Arc::clone(self)))
+            }
+        }
+    }
+
+    /// A permit that was taken for this core when it came back elsewhere.
+    pub fn collect(self: &Arc<Self>, worker: WorkerId) -> Option<Permit> {
+        let seat = self.seat(worker);
+        (seat.has_grant() && seat.collect()).then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Which limit keeps this pool from one more connection, if `freed` had closed one.
+    fn refusal(&self, overdue: bool, freed: Option<&Self>) -> Option<Refusal> {
+        let own = u32::from(freed.is_some_and(|freed| std::ptr::eq(freed, self)));
+        if !self.own.has_room(self.reserve_for(overdue), own) {
+            return Some(Refusal::Pool);
+        }
+        let shared = SHARED.into_iter().zip(&self.parties).enumerate();
+        let full = |(place, (_, party)): &(usize, (Refusal, &Arc<Party>))| {
+            let is_same = |freed: &Self| Arc::ptr_eq(&freed.parties[*place], party);
+            !party
+                .connections
+                .has_room(0, u32::from(freed.is_some_and(is_same)))
+        };
+        shared
+            .into_iter()
+            .find(full)
+            .map(|(_, (refusal, _))| refusal)
+    }
+
+    fn reserve_for(&self, overdue: bool) -> u32 {
+        match overdue {
+            true => self.reserve.load(SeqCst),
+            false => 0,
+        }
+    }
+
+    /// The books are open, and there is room.
+    fn charge(&self) {
+        self.own.charge();
+        for party in &self.parties {
+            party.connections.charge();
+        }
+    }
+
+    fn give_back(&self) {
+        self.own.give_back();
+        for party in &self.parties {
+            party.connections.give_back();
+        }
+    }
+
+    /// Permits in use.
+    pub fn used(&self) -> u32 {
+        self.own.used()
+    }
+
+    /// True when there are more connections than any limit allows, the reserve included.
+    pub fn is_over(&self) -> bool {
+        let shared = self.parties.iter().map(|party| party.connections.excess());
+        self.own.excess() > self.reserve.load(SeqCst) || shared.max() > Some(0)
+    }
+
+    /// True when connections of the reserve are in use.
+    pub fn is_on_reserve(&self) -> bool {
+        self.own.excess() > 0
+    }
+
+    /// The configured bound of a limit.
+    pub fn max(&self, limit: Refusal) -> u32 {
+        match SHARED.iter().position(|shared| *shared == limit) {
+            Some(place) => self.parties[place].connections.max(),
+            None => self.own.max(),
+        }
+    }
+
+    // What the cores of the pool show each other.
+
+    /// Shows what this core waits for; `before` is what it showed last.
+    pub fn show_want(&self, worker: WorkerId, before: Want, want: Want) {
+        self.seat(worker).show_want(want);
+        match (before.waiting > 0, want.waiting > 0) {
+            (false, true) => _ = self.wanting.fetch_add(1, SeqCst),
+            (true, false) => _ = self.wanting.fetch_sub(1, SeqCst),
+            _ => {}
+        }
+    }
+
+    /// Shows since when the oldest idle connection of this core has been idle.
+    pub fn show_idle(&self, worker: WorkerId, since: Option<Micros>) {
+        self.seat(worker).show_idle(since);
+    }
+
+    /// Shows which shared limit holds this core up; `before` is what it showed last.
+    pub fn show_blocked(&self, before: Option<Refusal>, now: Option<Refusal>) {
+        let party = |refusal: Option<Refusal>| {
+            let place = SHARED.iter().position(|shared| Some(*shared) == refusal)?;
+            Some(&self.parties[place])
+        };
+        if let Some(party) = party(now) {
+            party.blocked.fetch_add(1, SeqCst);
+        }
+        if let Some(party) = party(before) {
+            let blocked = party.blocked.fetch_sub(1, SeqCst);
+            assert!(blocked > 0, "who is blocked is unblocked once");
+        }
+    }
+
+    /// True when clients wait on another core; `waits` when they do on this one.
+    #[inline]
+    pub fn is_wanted_beside(&self, waits: bool) -> bool {
+        self.wanting.load(SeqCst) > u32::from(waits)
+    }
+
+    /// The core on which somebody has waited for longest for whom no connection is on its way, and since when.
+    pub fn oldest_want_beside(&self, worker: WorkerId) -> Option<(WorkerId, Micros)> {
+        let wants = self.seats_beside(worker).filter_map(|(other, seat)| {
+            let since = seat.waits_for_connection()?;
+            Some((other, since))
+        });
+        wants.min_by_key(|(_, since)| *since)
+    }
+
+    /// Connections on their way to that core.
+    pub fn coming(&self, worker: WorkerId) -> u32 {
+        self.seat(worker).coming()
+    }
+
+    /// Notes that a connection is on its way to `worker`.
+    pub fn promise(&self, worker: WorkerId) {
+        self.seat(worker).promise();
+    }
+
+    /// Notes that a connection that was promised to `worker` has arrived there, or never will.
+    pub fn settle_promise(&self, worker: WorkerId) {
+        self.seat(worker).settle_promise();
+    }
+
+    /// True when a pool that shares a limit with this one is held up by it.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        self.parties
+            .iter()
+            .any(|party| party.blocked.load(SeqCst) > 0)
+    }
+
+    /// Since when another pool has waited that could open a connection if this one closed one.
+    pub fn oldest_claim_of_others(self: &Arc<Self>) -> Option<Micros> {
+        let books = self.books.open();
+        let others = books
+            .budgets()
+            .filter(|budget| !std::ptr::eq(*budget, self));
+        let claims = others.flat_map(|budget| budget.claims(Some(self)));
+        claims.map(|(since, _)| since).min()
+    }
+
+    /// The cores that could use a permit if `freed` had closed a connection, and since when.
+    fn claims(&self, freed: Option<&Self>) -> impl Iterator<Item = (Micros, WorkerId)> {
+        let seats = match self.wanting.load(SeqCst) {
+            0 => &[],
+            _ => &self.seats[..],
+        };
+        seats.iter().enumerate().filter_map(move |(number, seat)| {
+            let (since, overdue) = seat.waits_for_permit()?;
+            let fits = self.refusal(overdue, freed).is_none();
+            fits.then_some((since, WorkerId(number as u16)))
+        })
+    }
+
+    /// What can be done for the clients that wait, seen from core `at`.
+    pub fn seek(self: &Arc<Self>, at: WorkerId) -> Sought {
+        let waits = |seat: &CachePadded<Seat>| seat.waits_for_connection().is_some();
+        if !self.seats.iter().any(waits) {
+            return Sought::Nothing;
+        }
+        if self.seat(at).idle_since().is_some() {
+            return Sought::Give;
+        }
+        let idle = |(_, seat): &(WorkerId, &Seat)| seat.idle_since().is_some();
+        if let Some((other, _)) = self.seats_beside(at).find(idle) {
+            return Sought::Ask(other);
+        }
+        match self.victim() {
+            Some((worker, budget)) if worker == at => Sought::Evict(budget),
+            Some((worker, _)) => Sought::Ask(worker),
+            None => Sought::Nothing,
+        }
+    }
+
+    /// Where, and of which pool, the connection is that has been idle for longest of those whose end would let this
+    /// pool open one. `None` as well when nothing keeps it from that.
+    fn victim(&self) -> Option<(WorkerId, Arc<Self>)> {
+        if !self.is_crowded() || self.claims(None).next().is_some() {
+            return None;
+        }
+        let books = self.books.open();
+        let spare = |budget: &&Arc<Self>| {
+            !std::ptr::eq(&raw const ***budget, self)
+                && budget.wanting.load(SeqCst) == 0
+                && self.claims(Some(budget)).next().is_some()
+        };
+        let idle = books.budgets().filter(spare).flat_map(|budget| {
+            let seats = (0..).zip(&budget.seats);
+            seats.filter_map(move |(number, seat)| {
+                Some((seat.idle_since()?, WorkerId(number), budget))
+            })
+        });
+        let (_, worker, budget) = idle.min_by_key(|(since, ..)| *since)?;
+        Some((worker, Arc::clone(budget)))
+    }
+
+    fn seat(&self, worker: WorkerId) -> &Seat {
+        &self.seats[usize::from(worker.0)]
+    }
+
+    fn seats_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &Seat)> {
+        let numbered = (0..).map(WorkerId).zip(&self.seats);
+        let others = numbered.filter(move |(other, _)| *other != worker);
+        others.map(|(other, seat)| (other, &**seat))
+    }
+}
+
+/// The right to one server connection. Dropping it gives it back, to whoever has waited for it longest.
+#[derive(Debug)]
+pub struct Permit(Arc<Budget>);
+
+impl Permit {
+    /// What it was taken from.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.0
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.books.release(&self.0);
+    }
+}
