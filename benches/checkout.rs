@@ -100,7 +100,7 @@ fn shared(criterion: &mut Criterion) {
         user: "app".into(),
     };
     let mut reader = publisher.readers().reader();
-    let budget = budgets.of(&key, NodeId(0), reader.load());
+    let budget = budgets.of(&key, NodeId(0), &**reader.load());
     group.bench_function("permit taken and given back", |bencher| {
         bencher.iter(|| {
             assert!(budget.take(false).is_ok());

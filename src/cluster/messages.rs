@@ -32,7 +32,7 @@ pub enum ToWorker {
     Seek(Arc<Budget>),
     /// A live server connection for the clients that wait here.
     Handed(Box<Handed>),
-    /// A permit was taken for the clients of this pool that wait here.
+    /// A permit was taken for the clients of this pool that wait here, or what they wait for has changed.
     Granted(Arc<Budget>),
     /// Another core wants to know what this one does.
     Ask(Ticket, WorkerId, ReportKind),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
     time::Instant,
 };
 
@@ -17,9 +17,61 @@ use crate::{
     limits::BUDGETS_KEPT_MAX,
 };
 
-/// Tells a core that a permit was taken for it: see [`Budget::collect`]. That may get lost, if the core looks for
-/// itself afterwards.
+/// Tells a core that a permit was taken for it (see [`Budget::collect`]), or that what it waits for has changed. That
+/// may get lost, if the core looks for itself afterwards.
 type Bell = Box<dyn Fn(WorkerId, Arc<Budget>) + Send + Sync>;
+
+/// How many there may be of everything.
+pub trait Bounds: Send + Sync {
+    /// `size` and `reserve_size` of a pool.
+    fn pool(&self, key: &PoolKey) -> (u32, u32);
+    /// Of a database.
+    fn database(&self, name: &str) -> Limits;
+    /// Of a user.
+    fn user(&self, name: &str) -> Limits;
+    /// `max_connections` of a node.
+    fn node(&self, node: NodeId) -> Option<u32>;
+}
+
+impl Bounds for Settings {
+    fn pool(&self, key: &PoolKey) -> (u32, u32) {
+        let pool = self.pool_for(&key.database, &key.user);
+        (pool.size, pool.reserve_size)
+    }
+
+    fn database(&self, name: &str) -> Limits {
+        let database = Self::database(self, name);
+        database.map_or_else(Limits::default, |database| database.limits)
+    }
+
+    fn user(&self, name: &str) -> Limits {
+        let user = Self::user(self, name);
+        user.map_or_else(Limits::default, |user| user.limits)
+    }
+
+    fn node(&self, node: NodeId) -> Option<u32> {
+        self.nodes[usize::from(node.0)].max_connections
+    }
+}
+
+/// Bounds, and when they were set: later ones replace earlier ones.
+#[derive(Clone)]
+pub struct Terms {
+    /// Of the snapshot.
+    pub epoch: Epoch,
+    /// What it says.
+    pub bounds: Arc<dyn Bounds>,
+}
+
+impl From<&Snapshot> for Terms {
+    fn from(snapshot: &Snapshot) -> Self {
+        let bounds = Arc::clone(&snapshot.settings);
+        Self {
+            epoch: snapshot.epoch,
+            bounds,
+        }
+    }
+}
 
 /// What every budget knows of the others.
 pub(super) struct Books {
@@ -31,8 +83,8 @@ pub(super) struct Books {
 
 #[derive(Default)]
 pub(super) struct Register {
-    /// The settings whose limits hold.
-    newest: Option<(Epoch, Arc<Settings>)>,
+    /// What holds.
+    newest: Option<Terms>,
     /// How many names may be known before those that nobody uses are looked for.
     kept_max: usize,
     budgets: HashMap<(PoolKey, NodeId), Arc<Budget>>,
@@ -51,18 +103,21 @@ impl Books {
     }
 
     /// Takes one permit back. It goes at once to whoever has waited longest of those who can use it, so that nobody
-    /// who comes later is faster.
+    /// who comes later is faster; to several, when one needs the place in the user's limit, say, and another one that
+    /// in the database's.
     pub(super) fn release(&self, budget: &Budget) {
-        let granted = {
+        let rings = {
             let register = self.open();
+            // While a limit was passed, one connection less was no help to anyone.
+            let freed = (!budget.is_over()).then_some(budget);
             budget.give_back();
-            register.grant()
+            register.grants(freed)
         };
-        self.ring(granted);
+        self.ring(rings);
     }
 
-    fn ring(&self, granted: impl IntoIterator<Item = (WorkerId, Arc<Budget>)>) {
-        for (worker, budget) in granted {
+    fn ring(&self, cores: impl IntoIterator<Item = (WorkerId, Arc<Budget>)>) {
+        for (worker, budget) in cores {
             (self.bell)(worker, budget);
         }
     }
@@ -79,6 +134,17 @@ impl Register {
         self.budgets.values()
     }
 
+    /// Takes permits for those who wait, as long as anyone can use one. Adds those who still can use none, but whom one
+    /// limit less holds up since `freed` closed a connection: they may find a way around the others.
+    fn grants(&self, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
+        let mut rings: Vec<_> = std::iter::from_fn(|| self.grant()).collect();
+        for budget in self.budgets() {
+            let relieved = budget.relieved(freed);
+            rings.extend(relieved.map(|worker| (worker, Arc::clone(budget))));
+        }
+        rings
+    }
+
     /// Takes a permit for the core that has waited longest of those who can use one.
     fn grant(&self) -> Option<(WorkerId, Arc<Budget>)> {
         let claims = self.budgets().flat_map(|budget| {
@@ -92,29 +158,29 @@ impl Register {
         Some((worker, Arc::clone(budget)))
     }
 
-    /// Sets every limit anew when `snapshot` is newer than the last one seen here; the newest settings, and whether
-    /// they are new.
-    fn take_over(&mut self, snapshot: &Snapshot) -> (Arc<Settings>, bool) {
-        if let Some((epoch, settings)) = &self.newest
-            && *epoch >= snapshot.epoch
+    /// Sets every limit anew when `terms` are newer than the last ones seen here; the newest, and whether they are
+    /// new.
+    fn take_over(&mut self, terms: Terms) -> (Arc<dyn Bounds>, bool) {
+        if let Some(newest) = &self.newest
+            && newest.epoch >= terms.epoch
         {
-            return (Arc::clone(settings), false);
+            return (Arc::clone(&newest.bounds), false);
         }
-        let settings = Arc::clone(&snapshot.settings);
+        let bounds = Arc::clone(&terms.bounds);
         for (name, party) in &self.databases {
-            party.set(database_limits(&settings, name));
+            party.set(bounds.database(name));
         }
         for (name, party) in &self.users {
-            party.set(user_limits(&settings, name));
+            party.set(bounds.user(name));
         }
         for (node, party) in &self.nodes {
-            party.set(node_limits(&settings, *node));
+            party.connections.set_max(bounds.node(*node));
         }
         for budget in self.budgets.values() {
-            budget.set_size(&settings);
+            budget.set_size(&*bounds);
         }
-        self.newest = Some((snapshot.epoch, Arc::clone(&settings)));
-        (settings, true)
+        self.newest = Some(terms);
+        (bounds, true)
     }
 
     /// Clients choose the names: those of pools that no core has any more are forgotten.
@@ -134,36 +200,23 @@ impl Register {
         self.budgets.len() + self.databases.len() + self.users.len()
     }
 
-    fn database(&mut self, name: &Arc<str>, settings: &Settings) -> Arc<Party> {
-        let new = || Party::new(database_limits(settings, name));
-        Arc::clone(self.databases.entry(Arc::clone(name)).or_insert_with(new))
+    fn party_of_database(&mut self, name: &Arc<str>, bounds: &dyn Bounds) -> Arc<Party> {
+        let new = || Party::new(bounds.database(name));
+        let party = self.databases.entry(Arc::clone(name)).or_insert_with(new);
+        Arc::clone(party)
     }
 
-    fn user(&mut self, name: &Arc<str>, settings: &Settings) -> Arc<Party> {
-        let new = || Party::new(user_limits(settings, name));
+    fn party_of_user(&mut self, name: &Arc<str>, bounds: &dyn Bounds) -> Arc<Party> {
+        let new = || Party::new(bounds.user(name));
         Arc::clone(self.users.entry(Arc::clone(name)).or_insert_with(new))
     }
 
-    fn node(&mut self, node: NodeId, settings: &Settings) -> Arc<Party> {
-        let new = || Party::new(node_limits(settings, node));
-        Arc::clone(self.nodes.entry(node).or_insert_with(new))
-    }
-}
-
-fn database_limits(settings: &Settings, name: &str) -> Limits {
-    let database = settings.database(name);
-    database.map_or_else(Limits::default, |database| database.limits)
-}
-
-fn user_limits(settings: &Settings, name: &str) -> Limits {
-    let user = settings.user(name);
-    user.map_or_else(Limits::default, |user| user.limits)
-}
-
-fn node_limits(settings: &Settings, node: NodeId) -> Limits {
-    Limits {
-        max_connections: settings.nodes[usize::from(node.0)].max_connections,
-        max_clients: None,
+    fn party_of_node(&mut self, node: NodeId, bounds: &dyn Bounds) -> Arc<Party> {
+        let limits = Limits {
+            max_connections: bounds.node(node),
+            max_clients: None,
+        };
+        Arc::clone(self.nodes.entry(node).or_insert_with(|| Party::new(limits)))
     }
 }
 
@@ -181,12 +234,10 @@ impl Party {
 }
 
 impl Budget {
-    fn set_size(&self, settings: &Settings) {
-        let (database, user) = (&self.key.database, &self.key.user);
-        let pool = settings.pool_for(database, user);
-        self.own.set_max(Some(pool.size));
-        let order = std::sync::atomic::Ordering::SeqCst;
-        self.reserve.store(pool.reserve_size, order);
+    fn set_size(&self, bounds: &dyn Bounds) {
+        let (size, reserve) = bounds.pool(&self.key);
+        self.own.set_max(Some(size));
+        self.reserve.store(reserve, SeqCst);
     }
 }
 
@@ -215,10 +266,11 @@ impl Budgets {
     }
 
     /// The budget of one pool on one node.
-    pub fn of(&self, key: &PoolKey, node: NodeId, snapshot: &Snapshot) -> Arc<Budget> {
-        self.refresh(snapshot);
+    pub fn of(&self, key: &PoolKey, node: NodeId, terms: impl Into<Terms>) -> Arc<Budget> {
+        let terms = terms.into();
+        self.refresh(terms.clone());
         let mut register = self.0.open();
-        let (settings, _) = register.take_over(snapshot);
+        let (bounds, _) = register.take_over(terms);
         if let Some(budget) = register.budgets.get(&(key.clone(), node)) {
             return Arc::clone(budget);
         }
@@ -230,42 +282,43 @@ impl Budgets {
             own: Limit::default(),
             reserve: Default::default(),
             parties: [
-                register.database(&key.database, &settings),
-                register.user(&key.user, &settings),
-                register.node(node, &settings),
+                register.party_of_database(&key.database, &*bounds),
+                register.party_of_user(&key.user, &*bounds),
+                register.party_of_node(node, &*bounds),
             ],
             wanting: Default::default(),
             seats: seats.collect(),
             books: Arc::clone(&self.0),
             welcome: Default::default(),
         });
-        budget.set_size(&settings);
+        budget.set_size(&*bounds);
         register
             .budgets
             .insert((key.clone(), node), Arc::clone(&budget));
         budget
     }
 
-    /// Takes over the limits of a newer snapshot, and gives what they allow now to those who wait.
-    pub fn refresh(&self, snapshot: &Snapshot) {
-        let granted: Vec<_> = {
+    /// Takes over the newer limits, and gives what they allow now to those who wait.
+    pub fn refresh(&self, terms: impl Into<Terms>) {
+        let rings: Vec<_> = {
             let mut register = self.0.open();
-            match register.take_over(snapshot).1 {
-                true => std::iter::from_fn(|| register.grant()).collect(),
+            match register.take_over(terms.into()).1 {
+                true => register.grants(None),
                 false => Vec::new(),
             }
         };
-        self.0.ring(granted);
+        self.0.ring(rings);
     }
 
     /// Counts a client in when its database and its user have room for one more; else which has not, and its bound.
-    pub fn admit(&self, key: &PoolKey, snapshot: &Snapshot) -> Result<Guest, (Refusal, u32)> {
-        self.refresh(snapshot);
+    pub fn admit(&self, key: &PoolKey, terms: impl Into<Terms>) -> Result<Guest, (Refusal, u32)> {
+        let terms = terms.into();
+        self.refresh(terms.clone());
         let mut register = self.0.open();
-        let (settings, _) = register.take_over(snapshot);
+        let (bounds, _) = register.take_over(terms);
         register.forget_unused();
-        let database = register.database(&key.database, &settings);
-        let user = register.user(&key.user, &settings);
+        let database = register.party_of_database(&key.database, &*bounds);
+        let user = register.party_of_user(&key.user, &*bounds);
         let full = [(Refusal::Database, &database), (Refusal::User, &user)]
             .into_iter()
             .find(|(_, party)| !party.clients.has_room(0, 0));

@@ -40,6 +40,11 @@ impl Limit {
         self.used().saturating_sub(freed) < self.max().saturating_add(more)
     }
 
+    /// Whether exactly one more may come.
+    pub(super) fn has_last_room(&self) -> bool {
+        self.used().checked_add(1) == Some(self.max())
+    }
+
     /// How many there are beyond the bound.
     pub(super) fn excess(&self) -> u32 {
         self.used().saturating_sub(self.max())

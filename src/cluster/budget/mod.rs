@@ -6,6 +6,8 @@
 mod books;
 mod limit;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{
     Arc,
@@ -21,7 +23,7 @@ use self::{
     seat::Seat,
 };
 pub use self::{
-    books::{Budgets, Guest},
+    books::{Bounds, Budgets, Guest, Terms},
     seat::{Micros, Want},
 };
 use super::welcome::Welcome;
@@ -51,6 +53,10 @@ pub enum Refusal {
 
 /// The limits that a pool shares with others, in the order of [`Budget::parties`].
 const SHARED: [Refusal; 3] = [Refusal::Database, Refusal::User, Refusal::Node];
+
+fn place_of(limit: Refusal) -> Option<usize> {
+    SHARED.iter().position(|shared| *shared == limit)
+}
 
 /// What to do for a pool whose clients wait.
 #[derive(Debug)]
@@ -166,7 +172,7 @@ impl Budget {
 
     /// The configured bound of a limit.
     pub fn max(&self, limit: Refusal) -> u32 {
-        match SHARED.iter().position(|shared| *shared == limit) {
+        match place_of(limit) {
             Some(place) => self.parties[place].connections.max(),
             None => self.own.max(),
         }
@@ -191,14 +197,11 @@ impl Budget {
 
     /// Shows which shared limit holds this core up; `before` is what it showed last.
     pub fn show_blocked(&self, before: Option<Refusal>, now: Option<Refusal>) {
-        let party = |refusal: Option<Refusal>| {
-            let place = SHARED.iter().position(|shared| Some(*shared) == refusal)?;
-            Some(&self.parties[place])
-        };
-        if let Some(party) = party(now) {
+        let (before, now) = (before.and_then(place_of), now.and_then(place_of));
+        if let Some(party) = now.map(|place| &self.parties[place]) {
             party.blocked.fetch_add(1, SeqCst);
         }
-        if let Some(party) = party(before) {
+        if let Some(party) = before.map(|place| &self.parties[place]) {
             let blocked = party.blocked.fetch_sub(1, SeqCst);
             assert!(blocked > 0, "who is blocked is unblocked once");
         }
@@ -263,6 +266,23 @@ impl Budget {
             let fits = self.refusal(overdue, freed).is_none();
             fits.then_some((since, WorkerId(number as u16)))
         })
+    }
+
+    /// The cores that wait for a permit, and that one limit less holds up since `freed` closed a connection, or that
+    /// wait at all when nothing is named.
+    fn relieved(&self, freed: Option<&Self>) -> impl Iterator<Item = WorkerId> {
+        let is_relieved = self.wanting.load(SeqCst) > 0
+            && freed.is_none_or(|freed| {
+                let mut shared = self.parties.iter().zip(&freed.parties);
+                std::ptr::eq(self, freed) && self.own.has_last_room()
+                    || shared.any(|(party, freed)| {
+                        Arc::ptr_eq(party, freed) && party.connections.has_last_room()
+                    })
+            });
+        let seats = if is_relieved { &self.seats[..] } else { &[] };
+        let waits = |(_, seat): &(u16, &CachePadded<Seat>)| seat.waits_for_permit().is_some();
+        let numbered = (0..).zip(seats).filter(waits);
+        numbered.map(|(number, _)| WorkerId(number))
     }
 
     /// What can be done for the clients that wait, seen from core `at`.

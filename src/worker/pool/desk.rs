@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::budget::{Budget, Micros, Permit, Refusal, Want},
+    cluster::budget::{Budget, Micros, Permit, Refusal, Sought, Want},
     ids::WorkerId,
     limits::{EVICTION_ORDER_US, HAND_OVER_ORDER_US, ORDER_PART_OF_WAIT},
 };
@@ -32,6 +32,32 @@ pub(crate) trait Effects {
     fn close(&self, connection: Self::Connection);
     /// Now.
     fn now(&self) -> Micros;
+}
+
+/// The desks of one core, and the way to the other cores.
+pub(crate) trait Desks {
+    /// [`Desk::give_up`] of that pool; false as well when this core does not have it.
+    fn give_up(&self, budget: &Arc<Budget>) -> bool;
+    /// [`Desk::evict`] of that pool.
+    fn evict(&self, victim: &Arc<Budget>) -> bool;
+    /// Has another core seek. What gets lost on the way, [`Desk::look_around`] there makes up for.
+    fn ask(&self, other: WorkerId, budget: &Arc<Budget>);
+}
+
+/// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what is on
+/// core `at`; a core that has more goes on from there.
+pub(crate) fn seek(at: WorkerId, budget: &Arc<Budget>, desks: &impl Desks) {
+    loop {
+        let found = match budget.seek(at) {
+            Sought::Give => desks.give_up(budget),
+            Sought::Evict(victim) => desks.evict(&victim),
+            Sought::Ask(other) => return desks.ask(other, budget),
+            Sought::Nothing => false,
+        };
+        if !found {
+            return;
+        }
+    }
 }
 
 /// A connection that nobody uses, and since when.
@@ -122,7 +148,7 @@ impl<C, W> Desk<C, W> {
     }
 
     /// True once after somebody has come for whom the other connections of the process have to be looked through:
-    /// [`Budget::seek`], when nothing of the desk is borrowed.
+    /// [`seek`], when nothing of the desk is borrowed.
     pub(crate) fn is_seeking(&mut self) -> bool {
         std::mem::take(&mut self.is_seeking)
     }
@@ -298,6 +324,12 @@ impl<C, W> Desk<C, W> {
         self.tested -= 1;
     }
 
+    /// A permit was taken for this core, or what it waits for has changed.
+    pub(crate) fn hear(&mut self, effects: &impl Effects<Connection = C>) {
+        self.settle(effects);
+        self.is_seeking |= self.blocked.is_some();
+    }
+
     /// Opens as many connections as the queue needs and the limits allow, shows the other cores who waits here, and
     /// gives back what it was granted too much.
     pub(crate) fn settle(&mut self, effects: &impl Effects<Connection = C>) {
@@ -306,7 +338,10 @@ impl<C, W> Desk<C, W> {
         let mut is_more = self.want.missing > missing;
         let mut refused = None;
         while self.want.missing > 0 && refused.is_none() {
-            let granted = self.budget.collect(self.worker);
+            // A limit may have been lowered since it was granted, or whoever the reserve was for been served.
+            let is_due =
+                (self.want.overdue || !self.budget.is_on_reserve()) && !self.budget.is_over();
+            let granted = self.budget.collect(self.worker).filter(|_| is_due);
             match granted.map_or_else(|| self.budget.take(self.want.overdue), Ok) {
                 Ok(permit) => {
                     self.opening += 1;

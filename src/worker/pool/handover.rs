@@ -5,10 +5,15 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use super::{Backend, Facts, Pool, backend::Permit, login::address_of};
+use super::{
+    Backend, Facts, Pool,
+    backend::Permit,
+    desk::{self, Desks},
+    login::address_of,
+};
 use crate::{
     cluster::{
-        budget::{Budget, Sought},
+        budget::Budget,
         messages::{Handed, ToWorker},
     },
     ids::WorkerId,
@@ -21,28 +26,14 @@ impl Worker {
     /// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what
     /// is here; a core that has more goes on from there.
     pub(crate) fn seek(self: &Rc<Self>, budget: &Arc<Budget>) {
-        loop {
-            let found = match budget.seek(self.id) {
-                Sought::Give => self.pool_of(budget).is_some_and(|pool| pool.give_up(self)),
-                Sought::Evict(victim) => self.pool_of(&victim).is_some_and(|pool| pool.evict(self)),
-                Sought::Ask(other) => {
-                    let message = ToWorker::Seek(Arc::clone(budget));
-                    // A core whose mailbox is full looks around when it has emptied it.
-                    let _ = self.switchboard.put(other, message);
-                    false
-                }
-                Sought::Nothing => false,
-            };
-            if !found {
-                return;
-            }
-        }
+        desk::seek(self.id, budget, self);
     }
 
-    /// A permit was taken for a pool of this core. Without that pool it goes on to the next.
+    /// A permit was taken for a pool of this core, or what it waits for has changed. Without that pool the permit goes
+    /// on to the next.
     pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
         match self.pool_of(budget) {
-            Some(pool) => pool.serve_waiters(self),
+            Some(pool) => pool.with_desk(self, |desk, effects| desk.hear(effects)),
             None => while budget.collect(self.id).is_some() {},
         }
     }
@@ -66,6 +57,23 @@ impl Worker {
     fn pool_of(&self, budget: &Arc<Budget>) -> Option<Rc<Pool>> {
         let pool = self.pools.borrow().get(&budget.key).cloned();
         pool.filter(|pool| Arc::ptr_eq(&pool.budget(), budget))
+    }
+}
+
+impl Desks for Rc<Worker> {
+    fn give_up(&self, budget: &Arc<Budget>) -> bool {
+        self.pool_of(budget).is_some_and(|pool| pool.give_up(self))
+    }
+
+    fn evict(&self, victim: &Arc<Budget>) -> bool {
+        self.pool_of(victim).is_some_and(|pool| pool.evict(self))
+    }
+
+    fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
+        // A core whose mailbox is full looks around when it has emptied it.
+        let _ = self
+            .switchboard
+            .put(other, ToWorker::Seek(Arc::clone(budget)));
     }
 }
 

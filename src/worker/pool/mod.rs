@@ -9,6 +9,8 @@ mod handover;
 mod login;
 mod maintenance;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},
