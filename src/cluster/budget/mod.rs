@@ -245,14 +245,17 @@ impl Budget {
             .any(|party| party.blocked.load(SeqCst) > 0)
     }
 
-    /// Since when another pool has waited that could open a connection if this one closed one.
-    pub fn oldest_claim_of_others(self: &Arc<Self>) -> Option<Micros> {
+    /// Which other pool has waited for longest of those that could open a connection if this one closed one, and
+    /// since when.
+    pub fn oldest_claim_of_others(self: &Arc<Self>) -> Option<(Micros, Arc<Self>)> {
         let books = self.books.open();
-        let others = books
-            .budgets()
-            .filter(|budget| !std::ptr::eq(*budget, self));
-        let claims = others.flat_map(|budget| budget.claims(Some(self)));
-        claims.map(|(since, _)| since).min()
+        let others = books.budgets().filter(|budget| !Arc::ptr_eq(budget, self));
+        let claims = others.flat_map(|budget| {
+            let claims = budget.claims(Some(self));
+            claims.map(move |(since, _)| (since, budget))
+        });
+        let (since, budget) = claims.min_by_key(|(since, _)| *since)?;
+        Some((since, Arc::clone(budget)))
     }
 
     /// The cores that could use a permit if `freed` had closed a connection, and since when.
@@ -287,8 +290,7 @@ impl Budget {
 
     /// What can be done for the clients that wait, seen from core `at`.
     pub fn seek(self: &Arc<Self>, at: WorkerId) -> Sought {
-        let waits = |seat: &CachePadded<Seat>| seat.waits_for_connection().is_some();
-        if !self.seats.iter().any(waits) {
+        if !self.has_uncovered() {
             return Sought::Nothing;
         }
         if self.seat(at).idle_since().is_some() {
@@ -305,6 +307,12 @@ impl Budget {
         }
     }
 
+    /// True when somebody waits for whom no connection is on its way from another core.
+    fn has_uncovered(&self) -> bool {
+        let waits = |seat: &CachePadded<Seat>| seat.waits_for_connection().is_some();
+        self.wanting.load(SeqCst) > 0 && self.seats.iter().any(waits)
+    }
+
     /// Where, and of which pool, the connection is that has been idle for longest of those whose end would let this
     /// pool open one. `None` as well when nothing keeps it from that.
     fn victim(&self) -> Option<(WorkerId, Arc<Self>)> {
@@ -314,7 +322,7 @@ impl Budget {
         let books = self.books.open();
         let spare = |budget: &&Arc<Self>| {
             !std::ptr::eq(&raw const ***budget, self)
-                && budget.wanting.load(SeqCst) == 0
+                && !budget.has_uncovered()
                 && self.claims(Some(budget)).next().is_some()
         };
         let idle = books.budgets().filter(spare).flat_map(|budget| {

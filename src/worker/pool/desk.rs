@@ -45,17 +45,30 @@ pub(crate) trait Desks {
 }
 
 /// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what is on
-/// core `at`; a core that has more goes on from there.
+/// core `at`; a core that has more goes on from there. When they have what they need, the next pool has its turn that
+/// could not have those.
 pub(crate) fn seek(at: WorkerId, budget: &Arc<Budget>, desks: &impl Desks) {
+    if seek_for(at, budget, desks) && budget.is_crowded() {
+        let next = budget.oldest_claim_of_others();
+        next.into_iter()
+            .for_each(|(_, next)| _ = seek_for(at, &next, desks));
+    }
+}
+
+/// False when another core goes on.
+fn seek_for(at: WorkerId, budget: &Arc<Budget>, desks: &impl Desks) -> bool {
     loop {
         let found = match budget.seek(at) {
             Sought::Give => desks.give_up(budget),
             Sought::Evict(victim) => desks.evict(&victim),
-            Sought::Ask(other) => return desks.ask(other, budget),
+            Sought::Ask(other) => {
+                desks.ask(other, budget);
+                return false;
+            }
             Sought::Nothing => false,
         };
         if !found {
-            return;
+            return true;
         }
     }
 }
@@ -377,6 +390,8 @@ impl<C, W> Desk<C, W> {
             Fate::Close => {
                 effects.close(connection);
                 self.settle(effects);
+                // Whom it was brought for needs another one.
+                self.is_seeking |= !self.waiters.is_empty();
             }
             Fate::Rest => self.rest(effects, connection),
         }
@@ -448,7 +463,7 @@ impl<C, W> Desk<C, W> {
         }
         self.next_look = now + EVICTION_ORDER_US / 16;
         let claim = self.budget.oldest_claim_of_others();
-        claim.is_some_and(|since| is_much_older(since, own, EVICTION_ORDER_US, now))
+        claim.is_some_and(|(since, _)| is_much_older(since, own, EVICTION_ORDER_US, now))
     }
 
     fn show_want(&mut self, effects: &impl Effects) {
