@@ -3,11 +3,14 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     time::Instant,
 };
 
-use super::{Budget, Limit, Micros, Party, PoolKey, Refusal};
+use super::{Blocked, Budget, Limit, Micros, Party, PoolKey, Refusal};
 use crate::{
     cluster::{
         settings::{Limits, Settings},
@@ -79,6 +82,8 @@ pub(super) struct Books {
     start: Instant,
     workers: u16,
     bell: Bell,
+    /// Cores of pools that any shared limit holds up.
+    blocked: AtomicU32,
 }
 
 #[derive(Default)]
@@ -105,15 +110,55 @@ impl Books {
     /// Takes one permit back. It goes at once to whoever has waited longest of those who can use it, so that nobody
     /// who comes later is faster; to several, when one needs the place in the user's limit, say, and another one that
     /// in the database's.
-    pub(super) fn release(&self, budget: &Budget) {
+    pub(super) fn release(&self, budget: &Budget, was_leaving: bool) {
         let rings = {
             let register = self.open();
-            // While a limit was passed, one connection less was no help to anyone.
-            let freed = (!budget.is_over()).then_some(budget);
-            budget.give_back();
-            register.grants(freed)
+            budget.give_back(was_leaving);
+            self.grants(&register, Some(budget))
         };
         self.ring(rings);
+    }
+
+    /// A connection is about to go.
+    pub(super) fn leave(&self, budget: &Budget) {
+        let rings = {
+            let register = self.open();
+            budget.leave();
+            self.held_up(&register, Some(budget))
+        };
+        self.ring(rings);
+    }
+
+    /// Takes permits for those who wait, as long as anyone can use one, and adds those who still can use none.
+    fn grants(&self, register: &Register, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
+        let mut rings: Vec<_> = std::iter::from_fn(|| register.grant()).collect();
+        rings.extend(self.held_up(register, freed));
+        rings
+    }
+
+    /// Those whom shared limits hold up, and who may find another way around that since `freed` has one connection
+    /// less: they may need two places, or have seen one on its way to others.
+    fn held_up(&self, register: &Register, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
+        // Its own cores may have known of no limit but the pool's.
+        let is_own = |budget: &&Arc<Budget>| {
+            freed.is_none_or(|freed| std::ptr::eq(freed, &raw const ***budget))
+        };
+        let all = self.blocked.load(SeqCst) > 0;
+        let akin = register.budgets().filter(|budget| all || is_own(budget));
+        let held_up = akin.flat_map(|budget| {
+            let cores = budget.held_up(freed);
+            cores.map(move |worker| (worker, Arc::clone(budget)))
+        });
+        held_up.collect()
+    }
+
+    /// One core more or less that a shared limit holds up.
+    pub(super) fn note_blocked(&self, before: Blocked, now: Blocked) {
+        match (before.first().is_some(), now.first().is_some()) {
+            (false, true) => _ = self.blocked.fetch_add(1, SeqCst),
+            (true, false) => _ = self.blocked.fetch_sub(1, SeqCst),
+            _ => {}
+        }
     }
 
     fn ring(&self, cores: impl IntoIterator<Item = (WorkerId, Arc<Budget>)>) {
@@ -134,21 +179,10 @@ impl Register {
         self.budgets.values()
     }
 
-    /// Takes permits for those who wait, as long as anyone can use one. Adds those who still can use none, but whom one
-    /// limit less holds up since `freed` closed a connection: they may find a way around the others.
-    fn grants(&self, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
-        let mut rings: Vec<_> = std::iter::from_fn(|| self.grant()).collect();
-        for budget in self.budgets() {
-            let relieved = budget.relieved(freed);
-            rings.extend(relieved.map(|worker| (worker, Arc::clone(budget))));
-        }
-        rings
-    }
-
     /// Takes a permit for the core that has waited longest of those who can use one.
     fn grant(&self) -> Option<(WorkerId, Arc<Budget>)> {
         let claims = self.budgets().flat_map(|budget| {
-            let claims = budget.claims(None);
+            let claims = budget.claims();
             claims.map(move |(since, worker)| (since, worker, budget))
         });
         let (_, worker, budget) = claims.min_by_key(|(since, ..)| *since)?;
@@ -257,6 +291,7 @@ impl Budgets {
             start,
             workers,
             bell: Box::new(bell),
+            blocked: AtomicU32::new(0),
         }))
     }
 
@@ -303,7 +338,7 @@ impl Budgets {
         let rings: Vec<_> = {
             let mut register = self.0.open();
             match register.take_over(terms.into()).1 {
-                true => register.grants(None),
+                true => self.0.grants(&register, None),
                 false => Vec::new(),
             }
         };
@@ -337,6 +372,8 @@ pub struct Guest([Arc<Party>; 2]);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.iter().for_each(|party| party.clients.give_back());
+        self.0
+            .iter()
+            .for_each(|party| party.clients.give_back(false));
     }
 }

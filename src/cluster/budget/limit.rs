@@ -10,6 +10,8 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Limit {
     max: AtomicU32,
     used: AtomicU32,
+    /// Those of `used` that are about to go.
+    leaving: AtomicU32,
 }
 
 impl Default for Limit {
@@ -17,6 +19,7 @@ impl Default for Limit {
         Self {
             max: AtomicU32::new(NONE),
             used: AtomicU32::new(0),
+            leaving: AtomicU32::new(0),
         }
     }
 }
@@ -40,9 +43,14 @@ impl Limit {
         self.used().saturating_sub(freed) < self.max().saturating_add(more)
     }
 
-    /// Whether exactly one more may come.
-    pub(super) fn has_last_room(&self) -> bool {
-        self.used().checked_add(1) == Some(self.max())
+    /// The same once those that are about to go have gone.
+    pub(super) fn will_have_room(&self, more: u32, freed: u32) -> bool {
+        self.has_room(more, freed.saturating_add(self.leaving.load(SeqCst)))
+    }
+
+    /// One is about to go.
+    pub(super) fn leave(&self) {
+        self.leaving.fetch_add(1, SeqCst);
     }
 
     /// How many there are beyond the bound.
@@ -55,8 +63,11 @@ impl Limit {
         self.used.fetch_add(1, SeqCst);
     }
 
-    /// Counts one less.
-    pub(super) fn give_back(&self) {
+    /// Counts one less; `was_leaving` when it was known to be about to go.
+    pub(super) fn give_back(&self, was_leaving: bool) {
+        if was_leaving {
+            self.leaving.fetch_sub(1, SeqCst);
+        }
         let used = self.used.fetch_sub(1, SeqCst);
         assert!(used > 0, "what is counted is given back once");
     }

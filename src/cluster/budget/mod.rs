@@ -54,6 +54,18 @@ pub enum Refusal {
 /// The limits that a pool shares with others, in the order of [`Budget::parties`].
 const SHARED: [Refusal; 3] = [Refusal::Database, Refusal::User, Refusal::Node];
 
+/// The shared limits that keep a core from opening a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocked([bool; 3]);
+
+impl Blocked {
+    /// One of them.
+    pub fn first(self) -> Option<Refusal> {
+        let place = self.0.iter().position(|is_full| *is_full)?;
+        Some(SHARED[place])
+    }
+}
+
 fn place_of(limit: Refusal) -> Option<usize> {
     SHARED.iter().position(|shared| *shared == limit)
 }
@@ -94,15 +106,15 @@ pub struct Budget {
 impl Budget {
     /// Takes a permit when every limit has room for one more.
     pub fn take(self: &Arc<Self>, overdue: bool) -> Result<Permit, Refusal> {
-        if let Some(refusal) = self.refusal(overdue, None) {
+        if let Some(refusal) = self.refusal(overdue) {
             return Err(refusal);
         }
         let _books = self.books.open();
-        match self.refusal(overdue, None) {
+        match self.refusal(overdue) {
             Some(refusal) => Err(refusal),
             None => {
                 self.charge();
-                Ok(Permit(Arc::clone(self)))
+                Ok(Permit::new(self))
             }
         }
     }
@@ -110,26 +122,44 @@ impl Budget {
     /// A permit that was taken for this core when it came back elsewhere.
     pub fn collect(self: &Arc<Self>, worker: WorkerId) -> Option<Permit> {
         let seat = self.seat(worker);
-        (seat.has_grant() && seat.collect()).then(|| Permit(Arc::clone(self)))
+        (seat.has_grant() && seat.collect()).then(|| Permit::new(self))
     }
 
-    /// Which limit keeps this pool from one more connection, if `freed` had closed one.
-    fn refusal(&self, overdue: bool, freed: Option<&Self>) -> Option<Refusal> {
-        let own = u32::from(freed.is_some_and(|freed| std::ptr::eq(freed, self)));
-        if !self.own.has_room(self.reserve_for(overdue), own) {
+    /// Which limit keeps this pool from one more connection.
+    fn refusal(&self, overdue: bool) -> Option<Refusal> {
+        self.first_full(|place, limit| match place {
+            None => limit.has_room(self.reserve_for(overdue), 0),
+            Some(_) => limit.has_room(0, 0),
+        })
+    }
+
+    /// The same once the connections have gone that are being closed, and one of `freed`.
+    fn later_refusal(&self, overdue: bool, freed: Option<&Self>) -> Option<Refusal> {
+        self.first_full(|place, limit| {
+            let is_freed = freed.is_some_and(|freed| std::ptr::eq(freed.limit(place), limit));
+            let more = match place {
+                None => self.reserve_for(overdue),
+                Some(_) => 0,
+            };
+            limit.will_have_room(more, u32::from(is_freed))
+        })
+    }
+
+    /// The first limit that has no room: the pool's own, or that of a party.
+    fn first_full(&self, has_room: impl Fn(Option<usize>, &Limit) -> bool) -> Option<Refusal> {
+        if !has_room(None, &self.own) {
             return Some(Refusal::Pool);
         }
-        let shared = SHARED.into_iter().zip(&self.parties).enumerate();
-        let full = |(place, (_, party)): &(usize, (Refusal, &Arc<Party>))| {
-            let is_same = |freed: &Self| Arc::ptr_eq(&freed.parties[*place], party);
-            !party
-                .connections
-                .has_room(0, u32::from(freed.is_some_and(is_same)))
-        };
-        shared
-            .into_iter()
-            .find(full)
-            .map(|(_, (refusal, _))| refusal)
+        let full = |place: &usize| !has_room(Some(*place), self.limit(Some(*place)));
+        let place = (0..SHARED.len()).find(full)?;
+        Some(SHARED[place])
+    }
+
+    fn limit(&self, place: Option<usize>) -> &Limit {
+        match place {
+            None => &self.own,
+            Some(place) => &self.parties[place].connections,
+        }
     }
 
     fn reserve_for(&self, overdue: bool) -> u32 {
@@ -147,10 +177,16 @@ impl Budget {
         }
     }
 
-    fn give_back(&self) {
-        self.own.give_back();
+    /// The books are open.
+    fn leave(&self) {
+        let places = [None, Some(0), Some(1), Some(2)];
+        places.map(|place| self.limit(place).leave());
+    }
+
+    fn give_back(&self, was_leaving: bool) {
+        self.own.give_back(was_leaving);
         for party in &self.parties {
-            party.connections.give_back();
+            party.connections.give_back(was_leaving);
         }
     }
 
@@ -195,16 +231,22 @@ impl Budget {
         self.seat(worker).show_idle(since);
     }
 
-    /// Shows which shared limit holds this core up; `before` is what it showed last.
-    pub fn show_blocked(&self, before: Option<Refusal>, now: Option<Refusal>) {
-        let (before, now) = (before.and_then(place_of), now.and_then(place_of));
-        if let Some(party) = now.map(|place| &self.parties[place]) {
-            party.blocked.fetch_add(1, SeqCst);
+    /// The shared limits that have no room.
+    pub fn full(&self) -> Blocked {
+        let is_full = |party: &Arc<Party>| !party.connections.has_room(0, 0);
+        Blocked(self.parties.each_ref().map(is_full))
+    }
+
+    /// Shows which shared limits hold this core up; `before` is what it showed last.
+    pub fn show_blocked(&self, before: Blocked, now: Blocked) {
+        for (place, party) in self.parties.iter().enumerate() {
+            match (before.0[place], now.0[place]) {
+                (false, true) => _ = party.blocked.fetch_add(1, SeqCst),
+                (true, false) => _ = party.blocked.fetch_sub(1, SeqCst),
+                _ => {}
+            }
         }
-        if let Some(party) = before.map(|place| &self.parties[place]) {
-            let blocked = party.blocked.fetch_sub(1, SeqCst);
-            assert!(blocked > 0, "who is blocked is unblocked once");
-        }
+        self.books.note_blocked(before, now);
     }
 
     /// True when clients wait on another core; `waits` when they do on this one.
@@ -251,41 +293,55 @@ impl Budget {
         let books = self.books.open();
         let others = books.budgets().filter(|budget| !Arc::ptr_eq(budget, self));
         let claims = others.flat_map(|budget| {
-            let claims = budget.claims(Some(self));
+            let claims = budget.needs(self);
             claims.map(move |(since, _)| (since, budget))
         });
         let (since, budget) = claims.min_by_key(|(since, _)| *since)?;
         Some((since, Arc::clone(budget)))
     }
 
-    /// The cores that could use a permit if `freed` had closed a connection, and since when.
-    fn claims(&self, freed: Option<&Self>) -> impl Iterator<Item = (Micros, WorkerId)> {
+    /// The cores that could use a permit now, and since when.
+    fn claims(&self) -> impl Iterator<Item = (Micros, WorkerId)> {
+        let waiting = self.waiting_for_permit();
+        let fits = |(_, (_, overdue)): &(u16, (Micros, bool))| self.refusal(*overdue).is_none();
+        waiting
+            .filter(fits)
+            .map(|(number, (since, _))| (since, WorkerId(number)))
+    }
+
+    /// The cores that could use a permit only if `victim` closed one more connection, and since when.
+    fn needs(&self, victim: &Self) -> impl Iterator<Item = (Micros, WorkerId)> {
+        let waiting = self.waiting_for_permit();
+        let needs = |(_, (_, overdue)): &(u16, (Micros, bool))| {
+            self.later_refusal(*overdue, None).is_some()
+                && self.later_refusal(*overdue, Some(victim)).is_none()
+        };
+        waiting
+            .filter(needs)
+            .map(|(number, (since, _))| (since, WorkerId(number)))
+    }
+
+    fn waiting_for_permit(&self) -> impl Iterator<Item = (u16, (Micros, bool))> {
         let seats = match self.wanting.load(SeqCst) {
             0 => &[],
             _ => &self.seats[..],
         };
-        seats.iter().enumerate().filter_map(move |(number, seat)| {
-            let (since, overdue) = seat.waits_for_permit()?;
-            let fits = self.refusal(overdue, freed).is_none();
-            fits.then_some((since, WorkerId(number as u16)))
-        })
+        (0..)
+            .zip(seats)
+            .filter_map(|(number, seat)| Some((number, seat.waits_for_permit()?)))
     }
 
-    /// The cores that wait for a permit, and that one limit less holds up since `freed` closed a connection, or that
-    /// wait at all when nothing is named.
-    fn relieved(&self, freed: Option<&Self>) -> impl Iterator<Item = WorkerId> {
-        let is_relieved = self.wanting.load(SeqCst) > 0
-            && freed.is_none_or(|freed| {
-                let mut shared = self.parties.iter().zip(&freed.parties);
-                std::ptr::eq(self, freed) && self.own.has_last_room()
-                    || shared.any(|(party, freed)| {
-                        Arc::ptr_eq(party, freed) && party.connections.has_last_room()
-                    })
-            });
-        let seats = if is_relieved { &self.seats[..] } else { &[] };
-        let waits = |(_, seat): &(u16, &CachePadded<Seat>)| seat.waits_for_permit().is_some();
-        let numbered = (0..).zip(seats).filter(waits);
-        numbered.map(|(number, _)| WorkerId(number))
+    /// The cores that a shared limit holds up, if a connection less of `freed` could make a difference to them.
+    fn held_up(&self, freed: Option<&Self>) -> impl Iterator<Item = WorkerId> {
+        let is_akin = freed.is_none_or(|freed| {
+            let mut places = [None, Some(0), Some(1), Some(2)].into_iter();
+            places.any(|place| std::ptr::eq(self.limit(place), freed.limit(place)))
+        });
+        let is_held_up = move |(_, (_, overdue)): &(u16, (Micros, bool))| {
+            is_akin && self.refusal(*overdue).and_then(place_of).is_some()
+        };
+        let waiting = self.waiting_for_permit().filter(is_held_up);
+        waiting.map(|(number, _)| WorkerId(number))
     }
 
     /// What can be done for the clients that wait, seen from core `at`.
@@ -316,14 +372,14 @@ impl Budget {
     /// Where, and of which pool, the connection is that has been idle for longest of those whose end would let this
     /// pool open one. `None` as well when nothing keeps it from that.
     fn victim(&self) -> Option<(WorkerId, Arc<Self>)> {
-        if !self.is_crowded() || self.claims(None).next().is_some() {
+        if !self.is_crowded() || self.claims().next().is_some() {
             return None;
         }
         let books = self.books.open();
         let spare = |budget: &&Arc<Self>| {
             !std::ptr::eq(&raw const ***budget, self)
                 && !budget.has_uncovered()
-                && self.claims(Some(budget)).next().is_some()
+                && self.needs(budget).next().is_some()
         };
         let idle = books.budgets().filter(spare).flat_map(|budget| {
             let seats = (0..).zip(&budget.seats);
@@ -348,17 +404,35 @@ impl Budget {
 
 /// The right to one server connection. Dropping it gives it back, to whoever has waited for it longest.
 #[derive(Debug)]
-pub struct Permit(Arc<Budget>);
+pub struct Permit {
+    budget: Arc<Budget>,
+    is_leaving: bool,
+}
 
 impl Permit {
+    /// The budget has counted it.
+    fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            is_leaving: false,
+        }
+    }
+
     /// What it was taken from.
     pub fn budget(&self) -> &Arc<Budget> {
-        &self.0
+        &self.budget
+    }
+
+    /// Its connection is being closed: nobody has to make room for whom this one is enough.
+    pub fn leave(&mut self) {
+        assert!(!self.is_leaving, "a connection is closed once");
+        self.is_leaving = true;
+        self.budget.books.leave(&self.budget);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.books.release(&self.0);
+        self.budget.books.release(&self.budget, self.is_leaving);
     }
 }

@@ -68,6 +68,11 @@ impl Permit {
         Arc::clone(permit.expect("it is not handed over yet").budget())
     }
 
+    /// Its connection is being closed.
+    pub(super) fn leave(&mut self) {
+        self.permit.iter_mut().for_each(budget::Permit::leave);
+    }
+
     /// Takes it from this core, for another.
     pub(super) fn hand_over(mut self) -> budget::Permit {
         self.permit

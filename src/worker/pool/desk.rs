@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::budget::{Budget, Micros, Permit, Refusal, Sought, Want},
+    cluster::budget::{Blocked, Budget, Micros, Permit, Refusal, Sought, Want},
     ids::WorkerId,
     limits::{EVICTION_ORDER_US, HAND_OVER_ORDER_US, ORDER_PART_OF_WAIT},
 };
@@ -113,7 +113,7 @@ pub(crate) struct Desk<C, W> {
     /// What the other cores have been shown last.
     want: Want,
     idle_since: Option<Micros>,
-    blocked: Option<Refusal>,
+    blocked: Blocked,
     /// When other pools' claims are looked up again while clients wait here.
     next_look: Micros,
     /// Somebody waits for whom nobody has looked around yet.
@@ -138,7 +138,7 @@ impl<C, W> Desk<C, W> {
             reserve_after: Micros::MAX,
             want: Want::default(),
             idle_since: None,
-            blocked: None,
+            blocked: Blocked::default(),
             next_look: 0,
             is_seeking: false,
         }
@@ -195,9 +195,9 @@ impl<C, W> Desk<C, W> {
         self.waiters.iter().map(|waiting| &waiting.waiter)
     }
 
-    /// The limit, shared with other pools, that keeps a connection from being opened here.
+    /// The first limit, shared with other pools, that keeps a connection from being opened here.
     pub(crate) fn blocked(&self) -> Option<Refusal> {
-        self.blocked
+        self.blocked.first()
     }
 
     /// The connection that was used last, unless somebody waits already.
@@ -340,7 +340,7 @@ impl<C, W> Desk<C, W> {
     /// A permit was taken for this core, or what it waits for has changed.
     pub(crate) fn hear(&mut self, effects: &impl Effects<Connection = C>) {
         self.settle(effects);
-        self.is_seeking |= self.blocked.is_some();
+        self.is_seeking |= self.blocked.first().is_some();
     }
 
     /// Opens as many connections as the queue needs and the limits allow, shows the other cores who waits here, and
@@ -365,8 +365,11 @@ impl<C, W> Desk<C, W> {
                 Err(refusal) => refused = Some(refusal),
             }
         }
-        let blocked = refused.filter(|refusal| *refusal != Refusal::Pool);
-        self.is_seeking |= blocked.is_some() && (is_more || blocked != self.blocked);
+        let blocked = match refused {
+            None | Some(Refusal::Pool) => Blocked::default(),
+            Some(_) => self.budget.full(),
+        };
+        self.is_seeking |= blocked.first().is_some() && (is_more || blocked != self.blocked);
         self.show_blocked(blocked);
         if self.want.missing == 0 {
             while let Some(permit) = self.budget.collect(self.worker) {
@@ -498,7 +501,7 @@ impl<C, W> Desk<C, W> {
         let nothing = Want::default();
         self.budget.show_want(self.worker, self.want, nothing);
         self.want = nothing;
-        self.show_blocked(None);
+        self.show_blocked(Blocked::default());
         self.budget.show_idle(self.worker, None);
         self.idle_since = None;
         while let Some(permit) = self.budget.collect(self.worker) {
@@ -506,7 +509,7 @@ impl<C, W> Desk<C, W> {
         }
     }
 
-    fn show_blocked(&mut self, blocked: Option<Refusal>) {
+    fn show_blocked(&mut self, blocked: Blocked) {
         if blocked != self.blocked {
             self.budget.show_blocked(self.blocked, blocked);
             self.blocked = blocked;

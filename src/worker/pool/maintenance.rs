@@ -1,11 +1,16 @@
 //! Making connections fit for use, and taking those away that nobody uses.
 
-use std::{cell::Cell, rc::Rc, task::Poll, time::Instant};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use super::{Backend, Pool};
 use crate::{
-    limits::LOGIN_MESSAGE_BYTES_MAX,
-    net::task,
+    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    net::{Received, Stream, task},
     protocol::{Writer, backend::TransactionStatus, tag::backend},
     time,
     worker::{Worker, wire::Wire},
@@ -42,9 +47,25 @@ impl Pool {
                     query,
                     "server connection is not fit for use; closing it"
                 );
-                drop(backend);
+                pool.dismiss(&worker, backend);
             }
             pool.serve_waiters(&worker);
+        });
+    }
+
+    /// Closes a connection. It counts until the server has ended it: else there would be one more there than allowed.
+    pub(super) fn dismiss(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
+        backend.permit.leave();
+        self.leaving.set(self.leaving.get() + 1);
+        let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
+        task::spawn(async move {
+            let deadline = time::now() + Duration::from_millis(FAREWELL_MS_MAX);
+            let farewell = farewell(&backend.stream);
+            let _ = worker.reactor.deadline(deadline, farewell).await;
+            pool.leaving.set(pool.leaving.get() - 1);
+            drop(backend);
+            pool.serve_waiters(&worker);
+            worker.forget_unused(&pool);
         });
     }
 
@@ -69,7 +90,9 @@ impl Pool {
             surplus -= u32::from(close);
             close
         });
-        drop(closed);
+        for backend in closed {
+            self.dismiss(worker, backend);
+        }
         next
     }
 
@@ -78,6 +101,20 @@ impl Pool {
         let least = self.settings().min_size.min(self.settings().size);
         let is_short = || self.budget().used() < least;
         while is_short() && self.with_desk(worker, |desk, effects| desk.open_spare(effects)) {}
+    }
+}
+
+/// Waits until the server has ended its side as well.
+async fn farewell(stream: &Stream) {
+    stream.park(false);
+    stream.flushed().await;
+    stream.finish_sending();
+    stream.resume();
+    let mut heard = 0;
+    while let Received::Bytes(chunk) = stream.receive().await
+        && heard <= FAREWELL_BYTES_MAX
+    {
+        heard += chunk.len();
     }
 }
 

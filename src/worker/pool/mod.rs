@@ -56,6 +56,8 @@ pub(crate) struct Pool {
     desk: RefCell<Desk<Box<Backend>, Rc<Waiter>>>,
     /// Permits of this core.
     open: Rc<Cell<u32>>,
+    /// Those of them whose connections are being closed.
+    leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
     /// What clients are told at login, by the settings they ask for.
     welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
@@ -97,7 +99,7 @@ impl Effects for Hands<'_> {
     }
 
     fn close(&self, backend: Box<Backend>) {
-        drop(backend);
+        self.pool.dismiss(self.worker, backend);
     }
 
     fn now(&self) -> Micros {
@@ -166,8 +168,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(backend) = self.backend.take() {
-            drop(backend);
-            self.pool.serve_waiters(&self.worker);
+            self.pool.dismiss(&self.worker, backend);
         }
     }
 }
@@ -186,6 +187,7 @@ impl Pool {
             desk: RefCell::new(Desk::new(worker.id, budget)),
             key,
             open: Rc::default(),
+            leaving: Cell::new(0),
             backoff: RefCell::default(),
             welcomes: RefCell::default(),
             clients: Cell::new(0),
@@ -249,7 +251,9 @@ impl Pool {
             self.welcomes.borrow_mut().clear();
             self.budget().welcome.store(None);
             let idle = self.desk.borrow_mut().take_out(|_| true);
-            drop(idle);
+            for backend in idle {
+                self.dismiss(worker, backend);
+            }
         }
         if self.node.replace(snapshot.primary) != snapshot.primary {
             let budget = budgets.of(&self.key, snapshot.primary, snapshot);
@@ -272,6 +276,7 @@ impl Pool {
             backend.stream.park(false);
             if backend.stream.has_news() || backend.facts.node != target.node {
                 // Closed by the server, or speaking out of turn.
+                self.dismiss(worker, backend);
                 continue;
             }
             if self.is_stale(&backend, now) {
@@ -304,8 +309,7 @@ impl Pool {
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {
-            drop(backend);
-            return self.serve_waiters(worker);
+            return self.dismiss(worker, backend);
         }
         self.with_desk(worker, |desk, effects| desk.place(effects, backend));
     }
@@ -346,7 +350,7 @@ impl Pool {
     pub(crate) fn census(&self) -> [u32; 4] {
         let desk = self.desk.borrow();
         [
-            self.open.get(),
+            self.open.get() - self.leaving.get(),
             desk.idle_count(),
             desk.opening(),
             desk.tested(),

@@ -24,9 +24,13 @@ use crate::{
     time,
 };
 
-/// Longest that a free connection, a free permit or a place that could be freed may go unused while somebody waits
-/// for it.
-pub(super) const NEGLECT_MAX: Micros = 2_000;
+/// Longest that a free connection or permit may go unused while somebody waits for it.
+const NEGLECT_MAX: Micros = 2_000;
+
+const PLACE: &str = "a place could be freed";
+
+/// Longest that a server takes to end a connection.
+const FAREWELL_MAX: Micros = 3_000;
 
 /// What the configuration says: the names of pools are `d0/u0`, `d0/u1`, `d1/u0`, `d1/u1`.
 #[derive(Clone, Debug)]
@@ -126,6 +130,8 @@ enum Event {
     GiveUp(usize, u64),
     /// It is done with its connection.
     Release(usize),
+    /// The server has ended a connection that was closed.
+    Gone(Connection),
     TestEnded(usize, Connection),
     Opened(usize, usize, Permit),
     Refused(usize, usize, Permit),
@@ -204,6 +210,8 @@ pub(super) struct World {
     clients: Vec<Client>,
     /// Connections that exist, those being opened included.
     alive: RefCell<[u32; 4]>,
+    /// Those of them that are being closed.
+    leaving: RefCell<[u32; 4]>,
     neglect: RefCell<Neglect>,
     /// No more new work.
     pub(super) is_closing: Cell<bool>,
@@ -341,6 +349,7 @@ impl World {
             turns: RefCell::default(),
             clients,
             alive: RefCell::default(),
+            leaving: RefCell::default(),
             neglect: RefCell::default(),
             is_closing: Cell::new(false),
             served: Cell::new(0),
@@ -395,6 +404,7 @@ impl World {
                 self.settle(self.clients[client].core, self.clients[client].pool)
             }
             Event::GiveUp(client, round) => self.give_up_waiting(client, round),
+            Event::Gone(connection) => self.gone(connection),
             Event::Release(client) => self.release(client),
             Event::TestEnded(core, connection) => self.test_ended(core, connection),
             Event::Opened(core, pool, permit) => self.opened(core, pool, permit),
@@ -579,8 +589,16 @@ impl World {
         }
     }
 
-    fn close(&self, connection: Connection) {
+    /// The server takes its time to end a connection; until then it exists.
+    fn close(&self, mut connection: Connection) {
+        connection.permit.leave();
+        self.leaving.borrow_mut()[connection.pool] += 1;
+        self.later(self.below(FAREWELL_MAX), Event::Gone(connection));
+    }
+
+    fn gone(&self, connection: Connection) {
         self.alive.borrow_mut()[connection.pool] -= 1;
+        self.leaving.borrow_mut()[connection.pool] -= 1;
         drop(connection.permit);
     }
 
@@ -708,13 +726,25 @@ impl World {
         may_open && desk.waiting() > desk.opening() + desk.tested()
     }
 
-    /// True when one more connection of `pool` fits, if one of `freed` were closed.
-    fn fits(&self, pool: usize, freed: Option<usize>) -> bool {
-        let (rules, alive) = (self.rules.borrow(), self.alive.borrow());
-        let mut alive = *alive;
+    /// True when one more connection of `pool` fits.
+    fn fits(&self, pool: usize) -> bool {
+        self.has_room(pool, *self.alive.borrow())
+    }
+
+    /// True when one will fit once those have gone that are being closed, and one of `freed`.
+    fn will_fit(&self, pool: usize, freed: Option<usize>) -> bool {
+        let mut alive = *self.alive.borrow();
+        for (alive, leaving) in alive.iter_mut().zip(*self.leaving.borrow()) {
+            *alive -= leaving;
+        }
         if let Some(freed) = freed {
             alive[freed] -= 1;
         }
+        self.has_room(pool, alive)
+    }
+
+    fn has_room(&self, pool: usize, alive: [u32; 4]) -> bool {
+        let rules = self.rules.borrow();
         let shared = rules.shared(pool);
         alive[pool] < rules.size[pool]
             && shared
@@ -751,15 +781,16 @@ impl World {
                 other != pool
                     && self.idle(other)
                     && !self.waits(other)
-                    && self.fits(pool, Some(other))
+                    && self.will_fit(pool, Some(other))
             });
-            let (fits, waits) = (self.fits(pool, None), self.waits(pool));
+            let (fits, waits) = (self.fits(pool), self.waits(pool));
             let missing = waits && (0..self.desks.len()).any(|core| self.missing(core, pool));
             note("a permit is free", pool, fits && missing);
+            let is_coming = self.will_fit(pool, None);
             note(
                 "a place could be freed",
                 pool,
-                !fits && missing && evictable,
+                !is_coming && missing && evictable,
             );
             for (number, client) in self
                 .clients
@@ -779,8 +810,10 @@ impl World {
     fn check_neglect(&self) {
         let now = self.now.get();
         for ((what, who), since) in self.neglect.borrow().iter() {
+            // Two places may be needed, and the first one be on its way.
+            let farewell = if *what == PLACE { FAREWELL_MAX } else { 0 };
             assert!(
-                now - since <= NEGLECT_MAX,
+                now - since <= NEGLECT_MAX + farewell,
                 "{what} for {who} since {since}, now {now}: {}",
                 self.describe()
             );
