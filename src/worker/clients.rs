@@ -8,7 +8,7 @@ use std::{
 
 use super::pool::Facts;
 use crate::{
-    cluster::budget::PoolKey,
+    cluster::budget::{ClientPermit, PoolKey},
     ids::ConnectionId,
     net::task::WakerCell,
     protocol::{ErrorReport, SqlState},
@@ -60,6 +60,8 @@ pub(crate) struct ClientInfo {
     pub(crate) server: RefCell<Option<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) waker: WakerCell,
+    /// Its database and its user count it; the console counts nobody.
+    pub(crate) _counted: Option<ClientPermit>,
 }
 
 /// The clients of one core by slot.

@@ -345,8 +345,18 @@ impl Budgets {
         self.0.ring(rings);
     }
 
+    /// How many pools, databases and users are known.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> usize {
+        self.0.open().names()
+    }
+
     /// Counts a client in when its database and its user have room for one more; else which has not, and its bound.
-    pub fn admit(&self, key: &PoolKey, terms: impl Into<Terms>) -> Result<Guest, (Refusal, u32)> {
+    pub fn admit(
+        &self,
+        key: &PoolKey,
+        terms: impl Into<Terms>,
+    ) -> Result<ClientPermit, (Refusal, u32)> {
         let terms = terms.into();
         self.refresh(terms.clone());
         let mut register = self.0.open();
@@ -362,15 +372,15 @@ impl Budgets {
         }
         database.clients.charge();
         user.clients.charge();
-        Ok(Guest([database, user]))
+        Ok(ClientPermit([database, user]))
     }
 }
 
 /// A client that its database and its user count, until this is dropped.
 #[derive(Debug)]
-pub struct Guest([Arc<Party>; 2]);
+pub struct ClientPermit([Arc<Party>; 2]);
 
-impl Drop for Guest {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.0
             .iter()

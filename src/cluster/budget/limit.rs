@@ -58,6 +58,11 @@ impl Limit {
         self.used().saturating_sub(self.max())
     }
 
+    /// How many there will be beyond it once those have gone that are about to.
+    pub(super) fn lasting_excess(&self) -> u32 {
+        self.excess().saturating_sub(self.leaving.load(SeqCst))
+    }
+
     /// Counts one more. The caller holds the lock and has seen that there is room.
     pub(super) fn charge(&self) {
         self.used.fetch_add(1, SeqCst);

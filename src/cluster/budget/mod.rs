@@ -23,7 +23,7 @@ use self::{
     seat::Seat,
 };
 pub use self::{
-    books::{Bounds, Budgets, Guest, Terms},
+    books::{Bounds, Budgets, ClientPermit, Terms},
     seat::{Micros, Want},
 };
 use super::welcome::Welcome;
@@ -119,10 +119,19 @@ impl Budget {
         }
     }
 
-    /// A permit that was taken for this core when it came back elsewhere.
-    pub fn collect(self: &Arc<Self>, worker: WorkerId) -> Option<Permit> {
+    /// A permit that was taken for this core when it came back elsewhere. `None` as well, and it goes on to the next,
+    /// when it may not be used any more: a limit was lowered since, or whoever it was for had waited longer.
+    pub fn collect(self: &Arc<Self>, worker: WorkerId, overdue: bool) -> Option<Permit> {
         let seat = self.seat(worker);
-        (seat.has_grant() && seat.collect()).then(|| Permit::new(self))
+        let permit = (seat.has_grant() && seat.collect()).then(|| Permit::new(self));
+        permit.filter(|_| self.is_within(overdue))
+    }
+
+    /// Gives back all that was taken for this core.
+    pub fn decline(self: &Arc<Self>, worker: WorkerId) {
+        while self.seat(worker).collect() {
+            drop(Permit::new(self));
+        }
     }
 
     /// Which limit keeps this pool from one more connection.
@@ -179,8 +188,10 @@ impl Budget {
 
     /// The books are open.
     fn leave(&self) {
-        let places = [None, Some(0), Some(1), Some(2)];
-        places.map(|place| self.limit(place).leave());
+        self.own.leave();
+        for party in &self.parties {
+            party.connections.leave();
+        }
     }
 
     fn give_back(&self, was_leaving: bool) {
@@ -195,15 +206,23 @@ impl Budget {
         self.own.used()
     }
 
-    /// True when there are more connections than any limit allows, the reserve included.
+    /// True when more connections will stay than a limit allows, the reserve included.
     pub fn is_over(&self) -> bool {
-        let shared = self.parties.iter().map(|party| party.connections.excess());
-        self.own.excess() > self.reserve.load(SeqCst) || shared.max() > Some(0)
+        let mut parties = self.parties.iter();
+        self.own.lasting_excess() > self.reserve.load(SeqCst)
+            || parties.any(|party| party.connections.lasting_excess() > 0)
     }
 
-    /// True when connections of the reserve are in use.
+    /// True when connections of the reserve are in use and will stay.
     pub fn is_on_reserve(&self) -> bool {
-        self.own.excess() > 0
+        self.own.lasting_excess() > 0
+    }
+
+    /// Whether a permit that was granted earlier may still be used: a limit may have been lowered since.
+    fn is_within(&self, overdue: bool) -> bool {
+        let mut parties = self.parties.iter();
+        self.own.excess() <= self.reserve_for(overdue)
+            && parties.all(|party| party.connections.excess() == 0)
     }
 
     /// The configured bound of a limit.

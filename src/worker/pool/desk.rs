@@ -351,11 +351,9 @@ impl<C, W> Desk<C, W> {
         let mut is_more = self.want.missing > missing;
         let mut refused = None;
         while self.want.missing > 0 && refused.is_none() {
-            // A limit may have been lowered since it was granted, or whoever the reserve was for been served.
-            let is_due =
-                (self.want.overdue || !self.budget.is_on_reserve()) && !self.budget.is_over();
-            let granted = self.budget.collect(self.worker).filter(|_| is_due);
-            match granted.map_or_else(|| self.budget.take(self.want.overdue), Ok) {
+            let overdue = self.want.overdue;
+            let granted = self.budget.collect(self.worker, overdue);
+            match granted.map_or_else(|| self.budget.take(overdue), Ok) {
                 Ok(permit) => {
                     self.opening += 1;
                     effects.open(permit);
@@ -372,9 +370,7 @@ impl<C, W> Desk<C, W> {
         self.is_seeking |= blocked.first().is_some() && (is_more || blocked != self.blocked);
         self.show_blocked(blocked);
         if self.want.missing == 0 {
-            while let Some(permit) = self.budget.collect(self.worker) {
-                drop(permit);
-            }
+            self.budget.decline(self.worker);
         }
     }
 
@@ -504,9 +500,7 @@ impl<C, W> Desk<C, W> {
         self.show_blocked(Blocked::default());
         self.budget.show_idle(self.worker, None);
         self.idle_since = None;
-        while let Some(permit) = self.budget.collect(self.worker) {
-            drop(permit);
-        }
+        self.budget.decline(self.worker);
     }
 
     fn show_blocked(&mut self, blocked: Blocked) {

@@ -34,7 +34,7 @@ impl Worker {
     pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
         match self.pool_of(budget) {
             Some(pool) => pool.with_desk(self, |desk, effects| desk.hear(effects)),
-            None => while budget.collect(self.id).is_some() {},
+            None => budget.decline(self.id),
         }
     }
 
