@@ -47,8 +47,17 @@ pub(crate) struct Session {
 impl Session {
     /// Logs in where nobody asks for a password.
     pub(crate) fn login(address: SocketAddr) -> Result<Self, Answer> {
+        Self::login_as(address, "app", "app")
+    }
+
+    /// The same with another user and database.
+    pub(crate) fn login_as(
+        address: SocketAddr,
+        user: &str,
+        database: &str,
+    ) -> Result<Self, Answer> {
         let mut session = Self::connect(address)?;
-        session.send(&message::startup(&[("user", "app"), ("database", "app")]))?;
+        session.send(&message::startup(&[("user", user), ("database", database)]))?;
         match session.answer() {
             Answer::Rows(_) => Ok(session),
             refused => Err(refused),

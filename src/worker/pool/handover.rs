@@ -10,6 +10,7 @@ use super::{
     backend::Permit,
     desk::{self, Desks},
     login::address_of,
+    spawn_later,
 };
 use crate::{
     cluster::{
@@ -17,7 +18,7 @@ use crate::{
         messages::{Handed, ToWorker},
     },
     ids::WorkerId,
-    net::{Side, task},
+    net::Side,
     time,
     worker::Worker,
 };
@@ -101,7 +102,7 @@ impl Pool {
     ) {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         let budget = backend.permit.budget();
-        task::spawn(async move {
+        spawn_later(async move {
             let Some(handed) = pool.pack(*backend).await else {
                 budget.settle_promise(target);
                 // The connection was not fit any more. Somebody still waits.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, CheckoutError, Facts, Permit, Pool, Urgency};
+use super::{Backend, CheckoutError, Facts, Permit, Pool, Urgency, spawn_later};
 use crate::{
     auth::{ClientError, NONCE_BYTES, SaltedKeys, ScramClient},
     cluster::{
@@ -156,7 +156,7 @@ impl Pool {
     pub(super) fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, permit: budget::Permit) {
         let permit = Permit::of(permit, &self.open);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        task::spawn(async move {
+        spawn_later(async move {
             match Box::pin(pool.open(&worker, permit)).await {
                 Ok(backend) => pool.opened(&worker, backend),
                 Err(error) => pool.open_failed(&worker, error),

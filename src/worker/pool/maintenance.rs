@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Pool};
+use super::{Backend, Pool, spawn_later};
 use crate::{
     limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
     net::{Received, Stream, task},
@@ -58,7 +58,7 @@ impl Pool {
         backend.permit.leave();
         self.leaving.set(self.leaving.get() + 1);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        task::spawn(async move {
+        spawn_later(async move {
             let deadline = time::now() + Duration::from_millis(FAREWELL_MS_MAX);
             let farewell = farewell(&backend.stream);
             let _ = worker.reactor.deadline(deadline, farewell).await;

@@ -42,6 +42,7 @@ use crate::{
         welcome::Welcome,
     },
     ids::{Epoch, NodeId, WorkerId},
+    net::task,
 };
 
 /// One pool of one core.
@@ -64,6 +65,14 @@ pub(crate) struct Pool {
     /// Clients of this pool on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
+}
+
+/// Starts a task that does not begin before the caller is done: the desk is in use until then.
+fn spawn_later(future: impl Future<Output = ()> + 'static) {
+    task::spawn(async move {
+        task::yield_now().await;
+        future.await;
+    });
 }
 
 /// What the desk of a pool has done.
