@@ -8,12 +8,15 @@ use std::{hint::black_box, path::Path};
 use criterion::{Criterion, Throughput};
 use pgring::{
     cluster::{
-        budget::Budget, publish::Publisher, settings::PoolMode, settings::Settings,
+        budget::{Budgets, PoolKey},
+        publish::Publisher,
+        settings::{PoolMode, Settings},
         snapshot::Snapshot,
     },
     control::config,
-    ids::{Epoch, NodeId, WorkerId},
+    ids::{Epoch, NodeId},
     protocol::{Frames, Header, Writer, backend::TransactionStatus},
+    time,
     worker::session::{
         conversation::{Answer, Conversation, Verdict},
         desk::Office,
@@ -119,24 +122,27 @@ fn settings() -> Settings {
 
 fn shared(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("checkout");
-    let budget = Budget::default();
-    budget.set_limit(20);
-    group.bench_function("permit taken and given back", |bencher| {
-        bencher.iter(|| {
-            assert!(budget.acquire());
-            budget.release();
-        });
-    });
-    group.bench_function("is it wanted elsewhere", |bencher| {
-        bencher.iter(|| black_box(&budget).is_wanted_beside(WorkerId(0)));
-    });
     let publisher = Publisher::new(Snapshot {
         epoch: Epoch(1),
         settings: settings().into(),
         users: Default::default(),
         primary: NodeId(0),
     });
+    let budgets = Budgets::new(2, time::now(), |_, _| {});
+    let key = PoolKey {
+        database: "app".into(),
+        user: "app".into(),
+    };
     let mut reader = publisher.readers().reader();
+    let budget = budgets.of(&key, NodeId(0), &**reader.load());
+    group.bench_function("permit taken and given back", |bencher| {
+        bencher.iter(|| {
+            assert!(budget.take(false).is_ok());
+        });
+    });
+    group.bench_function("is it wanted elsewhere", |bencher| {
+        bencher.iter(|| black_box(&budget).is_wanted_beside(false));
+    });
     group.bench_function("the newest snapshot", |bencher| {
         bencher.iter(|| black_box(reader.load().primary));
     });

@@ -120,3 +120,21 @@ pub const DESCRIPTORS_SPARE: u64 = 256;
 
 /// Descriptors one ring knows by number; sockets beyond are named by their descriptor, a little more slowly.
 pub const REGISTERED_DESCRIPTORS_MAX: u32 = 32 * 1024;
+
+/// How long a server may take to end a connection that pgring has closed, in milliseconds; until then the connection
+/// counts. One that is busy with a long statement notices later.
+pub const FAREWELL_MS_MAX: u64 = 1_000;
+
+/// What a server may still say meanwhile, in bytes; one that sends more is cut off.
+pub const FAREWELL_BYTES_MAX: usize = 64 * 1024;
+
+/// By how much longer another core's first client must have waited than one's own before a connection changes
+/// cores, in microseconds; many times what the change itself takes.
+pub const HAND_OVER_ORDER_US: u64 = 1_000;
+
+/// By how much longer a client of another pool must have waited before a connection is closed for it that clients
+/// of its own pool wait for, in microseconds; many times what a login takes.
+pub const EVICTION_ORDER_US: u64 = 100_000;
+
+/// The same as a part of the wait: where all wait for long, an eighth more or less is no difference.
+pub const ORDER_PART_OF_WAIT: u64 = 8;

@@ -1,12 +1,16 @@
 //! Bounded queues between cores: any thread puts, one core takes. Never blocks.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use crossbeam::queue::ArrayQueue;
 
 /// A core's incoming messages.
 pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
+    overflowed: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -15,6 +19,7 @@ impl<T> Mailbox<T> {
     pub fn new(capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             queue: ArrayQueue::new(capacity),
+            overflowed: AtomicBool::new(false),
             wake: Box::new(wake),
         }
     }
@@ -22,6 +27,9 @@ impl<T> Mailbox<T> {
     /// Puts a message and wakes the owner; gives it back when the box is full.
     pub fn put(&self, message: T) -> Result<(), T> {
         let put = self.queue.push(message);
+        if put.is_err() {
+            self.overflowed.store(true, Ordering::Release);
+        }
         (self.wake)();
         put
     }
@@ -29,6 +37,11 @@ impl<T> Mailbox<T> {
     /// Takes the oldest message.
     pub fn take(&self) -> Option<T> {
         self.queue.pop()
+    }
+
+    /// True when a message found no room since this was last asked.
+    pub fn has_overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed) && self.overflowed.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -198,6 +198,19 @@ fn pools_users_and_databases_are_taken_over() {
 }
 
 #[test]
+fn a_nodes_limit_changes_while_running_and_nothing_else_of_it_does() {
+    let node = |rest| format!("[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"\n{rest}");
+    let old = settings("", &node("max_connections = 5"));
+    let new = settings("", &node("weight = 9"));
+    let reload = changes(&old, &new);
+    assert_eq!(reload.applied, ["[[node]] b max_connections"]);
+    assert_eq!(reload.needs_restart, ["[[node]] b"]);
+    let mut expected = old;
+    expected.nodes[0].max_connections = None;
+    assert_eq!(reload.settings, expected);
+}
+
+#[test]
 fn the_rest_waits_for_a_restart_and_is_named() {
     let old = settings("", "");
     let new = settings(

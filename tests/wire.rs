@@ -26,6 +26,8 @@ mod cancel;
 mod console;
 #[path = "wire/greeting.rs"]
 mod greeting;
+#[path = "wire/limits.rs"]
+mod limits;
 #[path = "wire/pools.rs"]
 mod pools;
 #[path = "wire/server_death.rs"]

@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use super::{
-    budget::{Permit, PoolKey},
+    budget::{Budget, Permit, PoolKey},
     report::{Report, ReportKind},
     welcome::Welcome,
 };
@@ -34,12 +34,12 @@ pub enum ToWorker {
     Cancelled(Ticket),
     /// Answer to [`ToControl::Derive`].
     Keys(Ticket, Arc<SaltedKeys>),
-    /// Another core has clients waiting for this pool: hand an idle connection of it over.
-    GiveUp(PoolKey),
+    /// Clients wait for this pool, and this core has a connection for them, or the place of one.
+    Seek(Arc<Budget>),
     /// A live server connection for the clients that wait here.
     Handed(Box<Handed>),
-    /// A permit of this pool came back.
-    PermitFree(PoolKey),
+    /// A permit was taken for the clients of this pool that wait here, or what they wait for has changed.
+    Granted(Arc<Budget>),
     /// Another core wants to know what this one does.
     Ask(Ticket, WorkerId, ReportKind),
     /// Answer to `Ask`.

@@ -92,6 +92,10 @@ pub struct PoolSettings {
     pub size: u32,
     /// Connections kept open even when idle.
     pub min_size: u32,
+    /// Connections beyond `size`, for clients that have waited for `reserve_after`.
+    pub reserve_size: u32,
+    /// How long a client waits before it may have one of the reserve.
+    pub reserve_after: Duration,
     /// Clients that may wait for a connection of one pool, per worker.
     pub max_waiters: u32,
     /// How long a client waits for a connection.
@@ -162,6 +166,8 @@ pub struct NodeSettings {
     pub address: NodeAddress,
     /// `weight`, for read balancing.
     pub weight: u32,
+    /// Server connections of all pools to it together; `None` as many as the pools have.
+    pub max_connections: Option<u32>,
 }
 
 /// `[[database]]`.
@@ -171,8 +177,19 @@ pub struct DatabaseSettings {
     pub name: String,
     /// Name on the server; the client's name when absent.
     pub server_name: Option<String>,
+    /// What all its users may have together; for `"*"`, each database that it stands for.
+    pub limits: Limits,
     /// Pool settings given here.
     pub pool: PoolOverride,
+}
+
+/// What the pools of one database, or of one user, may have together; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `max_connections`: server connections.
+    pub max_connections: Option<u32>,
+    /// `max_clients`: clients that are logged in.
+    pub max_clients: Option<u32>,
 }
 
 /// A pool setting is present when the section names it.
@@ -184,6 +201,10 @@ pub struct PoolOverride {
     pub size: Option<u32>,
     /// `min_size`.
     pub min_size: Option<u32>,
+    /// `reserve_size`.
+    pub reserve_size: Option<u32>,
+    /// `reserve_after`.
+    pub reserve_after: Option<Duration>,
     /// `checkout_timeout`.
     pub checkout_timeout: Option<Duration>,
     /// `query_timeout`; zero in the file is `Some(None)`, never.
@@ -236,6 +257,8 @@ pub struct UserSettings {
     pub password: Option<Secret>,
     /// What servers are told, when it differs.
     pub server_password: Option<Secret>,
+    /// What it may have in all databases together.
+    pub limits: Limits,
     /// Pool settings given here.
     pub pool: PoolOverride,
 }
@@ -317,6 +340,8 @@ impl PoolOverride {
         set(&mut pool.mode, &self.mode);
         set(&mut pool.size, &self.size);
         set(&mut pool.min_size, &self.min_size);
+        set(&mut pool.reserve_size, &self.reserve_size);
+        set(&mut pool.reserve_after, &self.reserve_after);
         set(&mut pool.checkout_timeout, &self.checkout_timeout);
         set(&mut pool.query_timeout, &self.query_timeout);
         set(&mut pool.transaction_timeout, &self.transaction_timeout);

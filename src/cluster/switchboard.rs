@@ -1,6 +1,10 @@
 //! All that the cores of one process share: mailboxes, budgets, the snapshot's readers, a few counts.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+use std::time::Instant;
 
 use super::{
     balance::Loads,
@@ -14,10 +18,10 @@ use crate::{auth::MockSecret, ids::WorkerId, mailbox::Mailbox};
 #[derive(Debug)]
 pub struct Switchboard {
     /// One for each worker.
-    pub workers: Vec<Mailbox<ToWorker>>,
+    pub workers: Arc<[Mailbox<ToWorker>]>,
     /// The control core's.
     pub control: Mailbox<ToControl>,
-    /// Permits of all pools.
+    /// Limits and permits of all pools.
     pub budgets: Budgets,
     /// Snapshots.
     pub readers: Readers,
@@ -34,6 +38,14 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
+    /// Budgets that tell the owners of these mailboxes what is granted to them.
+    pub fn budgets(workers: Arc<[Mailbox<ToWorker>]>, start: Instant) -> Budgets {
+        Budgets::new(workers.len() as u16, start, move |worker, budget| {
+            // A core whose mailbox is full looks around when it has emptied it.
+            let _ = workers[usize::from(worker.0)].put(ToWorker::Granted(budget));
+        })
+    }
+
     /// A number that no question of this process has had.
     pub fn ticket(&self) -> Ticket {
         Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
@@ -52,9 +64,15 @@ impl Switchboard {
 
     /// Tells one worker; false when its mailbox is full.
     pub fn tell(&self, worker: WorkerId, message: ToWorker) -> bool {
-        self.workers
-            .get(usize::from(worker.0))
-            .is_some_and(|mailbox| mailbox.put(message).is_ok())
+        self.put(worker, message).is_ok()
+    }
+
+    /// The same; gives the message back when the mailbox is full.
+    pub fn put(&self, worker: WorkerId, message: ToWorker) -> Result<(), ToWorker> {
+        match self.workers.get(usize::from(worker.0)) {
+            Some(mailbox) => mailbox.put(message),
+            None => Err(message),
+        }
     }
 
     /// Tells every worker but `except`; false when a mailbox was full.

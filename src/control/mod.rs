@@ -21,7 +21,6 @@ use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
-        budget::Budgets,
         messages::{ToControl, ToWorker},
         publish::Publisher,
         settings::Settings,
@@ -175,14 +174,12 @@ impl Control {
         let mut secret = [0; 32];
         random::fill(&mut secret);
         let publisher = Publisher::new(prepare::snapshot(settings.clone(), Epoch(1)));
+        let mailbox = |wake: WakeHandle| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake());
+        let mailboxes: Arc<[_]> = wakes.iter().cloned().map(mailbox).collect();
         let switchboard = Arc::new(Switchboard {
-            workers: wakes
-                .iter()
-                .cloned()
-                .map(|wake| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake()))
-                .collect(),
+            budgets: Switchboard::budgets(Arc::clone(&mailboxes), time::now()),
+            workers: mailboxes,
             control: Mailbox::new(MAILBOX_MESSAGES_MAX, move || own_wake.wake()),
-            budgets: Budgets::default(),
             readers: publisher.readers(),
             mock_secret: MockSecret::new(secret),
             clients: Default::default(),

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io,
+    net::Shutdown,
     os::fd::{BorrowedFd, OwnedFd},
     rc::Rc,
     task::{Context, Poll},
@@ -144,6 +145,14 @@ impl Stream {
         // SAFETY: the slot keeps the descriptor open as long as the stream lives.
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
         descriptor.try_clone_to_owned().ok()
+    }
+
+    /// Tells the peer that nothing more comes; what it still sends can be received.
+    pub fn finish_sending(&self) {
+        // SAFETY: the slot keeps the descriptor open as long as the stream lives.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
+        // A connection that is broken already needs no telling.
+        let _ = SockRef::from(&descriptor).shutdown(Shutdown::Write);
     }
 
     /// While `held`, what comes in does not keep receive buffers: it is copied to the heap.

@@ -20,7 +20,7 @@ pub fn wake(waker: Waker) {
     waker.wake();
 }
 
-/// Starts a task on this core; it runs until it ends by itself.
+/// Starts a task on this core, at once up to where it first waits; it runs until it ends by itself.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     RUNNABLE.set(RUNNABLE.get() + 1);
     glommio::spawn_local(future).detach();

@@ -8,7 +8,7 @@ use std::{
 
 use super::{cancel, pool::Facts};
 use crate::{
-    cluster::budget::PoolKey,
+    cluster::budget::{ClientPermit, PoolKey},
     ids::ConnectionId,
     net::task::WakerCell,
     protocol::{ErrorReport, SqlState},
@@ -63,6 +63,8 @@ pub(crate) struct ClientInfo {
     /// Settings may have changed since the session last looked.
     pub(crate) reloaded: Cell<bool>,
     pub(crate) waker: WakerCell,
+    /// Its database and its user count it; the console counts nobody.
+    pub(crate) _counted: Option<ClientPermit>,
 }
 
 /// The clients of one core by slot.

@@ -11,11 +11,10 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Worker, accept, cancel, clients::Kill, console, pool};
+use super::{Worker, accept, cancel, clients::Kill, console};
 use crate::{
     auth::SaltedKeys,
     cluster::{
-        budget::PoolKey,
         messages::{Ticket, ToControl, ToWorker},
         report::{Report, ReportKind},
     },
@@ -29,8 +28,12 @@ use crate::{
 pub(super) async fn read(worker: &Rc<Worker>) {
     loop {
         worker.reactor.woken().await;
-        while let Some(message) = worker.switchboard.workers[usize::from(worker.id.0)].take() {
+        let mailbox = &worker.switchboard.workers[usize::from(worker.id.0)];
+        while let Some(message) = mailbox.take() {
             worker.on_message(message);
+        }
+        if mailbox.has_overflowed() {
+            worker.look_around();
         }
     }
 }
@@ -96,18 +99,9 @@ impl Worker {
                     .into_iter()
                     .for_each(|asked| asked.answer(Arc::clone(&keys)));
             }
-            ToWorker::GiveUp(key) => {
-                let pool = self.pools.borrow().get(&key).cloned();
-                pool.into_iter().for_each(|pool| pool.give_up(self));
-            }
-            ToWorker::Handed(handed) => {
-                let pool = self.pools.borrow().get(&handed.key).cloned();
-                // Without a pool here it closes, and its permit is free again.
-                if let Some(pool) = pool {
-                    pool.adopt(self, *handed);
-                }
-            }
-            ToWorker::PermitFree(key) => self.permit_is_free(&key),
+            ToWorker::Seek(budget) => self.seek(&budget),
+            ToWorker::Handed(handed) => self.handed(*handed),
+            ToWorker::Granted(budget) => self.granted(&budget),
             ToWorker::Ask(ticket, asker, kind) => {
                 self.switchboard
                     .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
@@ -125,22 +119,10 @@ impl Worker {
         }
     }
 
-    /// A permit that this core wanted was given up.
-    fn permit_is_free(self: &Rc<Self>, key: &PoolKey) {
-        let pool = self.pools.borrow().get(key).cloned();
-        match pool {
-            Some(pool) => pool.permit_is_free(self),
-            None => {
-                let budget = self.switchboard.budgets.of(key);
-                pool::tell_wanting(&budget, &self.switchboard, self.id, key);
-            }
-        }
-    }
-
     fn reload(self: &Rc<Self>) {
         let snapshot = self.snapshot();
         for pool in self.pools() {
-            pool.refresh(&snapshot);
+            pool.refresh(self, &snapshot);
             // There may be more connections now.
             pool.serve_waiters(self);
         }

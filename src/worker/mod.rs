@@ -39,8 +39,8 @@ use self::{
 };
 use crate::{
     cluster::{
-        budget::PoolKey,
-        messages::{ToControl, ToWorker},
+        budget::{Micros, PoolKey},
+        messages::ToControl,
         publish::Reader,
         snapshot::Snapshot,
         switchboard::Switchboard,
@@ -220,7 +220,7 @@ impl Worker {
         let snapshot = self.snapshot();
         pool::server_database(&snapshot.settings, key)?;
         if let Some(pool) = self.pools.borrow().get(key) {
-            pool.refresh(&snapshot);
+            pool.refresh(self, &snapshot);
             return Some(Rc::clone(pool));
         }
         let pool = Pool::new(self, &snapshot, key.clone())?;
@@ -244,10 +244,9 @@ impl Worker {
         }
     }
 
-    /// Asks the other cores to hand over an idle connection of this pool.
-    pub(crate) fn ask_for_connection(&self, key: &PoolKey) {
-        self.switchboard
-            .tell_all(Some(self.id), || ToWorker::GiveUp(key.clone()));
+    /// Now, as the budgets count time.
+    fn micros(&self) -> Micros {
+        self.switchboard.budgets.micros(self.reactor.now())
     }
 
     /// One client of the process more or less.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     auth::{self, Credentials, NONCE_BYTES, ScramServer},
     cluster::{
-        budget::PoolKey,
+        budget::{ClientPermit, PoolKey, Refusal},
         settings::AuthMethod,
         snapshot::{Snapshot, User},
     },
@@ -476,9 +476,14 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
         .iter()
         .map(|(name, value)| (name.clone(), &value[..]));
     let parameters = worker.interner.of(settings);
-    let info = introduce(worker, stream, &hello, &parameters);
+    let is_console = &*hello.key.database == CONSOLE;
+    let counted = match is_console {
+        true => None,
+        false => Some(count_in(worker, &hello.key)?),
+    };
+    let info = introduce(worker, stream, &hello, &parameters, counted);
     let mut out = Vec::new();
-    let service = if &*hello.key.database == CONSOLE {
+    let service = if is_console {
         console::permit(&guest.snapshot, &hello.key.user)?;
         console::write_welcome(&mut out);
         Service::Console
@@ -503,6 +508,23 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
     })
 }
 
+/// Counts a client for its database and its user, as long as the result lives.
+fn count_in(worker: &Worker, key: &PoolKey) -> Result<ClientPermit, ErrorReport> {
+    let budgets = &worker.switchboard.budgets;
+    let counted = worker.with_snapshot(|snapshot| budgets.admit(key, snapshot));
+    counted.map_err(|(limit, max)| {
+        let (what, section, name) = match limit {
+            Refusal::Database => ("database", "[[database]]", &key.database),
+            _ => ("user", "[[user]]", &key.user),
+        };
+        ErrorReport::fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            format!("too many clients of {what} \"{name}\""),
+        )
+        .with_hint(format!("max_clients of its {section} is {max}."))
+    })
+}
+
 fn no_such_database(key: &PoolKey) -> ErrorReport {
     ErrorReport::fatal(
         SqlState::INVALID_CATALOG_NAME,
@@ -518,6 +540,7 @@ fn introduce(
     stream: &Stream,
     hello: &Hello,
     parameters: &Parameters,
+    counted: Option<ClientPermit>,
 ) -> Rc<ClientInfo> {
     let mut cancel_key = vec![0; if hello.long_keys { 32 } else { 4 }];
     random::fill(&mut cancel_key);
@@ -538,5 +561,6 @@ fn introduce(
         cancel: Default::default(),
         reloaded: Cell::new(false),
         waker: Default::default(),
+        _counted: counted,
     })
 }

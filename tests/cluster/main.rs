@@ -13,6 +13,7 @@ mod crowd;
 mod idle;
 mod lab;
 mod leak;
+mod limits;
 mod load;
 mod login;
 mod pgbench;

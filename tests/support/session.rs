@@ -50,6 +50,11 @@ impl Session {
         Self::login_with(address, &[("user", "app"), ("database", "app")])
     }
 
+    /// The same with another user and database.
+    pub fn login_as(address: SocketAddr, user: &str, database: &str) -> Result<Self, Answer> {
+        Self::login_with(address, &[("user", user), ("database", database)])
+    }
+
     /// Logged in with these startup parameters.
     pub fn login_with(address: SocketAddr, parameters: &[(&str, &str)]) -> Result<Self, Answer> {
         let mut session = Self::connect(address)?;

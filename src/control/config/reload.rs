@@ -11,6 +11,7 @@ use crate::cluster::settings::{
 pub struct Reload {
     /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, and the new
     /// `login_timeout`.
+    /// `max_connections` of each `[[node]]`.
     pub settings: Settings,
     /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -28,6 +29,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Reload {
     settings.databases = new.databases.clone();
     settings.users = new.users.clone();
     settings.listen.login_timeout = new.listen.login_timeout;
+    settings.nodes = with_new_limits(&old.nodes, &new.nodes);
     Reload {
         settings,
         applied: reloadable(old, new),
@@ -54,6 +56,8 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         mode,
         size,
         min_size,
+        reserve_size,
+        reserve_after,
         max_waiters,
         checkout_timeout,
         query_timeout,
@@ -82,7 +86,22 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
     keys.extend(named("[[user]]", &old.users, &new.users, |it: &Arc<_>| {
         &it.name
     }));
+    let limited = with_new_limits(&old.nodes, &new.nodes);
+    let changed = named("[[node]]", &old.nodes, &limited, |node| &node.name);
+    keys.extend(changed.iter().map(|key| format!("{key} max_connections")));
     keys
+}
+
+/// The old nodes with what the new ones say about their number of connections, by name.
+fn with_new_limits(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings> {
+    let limited = |node: &NodeSettings| {
+        let named = new.iter().find(|it| it.name == node.name);
+        NodeSettings {
+            max_connections: named.map_or(node.max_connections, |it| it.max_connections),
+            ..node.clone()
+        }
+    };
+    old.iter().map(limited).collect()
 }
 
 fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
@@ -90,7 +109,7 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let listen = listen(&old.listen, &new.listen).into_iter();
     keys.extend(listen.filter(|key| key != LOGIN_TIMEOUT));
     keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
-    keys.extend(nodes(&old.nodes, &new.nodes));
+    keys.extend(nodes(&with_new_limits(&old.nodes, &new.nodes), &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
     keys

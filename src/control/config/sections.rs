@@ -14,8 +14,8 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, DatabaseSettings, Listen, Log, LogFormat, NodeAddress, NodeSettings,
-    PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck, UserSettings,
+    Admin, Auth, AuthMethod, DatabaseSettings, Limits, Listen, Log, LogFormat, NodeAddress,
+    NodeSettings, PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -155,6 +155,8 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         mode: it.read("mode", &MODES).unwrap_or(PoolMode::Transaction),
         size: it.read("size", &SIZE).unwrap_or(20),
         min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
+        reserve_size: it.read("reserve_size", &MIN_SIZE).unwrap_or(0),
+        reserve_after: timeout(it, "reserve_after", seconds(5)),
         max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
         checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
         query_timeout: limit(it, "query_timeout", OFF),
@@ -189,6 +191,8 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
         mode: section.read("mode", &MODES),
         size: section.read("size", &SIZE),
         min_size: section.read("min_size", &MIN_SIZE),
+        reserve_size: section.read("reserve_size", &MIN_SIZE),
+        reserve_after: section.read("reserve_after", &TIMEOUT),
         checkout_timeout: section.read("checkout_timeout", &TIMEOUT),
         query_timeout: or_off(section, "query_timeout"),
         transaction_timeout: or_off(section, "transaction_timeout"),
@@ -199,6 +203,14 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
         idle_timeout: or_off(section, "idle_timeout"),
         lifetime: or_off(section, "lifetime"),
         reset_query: section.read("reset_query", &Statement),
+    }
+}
+
+/// What `[[database]]` and `[[user]]` may say about all their pools together.
+fn limits(section: &mut Section<'_>) -> Limits {
+    Limits {
+        max_connections: section.read("max_connections", &SIZE),
+        max_clients: section.read("max_clients", &CLIENTS),
     }
 }
 
@@ -235,6 +247,7 @@ pub(super) fn node(mut section: Section<'_>) -> Located<NodeSettings> {
             .require("address", &ServerAddress)
             .unwrap_or_else(nowhere),
         weight: section.read("weight", &WEIGHT).unwrap_or(1),
+        max_connections: section.read("max_connections", &SIZE),
     };
     section.finish(node)
 }
@@ -244,6 +257,7 @@ pub(super) fn database(mut section: Section<'_>) -> Located<DatabaseSettings> {
     let database = DatabaseSettings {
         name: section.require("name", &DatabaseName).unwrap_or_default(),
         server_name: section.read("server_name", &Name),
+        limits: limits(&mut section),
         pool: pool_override(&mut section),
     };
     section.finish(database)
@@ -258,11 +272,13 @@ pub(super) fn user(
     let password = secret::read(&mut section, "password", "[[user]] password", around);
     let title = "[[user]] server_password";
     let server_password = secret::read(&mut section, "server_password", title, around);
+    let limits = limits(&mut section);
     let pool = pool_override(&mut section);
     section.finish(Arc::new(UserSettings {
         name,
         password,
         server_password,
+        limits,
         pool,
     }))
 }

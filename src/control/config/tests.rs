@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::cluster::settings::{
-    AuthMethod, Listen, LogFormat, NodeAddress, PoolMode, PoolOverride, PoolSettings, Secret,
-    StateCheck,
+    AuthMethod, Limits, Listen, LogFormat, NodeAddress, PoolMode, PoolOverride, PoolSettings,
+    Secret, StateCheck,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -79,6 +79,8 @@ fn the_complete_file_is_the_defaults() {
     assert_eq!(complete.log, bare.log);
     // What minimal.toml says or leaves out.
     assert_eq!(complete.auth.method, AuthMethod::ScramSha256);
+    assert_eq!(complete.databases[0].limits, Limits::default());
+    assert_eq!(complete.users[0].limits, Limits::default());
     assert_eq!(complete.databases[0].pool, PoolOverride::default());
     assert_eq!(complete.users[0].pool, PoolOverride::default());
     assert!(matches!(complete.users[0].password, Some(Secret::Scram(_))));
@@ -126,6 +128,8 @@ fn the_defaults_are_the_documented_ones() {
         mode: PoolMode::Transaction,
         size: 20,
         min_size: 0,
+        reserve_size: 0,
+        reserve_after: seconds(5),
         max_waiters: 100_000,
         checkout_timeout: seconds(30),
         query_timeout: None,
@@ -174,8 +178,9 @@ fn given_values_arrive() {
          [listen]\naddresses = [\"[::1]:7000\", \"127.0.0.1:7000\", \"[::1]:7000\"]\n\
          unix_socket_dir = \"/run/pgring\"\nunix_socket_mode = \"0750\"\ndrain_timeout = 0\n\
          [pool]\nmode = \"statement\"\nsize = 7\nidle_timeout = 0\nlifetime = \"0s\"\n\
-         [[database]]\nname = \"app\"\nserver_name = \"other\"\nsize = 9\n\
-         [[user]]\nname = \"eva\"\nmin_size = 8\nlifetime = \"2h\"\n\
+         [[database]]\nname = \"app\"\nserver_name = \"other\"\nsize = 9\nmax_connections = 30\n\
+         reserve_size = 2\n\
+         [[user]]\nname = \"eva\"\nmin_size = 8\nlifetime = \"2h\"\nmax_clients = 4\nreserve_after = \"2s\"\n\
          [log]\nformat = \"json\"\nlevel = \"warn,pgring::net=trace\"",
     ));
     let addresses = ["[::1]:7000", "127.0.0.1:7000"].map(|text| text.parse().unwrap());
@@ -196,6 +201,11 @@ fn given_values_arrive() {
         (PoolMode::Statement, 9, 8)
     );
     assert_eq!(pool.lifetime, Some(Duration::from_secs(7200)));
+    let reserve = (pool.reserve_size, pool.reserve_after);
+    assert_eq!(reserve, (2, Duration::from_secs(2)));
+    assert_eq!(settings.databases[0].limits.max_connections, Some(30));
+    assert_eq!(settings.databases[0].limits.max_clients, None);
+    assert_eq!(settings.users[0].limits.max_clients, Some(4));
     assert_eq!(settings.log.format, LogFormat::Json);
 }
 

@@ -4,12 +4,10 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use crate::{
     cluster::{
-        budget::{self, Budget, PoolKey},
-        messages::ToWorker,
-        switchboard::Switchboard,
+        budget::{self, Budget},
         welcome::Welcome,
     },
-    ids::{ConnectionId, NodeId, WorkerId},
+    ids::{ConnectionId, NodeId},
     net::{Address, Stream},
     worker::{parameters::Parameters, statements::prepared::Prepared},
 };
@@ -50,44 +48,33 @@ pub(crate) struct Backend {
     pub(super) permit: Permit,
 }
 
-/// One of a pool's permits on this core; dropping it gives it back and tells a core that waits for one.
+/// One of a pool's permits on this core; dropping it gives it back.
 pub(super) struct Permit {
     /// `None` once it has gone to another core.
     permit: Option<budget::Permit>,
-    budget: Arc<Budget>,
-    switchboard: Arc<Switchboard>,
-    key: PoolKey,
     /// Server connections of this core, permits of those being opened included.
     open: Rc<Cell<u32>>,
 }
 
 impl Permit {
-    /// Takes a permit if one is left.
-    pub(super) fn take(
-        budget: &Arc<Budget>,
-        switchboard: &Arc<Switchboard>,
-        key: &PoolKey,
-        open: &Rc<Cell<u32>>,
-    ) -> Option<Self> {
-        budget::Permit::take(budget).map(|permit| Self::of(permit, budget, switchboard, key, open))
-    }
-
-    /// One that was taken before, here from now on.
-    pub(super) fn of(
-        permit: budget::Permit,
-        budget: &Arc<Budget>,
-        switchboard: &Arc<Switchboard>,
-        key: &PoolKey,
-        open: &Rc<Cell<u32>>,
-    ) -> Self {
+    /// Counts a permit on this core.
+    pub(super) fn of(permit: budget::Permit, open: &Rc<Cell<u32>>) -> Self {
         open.set(open.get() + 1);
         Self {
             permit: Some(permit),
-            budget: Arc::clone(budget),
-            switchboard: Arc::clone(switchboard),
-            key: key.clone(),
             open: Rc::clone(open),
         }
+    }
+
+    /// What it was taken from.
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        let permit = self.permit.as_ref();
+        Arc::clone(permit.expect("it is not handed over yet").budget())
+    }
+
+    /// Its connection is being closed.
+    pub(super) fn leave(&mut self) {
+        self.permit.iter_mut().for_each(budget::Permit::leave);
     }
 
     /// Takes it from this core, for another.
@@ -101,24 +88,5 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
-        if self.permit.take().is_none() {
-            return;
-        }
-        for worker in self.budget.wanting() {
-            self.switchboard
-                .tell(worker, ToWorker::PermitFree(self.key.clone()));
-        }
-    }
-}
-
-/// Tells the other cores that wait for a connection of this pool that a permit may be free.
-pub(crate) fn tell_wanting(
-    budget: &Budget,
-    switchboard: &Switchboard,
-    teller: WorkerId,
-    key: &PoolKey,
-) {
-    for worker in budget.wanting().filter(|worker| *worker != teller) {
-        switchboard.tell(worker, ToWorker::PermitFree(key.clone()));
     }
 }

@@ -1,13 +1,24 @@
-//! Server connections that change cores: which core's turn it is, giving one away, taking one in.
+//! Server connections that change cores, and messages from other cores about this one's pools.
 //!
-//! A connection goes over alive, with its permit, so the pool's size holds and no login is needed.
+//! A connection goes over alive, with its permit, so the limits hold and no login is needed. Whether and where it
+//! goes is decided in `desk.rs`.
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use super::{Backend, Facts, Pool, backend::Permit, login::address_of};
+use super::{
+    Backend, Facts, Pool,
+    backend::Permit,
+    desk::{self, Desks},
+    login::address_of,
+    spawn_later,
+};
 use crate::{
-    cluster::messages::{Handed, HandedParameters, HandedStatements, ToWorker},
-    net::{Side, task},
+    cluster::{
+        budget::Budget,
+        messages::{Handed, HandedParameters, HandedStatements, ToWorker},
+    },
+    ids::WorkerId,
+    net::Side,
     time,
     worker::{
         Worker,
@@ -15,41 +26,97 @@ use crate::{
     },
 };
 
-/// How many releases a core may keep to itself while it has more than its share and another core waits.
-const KEPT_RELEASES_MAX: u32 = 16;
+impl Worker {
+    /// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what
+    /// is here; a core that has more goes on from there.
+    pub(crate) fn seek(self: &Rc<Self>, budget: &Arc<Budget>) {
+        desk::seek(self.id, budget, self);
+    }
+
+    /// A permit was taken for a pool of this core, or what it waits for has changed. Without that pool the permit goes
+    /// on to the next.
+    pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
+        match self.pool_of(budget) {
+            Some(pool) => pool.with_desk(self, |desk, effects| desk.hear(effects)),
+            None => budget.decline(self.id),
+        }
+    }
+
+    /// A connection has arrived from another core. Without its pool here it closes, and its permit is free again.
+    pub(crate) fn handed(self: &Rc<Self>, handed: Handed) {
+        handed.permit.budget().settle_promise(self.id);
+        let pool = self.pools.borrow().get(&handed.key).cloned();
+        if let Some(pool) = pool {
+            pool.adopt(self, handed);
+        }
+    }
+
+    /// Messages to this core were lost: it looks for itself what they may have said.
+    pub(crate) fn look_around(self: &Rc<Self>) {
+        for pool in self.pools() {
+            pool.look_around(self);
+        }
+    }
+
+    fn pool_of(&self, budget: &Arc<Budget>) -> Option<Rc<Pool>> {
+        let pool = self.pools.borrow().get(&budget.key).cloned();
+        pool.filter(|pool| Arc::ptr_eq(&pool.budget(), budget))
+    }
+}
+
+impl Desks for Rc<Worker> {
+    fn give_up(&self, budget: &Arc<Budget>) -> bool {
+        self.pool_of(budget).is_some_and(|pool| pool.give_up(self))
+    }
+
+    fn evict(&self, victim: &Arc<Budget>) -> bool {
+        self.pool_of(victim).is_some_and(|pool| pool.evict(self))
+    }
+
+    fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
+        // A core whose mailbox is full looks around when it has emptied it.
+        let _ = self
+            .switchboard
+            .put(other, ToWorker::Seek(Arc::clone(budget)));
+    }
+}
 
 impl Pool {
-    /// Whether a connection that is released here goes to another core that waits: always when nobody waits
-    /// here, else now and then while this core has more than its share.
-    pub(super) fn is_anothers_turn(&self, worker: &Worker) -> bool {
-        if self.waiters.borrow().is_empty() {
-            return true;
-        }
-        let kept = self.kept.get() + 1;
-        let over = kept > KEPT_RELEASES_MAX;
-        self.kept.set(if over { 0 } else { kept });
-        over && self.open.get() > self.budget.even_share(worker.id)
-    }
-
     /// Another core has clients waiting: it gets a connection that is idle here.
-    pub(crate) fn give_up(self: &Rc<Self>, worker: &Rc<Worker>) {
-        if !self.waiters.borrow().is_empty() {
-            return;
-        }
-        let idle = self.idle.borrow_mut().pop();
-        if let Some(backend) = idle {
-            self.hand_over(worker, backend);
-        }
+    fn give_up(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
+        self.with_desk(worker, |desk, effects| desk.give_up(effects))
     }
 
-    /// Gives a connection that nothing is owed on to the next core that waits.
-    pub(super) fn hand_over(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
+    /// Another pool has clients waiting: it gets the place of a connection that is idle here.
+    fn evict(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
+        self.with_desk(worker, |desk, effects| desk.evict(effects))
+    }
+
+    fn look_around(self: &Rc<Self>, worker: &Rc<Worker>) {
+        self.with_desk(worker, |desk, effects| desk.look_around(effects));
+    }
+
+    /// Gives a connection that nothing is owed on to a core to which it is promised.
+    pub(super) fn hand_over(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        backend: Box<Backend>,
+        target: WorkerId,
+    ) {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        task::spawn(async move {
-            if let Some(handed) = pool.pack(*backend).await {
-                pool.dispatch(&worker, handed);
+        let budget = backend.permit.budget();
+        spawn_later(async move {
+            let Some(handed) = pool.pack(*backend).await else {
+                budget.settle_promise(target);
+                // The connection was not fit any more. Somebody still waits.
+                return worker.seek(&budget);
+            };
+            let sent = worker.switchboard.put(target, ToWorker::Handed(handed));
+            if let Err(ToWorker::Handed(handed)) = sent {
+                // Its mailbox is full: it will look for itself.
+                budget.settle_promise(target);
+                pool.adopt(&worker, *handed);
             }
-            pool.serve_waiters(&worker);
         });
     }
 
@@ -84,38 +151,19 @@ impl Pool {
         }))
     }
 
-    /// Sends it to a core that waits; it stays here when none does any more.
-    fn dispatch(self: &Rc<Self>, worker: &Rc<Worker>, handed: Box<Handed>) {
-        match self.budget.next_wanting(worker.id) {
-            Some(other) => {
-                worker.switchboard.tell(other, ToWorker::Handed(handed));
-            }
-            None => self.adopt(worker, *handed),
-        }
-    }
-
     /// Takes in a connection from another core, for the first who waits here.
-    pub(crate) fn adopt(self: &Rc<Self>, worker: &Rc<Worker>, handed: Handed) {
+    fn adopt(self: &Rc<Self>, worker: &Rc<Worker>, handed: Handed) {
         if *handed.database != **self.server_database.borrow() {
             // The database was renamed meanwhile.
             drop(handed);
             return self.serve_waiters(worker);
         }
         let backend = Box::new(self.unpack(worker, handed));
-        match self.hand_to_waiter(backend) {
-            None => self.ask_on(worker),
-            Some(backend) => self.take_back(worker, backend),
-        }
+        self.with_desk(worker, |desk, effects| desk.adopt(effects, backend));
     }
 
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {
-        let permit = Permit::of(
-            handed.permit,
-            &self.budget,
-            &worker.switchboard,
-            &self.key,
-            &self.open,
-        );
+        let permit = Permit::of(handed.permit, &self.open);
         let address = worker.with_snapshot(|snapshot| address_of(snapshot, handed.node));
         let stream = worker.reactor.adopt(handed.descriptor, Side::Server);
         let pairs = handed.parameters.iter();
@@ -142,14 +190,6 @@ impl Pool {
             opened: handed.opened,
             used: Cell::new(time::now()),
             permit,
-        }
-    }
-
-    /// One came; whoever still waits may need the next.
-    fn ask_on(&self, worker: &Worker) {
-        self.settle_wants(worker);
-        if self.queue().0 > self.opening.get() + self.tested.get() {
-            worker.ask_for_connection(&self.key);
         }
     }
 }

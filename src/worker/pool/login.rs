@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, CheckoutError, Facts, Permit, Pool, Urgency};
+use super::{Backend, CheckoutError, Facts, Permit, Pool, Urgency, spawn_later};
 use crate::{
     auth::{ClientError, NONCE_BYTES, SaltedKeys, ScramClient},
     cluster::{
+        budget,
         settings::NodeAddress,
         snapshot::{Snapshot, User},
         welcome::Welcome,
@@ -132,9 +133,10 @@ impl Backoff {
         Some(pause)
     }
 
-    /// True while no attempt is made.
-    pub(super) fn is_resting(&self) -> bool {
-        self.until.is_some_and(|until| until > time::now())
+    /// False while no attempt is made; after failures one at a time is.
+    pub(super) fn may_open(&self, opening: u32) -> bool {
+        let is_resting = self.until.is_some_and(|until| until > time::now());
+        !is_resting && (self.failures == 0 || opening == 0)
     }
 
     /// What a login hears while no attempt is made.
@@ -151,33 +153,23 @@ impl Backoff {
 }
 
 impl Pool {
-    /// Starts to open a connection; false when there is no permit or the server is left alone for now.
-    pub(super) fn open_one(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        let backoff = self.backoff.borrow();
-        if backoff.is_resting() || backoff.failures > 0 && self.opening.get() > 0 {
-            return false;
-        }
-        drop(backoff);
-        let Some(permit) = self.take_permit(worker) else {
-            return false;
-        };
-        self.opening.set(self.opening.get() + 1);
+    /// Starts to open a connection.
+    pub(super) fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, permit: budget::Permit) {
+        let permit = Permit::of(permit, &self.open);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        task::spawn(async move {
-            let opened = Box::pin(pool.open(&worker, permit)).await;
-            pool.opening.set(pool.opening.get() - 1);
-            match opened {
+        spawn_later(async move {
+            match Box::pin(pool.open(&worker, permit)).await {
                 Ok(backend) => pool.opened(&worker, backend),
                 Err(error) => pool.open_failed(&worker, error),
             }
         });
-        true
     }
 
     fn opened(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) {
         if self.backoff.take().failures > 0 {
             tracing::info!(database = %self.key.database, user = %self.key.user, "server connections open again");
         }
+        self.desk.borrow_mut().open_ended();
         self.take_back(worker, backend);
         self.serve_waiters(worker);
     }
@@ -193,7 +185,8 @@ impl Pool {
         if !repeated {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
-        self.tell_waiters(&error);
+        self.desk.borrow_mut().open_ended();
+        self.tell_waiters(worker, &error);
         let Some(pause) = pause else { return };
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
@@ -203,9 +196,13 @@ impl Pool {
         });
     }
 
-    async fn open(&self, worker: &Rc<Worker>, permit: Permit) -> Result<Box<Backend>, LoginError> {
+    async fn open(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        permit: Permit,
+    ) -> Result<Box<Backend>, LoginError> {
         let snapshot = worker.snapshot();
-        self.refresh(&snapshot);
+        self.refresh(worker, &snapshot);
         let node = self.node.get();
         let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
@@ -217,7 +214,7 @@ impl Pool {
         let parameters = worker.interner.empty();
         let welcome = Arc::new(welcome);
         self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
-        self.budget.welcome.store(Some(Arc::clone(&welcome)));
+        self.budget().welcome.store(Some(Arc::clone(&welcome)));
         let facts = Facts {
             node,
             address,

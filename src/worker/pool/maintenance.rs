@@ -1,11 +1,16 @@
 //! Making connections fit for use, and taking those away that nobody uses.
 
-use std::{cell::Cell, rc::Rc, task::Poll, time::Instant};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
-use super::{Backend, Pool};
+use super::{Backend, Pool, spawn_later};
 use crate::{
-    limits::LOGIN_MESSAGE_BYTES_MAX,
-    net::task,
+    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    net::{Received, Stream, task},
     protocol::{Writer, backend::TransactionStatus, tag::backend},
     time,
     worker::{Worker, wire::Wire},
@@ -26,12 +31,12 @@ impl Pool {
     }
 
     fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>, query: String) {
-        self.tested.set(self.tested.get() + 1);
+        self.desk.borrow_mut().test();
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
             let fit = worker.reactor.deadline(deadline, backend.ask(&query)).await;
-            pool.tested.set(pool.tested.get() - 1);
+            pool.desk.borrow_mut().test_ended();
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);
             } else {
@@ -40,47 +45,74 @@ impl Pool {
                     query,
                     "server connection is not fit for use; closing it"
                 );
-                drop(backend);
+                pool.dismiss(&worker, backend);
             }
             pool.serve_waiters(&worker);
         });
     }
 
-    /// Closes idle connections that are dead or have been idle too long; answers when to look again.
-    pub(crate) fn sweep(&self, now: Instant) -> Option<Instant> {
+    /// Closes a connection. It counts until the server has ended it: else there would be one more there than allowed.
+    pub(super) fn dismiss(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
+        backend.permit.leave();
+        self.leaving.set(self.leaving.get() + 1);
+        let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
+        spawn_later(async move {
+            let deadline = time::now() + Duration::from_millis(FAREWELL_MS_MAX);
+            let farewell = farewell(&backend.stream);
+            let _ = worker.reactor.deadline(deadline, farewell).await;
+            pool.leaving.set(pool.leaving.get() - 1);
+            drop(backend);
+            pool.serve_waiters(&worker);
+            worker.forget_unused(&pool);
+        });
+    }
+
+    /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
+    pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
-        let mut idle = self.idle.borrow_mut();
+        self.with_desk(worker, |desk, effects| desk.close_excess(effects));
         let mut surplus = self.open.get().saturating_sub(settings.min_size);
-        // A smaller size was configured.
-        let mut over = self.budget.used().saturating_sub(settings.size);
         let mut next: Option<Instant> = None;
-        let closed: Vec<_> = idle
-            .extract_if(.., |backend| {
-                if backend.stream.has_news() || over > 0 {
-                    over = over.saturating_sub(1);
-                    return true;
-                }
-                let Some(limit) = settings.idle_timeout else {
-                    return false;
-                };
-                let due = backend.used.get() + limit;
-                if due > now {
-                    next = Some(next.map_or(due, |next| next.min(due)));
-                }
-                let close = due <= now && surplus > 0;
-                surplus -= u32::from(close);
-                close
-            })
-            .collect();
-        drop(idle);
-        drop(closed);
+        let closed = self.desk.borrow_mut().take_out(|backend| {
+            if backend.stream.has_news() {
+                return true;
+            }
+            let Some(limit) = settings.idle_timeout else {
+                return false;
+            };
+            let due = backend.used.get() + limit;
+            if due > now {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+            let close = due <= now && surplus > 0;
+            surplus -= u32::from(close);
+            close
+        });
+        for backend in closed {
+            self.dismiss(worker, backend);
+        }
         next
     }
 
     /// Opens connections up to `min_size`.
     pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
         let least = self.settings().min_size.min(self.settings().size);
-        while self.budget.used() < least && self.open_one(worker) {}
+        let is_short = || self.budget().used() < least;
+        while is_short() && self.with_desk(worker, |desk, effects| desk.open_spare(effects)) {}
+    }
+}
+
+/// Waits until the server has ended its side as well.
+async fn farewell(stream: &Stream) {
+    stream.park(false);
+    stream.flushed().await;
+    stream.finish_sending();
+    stream.resume();
+    let mut heard = 0;
+    while let Received::Bytes(chunk) = stream.receive().await
+        && heard <= FAREWELL_BYTES_MAX
+    {
+        heard += chunk.len();
     }
 }
 
@@ -132,7 +164,10 @@ impl Janitor {
         loop {
             let now = time::now();
             let pools = worker.pools();
-            let next = pools.iter().filter_map(|pool| pool.sweep(now)).min();
+            let next = pools
+                .iter()
+                .filter_map(|pool| pool.sweep(worker, now))
+                .min();
             for pool in pools {
                 pool.fill(worker);
                 worker.forget_unused(&pool);

@@ -4,14 +4,16 @@
 //! [`Budget`] bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
+mod desk;
 mod handover;
 mod login;
 mod maintenance;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -19,23 +21,28 @@ use std::{
 
 use hashbrown::HashMap;
 
-pub(super) use backend::tell_wanting;
 pub(crate) use backend::{Backend, Facts};
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
 
-use self::{backend::Permit, login::Backoff, queue::Waiter};
+use self::{
+    backend::Permit,
+    desk::{Desk, Effects},
+    login::Backoff,
+    queue::Waiter,
+};
 use super::{Worker, parameters::Parameters, route};
 use crate::{
     cluster::{
-        budget::{Budget, PoolKey},
+        budget::{self, Budget, Micros, PoolKey},
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
         welcome::Welcome,
     },
-    ids::{Epoch, NodeId},
+    ids::{Epoch, NodeId, WorkerId},
+    net::task,
 };
 
 /// One pool of one core.
@@ -46,27 +53,67 @@ pub(crate) struct Pool {
     pub(super) node: Cell<NodeId>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
-    budget: Arc<Budget>,
-    #[expect(
-        clippy::vec_box,
-        reason = "backends move between here and leases as one pointer"
-    )]
-    idle: RefCell<Vec<Box<Backend>>>,
-    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    /// Idle connections and waiting clients.
+    desk: RefCell<Desk<Box<Backend>, Rc<Waiter>>>,
     /// Permits of this core.
     open: Rc<Cell<u32>>,
-    /// Connections on their way to be idle: being opened.
-    opening: Cell<u32>,
-    /// Connections on their way to be idle: being checked or reset.
-    tested: Cell<u32>,
+    /// Those of them whose connections are being closed.
+    leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
     /// What clients are told at login, by the settings they ask for.
     welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
     /// Clients of this pool on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
-    /// Releases since another core was last given a connection it wants.
-    kept: Cell<u32>,
+}
+
+/// Starts a task that does not begin before the caller is done: the desk is in use until then.
+fn spawn_later(future: impl Future<Output = ()> + 'static) {
+    task::spawn(async move {
+        task::yield_now().await;
+        future.await;
+    });
+}
+
+/// What the desk of a pool has done.
+struct Hands<'a> {
+    worker: &'a Rc<Worker>,
+    pool: &'a Rc<Pool>,
+}
+
+impl Effects for Hands<'_> {
+    type Connection = Box<Backend>;
+    type Waiter = Rc<Waiter>;
+
+    fn serve(&self, waiter: Rc<Waiter>, backend: Box<Backend>) {
+        backend.stream.park(false);
+        waiter.end(Ok(backend));
+    }
+
+    fn open(&self, permit: budget::Permit) {
+        self.pool.open_one(self.worker, permit);
+    }
+
+    fn may_open(&self, opening: u32) -> bool {
+        self.pool.backoff.borrow().may_open(opening)
+    }
+
+    fn hand_over(&self, backend: Box<Backend>, target: WorkerId) {
+        self.pool.hand_over(self.worker, backend, target);
+    }
+
+    fn rest(&self, backend: &Box<Backend>) {
+        backend.stream.park(true);
+        self.worker.janitor.note_idle(self.worker);
+    }
+
+    fn close(&self, backend: Box<Backend>) {
+        self.pool.dismiss(self.worker, backend);
+    }
+
+    fn now(&self) -> Micros {
+        self.worker.micros()
+    }
 }
 
 /// While it lives a pool is between two states. A panic then must not be survived: a proxy whose pools are wrong
@@ -130,8 +177,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(backend) = self.backend.take() {
-            drop(backend);
-            self.pool.serve_waiters(&self.worker);
+            self.pool.dismiss(&self.worker, backend);
         }
     }
 }
@@ -140,26 +186,48 @@ impl Pool {
     pub(super) fn new(worker: &Worker, snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
         let settings = &snapshot.settings;
         let server_database = server_database(settings, &key)?;
+        let budgets = &worker.switchboard.budgets;
+        let budget = budgets.of(&key, snapshot.primary, snapshot);
         let pool = Self {
             server_database: RefCell::new(server_database.into()),
             node: Cell::new(snapshot.primary),
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
-            budget: worker.switchboard.budgets.of(&key),
+            desk: RefCell::new(Desk::new(worker.id, budget)),
             key,
-            idle: RefCell::default(),
-            waiters: RefCell::default(),
             open: Rc::default(),
-            opening: Cell::new(0),
-            tested: Cell::new(0),
+            leaving: Cell::new(0),
             backoff: RefCell::default(),
             welcomes: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
-            kept: Cell::new(0),
         };
-        pool.budget.set_limit(pool.settings().size);
+        let reserve_after = pool.settings().reserve_after;
+        pool.desk.borrow_mut().set_reserve_after(reserve_after);
         Some(Rc::new(pool))
+    }
+
+    /// Works at the desk, and looks through the process for those who have come to wait there.
+    fn with_desk<T>(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        work: impl FnOnce(&mut Desk<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
+    ) -> T {
+        let _unbroken = Unbroken::new();
+        let hands = Hands { worker, pool: self };
+        let mut desk = self.desk.borrow_mut();
+        let done = work(&mut desk, &hands);
+        if desk.is_seeking() {
+            let budget = Arc::clone(desk.budget());
+            drop(desk);
+            worker.seek(&budget);
+        }
+        done
+    }
+
+    /// The limits that hold for this pool.
+    fn budget(&self) -> Arc<Budget> {
+        Arc::clone(self.desk.borrow().budget())
     }
 
     /// Settings as of the last snapshot this pool has seen.
@@ -172,14 +240,17 @@ impl Pool {
     }
 
     /// Takes over the settings of a new snapshot.
-    pub(super) fn refresh(&self, snapshot: &Snapshot) {
+    pub(super) fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot) {
         if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
             return;
         }
         let settings = snapshot
             .settings
             .pool_for(&self.key.database, &self.key.user);
-        self.budget.set_limit(settings.size);
+        let budgets = &worker.switchboard.budgets;
+        budgets.refresh(snapshot);
+        let reserve_after = settings.reserve_after;
+        self.desk.borrow_mut().set_reserve_after(reserve_after);
         self.settings.replace(Rc::new(settings));
         if let Some(name) = server_database(&snapshot.settings, &self.key)
             && *name != **self.server_database.borrow()
@@ -187,10 +258,16 @@ impl Pool {
             // Connections to the other database close now, or as they come back.
             self.server_database.replace(name.into());
             self.welcomes.borrow_mut().clear();
-            self.budget.welcome.store(None);
-            drop(self.idle.take());
+            self.budget().welcome.store(None);
+            let idle = self.desk.borrow_mut().take_out(|_| true);
+            for backend in idle {
+                self.dismiss(worker, backend);
+            }
         }
-        self.node.set(snapshot.primary);
+        if self.node.replace(snapshot.primary) != snapshot.primary {
+            let budget = budgets.of(&self.key, snapshot.primary, snapshot);
+            self.with_desk(worker, |desk, effects| desk.change_budget(effects, budget));
+        }
         self.backoff.take();
     }
 
@@ -201,16 +278,14 @@ impl Pool {
         worker: &Rc<Worker>,
         target: &route::Target,
     ) -> Option<Lease> {
-        if !self.waiters.borrow().is_empty() {
-            return None;
-        }
         let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
-            let backend = self.idle.borrow_mut().pop()?;
+            let backend = self.desk.borrow_mut().take_idle()?;
             backend.stream.park(false);
             if backend.stream.has_news() || backend.facts.node != target.node {
                 // Closed by the server, or speaking out of turn.
+                self.dismiss(worker, backend);
                 continue;
             }
             if self.is_stale(&backend, now) {
@@ -243,18 +318,9 @@ impl Pool {
         let now = worker.reactor.now();
         backend.used.set(now);
         if self.is_worn_out(&backend, now) {
-            drop(backend);
-            return self.serve_waiters(worker);
+            return self.dismiss(worker, backend);
         }
-        if self.budget.is_wanted_beside(worker.id) && self.is_anothers_turn(worker) {
-            return self.hand_over(worker, backend);
-        }
-        let Some(backend) = self.hand_to_waiter(backend) else {
-            return;
-        };
-        backend.stream.park(true);
-        worker.janitor.note_idle(worker);
-        self.idle.borrow_mut().push(backend);
+        self.with_desk(worker, |desk, effects| desk.place(effects, backend));
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
@@ -264,24 +330,6 @@ impl Pool {
         old || backend.stream.has_news()
             || backend.facts.node != self.node.get()
             || !Arc::ptr_eq(&backend.database, &self.server_database.borrow())
-            || self.is_over_budget()
-    }
-
-    /// A smaller size was configured: connections beyond it close as they come back.
-    fn is_over_budget(&self) -> bool {
-        self.budget.used() > self.settings.borrow().size
-    }
-
-    /// Another core closed a connection while this one waited: its permit is used here, or passed on.
-    pub(crate) fn permit_is_free(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.serve_waiters(worker);
-        if self.waiters.borrow().is_empty() {
-            tell_wanting(&self.budget, &worker.switchboard, worker.id, &self.key);
-        }
-    }
-
-    fn take_permit(&self, worker: &Worker) -> Option<Permit> {
-        Permit::take(&self.budget, &worker.switchboard, &self.key, &self.open)
     }
 
     /// What clients with these settings are told at login, if it is known on some core or can be foretold.
@@ -289,7 +337,7 @@ impl Pool {
         if let Some(known) = self.welcomes.borrow().get(parameters) {
             return Some(Arc::clone(known));
         }
-        let plain = self.budget.welcome.load_full()?;
+        let plain = self.budget().welcome.load_full()?;
         let welcome = match parameters.is_empty() {
             true => plain,
             false => Arc::new(plain.foretell(parameters.iter())?),
@@ -309,26 +357,26 @@ impl Pool {
 
     /// Permits of this core, idle connections among them, those being opened, those being tested.
     pub(crate) fn census(&self) -> [u32; 4] {
-        let idle = self.idle.borrow().len() as u32;
-        [self.open.get(), idle, self.opening.get(), self.tested.get()]
+        let desk = self.desk.borrow();
+        [
+            self.open.get() - self.leaving.get(),
+            desk.idle_count(),
+            desk.opening(),
+            desk.tested(),
+        ]
     }
 
     /// Clients in the queue, and since when the first of them waits.
     pub(crate) fn queue(&self) -> (u32, Option<Instant>) {
-        let waiters = self.waiters.borrow();
-        (
-            waiters.len() as u32,
-            waiters.front().map(|first| first.since),
-        )
+        let desk = self.desk.borrow();
+        let first = desk.waiters().next();
+        (desk.waiting(), first.map(|first| first.since))
     }
 
     /// Shows every idle connection to `look`.
     pub(crate) fn for_each_idle(&self, look: impl FnMut(&Backend)) {
-        self.idle
-            .borrow()
-            .iter()
-            .map(|backend| &**backend)
-            .for_each(look);
+        let desk = self.desk.borrow();
+        desk.idle().map(|backend| &**backend).for_each(look);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Waiting for a server connection: in order of arrival, for a bounded time, in a bounded queue.
 
 use std::{
-    cell::RefCell,
-    collections::VecDeque,
+    cell::{Cell, RefCell},
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -11,7 +11,8 @@ use std::{
 
 use super::{Backend, Lease, LoginError, Pool};
 use crate::{
-    net::task::WakerCell,
+    cluster::budget::Refusal,
+    net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
     worker::{Worker, route},
 };
@@ -38,8 +39,18 @@ pub(crate) enum CheckoutError {
 pub(super) struct Waiter {
     pub(super) since: Instant,
     urgency: Urgency,
+    is_queued: Cell<bool>,
     outcome: RefCell<Option<Result<Box<Backend>, CheckoutError>>>,
     waker: WakerCell,
+}
+
+impl Waiter {
+    /// It is out of the queue, and this is how that came.
+    pub(super) fn end(&self, outcome: Result<Box<Backend>, CheckoutError>) {
+        self.is_queued.set(false);
+        self.outcome.replace(Some(outcome));
+        self.waker.wake();
+    }
 }
 
 /// Leaves the queue however waiting ends, and passes on what was handed over too late.
@@ -51,11 +62,11 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.pool
-            .waiters
-            .borrow_mut()
-            .retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
-        self.pool.settle_wants(self.worker);
+        if self.waiter.is_queued.get() {
+            let is_this = |waiter: &Rc<Waiter>| Rc::ptr_eq(waiter, &self.waiter);
+            self.pool
+                .with_desk(self.worker, |desk, effects| desk.leave(effects, is_this));
+        }
         if let Some(Ok(backend)) = self.waiter.outcome.take() {
             self.pool.take_back(self.worker, backend);
         }
@@ -75,7 +86,7 @@ impl Pool {
             return Ok(Some(lease));
         }
         let settings = self.settings();
-        if self.waiters.borrow().len() >= settings.max_waiters as usize {
+        if self.desk.borrow().waiting() >= settings.max_waiters {
             return Err(CheckoutError::Own(self.queue_is_full()));
         }
         if urgency == Urgency::Login
@@ -92,17 +103,25 @@ impl Pool {
             place.waiter.waker.register(context);
             gone(context).map(|()| None)
         });
-        let granted = worker
-            .reactor
-            .deadline(since + settings.checkout_timeout, granted)
-            .await;
+        let mut granted = pin!(granted);
+        let timeout = settings.checkout_timeout;
+        let mut outcome = Err(Elapsed);
+        if settings.reserve_size > 0 && settings.reserve_after < timeout {
+            let until = since + settings.reserve_after;
+            outcome = worker.reactor.deadline(until, granted.as_mut()).await;
+            // From now on the reserve is for this one, too.
+            self.serve_waiters(worker);
+        }
+        if outcome.is_err() {
+            outcome = worker.reactor.deadline(since + timeout, granted).await;
+        }
         let waited = worker.reactor.now().saturating_duration_since(since);
         self.counters.borrow_mut().wait_us += waited.as_micros() as u64;
-        match granted {
+        match outcome {
             Ok(Some(Ok(backend))) => Ok(Some(self.lend(worker, backend))),
             Ok(Some(Err(error))) => Err(error),
             Ok(None) => Ok(None),
-            Err(_) => Err(CheckoutError::Own(self.waited_too_long())),
+            Err(Elapsed) => Err(CheckoutError::Own(self.waited_too_long())),
         }
     }
 
@@ -115,11 +134,13 @@ impl Pool {
         let waiter = Rc::new(Waiter {
             since,
             urgency,
+            is_queued: Cell::new(true),
             outcome: RefCell::default(),
             waker: WakerCell::default(),
         });
-        self.waiters.borrow_mut().push_back(Rc::clone(&waiter));
-        self.serve_waiters(worker);
+        self.with_desk(worker, |desk, effects| {
+            desk.join(effects, Rc::clone(&waiter));
+        });
         Place {
             worker,
             pool: self,
@@ -127,66 +148,21 @@ impl Pool {
         }
     }
 
-    /// Gives `backend` to the first in the queue, or hands it back.
-    pub(super) fn hand_to_waiter(&self, backend: Box<Backend>) -> Option<Box<Backend>> {
-        let Some(waiter) = self.waiters.borrow_mut().pop_front() else {
-            return Some(backend);
-        };
-        waiter.outcome.replace(Some(Ok(backend)));
-        waiter.waker.wake();
-        None
-    }
-
-    /// Opens as many connections as the queue needs and the budget allows.
+    /// Opens as many connections as the queue needs and the limits allow.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let _unbroken = super::Unbroken::new();
-        self.open_for_waiters(worker);
-        if self.settle_wants(worker) && self.open_for_waiters(worker) {
-            // A permit came back just before its holder could see that somebody waits here.
-            self.settle_wants(worker);
-        }
-    }
-
-    /// True when a connection is being opened that was not before.
-    fn open_for_waiters(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        let coming = self.opening.get() + self.tested.get();
-        let waiting = self.waiters.borrow().len() as u32;
-        (coming..waiting)
-            .take_while(|_| self.open_one(worker))
-            .count()
-            > 0
-    }
-
-    /// Tells the other cores whether clients wait here that nothing of this core will serve: true when so. From
-    /// then on whatever is released there may come here; those that are idle there are asked for.
-    pub(super) fn settle_wants(&self, worker: &Worker) -> bool {
-        let waiting = self.waiters.borrow().len() as u32;
-        let served = self.opening.get() + self.tested.get();
-        if waiting <= served || worker.switchboard.workers.len() == 1 {
-            self.budget.content(worker.id);
-            return false;
-        }
-        if self.budget.want(worker.id) {
-            worker.ask_for_connection(&self.key);
-        }
-        true
+        self.with_desk(worker, |desk, effects| desk.settle(effects));
     }
 
     /// A login failed: those who cannot gain by waiting hear it.
-    pub(super) fn tell_waiters(&self, error: &LoginError) {
+    pub(super) fn tell_waiters(self: &Rc<Self>, worker: &Rc<Worker>, error: &LoginError) {
         let final_word = !error.may_pass();
         // While a connection exists the queue moves; then only those who log in gain by hearing it.
         let hears = |waiter: &Rc<Waiter>| {
             waiter.urgency == Urgency::Login || final_word && self.open.get() == 0
         };
-        let (told, left): (VecDeque<_>, VecDeque<_>) =
-            self.waiters.take().into_iter().partition(hears);
-        self.waiters.replace(left);
+        let told = self.with_desk(worker, |desk, effects| desk.leave(effects, hears));
         for waiter in told {
-            waiter
-                .outcome
-                .replace(Some(Err(error.to_checkout_error(waiter.urgency))));
-            waiter.waker.wake();
+            waiter.end(Err(error.to_checkout_error(waiter.urgency)));
         }
     }
 
@@ -216,10 +192,25 @@ impl Pool {
 
     fn describe_queue(&self) -> String {
         let (key, size) = (&self.key, self.settings.borrow().size);
-        let waiting = self.waiters.borrow().len();
+        let waiting = self.desk.borrow().waiting();
+        let limit = match self.desk.borrow().blocked() {
+            Some(refusal) => self.describe_limit(refusal),
+            None => String::new(),
+        };
         format!(
-            "The pool of database \"{}\" and user \"{}\" has a size of {size} and {waiting} clients waiting on this core.",
+            "The pool of database \"{}\" and user \"{}\" has a size of {size} and {waiting} clients waiting on this core.{limit}",
             key.database, key.user
         )
+    }
+
+    fn describe_limit(&self, refusal: Refusal) -> String {
+        let section = match refusal {
+            Refusal::Database => "[[database]]",
+            Refusal::User => "[[user]]",
+            Refusal::Node => "[[node]]",
+            Refusal::Pool => return String::new(),
+        };
+        let max = self.budget().max(refusal);
+        format!(" max_connections of its {section}, {max}, is reached, too.")
     }
 }

@@ -1,0 +1,90 @@
+//! A number of connections or clients that must not pass a bound. The books' lock guards its changes; anyone reads.
+
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+/// A bound that nothing reaches.
+const NONE: u32 = u32::MAX;
+
+/// How many there are, and how many there may be.
+#[derive(Debug)]
+pub(super) struct Limit {
+    max: AtomicU32,
+    used: AtomicU32,
+    /// Those of `used` that are about to go.
+    leaving: AtomicU32,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self {
+            max: AtomicU32::new(NONE),
+            used: AtomicU32::new(0),
+            leaving: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Limit {
+    /// Sets the bound; what is in use above it runs out as it comes back.
+    pub(super) fn set_max(&self, max: Option<u32>) {
+        self.max.store(max.unwrap_or(NONE), SeqCst);
+    }
+
+    pub(super) fn max(&self) -> u32 {
+        self.max.load(SeqCst)
+    }
+
+    pub(super) fn used(&self) -> u32 {
+        self.used.load(SeqCst)
+    }
+
+    /// Whether one more may come when `more` beyond the bound are allowed and `freed` are about to go.
+    pub(super) fn has_room(&self, more: u32, freed: u32) -> bool {
+        self.used().saturating_sub(freed) < self.max().saturating_add(more)
+    }
+
+    /// The same once those that are about to go have gone.
+    pub(super) fn will_have_room(&self, more: u32, freed: u32) -> bool {
+        self.has_room(more, freed.saturating_add(self.leaving.load(SeqCst)))
+    }
+
+    /// One is about to go.
+    pub(super) fn leave(&self) {
+        self.leaving.fetch_add(1, SeqCst);
+    }
+
+    /// How many there are beyond the bound.
+    pub(super) fn excess(&self) -> u32 {
+        self.used().saturating_sub(self.max())
+    }
+
+    /// How many there will be beyond it once those have gone that are about to.
+    pub(super) fn lasting_excess(&self) -> u32 {
+        self.excess().saturating_sub(self.leaving.load(SeqCst))
+    }
+
+    /// Counts one more. The caller holds the lock and has seen that there is room.
+    pub(super) fn charge(&self) {
+        self.used.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one less; `was_leaving` when it was known to be about to go.
+    pub(super) fn give_back(&self, was_leaving: bool) {
+        if was_leaving {
+            self.leaving.fetch_sub(1, SeqCst);
+        }
+        let used = self.used.fetch_sub(1, SeqCst);
+        assert!(used > 0, "what is counted is given back once");
+    }
+}
+
+/// What a database, a user or a node may have, over all pools.
+#[derive(Debug, Default)]
+pub(super) struct Party {
+    /// Server connections.
+    pub(super) connections: Limit,
+    /// Clients that are logged in.
+    pub(super) clients: Limit,
+    /// Cores of pools whose clients wait because of `connections`.
+    pub(super) blocked: AtomicU32,
+}

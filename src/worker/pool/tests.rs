@@ -1,0 +1,4 @@
+//! The decisions of pools, without sockets.
+
+mod simulation;
+mod world;
