@@ -73,6 +73,7 @@ impl Conversation {
     fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
         self.say_all(desk.out);
         self.ledger.sync_alone();
+        self.renews = false;
         self.portals.clear();
         self.bound_alone = None;
         let status = match self.deferred {
@@ -103,6 +104,7 @@ impl Conversation {
             }
         }
         statement.count_parse();
+        self.renews = true;
         self.say_later(
             Owed::SaidParse,
             Change::Define(names::key(name).into(), statement),

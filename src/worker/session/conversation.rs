@@ -115,6 +115,9 @@ pub struct Conversation {
     /// The ledger's number of the next message when the server was last asked for its answers.
     flushed: u64,
     pub(super) heal: Heal,
+    /// The open pipeline, and the one before it, parses or describes: the client learns of another shape of rows.
+    pub(super) renews: bool,
+    pub(super) renewed: bool,
     pub(super) restore: Restore,
     limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
@@ -151,6 +154,8 @@ impl Conversation {
             commands_ticket: 0,
             flushed: 0,
             heal: Heal::default(),
+            renews: false,
+            renewed: false,
             restore: Restore::default(),
             limbo: None,
             skipping: false,
@@ -216,6 +221,9 @@ impl Conversation {
                 if tag == frontend::FUNCTION_CALL {
                     self.traces
                         .note_call(body, body.len() == header.body_bytes());
+                }
+                if tag == frontend::SYNC {
+                    self.renewed = std::mem::take(&mut self.renews);
                 }
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
                 self.ledger.sent(tag);
@@ -498,6 +506,12 @@ impl Conversation {
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
             backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
+            backend::ROW_DESCRIPTION | backend::NO_DATA => {
+                self.note_shape(tag, body, server);
+                if self.ledger.received(tag) {
+                    return Ok(Answer::Swallow);
+                }
+            }
             _ if self.ledger.received(tag) => {
                 self.names.settle(self.ledger.settled(), Some(server));
                 return Ok(Answer::Swallow);
@@ -521,7 +535,9 @@ impl Conversation {
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
-        let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
+        let told = self
+            .shape_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
         let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);
         self.names

@@ -62,11 +62,11 @@ impl Session {
         loop {
             self.say(chunk, decided);
             let in_census = self.conversation.is_in_census();
+            let awaits_shape = self.conversation.awaits_shape();
             let piece = &chunk[*decided..];
-            let (answer, taken) = match self
-                .outtake
-                .cut(piece, |header, _| partial_from_server(header, in_census))?
-            {
+            let (answer, taken) = match self.outtake.cut(piece, |header, _| {
+                partial_from_server(header, in_census, awaits_shape)
+            })? {
                 Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
                 Cut::Begins(header, body) => {
                     let taken = piece.len();
@@ -226,14 +226,19 @@ impl Session {
     }
 }
 
-fn partial_from_server(header: Header, in_census: bool) -> Result<Partial, ProtocolError> {
+fn partial_from_server(
+    header: Header,
+    in_census: bool,
+    awaits_shape: bool,
+) -> Result<Partial, ProtocolError> {
     let read = matches!(
         header.tag,
         backend::READY_FOR_QUERY
             | backend::ERROR_RESPONSE
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
-    ) || in_census && header.tag == backend::DATA_ROW;
+    ) || in_census && header.tag == backend::DATA_ROW
+        || awaits_shape && header.tag == backend::ROW_DESCRIPTION;
     Ok(hold_if(
         read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
     ))

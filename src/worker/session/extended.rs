@@ -13,6 +13,7 @@ use super::{
     ledger::Owed,
     names::{self, Change, Meaning},
     pin::Pin,
+    shapes::Fit,
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -49,6 +50,7 @@ impl Conversation {
             return Verdict::Wait;
         }
         self.begin_recording();
+        self.renews |= matches!(header.tag, frontend::PARSE | frontend::DESCRIBE);
         let verdict = match header.tag {
             frontend::PARSE => self.judge_parse(header, body, desk),
             frontend::CLOSE => self.judge_close(body, desk),
@@ -210,7 +212,10 @@ impl Conversation {
         body: &[u8],
         desk: &mut Desk<'_>,
     ) -> Option<Verdict> {
-        let naming = Naming::read(tag, body)?;
+        let Some(naming) = Naming::read(tag, body) else {
+            self.describe_portal(tag, body, desk);
+            return None;
+        };
         let meaning = self.names.find(naming.name, self.ledger.pipeline());
         let statement = match meaning {
             Meaning::Unsure => return Some(Verdict::Wait),
@@ -227,10 +232,33 @@ impl Conversation {
             return Some(Verdict::Wait);
         };
         if tag == frontend::BIND {
+            let failed = self.ledger.status() == TransactionStatus::Failed;
+            match self.fits(&statement, ours, desk) {
+                _ if failed => {}
+                Fit::Yes => {}
+                Fit::Unknown => return Some(Verdict::Wait),
+                Fit::No => self.refuse_shape(desk),
+            }
             self.portals.bind(naming.before, Some(statement));
+        } else if let Some(server) = desk.server.as_deref() {
+            self.describes(&statement, server);
         }
         self.ledger.sent(tag);
         Some(rewrite(tag, header, &naming, ours.bytes(), desk.ahead))
+    }
+
+    /// A Describe of a portal: the client hears of its statement's rows.
+    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &Desk<'_>) {
+        let portal = body
+            .strip_prefix(b"P")
+            .and_then(|name| name.strip_suffix(b"\0"));
+        if tag == frontend::DESCRIBE
+            && let Some(statement) = portal.and_then(|portal| self.portals.statement(portal))
+            && let Some(server) = desk.server.as_deref()
+        {
+            let statement = Rc::clone(statement);
+            self.describes(&statement, server);
+        }
     }
 
     /// The server reads names under the settings of today; then it is another statement to those who share it.
@@ -262,7 +290,13 @@ impl Conversation {
     ) -> Option<ServerName> {
         let pipeline = self.ledger.pipeline();
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        match server.find(statement, pipeline) {
+        let presence = if name.is_empty() {
+            server.find(statement, pipeline)
+        } else {
+            // What has a name for its client has one here, so that its shape is known.
+            server.named(statement, pipeline)
+        };
+        match presence {
             Presence::Here(ours) => Some(ours),
             Presence::Unsure => None,
             Presence::Absent if name.is_empty() && !statement.is_hot() => {

@@ -1,7 +1,7 @@
 //! A statement that the server has prepared and cannot execute any more, after the schema changed: the client is told
 //! nothing, and its pipeline runs again with fresh statements. Pure.
 //!
-//! Only a pipeline that the server has refused with its first answer, outside a transaction block, and all of which
+//! Only a pipeline that parses or describes, so that the client learns of rows of another shape, and that the server has refused with its first answer, outside a transaction block, and all of which
 //! was sent: then nothing of it was executed. (PostgreSQL: "cached plan must not change result type".)
 
 use super::conversation::Conversation;
@@ -84,7 +84,7 @@ impl Conversation {
         }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible = self.heal == Heal::Possible && self.ledger.is_one_pipeline();
+        let possible = self.heal == Heal::Possible && self.renewed && self.ledger.is_one_pipeline();
         if possible {
             self.heal = Heal::Refused;
         }

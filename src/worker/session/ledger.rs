@@ -42,6 +42,8 @@ pub(crate) enum Owed {
     OwnExecute,
     /// CloseComplete, to a Close of ours.
     OwnClose,
+    /// The description of a statement that we asked for.
+    OwnDescribe,
     /// ParseComplete, by us: the server has not been asked.
     SaidParse,
     /// CloseComplete, by us.
@@ -71,7 +73,7 @@ impl Owed {
     fn is_own(self) -> bool {
         matches!(
             self,
-            Self::OwnParse | Self::OwnBind | Self::OwnExecute | Self::OwnClose
+            Self::OwnParse | Self::OwnBind | Self::OwnExecute | Self::OwnClose | Self::OwnDescribe
         )
     }
 
@@ -249,6 +251,9 @@ impl Ledger {
             Some(Owed::OwnExecute) if tag == backend::DATA_ROW => return true,
             Some(Owed::OwnExecute) => backend::COMMAND_COMPLETE,
             Some(Owed::OwnClose) => backend::CLOSE_COMPLETE,
+            Some(Owed::OwnDescribe) if tag == backend::PARAMETER_DESCRIPTION => return true,
+            Some(Owed::OwnDescribe) if tag == backend::ROW_DESCRIPTION => tag,
+            Some(Owed::OwnDescribe) => backend::NO_DATA,
             _ => return false,
         };
         let own = tag == answer;

@@ -20,6 +20,7 @@ mod portals;
 mod restore;
 pub(crate) mod serve;
 mod settling;
+mod shapes;
 mod traces;
 mod upstream;
 

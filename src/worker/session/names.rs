@@ -8,6 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 
 use hashbrown::HashMap;
 
+use super::shapes::Shapes;
 use crate::{
     protocol::tag::backend,
     worker::statements::{
@@ -71,6 +72,7 @@ pub(super) struct Names {
     pending: VecDeque<Pending>,
     /// Bytes of names and statements, each statement counted for each of its names.
     bytes: usize,
+    shapes: Shapes,
 }
 
 impl Names {
@@ -172,6 +174,7 @@ impl Names {
             Change::Define(name, statement) if name.is_empty() => self.unnamed = Some(statement),
             Change::Define(name, statement) => {
                 let cost = cost(&name, &statement);
+                self.shapes.define(&statement);
                 if self.named.insert(name, statement).is_none() {
                     self.bytes += cost;
                 }
@@ -187,12 +190,14 @@ impl Names {
     pub(super) fn remove(&mut self, name: &[u8]) {
         if let Some(statement) = self.named.remove(name) {
             self.bytes -= cost(name, &statement);
+            self.shapes.remove(&statement);
         }
     }
 
     /// The server has dropped all that has a name.
     pub(super) fn remove_all(&mut self) {
         self.named = HashMap::new();
+        self.shapes.remove_all();
         self.bytes = 0;
     }
 
@@ -202,6 +207,7 @@ impl Names {
             self.unnamed = Some(Rc::clone(statement));
         } else if let Some(place) = self.named.get_mut(name) {
             // Its content is the same, and so are its bytes.
+            self.shapes.replace(place, statement);
             *place = Rc::clone(statement);
         }
     }
@@ -209,6 +215,7 @@ impl Names {
     /// The server connection is gone, and with it every answer that was to come.
     pub(super) fn abandon(&mut self) {
         self.pending.clear();
+        self.shapes.abandon();
     }
 
     /// The client's name for a statement, if it has one.
@@ -230,6 +237,16 @@ impl Names {
         named
             .map(|(name, _)| &**name)
             .or_else(|| unnamed().map(|_| &b""[..]))
+    }
+
+    /// What is known of the shapes of rows.
+    pub(super) fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+
+    /// The same, to be changed.
+    pub(super) fn shapes_mut(&mut self) -> &mut Shapes {
+        &mut self.shapes
     }
 
     /// Bytes of names and statements.

@@ -64,6 +64,8 @@ type Unanswered = Option<u64>;
 struct Known {
     statement: Rc<Statement>,
     number: u64,
+    /// Shape of its rows, when the server has described it.
+    shape: Option<u64>,
     /// When it was last used, by the connection's own count.
     used: u64,
     unanswered: Unanswered,
@@ -150,6 +152,7 @@ impl Prepared {
         let known = Known {
             statement: Rc::clone(statement),
             number: self.last,
+            shape: None,
             used: self.clock,
             unanswered: Some(pipeline),
         };
@@ -215,6 +218,18 @@ impl Prepared {
         self.known.clear();
         self.closing.clear();
         self.stains.clear();
+    }
+
+    /// The shape of a statement's rows, when the server has told it.
+    pub(crate) fn shape(&self, statement: &Statement) -> Option<u64> {
+        self.known.get(&statement.id)?.shape
+    }
+
+    /// The server has described a statement.
+    pub(crate) fn set_shape(&mut self, statement: &Statement, shape: u64) {
+        if let Some(known) = self.known.get_mut(&statement.id) {
+            known.shape = Some(shape);
+        }
     }
 
     /// What becomes of the unnamed statement nobody knows.
@@ -325,6 +340,7 @@ impl Prepared {
         for (number, statement) in list {
             let known = Known {
                 number,
+                shape: None,
                 used: 0,
                 unanswered: None,
                 statement,
