@@ -1,18 +1,18 @@
-//! The rules of one session: what becomes of each message of its client and of its server. Pure.
+//! The rules of one session: what becomes of each message of its client, and where the session stands. Pure.
 //!
-//! Takes messages, answers what to do with them, and writes the answers that pgring itself gives. It never
-//! sees a socket, a pool or a clock.
+//! Takes messages, answers what to do with them, and writes the answers that pgring itself gives. The server's
+//! messages are judged in [`super::answers`]. It never sees a socket, a pool or a clock.
 
 use std::{collections::VecDeque, rc::Rc};
 
 use super::{
     census::Census,
-    commands,
     desk::Desk,
     heal::Heal,
     ledger::{Ledger, Owed},
-    limbo::{Limbo, Reply, is_request, lost_in_transaction},
-    names::{Change, Names, rename},
+    limbo::{Limbo, Reply, is_request},
+    names::{Change, Names},
+    own::Own,
     pin::Pin,
     portals::Portals,
     restore::Restore,
@@ -22,17 +22,12 @@ use crate::{
     cluster::settings::PoolMode,
     limits::OUTSTANDING_MESSAGES_MAX,
     protocol::{
-        ErrorReport, Header, ProtocolError, Severity, SqlState, Tag, Writer,
-        backend::{ErrorFields, TransactionStatus},
-        tag::{backend, frontend},
+        ErrorReport, Header, ProtocolError, Tag, Writer, backend::TransactionStatus, tag::frontend,
     },
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
-        statements::{
-            Statement,
-            prepared::{Prepared, ServerName},
-        },
+        statements::{Statement, prepared::ServerName},
     },
 };
 
@@ -78,15 +73,6 @@ pub enum Answer {
     Restored,
 }
 
-/// What pgring itself asks of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Own {
-    /// To take over the session's settings.
-    Settings,
-    /// What session state there is.
-    Census,
-}
-
 /// What a lost server connection means for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterLoss {
@@ -119,24 +105,24 @@ pub struct Conversation {
     pub(super) renews: bool,
     pub(super) renewed: bool,
     pub(super) restore: Restore,
-    limbo: Option<Limbo>,
+    pub(super) limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
-    skipping: bool,
+    pub(super) skipping: bool,
     /// A statement that commits was prepared, under a name that nobody follows.
     pub(super) prepared_commit: bool,
     /// What is under way may begin or end a transaction block.
-    may_turn: bool,
+    pub(super) may_turn: bool,
     /// What was asked last is a ROLLBACK, and not answered yet.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// The beginning of a statement was too short to tell whether it commits; it is not answered yet.
-    unread: bool,
+    pub(super) unread: bool,
     /// What the next message is answered with, because no server can take it.
     refusal: Option<Box<ErrorReport>>,
     /// What pgring itself asked, and whose ReadyForQuery is to come. The client's requests are behind it.
-    own_requests: VecDeque<Own>,
-    census: Census,
+    pub(super) own_requests: VecDeque<Own>,
+    pub(super) census: Census,
     /// A server's error in which names of ours are the client's.
-    renamed: Vec<u8>,
+    pub(super) renamed: Vec<u8>,
 }
 
 impl Conversation {
@@ -436,263 +422,6 @@ impl Conversation {
         self.refusal = Some(Box::new(report));
     }
 
-    /// The session's settings were sent ahead of its request, in a Query.
-    pub fn sent_settings(&mut self, server: &mut Prepared) {
-        server.drop_unnamed();
-        self.own_requests.push_back(Own::Settings);
-    }
-
-    /// True when the server must be asked for the session state before the connection can go back.
-    #[inline]
-    pub(crate) fn wants_census(&self) -> bool {
-        self.mode != PoolMode::Session && self.traces.wants_census() && self.is_clean()
-    }
-
-    /// What to ask the server for that in a Query, given the settings that the session is known to have.
-    pub(crate) fn begin_census<'a>(
-        &mut self,
-        known: impl Iterator<Item = &'a str>,
-        server: &mut Prepared,
-    ) -> Vec<u8> {
-        server.drop_unnamed();
-        self.own_requests.push_back(Own::Census);
-        self.census = Census::default();
-        self.traces.census_begins();
-        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        self.traces.question(known, in_transaction)
-    }
-
-    /// What the server answered.
-    pub(crate) fn take_census(&mut self) -> Census {
-        let census = std::mem::take(&mut self.census);
-        self.traces.census_ends(&census);
-        if self.ledger.status() != TransactionStatus::Idle {
-            // What was found may yet be rolled back.
-            self.traces.note_report();
-        } else if !self.restore.reset {
-            self.restore.was_reset = false;
-        }
-        census
-    }
-
-    /// True while rows of the server answer the census.
-    #[inline]
-    pub(crate) fn is_in_census(&self) -> bool {
-        self.own_requests.front() == Some(&Own::Census)
-    }
-
-    /// Judges a server's message; `body` is whole for CommandComplete, ErrorResponse and ReadyForQuery.
-    #[inline]
-    pub fn server_message(
-        &mut self,
-        tag: Tag,
-        body: &[u8],
-        server: &mut Prepared,
-    ) -> Result<Answer, ProtocolError> {
-        if let Some(own) = self.own_requests.front() {
-            return self.server_message_for_us(*own, tag, body);
-        }
-        match tag {
-            backend::READY_FOR_QUERY => {
-                self.server_ready(TransactionStatus::read(body)?, server);
-                if self.heal == Heal::Refused {
-                    self.heal = Heal::Again;
-                    return Ok(Answer::Swallow);
-                }
-                if self.restore.reset {
-                    return Ok(self.ready_after_reset());
-                }
-                return Ok(Answer::Ready);
-            }
-            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
-            backend::ROW_DESCRIPTION | backend::NO_DATA => {
-                self.note_shape(tag, body, server);
-                if self.ledger.received(tag) {
-                    return Ok(Answer::Swallow);
-                }
-            }
-            _ if self.ledger.received(tag) => {
-                self.names.settle(self.ledger.settled(), Some(server));
-                return Ok(Answer::Swallow);
-            }
-            backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
-                self.command_done(body, server);
-            }
-            backend::PARAMETER_STATUS => {
-                self.traces.note_report();
-                if self.restore.report(body) {
-                    return Ok(Answer::Swallow);
-                }
-            }
-            _ => {}
-        }
-        self.heal = Heal::Impossible;
-        self.names.settle(self.ledger.settled(), Some(server));
-        Ok(Answer::Forward)
-    }
-
-    #[cold]
-    fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
-        let again = self.refuses_stale(body, server);
-        let told = self
-            .shape_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
-        let failed = self.ledger.refused();
-        self.ledger.received(backend::ERROR_RESPONSE);
-        self.names
-            .refute(failed, self.ledger.settled(), Some(server));
-        match told {
-            _ if again => Answer::Swallow,
-            Some(body) => {
-                self.renamed = body;
-                Answer::Renamed
-            }
-            None => Answer::Forward,
-        }
-    }
-
-    /// The error in the client's words.
-    pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.renamed)
-    }
-
-    /// True when nothing that pgring itself asked is outstanding.
-    pub(super) fn own_requests_are_done(&self) -> bool {
-        self.own_requests.is_empty()
-    }
-
-    #[inline]
-    fn server_ready(&mut self, status: TransactionStatus, server: &mut Prepared) {
-        self.ledger.received_ready(status);
-        self.names.settle(self.ledger.settled(), Some(server));
-        self.leaving = false;
-        self.unread &= !self.ledger.waits_for_client();
-        self.may_turn &= !self.ledger.is_at_rest();
-        if !self.commands.is_empty() && self.ledger.settled() > self.commands_ticket {
-            self.commands.clear();
-        }
-        if self.ledger.is_releasable() {
-            self.portals.clear();
-            self.traces.transaction_ends();
-        }
-    }
-
-    /// A DEALLOCATE or its like was done.
-    #[cold]
-    fn command_done(&mut self, body: &[u8], server: &mut Prepared) {
-        let tag = body.strip_suffix(b"\0").unwrap_or(body);
-        match commands::done(&mut self.commands, tag) {
-            Some(Use::Deallocate(name)) => {
-                self.names.remove(&name);
-                server.unstain(&name);
-            }
-            Some(Use::DeallocateAll | Use::DiscardAll) => {
-                self.names.remove_all();
-                server.drop_named();
-            }
-            _ => {}
-        }
-    }
-
-    /// True once when a Sync of ours must be sent: the server skips a request because one of ours failed.
-    #[inline]
-    pub fn take_sync_due(&mut self) -> bool {
-        self.ledger.take_sync_due()
-    }
-
-    /// True once after the schema may have changed, and the change is there for everybody.
-    #[inline]
-    pub(crate) fn take_schema_change(&mut self) -> bool {
-        self.ledger.status() == TransactionStatus::Idle && self.traces.take_schema_change()
-    }
-
-    #[cold]
-    fn server_message_for_us(
-        &mut self,
-        own: Own,
-        tag: Tag,
-        body: &[u8],
-    ) -> Result<Answer, ProtocolError> {
-        match tag {
-            backend::READY_FOR_QUERY => {
-                self.own_requests.pop_front();
-                return Ok(match own {
-                    Own::Census => Answer::CensusTaken,
-                    Own::Settings if self.is_restoring() => Answer::Restored,
-                    Own::Settings => Answer::Swallow,
-                });
-            }
-            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            // Whatever state there is, it cannot be told: the connection stays with the session.
-            backend::ERROR_RESPONSE if own == Own::Census => self.traces.keep_forever(Pin::Setting),
-            backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
-            backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
-                self.traces.keep_forever(Pin::Setting);
-            }
-            backend::PARAMETER_STATUS if self.is_restoring() => {
-                self.restore.report(body);
-            }
-            backend::NOTIFICATION => return Ok(Answer::Forward),
-            _ => {}
-        }
-        Ok(Answer::Swallow)
-    }
-
-    /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
-    /// request, and puts a transaction that was open into the failed state. `mid_message`: the client has
-    /// got the beginning of a message.
-    pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
-        let loss = self.loss();
-        let pin = self.pinned();
-        self.names.abandon();
-        self.portals.clear();
-        self.traces.connection_is_gone();
-        self.commands.clear();
-        self.heal = Heal::Impossible;
-        let already_skipping = self.ledger.is_skipping();
-        let (owed, mid_pipeline) = self.ledger.abandon();
-        (self.leaving, self.unread) = (false, false);
-        self.own_requests.clear();
-        if mid_message {
-            return AfterLoss::Ends;
-        }
-        if self.mode == PoolMode::Session || pin.is_some() {
-            Writer::new(out).error(&lost_with_state(why, pin, loss));
-            return AfterLoss::Ends;
-        }
-        let report = loss.report(why);
-        for _ in owed.iter().filter(|owed| owed.ends_with_ready()) {
-            Writer::new(out).error(&report).ready_for_query(loss.status);
-        }
-        if mid_pipeline && !already_skipping {
-            Writer::new(out).error(&report);
-        }
-        if loss.status == TransactionStatus::Failed {
-            let told = mid_pipeline || !owed.is_empty();
-            self.limbo = Some(Limbo::new(told, mid_pipeline));
-        } else {
-            self.skipping = mid_pipeline;
-        }
-        AfterLoss::GoesOn
-    }
-
-    /// What losing the server now would mean.
-    fn loss(&self) -> Loss {
-        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        let committing = self.ledger.is_committing();
-        let failed = in_transaction && !committing && !self.leaving;
-        Loss {
-            in_transaction,
-            perhaps_committed: committing || in_transaction && self.unread,
-            status: if failed {
-                TransactionStatus::Failed
-            } else {
-                TransactionStatus::Idle
-            },
-        }
-    }
-
     /// True when the server connection may go back to its pool now.
     #[inline]
     pub fn is_releasable(&self) -> bool {
@@ -758,32 +487,6 @@ impl Conversation {
     }
 }
 
-/// What a lost connection means for the client.
-#[derive(Clone, Copy)]
-struct Loss {
-    in_transaction: bool,
-    perhaps_committed: bool,
-    /// Where the client stands afterwards.
-    status: TransactionStatus,
-}
-
-impl Loss {
-    fn report(self, why: &str) -> ErrorReport {
-        let report = match self {
-            Loss {
-                perhaps_committed: true,
-                ..
-            } => lost_while_committing(),
-            Loss {
-                in_transaction: true,
-                ..
-            } => lost_in_transaction(),
-            _ => lost_outside_transaction(),
-        };
-        report.with_detail(why.to_owned())
-    }
-}
-
 /// True when what is created without a schema is temporary.
 fn creates_temporary(desk: &Desk<'_>) -> bool {
     let path = desk.context.get("search_path");
@@ -806,44 +509,4 @@ fn parses_commit(header: Header, body: &[u8]) -> bool {
         return classify::facts_of_beginning(text).commits();
     }
     classify::facts(text).commits()
-}
-
-/// True when the server closes the connection after this error.
-fn is_fatal(body: &[u8]) -> bool {
-    let severity = ErrorFields::read(body)
-        .ok()
-        .and_then(|fields| fields.severity());
-    matches!(severity, Some(Severity::Fatal | Severity::Panic))
-}
-
-fn lost_outside_transaction() -> ErrorReport {
-    ErrorReport::error(
-        SqlState::CONNECTION_FAILURE,
-        "the server connection was lost while the statement was running",
-    )
-    .with_hint(
-        "It is not known whether the statement took effect. The session goes on with another connection.",
-    )
-}
-
-fn lost_while_committing() -> ErrorReport {
-    ErrorReport::error(
-        SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
-        "the server connection was lost, and it is not known whether the transaction was committed",
-    )
-    .with_hint("Find out whether it was committed before you repeat it.")
-}
-
-fn lost_with_state(why: &str, pin: Option<Pin>, loss: Loss) -> ErrorReport {
-    let sqlstate = if loss.perhaps_committed {
-        SqlState::TRANSACTION_RESOLUTION_UNKNOWN
-    } else {
-        SqlState::CONNECTION_FAILURE
-    };
-    let report = ErrorReport::fatal(
-        sqlstate,
-        "the server connection was lost, and with it what this session kept there",
-    );
-    let kept = pin.map_or("session pooling mode", Pin::reason);
-    report.with_detail(format!("{why}; kept: {kept}"))
 }

@@ -1,6 +1,7 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
 mod alone;
+mod answers;
 mod block;
 mod census;
 mod clock;
@@ -13,8 +14,10 @@ mod heal;
 mod hidden;
 mod ledger;
 mod limbo;
+mod loss;
 mod names;
 mod overtime;
+mod own;
 pub mod pin;
 mod portals;
 mod restore;

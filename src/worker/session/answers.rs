@@ -1,0 +1,149 @@
+//! What becomes of each message of a server. Pure.
+//!
+//! What answers pgring's own questions is judged by [`super::own`]; what is owed stands in the ledger.
+
+use super::{
+    commands,
+    conversation::{Answer, Conversation},
+    heal::Heal,
+    names::rename,
+};
+use crate::{
+    protocol::{
+        ProtocolError, Severity, Tag,
+        backend::{ErrorFields, TransactionStatus},
+        tag::backend,
+    },
+    worker::{classify::Use, statements::prepared::Prepared},
+};
+
+impl Conversation {
+    /// Judges a server's message; `body` is whole for CommandComplete, ErrorResponse and ReadyForQuery.
+    #[inline]
+    pub fn server_message(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        server: &mut Prepared,
+    ) -> Result<Answer, ProtocolError> {
+        if let Some(own) = self.own_requests.front() {
+            return self.server_message_for_us(*own, tag, body);
+        }
+        match tag {
+            backend::READY_FOR_QUERY => {
+                self.server_ready(TransactionStatus::read(body)?, server);
+                if self.heal == Heal::Refused {
+                    self.heal = Heal::Again;
+                    return Ok(Answer::Swallow);
+                }
+                if self.restore.reset {
+                    return Ok(self.ready_after_reset());
+                }
+                return Ok(Answer::Ready);
+            }
+            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
+            backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
+            backend::ROW_DESCRIPTION | backend::NO_DATA => {
+                self.note_shape(tag, body, server);
+                if self.ledger.received(tag) {
+                    return Ok(Answer::Swallow);
+                }
+            }
+            _ if self.ledger.received(tag) => {
+                self.names.settle(self.ledger.settled(), Some(server));
+                return Ok(Answer::Swallow);
+            }
+            backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
+                self.command_done(body, server);
+            }
+            backend::PARAMETER_STATUS => {
+                self.traces.note_report();
+                if self.restore.report(body) {
+                    return Ok(Answer::Swallow);
+                }
+            }
+            _ => {}
+        }
+        self.heal = Heal::Impossible;
+        self.names.settle(self.ledger.settled(), Some(server));
+        Ok(Answer::Forward)
+    }
+
+    #[cold]
+    fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
+        let again = self.refuses_stale(body, server);
+        let told = self
+            .shape_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
+        let failed = self.ledger.refused();
+        self.ledger.received(backend::ERROR_RESPONSE);
+        self.names
+            .refute(failed, self.ledger.settled(), Some(server));
+        match told {
+            _ if again => Answer::Swallow,
+            Some(body) => {
+                self.renamed = body;
+                Answer::Renamed
+            }
+            None => Answer::Forward,
+        }
+    }
+
+    /// The error in the client's words.
+    pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.renamed)
+    }
+
+    #[inline]
+    fn server_ready(&mut self, status: TransactionStatus, server: &mut Prepared) {
+        self.ledger.received_ready(status);
+        self.names.settle(self.ledger.settled(), Some(server));
+        self.leaving = false;
+        self.unread &= !self.ledger.waits_for_client();
+        self.may_turn &= !self.ledger.is_at_rest();
+        if !self.commands.is_empty() && self.ledger.settled() > self.commands_ticket {
+            self.commands.clear();
+        }
+        if self.ledger.is_releasable() {
+            self.portals.clear();
+            self.traces.transaction_ends();
+        }
+    }
+
+    /// A DEALLOCATE or its like was done.
+    #[cold]
+    fn command_done(&mut self, body: &[u8], server: &mut Prepared) {
+        let tag = body.strip_suffix(b"\0").unwrap_or(body);
+        match commands::done(&mut self.commands, tag) {
+            Some(Use::Deallocate(name)) => {
+                self.names.remove(&name);
+                server.unstain(&name);
+            }
+            Some(Use::DeallocateAll | Use::DiscardAll) => {
+                self.names.remove_all();
+                server.drop_named();
+            }
+            _ => {}
+        }
+    }
+
+    /// True once when a Sync of ours must be sent: the server skips a request because one of ours failed.
+    #[inline]
+    pub fn take_sync_due(&mut self) -> bool {
+        self.ledger.take_sync_due()
+    }
+
+    /// True once after the schema may have changed, and the change is there for everybody.
+    #[inline]
+    pub(crate) fn take_schema_change(&mut self) -> bool {
+        self.ledger.status() == TransactionStatus::Idle && self.traces.take_schema_change()
+    }
+}
+
+/// True when the server closes the connection after this error.
+pub(super) fn is_fatal(body: &[u8]) -> bool {
+    let severity = ErrorFields::read(body)
+        .ok()
+        .and_then(|fields| fields.severity());
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}

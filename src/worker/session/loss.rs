@@ -1,0 +1,126 @@
+//! What a session's client is told when its server connection is lost. Pure.
+
+use super::{
+    conversation::{AfterLoss, Conversation},
+    heal::Heal,
+    limbo::{Limbo, lost_in_transaction},
+    pin::Pin,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{ErrorReport, SqlState, Writer, backend::TransactionStatus},
+};
+
+impl Conversation {
+    /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
+    /// request, and puts a transaction that was open into the failed state. `mid_message`: the client has
+    /// got the beginning of a message.
+    pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
+        let loss = self.loss();
+        let pin = self.pinned();
+        self.names.abandon();
+        self.portals.clear();
+        self.traces.connection_is_gone();
+        self.commands.clear();
+        self.heal = Heal::Impossible;
+        let already_skipping = self.ledger.is_skipping();
+        let (owed, mid_pipeline) = self.ledger.abandon();
+        (self.leaving, self.unread) = (false, false);
+        self.own_requests.clear();
+        if mid_message {
+            return AfterLoss::Ends;
+        }
+        if self.mode() == PoolMode::Session || pin.is_some() {
+            Writer::new(out).error(&lost_with_state(why, pin, loss));
+            return AfterLoss::Ends;
+        }
+        let report = loss.report(why);
+        for _ in owed.iter().filter(|owed| owed.ends_with_ready()) {
+            Writer::new(out).error(&report).ready_for_query(loss.status);
+        }
+        if mid_pipeline && !already_skipping {
+            Writer::new(out).error(&report);
+        }
+        if loss.status == TransactionStatus::Failed {
+            let told = mid_pipeline || !owed.is_empty();
+            self.limbo = Some(Limbo::new(told, mid_pipeline));
+        } else {
+            self.skipping = mid_pipeline;
+        }
+        AfterLoss::GoesOn
+    }
+
+    /// What losing the server now would mean.
+    fn loss(&self) -> Loss {
+        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        let committing = self.ledger.is_committing();
+        let failed = in_transaction && !committing && !self.leaving;
+        Loss {
+            in_transaction,
+            perhaps_committed: committing || in_transaction && self.unread,
+            status: if failed {
+                TransactionStatus::Failed
+            } else {
+                TransactionStatus::Idle
+            },
+        }
+    }
+}
+
+/// What a lost connection means for the client.
+#[derive(Clone, Copy)]
+struct Loss {
+    in_transaction: bool,
+    perhaps_committed: bool,
+    /// Where the client stands afterwards.
+    status: TransactionStatus,
+}
+
+impl Loss {
+    fn report(self, why: &str) -> ErrorReport {
+        let report = match self {
+            Loss {
+                perhaps_committed: true,
+                ..
+            } => lost_while_committing(),
+            Loss {
+                in_transaction: true,
+                ..
+            } => lost_in_transaction(),
+            _ => lost_outside_transaction(),
+        };
+        report.with_detail(why.to_owned())
+    }
+}
+
+fn lost_outside_transaction() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::CONNECTION_FAILURE,
+        "the server connection was lost while the statement was running",
+    )
+    .with_hint(
+        "It is not known whether the statement took effect. The session goes on with another connection.",
+    )
+}
+
+fn lost_while_committing() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+        "the server connection was lost, and it is not known whether the transaction was committed",
+    )
+    .with_hint("Find out whether it was committed before you repeat it.")
+}
+
+fn lost_with_state(why: &str, pin: Option<Pin>, loss: Loss) -> ErrorReport {
+    let sqlstate = if loss.perhaps_committed {
+        SqlState::TRANSACTION_RESOLUTION_UNKNOWN
+    } else {
+        SqlState::CONNECTION_FAILURE
+    };
+    let report = ErrorReport::fatal(
+        sqlstate,
+        "the server connection was lost, and with it what this session kept there",
+    );
+    let kept = pin.map_or("session pooling mode", Pin::reason);
+    report.with_detail(format!("{why}; kept: {kept}"))
+}

@@ -1,0 +1,106 @@
+//! What pgring itself asks of a server, ahead of the client's requests: settings and the census. Pure.
+
+use super::{
+    answers::is_fatal,
+    census::Census,
+    conversation::{Answer, Conversation},
+    pin::Pin,
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{ProtocolError, Tag, backend::TransactionStatus, tag::backend},
+    worker::statements::prepared::Prepared,
+};
+
+/// What pgring itself asks of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// To take over the session's settings.
+    Settings,
+    /// What session state there is.
+    Census,
+}
+
+impl Conversation {
+    /// The session's settings were sent ahead of its request, in a Query.
+    pub fn sent_settings(&mut self, server: &mut Prepared) {
+        server.drop_unnamed();
+        self.own_requests.push_back(Own::Settings);
+    }
+
+    /// True when the server must be asked for the session state before the connection can go back.
+    #[inline]
+    pub(crate) fn wants_census(&self) -> bool {
+        self.mode() != PoolMode::Session && self.traces.wants_census() && self.is_clean()
+    }
+
+    /// What to ask the server for that in a Query, given the settings that the session is known to have.
+    pub(crate) fn begin_census<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a str>,
+        server: &mut Prepared,
+    ) -> Vec<u8> {
+        server.drop_unnamed();
+        self.own_requests.push_back(Own::Census);
+        self.census = Census::default();
+        self.traces.census_begins();
+        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        self.traces.question(known, in_transaction)
+    }
+
+    /// What the server answered.
+    pub(crate) fn take_census(&mut self) -> Census {
+        let census = std::mem::take(&mut self.census);
+        self.traces.census_ends(&census);
+        if self.ledger.status() != TransactionStatus::Idle {
+            // What was found may yet be rolled back.
+            self.traces.note_report();
+        } else if !self.restore.reset {
+            self.restore.was_reset = false;
+        }
+        census
+    }
+
+    /// True while rows of the server answer the census.
+    #[inline]
+    pub(crate) fn is_in_census(&self) -> bool {
+        self.own_requests.front() == Some(&Own::Census)
+    }
+
+    /// True when nothing that pgring itself asked is outstanding.
+    pub(super) fn own_requests_are_done(&self) -> bool {
+        self.own_requests.is_empty()
+    }
+
+    #[cold]
+    pub(super) fn server_message_for_us(
+        &mut self,
+        own: Own,
+        tag: Tag,
+        body: &[u8],
+    ) -> Result<Answer, ProtocolError> {
+        match tag {
+            backend::READY_FOR_QUERY => {
+                self.own_requests.pop_front();
+                return Ok(match own {
+                    Own::Census => Answer::CensusTaken,
+                    Own::Settings if self.is_restoring() => Answer::Restored,
+                    Own::Settings => Answer::Swallow,
+                });
+            }
+            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
+            // Whatever state there is, it cannot be told: the connection stays with the session.
+            backend::ERROR_RESPONSE if own == Own::Census => self.traces.keep_forever(Pin::Setting),
+            backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
+            backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
+                self.traces.keep_forever(Pin::Setting);
+            }
+            backend::PARAMETER_STATUS if self.is_restoring() => {
+                self.restore.report(body);
+            }
+            backend::NOTIFICATION => return Ok(Answer::Forward),
+            _ => {}
+        }
+        Ok(Answer::Swallow)
+    }
+}
