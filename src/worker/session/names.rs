@@ -112,6 +112,11 @@ impl Names {
         at: Option<ServerName>,
         change: Change,
     ) {
+        if let Change::Define(name, statement) = &change
+            && !name.is_empty()
+        {
+            self.shapes.define(statement);
+        }
         self.pending.push_back(Pending {
             ticket,
             pipeline,
@@ -174,7 +179,6 @@ impl Names {
             Change::Define(name, statement) if name.is_empty() => self.unnamed = Some(statement),
             Change::Define(name, statement) => {
                 let cost = cost(&name, &statement);
-                self.shapes.define(&statement);
                 if self.named.insert(name, statement).is_none() {
                     self.bytes += cost;
                 }

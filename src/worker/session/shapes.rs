@@ -14,9 +14,7 @@ use hashbrown::HashMap;
 
 use super::{conversation::Conversation, desk::Desk, ledger::Owed};
 use crate::{
-    protocol::{
-        ErrorReport, SqlState, Tag, Writer, backend::RowDescription, frontend::Target, tag::backend,
-    },
+    protocol::{Tag, Writer, backend::RowDescription, frontend::Target, tag::backend},
     worker::statements::{
         Statement,
         prepared::{Prepared, ServerName},
@@ -25,6 +23,10 @@ use crate::{
 
 /// A text that no server can parse, sent to have the client's transaction fail as it must.
 const NONSENSE: &str = "cached plan must not change result type";
+
+/// PostgreSQL's error about it. Drivers know it by the name of the routine, and prepare the statement anew.
+const REFUSAL: &[u8] = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0\
+    Fplancache.c\0RRevalidateCachedQuery\0\0";
 
 /// What is known of shapes in one session.
 #[derive(Debug, Default)]
@@ -192,9 +194,8 @@ impl Conversation {
             .refusing
             .take_if(|ticket| *ticket == self.ledger.settled());
         refused?;
-        let report = ErrorReport::error(SqlState::FEATURE_NOT_SUPPORTED, NONSENSE);
         let mut out = Vec::new();
-        Writer::new(&mut out).error(&report);
+        Writer::new(&mut out).message(backend::ERROR_RESPONSE, REFUSAL);
         Some(out)
     }
 }
