@@ -215,7 +215,8 @@ impl Conversation {
     }
 
     /// Gives the answers of ours that are due, which may be all that the client's message waits for. True if there
-    /// were any. In an open pipeline the server keeps its answers until it is asked for them.
+    /// were any. In an open pipeline the server keeps its answers until it is asked for them; once its end has been
+    /// sent, the answers come by themselves.
     #[cold]
     fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
         let settled = self.ledger.settled();
@@ -224,7 +225,8 @@ impl Conversation {
             return true;
         }
         let ticket = self.ledger.ticket();
-        if self.flushed != ticket && !self.ledger.is_at_rest() {
+        let keeps_answers = self.ledger.waits_for_client() && !self.ledger.is_at_rest();
+        if self.flushed != ticket && keeps_answers {
             self.flushed = ticket;
             Writer::new(desk.ahead).flush();
         }
