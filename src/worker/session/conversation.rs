@@ -1,7 +1,7 @@
 //! The rules of one session: what becomes of each message of its client, and where the session stands. Pure.
 //!
 //! Takes messages, answers what to do with them, and writes the answers that pgring itself gives. The server's
-//! messages are judged in [`super::answers`]. It never sees a socket, a pool or a clock.
+//! messages are judged in `answers.rs`. It never sees a socket, a pool or a clock.
 
 use std::{collections::VecDeque, rc::Rc};
 
