@@ -79,10 +79,8 @@ fn the_one_that_was_idle_for_longest_goes_first() {
 fn a_connection_in_use_does_not_make_way_before_it_is_given_back() {
     let (proxy, server, _) = limited_node(1, &[]);
     let mut first = client_of(&proxy, "first");
-    first.send(query("BEGIN"));
-    let mut held = server.expect(query("BEGIN"));
-    held.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-    first.expect("C Z");
+    first.send(query("SELECT 'held'"));
+    let mut held = server.expect(query("SELECT 'held'"));
     let mut second = Client::connect(proxy.address());
     second.send(startup(&[("user", "app"), ("database", "second")]));
     second.expect("R");
@@ -91,10 +89,8 @@ fn a_connection_in_use_does_not_make_way_before_it_is_given_back() {
         let pools = console.rows("SHOW POOLS");
         pools.iter().any(|row| row.starts_with("second|"))
     });
-    first.send(query("COMMIT"));
-    held.expect_message(query("COMMIT"));
-    held.answer(all([command_complete("COMMIT"), ready()]));
-    first.expect("C Z");
+    held.answer(one_value("1"));
+    first.expect("T D C Z");
     held.expect_end();
     drop(held);
     second.receive_until_ready();
@@ -105,10 +101,8 @@ fn a_connection_in_use_does_not_make_way_before_it_is_given_back() {
 fn a_nodes_limit_is_raised_while_clients_wait() {
     let (proxy, server, config) = limited_node(1, &[]);
     let mut first = client_of(&proxy, "first");
-    first.send(query("BEGIN"));
-    let mut held = server.expect(query("BEGIN"));
-    held.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-    first.expect("C Z");
+    first.send(query("SELECT 'held'"));
+    let _held = server.expect(query("SELECT 'held'"));
     let mut second = client_of(&proxy, "first");
     second.send(query("SELECT 'waited'"));
     proxy.reload(&config(2));
@@ -122,10 +116,8 @@ fn a_nodes_limit_is_raised_while_clients_wait() {
 fn whoever_waits_in_vain_reads_which_limit_it_was() {
     let (proxy, server, _) = limited_node(1, &["checkout_timeout = \"200ms\""]);
     let mut first = client_of(&proxy, "first");
-    first.send(query("BEGIN"));
-    let mut held = server.expect(query("BEGIN"));
-    held.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-    first.expect("C Z");
+    first.send(query("SELECT 'held'"));
+    let _held = server.expect(query("SELECT 'held'"));
     let mut second = client_of(&proxy, "first");
     second.send(query("SELECT 1"));
     let refusal = second.expect("E").remove(0);

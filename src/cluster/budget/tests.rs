@@ -92,15 +92,19 @@ fn waits(since: Micros) -> Want {
 
 #[test]
 fn a_permit_is_one_of_each_limit_or_of_none() {
-    let limits: [(Refusal, fn(&mut Rules)); 4] = [
-        (Refusal::Pool, |rules| rules.size = 1),
-        (Refusal::Database, |rules| rules.database = Some(1)),
-        (Refusal::User, |rules| rules.user = Some(1)),
-        (Refusal::Node, |rules| rules.node = Some(1)),
-    ];
-    for (refusal, limit) in limits {
+    for refusal in [
+        Refusal::Pool,
+        Refusal::Database,
+        Refusal::User,
+        Refusal::Node,
+    ] {
         let mut rules = FREE;
-        limit(&mut rules);
+        match refusal {
+            Refusal::Pool => rules.size = 1,
+            Refusal::Database => rules.database = Some(1),
+            Refusal::User => rules.user = Some(1),
+            Refusal::Node => rules.node = Some(1),
+        }
         let (budgets, _) = budgets(1);
         let budget = budgets.of(&key("d", "u"), NODE, terms(1, rules));
         let permit = budget.take(false).unwrap();
@@ -286,6 +290,19 @@ fn budgets_of_pools_that_are_gone_are_forgotten() {
     assert!(budgets.names() <= crate::limits::BUDGETS_KEPT_MAX + 1);
 }
 
+/// A permit for a core whose client waits, sooner or later: whoever is refused is granted one, or the test never ends.
+fn wait_for_permit(budget: &Arc<Budget>, worker: WorkerId) -> Permit {
+    if let Ok(permit) = budget.take(false) {
+        return permit;
+    }
+    loop {
+        if let Some(permit) = budget.collect(worker, false) {
+            return permit;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Threads that take, keep, wait and give back as cores do, in four pools with limits of each kind.
 #[test]
 fn never_more_than_the_limit_and_nothing_is_lost() {
@@ -322,15 +339,7 @@ fn never_more_than_the_limit_and_nothing_is_lost() {
                     let budget = pool(number);
                     let worker = WorkerId(worker);
                     budget.show_want(worker, Want::default(), waits(round));
-                    // Whoever is refused is granted one later, or the test never ends.
-                    let permit = budget.take(false).unwrap_or_else(|_| {
-                        loop {
-                            if let Some(permit) = budget.collect(worker, false) {
-                                break permit;
-                            }
-                            thread::yield_now();
-                        }
-                    });
+                    let permit = wait_for_permit(&budget, worker);
                     alive[number].fetch_add(1, SeqCst);
                     check(number);
                     budget.show_want(worker, waits(round), Want::default());

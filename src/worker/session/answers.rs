@@ -1,6 +1,6 @@
 //! What becomes of each message of a server. Pure.
 //!
-//! What answers pgring's own questions is judged by [`super::own`]; what is owed stands in the ledger.
+//! What answers pgring's own questions is judged by `own.rs`; what is owed stands in the ledger.
 
 use super::{
     commands,

@@ -1,7 +1,7 @@
 //! The rules of one session: what becomes of each message of its client, and where the session stands. Pure.
 //!
 //! Takes messages, answers what to do with them, and writes the answers that pgring itself gives. The server's
-//! messages are judged in [`super::answers`]. It never sees a socket, a pool or a clock.
+//! messages are judged in `answers.rs`. It never sees a socket, a pool or a clock.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -223,7 +223,8 @@ impl Conversation {
     }
 
     /// Gives the answers of ours that are due, which may be all that the client's message waits for. True if there
-    /// were any. In an open pipeline the server keeps its answers until it is asked for them.
+    /// were any. In an open pipeline the server keeps its answers until it is asked for them; once its end has been
+    /// sent, the answers come by themselves.
     #[cold]
     fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
         let settled = self.ledger.settled();
@@ -232,7 +233,8 @@ impl Conversation {
             return true;
         }
         let ticket = self.ledger.ticket();
-        if self.flushed != ticket && !self.ledger.is_at_rest() {
+        let keeps_answers = self.ledger.waits_for_client() && !self.ledger.is_at_rest();
+        if self.flushed != ticket && keeps_answers {
             self.flushed = ticket;
             Writer::new(desk.ahead).flush();
         }

@@ -115,11 +115,29 @@ impl World {
                 _ => self.lose()?,
             };
         let free = self.server.as_ref().is_none_or(Server::is_free);
+        if self.rules.wants_census() && self.used {
+            prop_assert!(free, "asked for a census too early:{}", self.log);
+            self.take_census()?;
+        }
         if self.rules.is_releasable() && self.used {
             prop_assert!(free, "released too early:{}", self.log);
             (self.server, self.used) = (None, false);
         }
         Ok(acted)
+    }
+
+    /// The server says, at once, that there is no session state.
+    fn take_census(&mut self) -> Checked {
+        self.log += " census";
+        let server = &mut self.office.server;
+        self.rules.begin_census(std::iter::empty(), server);
+        prop_assert!(!self.rules.is_releasable(), "not asked yet:{}", self.log);
+        let answer = self
+            .rules
+            .server_message(backend::READY_FOR_QUERY, b"I", server);
+        prop_assert_eq!(answer.unwrap(), Answer::CensusTaken, "{}", self.log);
+        self.rules.take_census();
+        Ok(())
     }
 
     fn send(&mut self) -> Result<bool, TestCaseError> {
@@ -170,7 +188,7 @@ impl World {
         {
             rest = &rest[header.frame_bytes()..];
             self.log += &format!(" >own {}", char::from(header.tag.0));
-            self.own += 1;
+            self.own += usize::from(header.tag != frontend::FLUSH);
             self.used = true;
             let sent = Sent::running(header.tag, &[Statement::Begin]);
             self.server.as_mut().unwrap().send(sent);
@@ -220,7 +238,8 @@ impl World {
             .server_message(tag, &body, &mut self.office.server);
         let answer = answer.unwrap();
         let own = answer == Answer::Swallow && self.own > 0;
-        self.own -= usize::from(own);
+        // Rows are the beginning of an answer.
+        self.own -= usize::from(own && tag != backend::DATA_ROW);
         prop_assert!(own || answer == expected, "{answer:?}:{} <{tag}", self.log);
         prop_assert!(!self.rules.is_lost(), "lost:{} <{tag}", self.log);
         if let Said::Ready(status) = said {
