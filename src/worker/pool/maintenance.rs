@@ -63,6 +63,7 @@ impl Pool {
             pool.leaving.set(pool.leaving.get() - 1);
             drop(backend);
             pool.serve_waiters(&worker);
+            pool.fill(&worker);
             worker.forget_unused(&pool);
         });
     }
@@ -71,7 +72,8 @@ impl Pool {
     pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
         self.with_desk(worker, |desk, effects| desk.close_excess(effects));
-        let mut surplus = self.open.get().saturating_sub(settings.min_size);
+        let staying = self.open.get() - self.leaving.get();
+        let mut surplus = staying.saturating_sub(settings.min_size);
         let mut next: Option<Instant> = None;
         let closed = self.desk.borrow_mut().take_out(|backend| {
             if backend.stream.has_news() {
