@@ -12,6 +12,7 @@ mod answers;
 mod chart;
 mod floor;
 mod frames;
+mod handover;
 mod histogram;
 mod idle;
 mod load;
@@ -49,6 +50,8 @@ enum Role {
     Load(load::Arguments),
     /// Open connections, one query each, and hold them until standard input ends
     Idle(load::Arguments),
+    /// Measure what it costs that a server connection changes cores
+    Handover(handover::Arguments),
     /// Measure pgring, the floor and the peers: `make perf`
     Run(suite::Arguments),
 }
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
         Role::Floor(arguments) => floor::run(&arguments).map_err(|error| format!("floor: {error}")),
         Role::Load(arguments) => load::run(&arguments),
         Role::Idle(arguments) => load::idle(&arguments),
+        Role::Handover(arguments) => {
+            handover::run(&arguments).map_err(|error| format!("perf: {error}"))
+        }
         Role::Run(arguments) => suite::run(&arguments).map_err(|error| format!("perf: {error}")),
     };
     match outcome {

@@ -190,10 +190,30 @@ impl Workshop {
         backend: SocketAddrV4,
     ) -> Result<Process, String> {
         let file = folder.join("pgring.toml");
-        write(&file, &pgring_settings(address, backend))?;
+        write(&file, &pgring_settings(address, backend, 1, POOL_SIZE))?;
         let mut command = Command::new(&self.pgring);
         command.args(["run", "-c"]).arg(&file);
         self.start(command, Some(PROXY_CPU), None, libc::SIGINT)
+    }
+
+    /// pgring with two workers, free to run on every CPU, that share one server connection.
+    pub(crate) fn start_pair(
+        &mut self,
+        backend: SocketAddrV4,
+        user: &str,
+    ) -> Result<Running, String> {
+        let address = free_address()?;
+        let file = self.folder.path().join("pair.toml");
+        write(&file, &pgring_settings(address, backend, 2, 1))?;
+        let mut command = Command::new(&self.pgring);
+        command.args(["run", "-c"]).arg(&file);
+        let mut process = self.start(command, None, None, libc::SIGINT)?;
+        wait_for("pgring", READY_LIMIT, || {
+            process.check()?;
+            Ok(probe::answers(address, user).then_some(()))
+        })
+        .map_err(|error| format!("{error}. {}", last_lines(&process.output())))?;
+        Ok(Running { process, address })
     }
 
     fn start_pgbouncer(
@@ -287,18 +307,23 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-/// pgring on one worker, not pinned by itself because the suite has already placed it.
-fn pgring_settings(address: SocketAddrV4, backend: SocketAddrV4) -> String {
+/// pgring, not pinned by itself because the suite has already placed it.
+fn pgring_settings(
+    address: SocketAddrV4,
+    backend: SocketAddrV4,
+    workers: usize,
+    pool_size: usize,
+) -> String {
     format!(
         r#"[runtime]
-workers = 1
+workers = {workers}
 pin = false
 [listen]
 addresses = ["{address}"]
 max_clients = {CLIENTS_MAX}
 [pool]
 mode = "transaction"
-size = {POOL_SIZE}
+size = {pool_size}
 [auth]
 method = "trust"
 [[node]]

@@ -357,7 +357,7 @@ fn joined(numbers: &[u32]) -> String {
 }
 
 /// Benches lie in `target/release/deps`, the binary one folder above.
-fn pgring_beside() -> Result<PathBuf, String> {
+pub(crate) fn pgring_beside() -> Result<PathBuf, String> {
     let own =
         std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let folder = own

@@ -1,0 +1,108 @@
+//! Owns the measurement of hand-overs: two clients in turn on one server connection, once on the same core, once on two.
+//! The difference is what it costs that the connection changes cores, as a client feels it. It judges nothing.
+
+use crate::{
+    answers::startup_packet,
+    frames::{Scanner, put, put_text},
+    histogram::Histogram,
+    peers::Workshop,
+    process::catch_interrupts,
+    suite::{MOCK_USER, pgring_beside},
+};
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddrV4, TcpStream},
+    path::PathBuf,
+    time::Instant,
+};
+
+/// Clients among which two of one core and two of different cores are looked for.
+const CLIENTS_MAX: usize = 64;
+/// The process ids that pgring gives its clients differ by more than this between cores, by less within one.
+const CORE_DISTANCE: i32 = 1 << 19;
+
+/// Arguments of `perf handover`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// Measured queries of each kind
+    #[arg(long, default_value_t = 20_000)]
+    queries: usize,
+    /// The pgring to measure; next to this program when not given
+    #[arg(long)]
+    pgring: Option<PathBuf>,
+}
+
+struct Client {
+    stream: TcpStream,
+    process_id: i32,
+}
+
+/// Measures and prints.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    catch_interrupts()?;
+    let pgring = arguments.pgring.clone().map_or_else(pgring_beside, Ok)?;
+    let mut workshop = Workshop::new(pgring)?;
+    let mock = workshop.start_mock()?;
+    let pair = workshop.start_pair(mock.address, MOCK_USER)?;
+    let failed = |error: io::Error| format!("a client of pgring failed: {error}");
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS_MAX {
+        clients.push(Client::login(pair.address).map_err(failed)?);
+    }
+    let is_far = |it: &Client| (it.process_id - clients[0].process_id).abs() > CORE_DISTANCE;
+    let place = |far: bool| (1..clients.len()).find(|place| is_far(&clients[*place]) == far);
+    let (Some(near), Some(far)) = (place(false), place(true)) else {
+        return Err("all clients came to the same core".into());
+    };
+    println!("query after query of two clients in turn, one server connection, microseconds:");
+    for (what, other) in [("on one core", near), ("on two cores", far)] {
+        let mut histogram = Histogram::new();
+        for number in 0..arguments.queries {
+            let client = [0, other][number % 2];
+            histogram.record(clients[client].ask().map_err(failed)?);
+        }
+        let [p50, p99] = [0.5, 0.99].map(|part| histogram.quantile(part) as f64 / 1e3);
+        println!("  {what:13} p50 {p50:7.1}   p99 {p99:7.1}");
+    }
+    Ok(())
+}
+
+impl Client {
+    fn login(address: SocketAddrV4) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&startup_packet(MOCK_USER, MOCK_USER))?;
+        let process_id = until_ready(&mut stream)?;
+        Ok(Self { stream, process_id })
+    }
+
+    /// Nanoseconds of one round trip.
+    fn ask(&mut self) -> io::Result<u64> {
+        let mut query = Vec::new();
+        put(&mut query, b'Q', |body| put_text(body, b"SELECT 1"));
+        let begin = Instant::now();
+        self.stream.write_all(&query)?;
+        until_ready(&mut self.stream)?;
+        Ok(begin.elapsed().as_nanos() as u64)
+    }
+}
+
+/// Reads up to ReadyForQuery; the process id, if one was told.
+fn until_ready(stream: &mut TcpStream) -> io::Result<i32> {
+    let (mut scanner, mut bytes) = (Scanner::default(), [0; 4096]);
+    let (mut ready, mut failed, mut process_id) = (false, false, 0);
+    while !ready {
+        let length = stream.read(&mut bytes)?;
+        let scanned = scanner.scan(&bytes[..length], |tag, body| {
+            ready |= tag == b'Z';
+            failed |= tag == b'E';
+            if let (b'K', [a, b, c, d, ..]) = (tag, body) {
+                process_id = i32::from_be_bytes([*a, *b, *c, *d]);
+            }
+        });
+        if failed || length == 0 || scanned.is_err() {
+            return Err(io::Error::other("no proper answer"));
+        }
+    }
+    Ok(process_id)
+}
