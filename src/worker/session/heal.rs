@@ -54,6 +54,12 @@ impl Conversation {
         record
     }
 
+    /// True when what is under way is recorded.
+    #[inline]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.heal == Heal::Possible
+    }
+
     /// What was recorded is not all that the client sent.
     pub(crate) fn stop_recording(&mut self) {
         if self.heal == Heal::Possible {
