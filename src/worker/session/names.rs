@@ -132,11 +132,11 @@ impl Names {
 
     fn settle_all(&mut self, ticket: u64, mut server: Option<&mut Prepared>) {
         while let Some(pending) = self.pop_before(ticket) {
-            if let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut()) {
-                if let Change::Define(_, statement) | Change::Prepare(statement) = &pending.change {
-                    statement.accept();
-                    server.confirm(statement, name);
-                }
+            if let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut())
+                && let Change::Define(_, statement) | Change::Prepare(statement) = &pending.change
+            {
+                statement.accept();
+                server.confirm(statement, name);
             }
             self.apply(pending.change);
         }

@@ -114,6 +114,9 @@ impl World {
                 2 => self.recv()?,
                 _ => self.lose()?,
             };
+        if self.rules.wants_census() {
+            self.take_census();
+        }
         let free = self.server.as_ref().is_none_or(Server::is_free);
         if self.rules.is_releasable() && self.used {
             prop_assert!(free, "released too early:{}", self.log);
@@ -220,7 +223,7 @@ impl World {
             .server_message(tag, &body, &mut self.office.server);
         let answer = answer.unwrap();
         let own = answer == Answer::Swallow && self.own > 0;
-        self.own -= usize::from(own);
+        self.own -= usize::from(own && tag != backend::DATA_ROW);
         prop_assert!(own || answer == expected, "{answer:?}:{} <{tag}", self.log);
         prop_assert!(!self.rules.is_lost(), "lost:{} <{tag}", self.log);
         if let Said::Ready(status) = said {
@@ -276,6 +279,16 @@ impl World {
         }
         prop_assert!(self.ended || !told.contains("FATAL"));
         Ok(true)
+    }
+
+    /// The server tells at once that there is nothing.
+    fn take_census(&mut self) {
+        let server = &mut self.office.server;
+        self.rules.begin_census([].into_iter(), server);
+        let ready = (backend::READY_FOR_QUERY, [Idle.byte()]);
+        let answer = self.rules.server_message(ready.0, &ready.1, server);
+        assert_eq!(answer, Ok(Answer::CensusTaken));
+        self.rules.take_census();
     }
 
     fn settle(&mut self) -> Checked {

@@ -53,11 +53,13 @@ struct World {
     pool: Vec<Connection>,
     store: Rc<Store>,
     context: Parameters,
+    /// The state of a connection is asked for after each transaction.
+    always_checked: bool,
     log: String,
 }
 
 impl World {
-    fn new(scripts: &[Vec<Vec<u8>>], connections: usize) -> Self {
+    fn new(scripts: &[Vec<Vec<u8>>], connections: usize, always_checked: bool) -> Self {
         let client = |script: &Vec<Vec<u8>>| Client {
             rules: Conversation::new(PoolMode::Transaction),
             to_send: script.clone().into(),
@@ -69,6 +71,7 @@ impl World {
             pool: (0..connections).map(|_| Connection::default()).collect(),
             store: Rc::default(),
             context: Interner::default().empty(),
+            always_checked,
             log: String::new(),
         }
     }
@@ -123,9 +126,9 @@ impl World {
             store: &self.store,
             context: &self.context,
             limits: Limits {
-                always_checked: false,
                 server_statements: 2,
                 client_bytes: 1 << 20,
+                always_checked: self.always_checked,
             },
             out: &mut client.heard,
             ahead: &mut ahead,
@@ -428,8 +431,13 @@ fn alone(script: &[Vec<u8>]) -> String {
 }
 
 /// Runs the scripts and compares.
-fn compare(scripts: &[Vec<Vec<u8>>], schedule: &[Event]) -> Checked {
-    let mut world = World::new(scripts, 3);
+fn compare(
+    scripts: &[Vec<Vec<u8>>],
+    schedule: &[Event],
+    connections: usize,
+    always_checked: bool,
+) -> Checked {
+    let mut world = World::new(scripts, connections, always_checked);
     for event in schedule {
         world.act(*event)?;
     }
@@ -458,7 +466,9 @@ proptest! {
     fn what_a_client_hears_is_what_a_server_of_its_own_would_say(
         scripts in vec(script(), 2),
         schedule in schedule(),
+        connections in 2_usize..4,
+        always_checked: bool,
     ) {
-        compare(&scripts, &schedule)?;
+        compare(&scripts, &schedule, connections, always_checked)?;
     }
 }
