@@ -360,14 +360,6 @@ const QUERIES: [&str; 22] = [
     "EXECUTE q",
 ];
 
-fn plain_bind(portal: &str, statement: &str) -> Vec<u8> {
-    message(|writer| writer.bind(portal, statement, [None::<&[u8]>; 0]).unwrap())
-}
-
-fn plain_parse(name: &str, text: &str) -> Vec<u8> {
-    message(|writer| writer.parse(name, text, []).unwrap())
-}
-
 fn name() -> impl Strategy<Value = &'static str> {
     select(vec!["", "", "a", "a", "b", "pgring_1"])
 }
