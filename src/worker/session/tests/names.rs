@@ -16,7 +16,8 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
-        Header, Writer,
+        Frame, Frames, Header, Writer,
+        backend::ErrorFields,
         frontend::Target,
         tag::{backend, frontend},
     },
@@ -180,6 +181,7 @@ impl World {
                 Writer::new(&mut client.heard).message(tag, &body);
             }
             Answer::Swallow => {}
+            Answer::Renamed => client.heard.append(&mut client.rules.take_renamed()),
             Answer::CensusTaken => drop(client.rules.take_census()),
             other => return Err(TestCaseError::fail(format!("{other:?}:{}", self.log))),
         }
@@ -412,14 +414,25 @@ fn script() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// The texts of the errors among messages of a server.
+fn errors(bytes: &[u8]) -> Vec<String> {
+    let error = |frame: Frame<'_>| {
+        let fields = ErrorFields::read(frame.body).unwrap();
+        String::from_utf8(fields.message().to_vec()).unwrap()
+    };
+    let frames = Frames::new(bytes).map(Result::unwrap);
+    let errors = frames.filter(|frame| frame.tag == backend::ERROR_RESPONSE);
+    errors.map(error).collect()
+}
+
 /// What a client with a server of its own hears.
-fn alone(script: &[Vec<u8>]) -> String {
+fn alone(script: &[Vec<u8>]) -> Vec<u8> {
     let mut server = Backend::default();
     for message in script {
         server.send(message);
         server.step();
     }
-    read(&server.recv_all())
+    server.recv_all()
 }
 
 /// Runs the scripts and compares.
@@ -435,10 +448,12 @@ fn compare(
     }
     world.settle()?;
     for (client, script) in world.clients.iter().zip(scripts) {
+        let told = alone(script);
+        prop_assert_eq!(errors(&client.heard), errors(&told), "{}", world.log);
         let sent: Vec<_> = script.iter().map(|message| asks(message)).collect();
         prop_assert_eq!(
             read(&client.heard),
-            alone(script),
+            read(&told),
             "{}\n{}",
             sent.join(" "),
             world.log
