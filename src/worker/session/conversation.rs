@@ -195,6 +195,7 @@ impl Conversation {
             _ => {}
         }
         if self.ledger.is_unasked() {
+            self.begin_recording(header.tag);
             self.open_pipeline(desk);
         }
         let verdict = match header.tag {
@@ -491,6 +492,7 @@ impl Conversation {
                     self.heal = Heal::Again;
                     return Ok(Answer::Swallow);
                 }
+                self.stop_recording();
                 if self.restore.reset {
                     return Ok(self.ready_after_reset());
                 }
@@ -521,6 +523,10 @@ impl Conversation {
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
+        if !again {
+            // The client hears of it, and must not hear of it twice.
+            self.stop_recording();
+        }
         let told = rename(body, |name| self.names.name_of(server.by_name(name)?));
         let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);

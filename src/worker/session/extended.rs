@@ -48,7 +48,6 @@ impl Conversation {
         if self.waits_for_command() || self.is_in_census() {
             return Verdict::Wait;
         }
-        self.begin_recording();
         let verdict = match header.tag {
             frontend::PARSE => self.judge_parse(header, body, desk),
             frontend::CLOSE => self.judge_close(body, desk),

@@ -7,8 +7,9 @@
 use super::conversation::Conversation;
 use crate::{
     protocol::{
-        SqlState,
+        SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
+        tag::frontend,
     },
     worker::statements::prepared::Prepared,
 };
@@ -32,11 +33,17 @@ pub(super) enum Heal {
 }
 
 impl Conversation {
-    /// A message with a prepared statement is the first that the server sees of a pipeline.
+    /// A message is the first of the client's that the server sees of a pipeline.
     #[inline]
-    pub(super) fn begin_recording(&mut self) {
+    pub(super) fn begin_recording(&mut self, tag: Tag) {
         let outside = self.ledger.status() == TransactionStatus::Idle;
-        if outside && self.ledger.is_unasked() && self.own_requests_are_done() {
+        let begins = self.deferred.is_some() || self.bound_alone.is_some();
+        if is_about_statements(tag)
+            && self.shares_names()
+            && outside
+            && !begins
+            && self.own_requests_are_done()
+        {
             self.heal = match self.heal {
                 Heal::Again | Heal::Last => Heal::Last,
                 _ => Heal::Record,
@@ -96,6 +103,14 @@ impl Conversation {
         }
         possible
     }
+}
+
+/// True for a message with a prepared statement.
+fn is_about_statements(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
 }
 
 /// True when the error is about what was prepared, not about what the client asked.
