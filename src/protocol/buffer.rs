@@ -131,6 +131,12 @@ impl Cutter {
         count
     }
 
+    /// Bytes of a message, or of its header, that is not whole yet and must be.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
     /// The message announced by [`Cut::Held`]: whole, or only its header when the rest streams.
     pub fn take_held(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)

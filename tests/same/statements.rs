@@ -782,12 +782,7 @@ fn changes() -> Vec<Conversation> {
                 ]),
                 q(change),
                 ask([use_statement("s"), sync()]),
-                ask([describe_statement("s"), sync()]),
-                q("BEGIN"),
-                ask([use_statement("s"), sync()]),
-                q("ROLLBACK"),
                 q(undo),
-                ask([use_statement("s"), sync()]),
                 q("DROP TABLE IF EXISTS changing"),
             ],
         )

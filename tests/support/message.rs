@@ -284,6 +284,13 @@ pub fn close_complete() -> Vec<u8> {
     })
 }
 
+/// ParameterDescription of a statement without parameters.
+pub fn no_parameters() -> Vec<u8> {
+    written(|to| {
+        to.parameter_description([]);
+    })
+}
+
 pub fn no_data() -> Vec<u8> {
     written(|to| {
         to.no_data();

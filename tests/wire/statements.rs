@@ -121,22 +121,32 @@ fn a_pipeline_that_parses_the_same_text_twice_is_one_flight() {
     client.expect_exactly(all([first(), first()]));
 }
 
+/// A pipeline in which the client is told the shape of the rows.
+fn renewed(run: &[u8], name: &str) -> Vec<u8> {
+    all([describe_statement(name), run.to_vec()])
+}
+
+/// Its answer.
+fn described() -> Vec<u8> {
+    all([no_parameters(), no_data(), answer()])
+}
+
 #[test]
 fn a_stale_statement_is_parsed_again_and_the_client_told_nothing() {
     let stage = single();
     let (mut client, mut backend) = prepared(&stage);
     for number in 1..4 {
         let (old, new) = (format!("pgring_{number}"), format!("pgring_{}", number + 1));
-        client.send(run("s"));
-        backend.expect_message(run(&old));
+        client.send(renewed(&run("s"), "s"));
+        backend.expect_message(renewed(&run(&old), &old));
         backend.answer(all([stale_plan(), ready()]));
         backend.expect_message(all([
             close_statement(&old),
             parse(&new, "SELECT 1"),
-            run(&new),
+            renewed(&run(&new), &new),
         ]));
-        backend.answer(all([close_complete(), parse_complete(), answer()]));
-        client.expect_exactly(answer());
+        backend.answer(all([close_complete(), parse_complete(), described()]));
+        client.expect_exactly(described());
     }
 }
 
@@ -144,13 +154,13 @@ fn a_stale_statement_is_parsed_again_and_the_client_told_nothing() {
 fn a_second_refusal_is_told() {
     let stage = single();
     let (mut client, mut backend) = prepared(&stage);
-    client.send(run("s"));
-    backend.expect_message(run("pgring_1"));
+    client.send(renewed(&run("s"), "s"));
+    backend.expect_message(renewed(&run("pgring_1"), "pgring_1"));
     backend.answer(all([stale_plan(), ready()]));
     backend.expect_message(all([
         close_statement("pgring_1"),
         parse("pgring_2", "SELECT 1"),
-        run("pgring_2"),
+        renewed(&run("pgring_2"), "pgring_2"),
     ]));
     let refused = || all([stale_plan(), ready()]);
     backend.answer(all([close_complete(), parse_complete(), refused()]));

@@ -36,6 +36,7 @@ impl Conversation {
                     self.heal = Heal::Again;
                     return Ok(Answer::Swallow);
                 }
+                self.stop_recording();
                 if self.restore.reset {
                     return Ok(self.ready_after_reset());
                 }
@@ -72,6 +73,10 @@ impl Conversation {
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let again = self.refuses_stale(body, server);
+        if !again {
+            // The client hears of it, and must not hear of it twice.
+            self.stop_recording();
+        }
         let told = self
             .shape_error()
             .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));

@@ -186,6 +186,7 @@ impl Conversation {
             _ => {}
         }
         if self.ledger.is_unasked() {
+            self.begin_recording(header.tag);
             self.open_pipeline(desk);
         }
         let verdict = match header.tag {

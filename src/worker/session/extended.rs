@@ -49,7 +49,6 @@ impl Conversation {
         if self.waits_for_command() || self.is_in_census() {
             return Verdict::Wait;
         }
-        self.begin_recording();
         self.renews |= matches!(header.tag, frontend::PARSE | frontend::DESCRIBE);
         let verdict = match header.tag {
             frontend::PARSE => self.judge_parse(header, body, desk),

@@ -1,14 +1,16 @@
 //! A statement that the server has prepared and cannot execute any more, after the schema changed: the client is told
 //! nothing, and its pipeline runs again with fresh statements. Pure.
 //!
-//! Only a pipeline that parses or describes, so that the client learns of rows of another shape, and that the server has refused with its first answer, outside a transaction block, and all of which
-//! was sent: then nothing of it was executed. (PostgreSQL: "cached plan must not change result type".)
+//! Only a pipeline that parses or describes, so that the client learns of rows of another shape; that the server has
+//! refused with its first answer, outside a transaction block; and all of which was sent: then nothing of it was
+//! executed. (PostgreSQL: "cached plan must not change result type".)
 
 use super::conversation::Conversation;
 use crate::{
     protocol::{
-        SqlState,
+        SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
+        tag::frontend,
     },
     worker::statements::prepared::Prepared,
 };
@@ -32,11 +34,17 @@ pub(super) enum Heal {
 }
 
 impl Conversation {
-    /// A message with a prepared statement is the first that the server sees of a pipeline.
+    /// A message is the first of the client's that the server sees of a pipeline.
     #[inline]
-    pub(super) fn begin_recording(&mut self) {
+    pub(super) fn begin_recording(&mut self, tag: Tag) {
         let outside = self.ledger.status() == TransactionStatus::Idle;
-        if outside && self.ledger.is_unasked() && self.own_requests_are_done() {
+        let begins = self.deferred.is_some() || self.bound_alone.is_some();
+        if is_about_statements(tag)
+            && self.shares_names()
+            && outside
+            && !begins
+            && self.own_requests_are_done()
+        {
             self.heal = match self.heal {
                 Heal::Again | Heal::Last => Heal::Last,
                 _ => Heal::Record,
@@ -52,6 +60,12 @@ impl Conversation {
             self.heal = Heal::Possible;
         }
         record
+    }
+
+    /// True when what is under way is recorded.
+    #[inline]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.heal == Heal::Possible
     }
 
     /// What was recorded is not all that the client sent.
@@ -90,6 +104,14 @@ impl Conversation {
         }
         possible
     }
+}
+
+/// True for a message with a prepared statement.
+fn is_about_statements(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
 }
 
 /// True when the error is about what was prepared, not about what the client asked.

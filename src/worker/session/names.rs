@@ -114,6 +114,7 @@ impl Names {
     ) {
         if let Change::Define(name, statement) = &change
             && !name.is_empty()
+            && statement.context().is_some()
         {
             self.shapes.define(statement);
         }

@@ -95,6 +95,11 @@ impl Conversation {
         let Some(told) = self.names.shapes().told(statement) else {
             return Fit::Yes;
         };
+        let mut asked = self.names.shapes().asked.iter();
+        if asked.any(|(_, other, is_clients)| *is_clients && other.id == statement.id) {
+            // The client is about to be told anew.
+            return Fit::Yes;
+        }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         match server.shape(statement) {
             Some(shape) if shape == told => Fit::Yes,

@@ -1,5 +1,7 @@
 //! The pure rules of a session, against transcripts and against a model of a server.
 
+mod asking;
+mod blocks;
 mod connection_lost;
 mod conversation;
 mod ledger;
@@ -8,4 +10,5 @@ mod loss;
 mod names;
 mod postgres;
 mod server;
+mod statements;
 mod talk;

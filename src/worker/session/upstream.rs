@@ -101,6 +101,7 @@ impl Session {
         let version = self.worker.switchboard.schema_version();
         self.worker.statements.see_schema(version);
         let pumped = self.pump();
+        self.end_record();
         self.worker.ahead.set(std::mem::take(&mut self.ahead));
         self.worker.said.set(std::mem::take(&mut self.out));
         pumped
@@ -195,7 +196,19 @@ impl Session {
         }
     }
 
-    /// What was recorded is sent again.
+    /// What was recorded ends where the client's messages have not been judged: these are still here.
+    #[inline]
+    fn end_record(&mut self) {
+        if self.conversation.is_recorded()
+            && let Some(lease) = &mut self.lease
+        {
+            let unjudged = self.pending.len() + self.intake.held_bytes();
+            let record = &mut lease.backend_mut().record;
+            record.truncate(record.len().saturating_sub(unjudged));
+        }
+    }
+
+    /// What was recorded is sent again, before what the client sent next.
     #[cold]
     pub(super) fn run_again(&mut self) {
         let lease = self
@@ -203,7 +216,9 @@ impl Session {
             .as_mut()
             .expect("a refused pipeline keeps its server");
         let mut again = std::mem::take(&mut lease.backend_mut().record);
+        again.extend_from_slice(&self.intake.take_held());
         again.extend_from_slice(&self.pending);
+        self.intake = Cutter::default();
         self.pending = Chunk::from(again);
     }
 

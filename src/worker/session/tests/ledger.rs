@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{
-    super::ledger::Ledger,
+    super::ledger::{Ledger, Owed},
     server::{Said, Sent, Server, Statement, any_message, groups},
 };
 use crate::protocol::{
@@ -43,8 +43,29 @@ const STATES: [(&str, &str); 24] = [
 const CLIENT_EVENTS: &str = "QPBDECHSFdcf";
 const SERVER_EVENTS: &str = "123CIDTEntsGHWdcVNAS";
 
+/// What pgring itself asks (`>-`) and answers (`>+`), by the letter of the message of which it takes the place.
+fn by_us(event: &str) -> Option<Owed> {
+    Some(match event {
+        ">-P" => Owed::OwnParse,
+        ">-B" => Owed::OwnBind,
+        ">-E" => Owed::OwnExecute,
+        ">-C" => Owed::OwnClose,
+        ">+P" => Owed::SaidParse,
+        ">+B" => Owed::SaidBind,
+        ">+D" => Owed::SaidNoData,
+        ">+E" => Owed::SaidBegin(b"BEGIN"),
+        ">+C" => Owed::SaidClose,
+        _ => return None,
+    })
+}
+
 fn apply(ledger: &mut Ledger, event: &str) {
+    if let Some(owed) = by_us(event) {
+        return ledger.owe(owed);
+    }
     match event.as_bytes() {
+        b"say" => assert!(ledger.take_said().is_some()),
+        b"sync" => assert!(ledger.take_sync_due()),
         [b'>', tag] => ledger.sent(Tag(*tag)),
         [b'<', b'Z', status] => {
             ledger.received_ready(TransactionStatus::read(&[*status]).unwrap());
@@ -336,6 +357,150 @@ fn a_commit_survives_a_sync_that_a_copy_swallows() {
     ledger.sent(frontend::SYNC);
     apply(&mut ledger, "<G");
     assert!(ledger.is_committing());
+}
+
+#[test]
+fn what_we_asked_is_ours_and_the_rest_is_the_clients() {
+    let mut ledger = after(">-P >-B >-E >B >E >S");
+    for (tag, ours) in [
+        (backend::PARSE_COMPLETE, true),
+        (backend::NOTICE_RESPONSE, true),
+        (backend::BIND_COMPLETE, true),
+        (backend::PARAMETER_STATUS, false),
+        (backend::COMMAND_COMPLETE, true),
+        (backend::NOTICE_RESPONSE, false),
+        (backend::BIND_COMPLETE, false),
+        (backend::DATA_ROW, false),
+        (backend::COMMAND_COMPLETE, false),
+    ] {
+        assert!(!ledger.is_releasable());
+        assert_eq!(ledger.received(tag), ours, "{tag}");
+    }
+    ledger.received_ready(Idle);
+    assert!(ledger.is_releasable());
+}
+
+#[test]
+fn rows_of_ours_are_ours() {
+    let mut ledger = after(">-E >E >S");
+    assert!(ledger.received(backend::DATA_ROW));
+    assert!(ledger.received(backend::COMMAND_COMPLETE));
+    assert!(!ledger.received(backend::DATA_ROW));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_ours_is_noticed() {
+    for way in [">-P <2", ">-B <1", ">-E <3", ">-C <1", ">-P >P <2"] {
+        assert!(after(way).is_lost(), "{way}");
+    }
+}
+
+#[test]
+fn what_we_answer_comes_in_its_turn() {
+    let mut ledger = after(">P >+P >B >+C >+C >S");
+    for event in ["<1", "say", "<2", "say", "say"] {
+        let ours = event == "say";
+        assert_eq!(ledger.front().map(is_said), Some(ours), "{event}");
+        assert!(ours || ledger.take_said().is_none());
+        apply(&mut ledger, event);
+    }
+    assert_eq!(ledger.take_said(), None);
+    apply(&mut ledger, "<ZI");
+    assert!(ledger.is_releasable());
+}
+
+fn is_said(owed: Owed) -> bool {
+    matches!(owed, Owed::SaidParse | Owed::SaidClose)
+}
+
+#[test]
+fn what_the_server_skips_we_do_not_answer_either() {
+    let mut ledger = after(">P >+P >B >+C >S <E");
+    assert_eq!(ledger.take_said(), None);
+    apply(&mut ledger, "<ZI");
+    assert!(ledger.is_releasable());
+    let mut ledger = after(">P <E >+P >+C");
+    assert_eq!(ledger.take_said(), None);
+    apply(&mut ledger, ">S");
+    apply(&mut ledger, "<ZI");
+    assert!(ledger.is_releasable());
+}
+
+#[test]
+fn nothing_is_asked_while_the_server_owes_nothing() {
+    for way in ["", ">+P", ">+P >+C", ">P <1 >S <ZI >+P"] {
+        assert!(after(way).is_unasked(), "{way}");
+    }
+    for way in [">P", ">-C", ">+P >B", ">P <E", ">Q <G", ">E >S <G <E"] {
+        assert!(!after(way).is_unasked(), "{way}");
+    }
+}
+
+/// A request without Sync that the server skips, for a message of ours that it refused, would never be answered.
+#[test]
+fn a_sync_is_due_when_a_request_is_skipped_for_us() {
+    for way in [
+        ">-P >Q <E",
+        ">-P >-B >-E >Q <1 <2 <E",
+        ">-P >F <E",
+        ">-C >-P >Q <3 <E",
+    ] {
+        let mut ledger = after(way);
+        assert!(ledger.take_sync_due(), "{way}");
+        assert!(!ledger.take_sync_due(), "once");
+        assert!(!ledger.is_releasable() && !ledger.waits_for_client());
+        apply(&mut ledger, "<ZI");
+        assert!(ledger.is_releasable(), "{way}");
+    }
+    for way in [">-P >B >Q <E", ">P >Q <E", ">-P >B >S >Q <E", ">-P >B <E"] {
+        assert!(
+            !after(way).take_sync_due(),
+            "the client's own pipeline fails: {way}"
+        );
+    }
+}
+
+#[test]
+fn what_follows_a_request_behind_ours_must_wait() {
+    for (way, at_risk, risky) in [
+        (">-P", false, false),
+        (">-P >B >E", false, false),
+        (">-P >B >E >S", true, false),
+        (">-P >Q", true, true),
+        (">-P >Q <1", false, false),
+        (">-P >-B >Q <1", true, true),
+        (">Q", false, false),
+        (">-P >Q <E sync", false, false),
+    ] {
+        let ledger = after(way);
+        assert_eq!(
+            (ledger.is_at_risk(), ledger.is_risky()),
+            (at_risk, risky),
+            "{way}"
+        );
+    }
+}
+
+#[test]
+fn the_client_takes_an_error_for_its_own_message() {
+    for (way, refused) in [
+        (">P", 0),
+        (">-P >B", 1),
+        (">-C >-P >Q", 2),
+        (">B <2 >-P >B", 2),
+    ] {
+        assert_eq!(after(way).refused(), refused, "{way}");
+    }
+}
+
+#[test]
+fn a_sync_that_we_answer_ends_its_pipeline() {
+    let mut ledger = after(">+P >+C say say");
+    assert!(!ledger.is_at_rest(), "the pipeline is open");
+    let pipeline = ledger.pipeline();
+    ledger.sync_alone();
+    assert!(ledger.is_releasable());
+    assert_eq!(ledger.pipeline(), pipeline + 1);
 }
 
 #[test]

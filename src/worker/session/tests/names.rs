@@ -16,7 +16,8 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
-        Header, Writer,
+        Frame, Frames, Header, Writer,
+        backend::ErrorFields,
         frontend::Target,
         tag::{backend, frontend},
     },
@@ -36,12 +37,16 @@ type Checked = Result<(), TestCaseError>;
 struct Connection {
     postgres: Backend,
     prepared: Prepared,
+    /// The server has dropped what pgring believes to be there.
+    forgotten: bool,
 }
 
 /// One session.
 struct Client {
     rules: Conversation,
     to_send: VecDeque<Vec<u8>>,
+    /// What may run again.
+    record: Vec<Vec<u8>>,
     /// Its connection.
     at: Option<usize>,
     heard: Vec<u8>,
@@ -53,14 +58,19 @@ struct World {
     pool: Vec<Connection>,
     store: Rc<Store>,
     context: Parameters,
+    /// The state of a connection is asked for after each transaction.
+    always_checked: bool,
+    /// Clients wait for the end of each pipeline, and send the next one whole.
+    patient: bool,
     log: String,
 }
 
 impl World {
-    fn new(scripts: &[Vec<Vec<u8>>], connections: usize) -> Self {
+    fn new(scripts: &[Vec<Vec<u8>>], connections: usize, always_checked: bool) -> Self {
         let client = |script: &Vec<Vec<u8>>| Client {
             rules: Conversation::new(PoolMode::Transaction),
             to_send: script.clone().into(),
+            record: Vec::new(),
             at: None,
             heard: Vec::new(),
         };
@@ -69,6 +79,8 @@ impl World {
             pool: (0..connections).map(|_| Connection::default()).collect(),
             store: Rc::default(),
             context: Interner::default().empty(),
+            always_checked,
+            patient: false,
             log: String::new(),
         }
     }
@@ -77,7 +89,9 @@ impl World {
     fn act(&mut self, event: Event) -> Result<bool, TestCaseError> {
         let who = event.client % self.clients.len();
         let acted = match event.what {
-            What::Send => self.send(who, event.connection)?,
+            What::Send if self.patient => self.send_pipeline(who, event.connection)?,
+            What::Send => self.send_chunk(who, event)?,
+            What::Forget => self.forget(event.connection),
             What::Step => match self.clients[who].at {
                 Some(at) => self.pool[at].postgres.step(),
                 None => false,
@@ -85,7 +99,66 @@ impl World {
             What::Recv => self.recv(who)?,
         };
         self.after_event(who)?;
+        if self.clients[who].rules.take_again() {
+            self.run_again(who, event)?;
+        }
         Ok(acted)
+    }
+
+    /// What was recorded is sent again.
+    fn run_again(&mut self, who: usize, event: Event) -> Checked {
+        self.log += &format!("\n{who} runs again");
+        let client = &mut self.clients[who];
+        let count = client.record.len();
+        while let Some(message) = client.record.pop() {
+            client.to_send.push_front(message);
+        }
+        self.send_chunk(who, Event { count, ..event })?;
+        self.after_event(who)
+    }
+
+    /// Several messages come at once.
+    fn send_chunk(&mut self, who: usize, event: Event) -> Result<bool, TestCaseError> {
+        let client = &mut self.clients[who];
+        let mut left = event.count.min(client.to_send.len());
+        if left > 0 {
+            client.rules.stop_recording();
+        }
+        let acted = left > 0;
+        while left > 0 && self.send(who, event.connection)? {
+            left -= 1;
+        }
+        Ok(acted && left < event.count)
+    }
+
+    fn send_pipeline(&mut self, who: usize, connection: usize) -> Result<bool, TestCaseError> {
+        let client = &self.clients[who];
+        let is_sync = |message: &Vec<u8>| message[0] == frontend::SYNC.0;
+        let Some(end) = client.to_send.iter().position(is_sync) else {
+            return Ok(false);
+        };
+        if !client.rules.is_at_rest() || connection == usize::MAX {
+            return Ok(false);
+        }
+        let event = Event {
+            what: What::Send,
+            client: who,
+            connection,
+            count: end + 1,
+        };
+        self.send_chunk(who, event)
+    }
+
+    /// A server that nobody has at hand drops what is prepared there.
+    fn forget(&mut self, choice: usize) -> bool {
+        let at = choice % self.pool.len();
+        let free = self.clients.iter().all(|client| client.at != Some(at));
+        if free {
+            self.log += &format!("\n{at} forgets");
+            self.pool[at].postgres.named.clear();
+            self.pool[at].forgotten = true;
+        }
+        free
     }
 
     fn send(&mut self, who: usize, choice: usize) -> Result<bool, TestCaseError> {
@@ -98,7 +171,10 @@ impl World {
             let replaced = match verdict {
                 Verdict::Forward => 0,
                 Verdict::Instead(replaced) => replaced,
-                Verdict::Discard => return Ok(true),
+                Verdict::Discard => {
+                    self.clients[who].note(message, false);
+                    return Ok(true);
+                }
                 Verdict::NeedServer if self.link(who, choice) => continue,
                 Verdict::NeedServer | Verdict::Wait => {
                     self.clients[who].to_send.push_front(message);
@@ -110,6 +186,7 @@ impl World {
             };
             let at = self.clients[who].at.expect("forwarded to a server");
             self.pool[at].postgres.send(&message[replaced..]);
+            self.clients[who].note(message, true);
             return Ok(true);
         }
     }
@@ -123,9 +200,9 @@ impl World {
             store: &self.store,
             context: &self.context,
             limits: Limits {
-                always_checked: false,
                 server_statements: 2,
                 client_bytes: 1 << 20,
+                always_checked: self.always_checked,
             },
             out: &mut client.heard,
             ahead: &mut ahead,
@@ -177,6 +254,7 @@ impl World {
                 Writer::new(&mut client.heard).message(tag, &body);
             }
             Answer::Swallow => {}
+            Answer::Renamed => client.heard.append(&mut client.rules.take_renamed()),
             Answer::CensusTaken => drop(client.rules.take_census()),
             other => return Err(TestCaseError::fail(format!("{other:?}:{}", self.log))),
         }
@@ -225,6 +303,7 @@ impl World {
                         what,
                         client,
                         connection,
+                        count: 1,
                     };
                     if self.act(event)? {
                         idle = 0;
@@ -237,6 +316,16 @@ impl World {
 }
 
 impl Client {
+    /// A message was judged.
+    fn note(&mut self, message: Vec<u8>, forwarded: bool) {
+        if forwarded && self.rules.take_recording() {
+            self.record.clear();
+        }
+        if self.rules.is_recorded() {
+            self.record.push(message);
+        }
+    }
+
     /// What pgring itself answers at this point.
     fn say(&mut self, server: &mut Prepared) {
         while let Some(said) = self.rules.said(Some(server)) {
@@ -256,6 +345,9 @@ impl Connection {
         if self.prepared.is_stained() {
             self.prepared.forget();
             self.postgres.reset();
+        }
+        if self.forgotten {
+            return Ok(());
         }
         let (_, known) = self.prepared.inventory();
         prop_assert_eq!(
@@ -291,6 +383,7 @@ enum What {
     Send,
     Step,
     Recv,
+    Forget,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -299,19 +392,24 @@ struct Event {
     client: usize,
     /// Which of the free connections it gets.
     connection: usize,
+    /// How many messages come at once.
+    count: usize,
 }
 
-fn schedule() -> impl Strategy<Value = Vec<Event>> {
-    let what = select(vec![What::Send, What::Step, What::Recv]);
-    let event = (what, 0_usize..2, 0_usize..3);
-    vec(
-        event.prop_map(|(what, client, connection)| Event {
-            what,
-            client,
-            connection,
-        }),
-        0..120,
-    )
+fn schedule(whats: Vec<What>) -> impl Strategy<Value = Vec<Event>> {
+    let event = (
+        select(whats),
+        0_usize..2,
+        0_usize..3,
+        select(vec![1_usize, 1, 2, 8]),
+    );
+    let event = event.prop_map(|(what, client, connection, count)| Event {
+        what,
+        client,
+        connection,
+        count,
+    });
+    vec(event, 0..120)
 }
 
 /// Texts of statements that are parsed.
@@ -357,14 +455,6 @@ const QUERIES: [&str; 22] = [
     "EXECUTE q",
 ];
 
-fn plain_bind(portal: &str, statement: &str) -> Vec<u8> {
-    message(|writer| writer.bind(portal, statement, [None::<&[u8]>; 0]).unwrap())
-}
-
-fn plain_parse(name: &str, text: &str) -> Vec<u8> {
-    message(|writer| writer.parse(name, text, []).unwrap())
-}
-
 fn name() -> impl Strategy<Value = &'static str> {
     select(vec!["", "", "a", "a", "b", "pgring_1"])
 }
@@ -408,6 +498,22 @@ fn about(tag: crate::protocol::Tag) -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// What a client sends that prepares queries and runs them, each in a pipeline of its own.
+fn plain_script() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let text = select(vec!["SELECT 1", "SELECT 2", "SELECT 3"]);
+    let name = || select(vec!["", "a", "b"]);
+    let parse = (name(), text, any::<bool>()).prop_map(|(name, text, runs)| {
+        let mut messages = vec![plain_parse(name, text)];
+        if runs {
+            messages.extend([plain_bind("", name), execute()]);
+        }
+        messages.push(sync());
+        messages
+    });
+    let run = name().prop_map(|name| vec![plain_bind("", name), execute(), sync()]);
+    vec(prop_oneof![1 => parse, 2 => run], 0..16).prop_map(|groups| groups.concat())
+}
+
 /// All that one client sends; a Sync at last, so that everything is answered.
 fn script() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(group(), 0..16).prop_map(|groups| {
@@ -417,28 +523,40 @@ fn script() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// The texts of the errors among messages of a server.
+fn errors(bytes: &[u8]) -> Vec<String> {
+    let error = |frame: Frame<'_>| {
+        let fields = ErrorFields::read(frame.body).unwrap();
+        String::from_utf8(fields.message().to_vec()).unwrap()
+    };
+    let frames = Frames::new(bytes).map(Result::unwrap);
+    let errors = frames.filter(|frame| frame.tag == backend::ERROR_RESPONSE);
+    errors.map(error).collect()
+}
+
 /// What a client with a server of its own hears.
-fn alone(script: &[Vec<u8>]) -> String {
+fn alone(script: &[Vec<u8>]) -> Vec<u8> {
     let mut server = Backend::default();
     for message in script {
         server.send(message);
         server.step();
     }
-    read(&server.recv_all())
+    server.recv_all()
 }
 
 /// Runs the scripts and compares.
-fn compare(scripts: &[Vec<Vec<u8>>], schedule: &[Event]) -> Checked {
-    let mut world = World::new(scripts, 3);
+fn compare(mut world: World, scripts: &[Vec<Vec<u8>>], schedule: &[Event]) -> Checked {
     for event in schedule {
         world.act(*event)?;
     }
     world.settle()?;
     for (client, script) in world.clients.iter().zip(scripts) {
+        let told = alone(script);
+        prop_assert_eq!(errors(&client.heard), errors(&told), "{}", world.log);
         let sent: Vec<_> = script.iter().map(|message| asks(message)).collect();
         prop_assert_eq!(
             read(&client.heard),
-            alone(script),
+            read(&told),
             "{}\n{}",
             sent.join(" "),
             world.log
@@ -457,8 +575,21 @@ proptest! {
     #[test]
     fn what_a_client_hears_is_what_a_server_of_its_own_would_say(
         scripts in vec(script(), 2),
-        schedule in schedule(),
+        schedule in schedule(vec![What::Send, What::Step, What::Recv]),
+        connections in 2_usize..4,
+        always_checked: bool,
     ) {
-        compare(&scripts, &schedule)?;
+        compare(World::new(&scripts, connections, always_checked), &scripts, &schedule)?;
+    }
+
+    /// What the server has lost is parsed again, and nobody notices.
+    #[test]
+    fn a_server_that_forgets_is_told_again(
+        scripts in vec(plain_script(), 2),
+        schedule in schedule(vec![What::Send, What::Step, What::Step, What::Recv, What::Recv, What::Forget]),
+    ) {
+        let mut world = World::new(&scripts, 2, false);
+        world.patient = true;
+        compare(world, &scripts, &schedule)?;
     }
 }

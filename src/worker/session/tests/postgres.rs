@@ -10,7 +10,7 @@ use crate::protocol::{
     tag::frontend,
 };
 
-type Done = Result<(), SqlState>;
+type Done = Result<(), ErrorReport>;
 
 /// A row that a census asks for.
 type CensusRow = [Option<&'static str>; 3];
@@ -50,8 +50,26 @@ fn string(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn code(text: &str) -> SqlState {
-    SqlState::from_bytes(text.as_bytes()).unwrap()
+fn code(text: &str) -> ErrorReport {
+    no(SqlState::from_bytes(text.as_bytes()).unwrap())
+}
+
+/// An error whose text says nothing.
+fn no(sqlstate: SqlState) -> ErrorReport {
+    ErrorReport::error(sqlstate, "no")
+}
+
+fn missing(name: &str) -> ErrorReport {
+    let message = match name {
+        "" => "unnamed prepared statement does not exist".to_owned(),
+        name => format!("prepared statement \"{name}\" does not exist"),
+    };
+    ErrorReport::error(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+}
+
+fn taken(name: &str) -> ErrorReport {
+    let message = format!("prepared statement \"{name}\" already exists");
+    ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message)
 }
 
 /// COMMIT and ROLLBACK are possible in a failed transaction.
@@ -144,8 +162,8 @@ impl Backend {
         self.out.append(&mut self.unsaid);
     }
 
-    fn fail(&mut self, sqlstate: SqlState) {
-        self.say().error(&ErrorReport::error(sqlstate, "no"));
+    fn fail(&mut self, report: &ErrorReport) {
+        self.say().error(report);
         self.flush();
         if self.status == Idle {
             self.portals.clear();
@@ -159,8 +177,8 @@ impl Backend {
         match frame.tag {
             frontend::QUERY => {
                 let text = string(Query::read(frame.body).unwrap().text);
-                if let Err(sqlstate) = self.query(&text) {
-                    self.fail(sqlstate);
+                if let Err(report) = self.query(&text) {
+                    self.fail(&report);
                 }
                 self.ready();
             }
@@ -170,8 +188,8 @@ impl Backend {
             }
             frontend::FLUSH => self.flush(),
             _ => {
-                if let Err(sqlstate) = self.extended(frame) {
-                    self.fail(sqlstate);
+                if let Err(report) = self.extended(frame) {
+                    self.fail(&report);
                     self.skipping = true;
                 }
             }
@@ -205,10 +223,10 @@ impl Backend {
     /// What the grammar refuses, what a failed transaction refuses, what the catalog refuses: in that order.
     fn analyze(&self, text: &str) -> Done {
         if text == "SELEC" {
-            return Err(SqlState::SYNTAX_ERROR);
+            return Err(no(SqlState::SYNTAX_ERROR));
         }
         if self.status == Failed && !is_exit(text) && !text.is_empty() {
-            return Err(SqlState::IN_FAILED_SQL_TRANSACTION);
+            return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
         if text == "SELECT missing" {
             return Err(code("42703"));
@@ -234,27 +252,27 @@ impl Backend {
 
     fn store(&mut self, name: String, text: String, from_sql: bool) -> Done {
         if self.named.contains_key(&name) {
-            return Err(SqlState::DUPLICATE_PREPARED_STATEMENT);
+            return Err(taken(&name));
         }
         self.named.insert(name, Prepared { text, from_sql });
         Ok(())
     }
 
-    fn find(&self, name: &[u8]) -> Result<String, SqlState> {
+    fn find(&self, name: &[u8]) -> Result<String, ErrorReport> {
         let name = string(name);
         let found = if name.is_empty() {
             self.unnamed.as_ref()
         } else {
             self.named.get(&name).map(|prepared| &prepared.text)
         };
-        found.cloned().ok_or(SqlState::INVALID_SQL_STATEMENT_NAME)
+        found.cloned().ok_or_else(|| missing(&name))
     }
 
     fn bind(&mut self, bind: &Bind<'_>) -> Done {
         self.implicit = true;
         let text = self.find(bind.statement)?;
         if self.status == Failed && !is_exit(&text) {
-            return Err(SqlState::IN_FAILED_SQL_TRANSACTION);
+            return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
         let portal = string(bind.portal);
         if !portal.is_empty() && self.portals.contains_key(&portal) {
@@ -274,7 +292,7 @@ impl Backend {
             Target::Portal => self.portal(named.name)?.text.clone(),
         };
         if self.status == Failed && !is_exit(&text) {
-            return Err(SqlState::IN_FAILED_SQL_TRANSACTION);
+            return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
         if named.target == Target::Statement {
             self.say().parameter_description([]);
@@ -289,12 +307,14 @@ impl Backend {
 
     /// In a failed transaction PostgreSQL, too, looks for the portal first. pgring may send a Parse before that, which
     /// is refused for the transaction: another error for a client that executes what it has not bound.
-    fn portal(&mut self, name: &[u8]) -> Result<&mut Portal, SqlState> {
+    fn portal(&mut self, name: &[u8]) -> Result<&mut Portal, ErrorReport> {
         let missing = match self.status {
             Failed => SqlState::IN_FAILED_SQL_TRANSACTION,
             _ => SqlState::INVALID_CURSOR_NAME,
         };
-        self.portals.get_mut(&string(name)).ok_or(missing)
+        self.portals
+            .get_mut(&string(name))
+            .ok_or_else(|| no(missing))
     }
 
     fn execute(&mut self, execute: &Execute<'_>) -> Done {
@@ -303,13 +323,13 @@ impl Backend {
         let portal = self.portal(execute.portal)?;
         let text = portal.text.clone();
         if failed && !is_exit(&text) {
-            return Err(SqlState::IN_FAILED_SQL_TRANSACTION);
+            return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
         let done = std::mem::replace(&mut portal.done, true);
         match (done, has_rows(&text)) {
             (true, true) => drop(self.say().command_complete("SELECT 0")),
             (true, false) if !text.is_empty() => {
-                return Err(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+                return Err(no(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE));
             }
             _ => self.run(&text)?,
         }
@@ -358,7 +378,7 @@ impl Backend {
     /// Runs a statement that was analyzed.
     fn run(&mut self, text: &str) -> Done {
         if self.status == Failed && !is_exit(text) {
-            return Err(SqlState::IN_FAILED_SQL_TRANSACTION);
+            return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
         match text.split(' ').collect::<Vec<_>>()[..] {
             [""] => drop(self.say().empty_query()),
@@ -376,7 +396,7 @@ impl Backend {
             }
             ["DEALLOCATE", name] => {
                 let found = self.named.remove(name);
-                found.ok_or(SqlState::INVALID_SQL_STATEMENT_NAME)?;
+                found.ok_or_else(|| missing(name))?;
                 self.say().command_complete("DEALLOCATE");
             }
             ["DISCARD", "ALL"] => self.discard()?,
@@ -423,7 +443,7 @@ impl Backend {
 
     fn discard(&mut self) -> Done {
         if self.status != Idle {
-            return Err(SqlState::ACTIVE_SQL_TRANSACTION);
+            return Err(no(SqlState::ACTIVE_SQL_TRANSACTION));
         }
         self.named.clear();
         self.say().command_complete("DISCARD ALL");
@@ -434,7 +454,7 @@ impl Backend {
         let text = self.find(name.as_bytes())?;
         if !has_rows(&text) && !text.is_empty() {
             // PostgreSQL would run a DEALLOCATE here, where pgring does not look for one.
-            return Err(SqlState::FEATURE_NOT_SUPPORTED);
+            return Err(no(SqlState::FEATURE_NOT_SUPPORTED));
         }
         self.run(&text)
     }

@@ -12,6 +12,7 @@ use crate::{
         frontend::Target,
         tag::{backend, frontend},
     },
+    worker::statements::prepared::Prepared,
 };
 
 /// One message on the wire.
@@ -32,6 +33,17 @@ pub(super) fn parse(name: &str, text: &str) -> Vec<u8> {
 pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     message(|writer| {
         writer.bind(portal, statement, [None::<&[u8]>]).unwrap();
+    })
+}
+
+/// A Parse without parameter types, and a Bind without parameters.
+pub(super) fn plain_parse(name: &str, text: &str) -> Vec<u8> {
+    message(|writer| writer.parse(name, text, []).unwrap())
+}
+
+pub(super) fn plain_bind(portal: &str, statement: &str) -> Vec<u8> {
+    message(|writer| {
+        writer.bind(portal, statement, [None::<&[u8]>; 0]).unwrap();
     })
 }
 
@@ -187,10 +199,30 @@ impl Talk {
             let body = &message[Header::BYTES..];
             let verdict = self.part(header, body);
             verdicts.push(verdict);
+            assert_ne!(verdict, Verdict::Wait, "{}", asks(message));
             if verdict == Verdict::NeedServer {
                 self.linked = true;
             } else {
                 rest = after;
+            }
+        }
+        verdicts
+    }
+
+    /// The same, up to the first that waits for answers of the server.
+    pub(super) fn client_until_it_waits(&mut self, messages: &[u8]) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for frame in Frames::new(messages) {
+            let frame = frame.unwrap();
+            let length = u32::try_from(frame.body.len() + 4).unwrap();
+            let header = Header {
+                tag: frame.tag,
+                length,
+            };
+            let verdict = self.part(header, frame.body);
+            verdicts.push(verdict);
+            if verdict == Verdict::Wait {
+                break;
             }
         }
         verdicts
@@ -244,6 +276,15 @@ impl Talk {
             .server_message(tag, body, &mut self.office.server)
     }
 
+    /// The server says that a command is complete.
+    pub(super) fn complete(&mut self, tag: &str) {
+        let whole = message(|writer| {
+            writer.command_complete(tag);
+        });
+        let answer = self.hear(backend::COMMAND_COMPLETE, &whole[Header::BYTES..]);
+        assert_eq!(answer, Ok(Answer::Forward), "{tag}");
+    }
+
     /// What pgring itself answers at this point.
     fn say(&mut self) {
         while let Some(said) = self.rules.said(Some(&mut self.office.server)) {
@@ -257,6 +298,13 @@ impl Talk {
         self.office.server.forget();
         self.rules
             .server_lost("it fell", false, &mut self.office.out)
+    }
+
+    /// The server connection goes back, and the next one has prepared nothing.
+    pub(super) fn another_server(&mut self) {
+        assert!(self.rules.is_releasable());
+        self.linked = false;
+        self.office.server = Prepared::default();
     }
 
     /// What the client was told since this was asked last.
