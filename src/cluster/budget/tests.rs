@@ -92,7 +92,8 @@ fn waits(since: Micros) -> Want {
 
 #[test]
 fn a_permit_is_one_of_each_limit_or_of_none() {
-    let limits: [(Refusal, fn(&mut Rules)); 4] = [
+    type Lower = fn(&mut Rules);
+    let limits: [(Refusal, Lower); 4] = [
         (Refusal::Pool, |rules| rules.size = 1),
         (Refusal::Database, |rules| rules.database = Some(1)),
         (Refusal::User, |rules| rules.user = Some(1)),
@@ -286,60 +287,81 @@ fn budgets_of_pools_that_are_gone_are_forgotten() {
     assert!(budgets.names() <= crate::limits::BUDGETS_KEPT_MAX + 1);
 }
 
-/// Threads that take, keep, wait and give back as cores do, in four pools with limits of each kind.
+const WORKERS: u16 = 4;
+
+/// Pools of two databases and two users, and how many connections each has at least.
+struct Crowd {
+    budgets: Budgets,
+    alive: [AtomicI64; 4],
+}
+
+const TIGHT: Rules = Rules {
+    size: 3,
+    reserve: 0,
+    database: Some(4),
+    user: Some(4),
+    node: Some(6),
+    clients: None,
+};
+
+impl Crowd {
+    fn pool(&self, number: usize) -> Arc<Budget> {
+        let names = key(["a", "b"][number / 2], ["x", "y"][number % 2]);
+        self.budgets.of(&names, NODE, terms(1, TIGHT))
+    }
+
+    fn check(&self, pool: usize) {
+        let count = |members: &[usize]| {
+            let members = members.iter();
+            members
+                .map(|member| self.alive[*member].load(SeqCst))
+                .sum::<i64>()
+        };
+        assert!(count(&[pool]) <= 3 && count(&[0, 1, 2, 3]) <= 6);
+        assert!(count(&[pool & 2, pool | 1]) <= 4, "the pools of a database");
+        assert!(count(&[pool & 1, pool | 2]) <= 4, "the pools of a user");
+    }
+
+    /// Whoever is refused is granted one later, or the test never ends.
+    fn wait(budget: &Arc<Budget>, worker: WorkerId) -> Permit {
+        loop {
+            if let Some(permit) = budget.collect(worker, false) {
+                return permit;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn work(&self, worker: WorkerId) {
+        let mut random = crate::random::Seeded::new(u64::from(worker.0));
+        for round in 1..5_000 {
+            let pool = random.below(4) as usize;
+            let budget = self.pool(pool);
+            budget.show_want(worker, Want::default(), waits(round));
+            let permit = budget.take(false);
+            let permit = permit.unwrap_or_else(|_| Self::wait(&budget, worker));
+            self.alive[pool].fetch_add(1, SeqCst);
+            self.check(pool);
+            budget.show_want(worker, waits(round), Want::default());
+            self.alive[pool].fetch_sub(1, SeqCst);
+            drop(permit);
+            budget.decline(worker);
+        }
+    }
+}
+
+/// Threads take, keep, wait and give back as cores do.
 #[test]
 fn never_more_than_the_limit_and_nothing_is_lost() {
-    const WORKERS: u16 = 4;
-    let rules = Rules {
-        size: 3,
-        reserve: 0,
-        database: Some(4),
-        user: Some(4),
-        node: Some(6),
-        clients: None,
-    };
-    let (budgets, _) = budgets(WORKERS);
-    let alive: [AtomicI64; 4] = Default::default();
-    let pool = |number: usize| {
-        let names = key(["a", "b"][number / 2], ["x", "y"][number % 2]);
-        budgets.of(&names, NODE, terms(1, rules))
-    };
-    let check = |number: usize| {
-        let count = |members: &[usize]| {
-            let members = members.iter().map(|member| alive[*member].load(SeqCst));
-            members.sum::<i64>()
-        };
-        assert!(count(&[number]) <= 3 && count(&[0, 1, 2, 3]) <= 6);
-        assert!(count(&[number & 2, number | 1]) <= 4, "database");
+    let crowd = Crowd {
+        budgets: budgets(WORKERS).0,
+        alive: Default::default(),
     };
     thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let (pool, check, alive) = (&pool, &check, &alive);
-            scope.spawn(move || {
-                let mut random = crate::random::Seeded::new(u64::from(worker));
-                for round in 1..5_000 {
-                    let number = random.below(4) as usize;
-                    let budget = pool(number);
-                    let worker = WorkerId(worker);
-                    budget.show_want(worker, Want::default(), waits(round));
-                    // Whoever is refused is granted one later, or the test never ends.
-                    let permit = budget.take(false).unwrap_or_else(|_| {
-                        loop {
-                            if let Some(permit) = budget.collect(worker, false) {
-                                break permit;
-                            }
-                            thread::yield_now();
-                        }
-                    });
-                    alive[number].fetch_add(1, SeqCst);
-                    check(number);
-                    budget.show_want(worker, waits(round), Want::default());
-                    alive[number].fetch_sub(1, SeqCst);
-                    drop(permit);
-                    budget.decline(worker);
-                }
-            });
+        for worker in (0..WORKERS).map(WorkerId) {
+            let crowd = &crowd;
+            scope.spawn(move || crowd.work(worker));
         }
     });
-    (0..4).for_each(|number| assert_eq!(pool(number).used(), 0));
+    (0..4).for_each(|pool| assert_eq!(crowd.pool(pool).used(), 0));
 }
