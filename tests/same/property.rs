@@ -150,7 +150,12 @@ impl Pair {
 
     /// One or two statements, in one of the ways to say them.
     fn step(&mut self) -> (String, Vec<u8>) {
-        let (one, two) = (self.statement(), self.statement());
+        let (one, mut two) = (self.statement(), self.statement());
+        let resets = |text: &str| text.contains("RESET") || text.contains("DISCARD");
+        if self.has_startup && (resets(&one) || resets(&two)) {
+            // What one request resets in one transaction and leaves to another is beyond pgring, too.
+            two = "SELECT 1".to_owned();
+        }
         match self.random.below(6) {
             0..3 => (one.clone(), query(&one)),
             3 => (format!("extended: {one}"), all([unnamed(&one), sync()])),

@@ -12,7 +12,7 @@ use crate::{
         backend::{ErrorFields, TransactionStatus},
         tag::frontend,
     },
-    worker::statements::prepared::Prepared,
+    worker::statements::prepared::{PREFIX, Prepared},
 };
 
 /// Where a session stands with that.
@@ -93,12 +93,13 @@ impl Conversation {
     /// An ErrorResponse that says that a prepared statement is of no use. True when the client need not know.
     #[cold]
     pub(super) fn refuses_stale(&mut self, body: &[u8], server: &mut Prepared) -> bool {
-        if !is_stale(body) {
+        let Some(changed) = staleness(body) else {
             return false;
-        }
+        };
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible = self.heal == Heal::Possible && self.renewed && self.ledger.is_one_pipeline();
+        let told = self.renewed || changed == Stale::Forgotten;
+        let possible = self.heal == Heal::Possible && told && self.ledger.is_one_pipeline();
         if possible {
             self.heal = Heal::Refused;
         }
@@ -114,18 +115,25 @@ fn is_about_statements(tag: Tag) -> bool {
     )
 }
 
-/// True when the error is about what was prepared, not about what the client asked.
-fn is_stale(body: &[u8]) -> bool {
-    let Ok(fields) = ErrorFields::read(body) else {
-        return false;
-    };
-    match fields.sqlstate() {
-        Some(SqlState::FEATURE_NOT_SUPPORTED) => {
-            fields.field(b'R') == Some(b"RevalidateCachedQuery")
+/// What is wrong with a prepared statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stale {
+    /// Its rows have another shape.
+    Changed,
+    /// The server has dropped it.
+    Forgotten,
+}
+
+/// What the error says of a prepared statement, when it is about that and not about what the client asked.
+fn staleness(body: &[u8]) -> Option<Stale> {
+    let fields = ErrorFields::read(body).ok()?;
+    match fields.sqlstate()? {
+        SqlState::FEATURE_NOT_SUPPORTED => {
+            (fields.field(b'R') == Some(b"RevalidateCachedQuery")).then_some(Stale::Changed)
         }
-        Some(SqlState::INVALID_SQL_STATEMENT_NAME) => {
-            memchr::memmem::find(body, crate::worker::statements::prepared::PREFIX).is_some()
+        SqlState::INVALID_SQL_STATEMENT_NAME => {
+            memchr::memmem::find(body, PREFIX).map(|_| Stale::Forgotten)
         }
-        _ => false,
+        _ => None,
     }
 }
