@@ -48,7 +48,7 @@ const STARTUPS: [&[(&str, &str)]; 4] = [
     &[
         ("DateStyle", "German"),
         ("client_encoding", "LATIN1"),
-        ("options", "-c search_path=s -c role=reader"),
+        ("options", "-c search_path=s"),
     ],
 ];
 
