@@ -152,6 +152,7 @@ impl Names {
 
     /// All messages before `ticket` were skipped, but for `failed`, which was refused as the client sees it.
     pub(super) fn refute(&mut self, failed: u64, ticket: u64, mut server: Option<&mut Prepared>) {
+        self.shapes.skip(ticket);
         while let Some(pending) = self.pop_before(ticket) {
             if pending.ticket == failed && pending.drops_unnamed() {
                 // A Parse without a name drops what was there before it looks at the text.

@@ -68,6 +68,11 @@ impl Shapes {
         self.refusing = None;
     }
 
+    /// Nothing before `ticket` will be described any more.
+    pub(super) fn skip(&mut self, ticket: u64) {
+        self.asked.retain(|(asked, ..)| *asked >= ticket);
+    }
+
     fn told(&self, statement: &Statement) -> Option<u64> {
         *self.told.get(&statement.id)?
     }
@@ -149,14 +154,6 @@ impl Conversation {
     pub(super) fn note_shape(&mut self, tag: Tag, body: &[u8], server: &mut Prepared) {
         let answered = self.ledger.settled();
         let shapes = self.names.shapes_mut();
-        while shapes
-            .asked
-            .front()
-            .is_some_and(|(ticket, ..)| *ticket < answered)
-        {
-            // It was skipped.
-            shapes.asked.pop_front();
-        }
         if shapes
             .asked
             .front()
