@@ -332,6 +332,30 @@ fn a_statement_that_is_too_long_stays_where_it_is() {
     }
 }
 
+/// The shape of its rows was asked for, but the server skipped the question: it must be asked anew.
+#[test]
+fn a_description_that_was_skipped_is_asked_for_again() {
+    let mut talk = prepared();
+    let about = message(|writer| writer.describe(Target::Statement, "s").unwrap());
+    talk.client(&[about, sync()].concat());
+    talk.server("t n ZI");
+    talk.another_server();
+    talk.sent();
+    talk.client(&bind("", "nothing"));
+    assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
+    let asked = "P(pgring_1: SELECT 1) D(Spgring_1) H";
+    assert_eq!(talk.sent(), format!("B(: nothing) {asked}"));
+    talk.server("E");
+    talk.client(&sync());
+    talk.server("ZI");
+    talk.sent();
+    assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
+    assert_eq!(talk.sent(), asked.replace("pgring_1", "pgring_2"));
+    talk.server("-1 -t -n");
+    talk.client(&[bind("", "s"), execute(), sync()].concat());
+    assert_eq!(talk.sent(), "B(: pgring_2) E S");
+}
+
 #[test]
 fn in_session_mode_names_are_the_clients_own() {
     let mut talk = Talk::new(PoolMode::Session);
