@@ -35,8 +35,11 @@ impl Session {
             .as_mut()
             .expect("a census is taken of a connection");
         let interner = &self.worker.interner;
-        // A setting that anybody may invent is empty once it was reset.
-        let invented = |name: &str, value: &[u8]| name.contains('.') && value.is_empty();
+        // A setting that anybody may invent is empty once it was reset to what the client came with.
+        let startup = &self.startup;
+        let invented = |name: &str, value: &[u8]| {
+            has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
+        };
         let is_other = *census.user != *self.pool.key.user.as_bytes();
         let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
         let settings = census.settings.iter().chain(&user);

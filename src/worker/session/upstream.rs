@@ -295,7 +295,10 @@ impl Session {
     #[inline]
     async fn take_on(&mut self, mut lease: Lease) {
         let differs = lease.backend().parameters != self.parameters;
-        if differs && self.parameters.has_identity() && !self.become_who_it_is(&mut lease).await {
+        if differs
+            && self.parameters.has_identity()
+            && !Box::pin(self.become_who_it_is(&mut lease)).await
+        {
             self.conversation.refuse(identity_is_gone());
             return;
         }
