@@ -200,7 +200,7 @@ enum Service {
 )]
 pub(super) enum Admitted {
     /// A database.
-    Session(Session),
+    Session(Box<Session>),
     /// The virtual database.
     Console(Console),
 }
@@ -208,14 +208,14 @@ pub(super) enum Admitted {
 impl Login {
     fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
         match self.service {
-            Service::Pool(pool, parameters) => Admitted::Session(Session::new(
+            Service::Pool(pool, parameters) => Admitted::Session(Box::new(Session::new(
                 Rc::clone(worker),
                 stream,
                 self.info,
                 pool,
                 parameters,
                 self.rest,
-            )),
+            ))),
             Service::Console => Admitted::Console(Console::new(
                 Rc::clone(worker),
                 stream,

@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// Serves the client until it leaves or has to.
-    pub(crate) async fn serve(mut self) {
+    pub(crate) async fn serve(mut self: Box<Self>) {
         let key = &self.info.key;
         tracing::debug!(
             client = %self.info.id, database = %key.database, user = %key.user,
