@@ -194,10 +194,6 @@ enum Service {
 }
 
 /// What a logged-in client is served by.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, into the task that serves it"
-)]
 pub(super) enum Admitted {
     /// A database.
     Session(Box<Session>),
