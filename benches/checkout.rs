@@ -126,7 +126,9 @@ fn shared(criterion: &mut Criterion) {
         epoch: Epoch(1),
         settings: settings().into(),
         users: Default::default(),
-        primary: NodeId(0),
+        primary: Some(NodeId(0)),
+        nodes: Vec::new(),
+        catalogs: Default::default(),
     });
     let budgets = Budgets::new(2, time::now(), |_, _| {});
     let key = PoolKey {

@@ -48,6 +48,8 @@ pub enum ToWorker {
     Adopt(OwnedFd),
     /// Settings changed.
     Reload,
+    /// Nodes changed: the primary, or who may take reads.
+    NodesChanged,
     /// No new clients; end sessions as their transactions end.
     Drain,
     /// End now.
@@ -113,6 +115,16 @@ pub enum ToControl {
         /// The server's count of rounds.
         iterations: u32,
     },
+    /// A worker could not use a node: it is to be probed now.
+    Suspect(NodeId),
+    /// The first connection to a node was made.
+    Connected(NodeId),
+    /// Statements of this database, by its name on the servers, want its catalog; or it may have changed.
+    Catalog(Arc<str>),
+    /// A commit's position was lost with its connection: the primary is to be asked, and [`Commits::found`] told.
+    ///
+    /// [`Commits::found`]: super::commits::Commits::found
+    LostCommit,
     /// A worker accepts clients.
     Ready(WorkerId),
     /// A worker that drains has no client left.

@@ -2,7 +2,10 @@
 
 pub mod balance;
 pub mod budget;
+pub mod catalog;
+pub mod commits;
 pub mod messages;
+pub mod node;
 pub mod publish;
 pub mod report;
 pub mod settings;

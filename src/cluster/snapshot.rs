@@ -4,7 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 
-use super::settings::{NodeSettings, Secret, Settings, UserSettings};
+use super::{
+    catalog::Catalog,
+    node::NodeState,
+    settings::{NodeSettings, Secret, Settings, UserSettings},
+};
 use crate::{
     auth::{Md5Hash, SaltedKeys, Verifier},
     ids::{Epoch, NodeId},
@@ -19,8 +23,12 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// Users by name.
     pub users: HashMap<String, Arc<User>>,
-    /// The node that takes writes.
-    pub primary: NodeId,
+    /// The nodes, in the order of the settings.
+    pub nodes: Vec<NodeState>,
+    /// The node that takes writes; `None` while there is none.
+    pub primary: Option<NodeId>,
+    /// What is known of databases, by their names on the servers.
+    pub catalogs: HashMap<Arc<str>, Arc<Catalog>>,
 }
 
 /// A user and all that logins need, prepared away from the worker cores.
@@ -65,7 +73,7 @@ impl User {
 }
 
 impl Snapshot {
-    /// The node of that number.
+    /// The settings of the node of that number.
     pub fn node(&self, id: NodeId) -> &NodeSettings {
         &self.settings.nodes[usize::from(id.0)]
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::{
     balance::Loads,
     budget::Budgets,
+    commits::Commits,
     messages::{Ticket, ToControl, ToWorker},
     publish::Readers,
 };
@@ -33,6 +34,8 @@ pub struct Switchboard {
     pub loads: Loads,
     /// Numbers for questions.
     pub tickets: AtomicU64,
+    /// The newest commit.
+    pub commits: Commits,
     /// Version of the schema: another one after each change that pgring saw.
     pub schema: AtomicU64,
 }

@@ -184,6 +184,7 @@ impl Control {
             mock_secret: MockSecret::new(secret),
             clients: Default::default(),
             loads: Loads::new(workers),
+            commits: Default::default(),
             tickets: AtomicU64::new(1),
             schema: AtomicU64::new(0),
         });
@@ -280,6 +281,10 @@ impl Control {
             } => {
                 self.keys.make(worker, ticket, password, salt, iterations);
             }
+            ToControl::Suspect(_)
+            | ToControl::Connected(_)
+            | ToControl::Catalog(_)
+            | ToControl::LostCommit => {}
             ToControl::Ready(_) => self.worker_is_up(),
             ToControl::Drained(worker) => return self.worker_is_empty(worker),
             ToControl::Ended(worker) => return self.worker_ended(worker),

@@ -5,11 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
     cluster::{
+        node::{NodeState, Role, Status},
         settings::{Secret, Settings, UserSettings},
         snapshot::{Snapshot, User},
     },
     ids::{Epoch, NodeId},
-    random,
+    random, time,
 };
 
 /// The first snapshot.
@@ -21,8 +22,10 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
     Snapshot {
         epoch,
         users: users.collect(),
+        nodes: (0..settings.nodes.len()).map(unwatched).collect(),
         settings: Arc::new(settings),
-        primary: NodeId(0),
+        primary: Some(NodeId(0)),
+        catalogs: HashMap::new(),
     }
 }
 
@@ -46,7 +49,28 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
         epoch: Epoch(current.epoch.0 + 1),
         users,
         settings: Arc::new(settings),
+        nodes: current.nodes.clone(),
         primary: current.primary,
+        catalogs: current.catalogs.clone(),
+    }
+}
+
+/// A node that nobody has looked at: the first one is taken for the primary, the others get no reads.
+fn unwatched(place: usize) -> NodeState {
+    NodeState {
+        role: if place == 0 {
+            Role::Primary
+        } else {
+            Role::Standby
+        },
+        status: Status::Waiting,
+        since_us: time::unix_micros(),
+        reason: "pgring has started".into(),
+        timeline: 0,
+        takes_reads: false,
+        replication_state: "".into(),
+        sync_state: "".into(),
+        live: Default::default(),
     }
 }
 

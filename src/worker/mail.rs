@@ -113,7 +113,7 @@ impl Worker {
                     .for_each(|asked| asked.answer(report.clone()));
             }
             ToWorker::Adopt(descriptor) => accept::adopt(self, descriptor),
-            ToWorker::Reload => self.reload(),
+            ToWorker::Reload | ToWorker::NodesChanged => self.reload(),
             ToWorker::Drain => self.drain(),
             ToWorker::Stop => self.stop(),
         }

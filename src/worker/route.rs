@@ -16,7 +16,7 @@ pub(crate) struct Target {
 #[inline]
 pub(crate) fn route(snapshot: &Snapshot) -> Target {
     Target {
-        node: snapshot.primary,
+        node: snapshot.primary.unwrap_or(NodeId(0)),
         epoch: snapshot.epoch,
     }
 }

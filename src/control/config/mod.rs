@@ -126,6 +126,9 @@ fn document_settings(
         nodes: values(nodes),
         databases: values(databases),
         users: values(users),
+        routing: Default::default(),
+        health: Default::default(),
+        failover: Default::default(),
         admin: admin.value,
         log: log.value,
     }

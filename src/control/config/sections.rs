@@ -248,6 +248,7 @@ pub(super) fn node(mut section: Section<'_>) -> Located<NodeSettings> {
             .unwrap_or_else(nowhere),
         weight: section.read("weight", &WEIGHT).unwrap_or(1),
         max_connections: section.read("max_connections", &SIZE),
+        application_name: section.read("application_name", &Name),
     };
     section.finish(node)
 }

@@ -187,10 +187,10 @@ impl Pool {
         let settings = &snapshot.settings;
         let server_database = server_database(settings, &key)?;
         let budgets = &worker.switchboard.budgets;
-        let budget = budgets.of(&key, snapshot.primary, snapshot);
+        let budget = budgets.of(&key, snapshot.primary.unwrap_or(NodeId(0)), snapshot);
         let pool = Self {
             server_database: RefCell::new(server_database.into()),
-            node: Cell::new(snapshot.primary),
+            node: Cell::new(snapshot.primary.unwrap_or(NodeId(0))),
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
             desk: RefCell::new(Desk::new(worker.id, budget)),
@@ -264,8 +264,10 @@ impl Pool {
                 self.dismiss(worker, backend);
             }
         }
-        if self.node.replace(snapshot.primary) != snapshot.primary {
-            let budget = budgets.of(&self.key, snapshot.primary, snapshot);
+        if self.node.replace(snapshot.primary.unwrap_or(NodeId(0)))
+            != snapshot.primary.unwrap_or(NodeId(0))
+        {
+            let budget = budgets.of(&self.key, snapshot.primary.unwrap_or(NodeId(0)), snapshot);
             self.with_desk(worker, |desk, effects| desk.change_budget(effects, budget));
         }
         self.backoff.take();

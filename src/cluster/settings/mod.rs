@@ -2,7 +2,16 @@
 //!
 //! Raw TOML stays in `control/config/`; a value of these types cannot be wrong.
 
+mod health;
+mod routing;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+pub use health::{Failover, Health};
+pub use routing::{
+    Balance, Consistency, Laggards, Pattern, Preference, Preferred, ReadOnlyTransactions, Routing,
+    Strategy,
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +30,12 @@ pub struct Settings {
     pub databases: Vec<DatabaseSettings>,
     /// `[[user]]`.
     pub users: Vec<Arc<UserSettings>>,
+    /// `[routing]`.
+    pub routing: Routing,
+    /// `[health]`.
+    pub health: Health,
+    /// `[failover]`.
+    pub failover: Failover,
     /// `[admin]`.
     pub admin: Admin,
     /// `[log]`.
@@ -168,6 +183,8 @@ pub struct NodeSettings {
     pub weight: u32,
     /// Server connections of all pools to it together; `None` as many as the pools have.
     pub max_connections: Option<u32>,
+    /// `application_name` of its WAL receiver, by which the primary knows it; the name of the node when absent.
+    pub application_name: Option<String>,
 }
 
 /// `[[database]]`.
