@@ -77,4 +77,23 @@ impl Snapshot {
     pub fn node(&self, id: NodeId) -> &NodeSettings {
         &self.settings.nodes[usize::from(id.0)]
     }
+
+    /// The state of that node.
+    #[inline]
+    pub fn state(&self, id: NodeId) -> Option<&NodeState> {
+        self.nodes.get(usize::from(id.0))
+    }
+
+    /// The numbers of all nodes.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(|place| NodeId(place as u16))
+    }
+
+    /// Nodes that are not the primary, and are used.
+    pub fn standbys(&self) -> impl Iterator<Item = NodeId> {
+        let is_used = |node: &NodeId| self.state(*node).is_some_and(|it| it.status.is_usable());
+        self.ids()
+            .filter(|node| Some(*node) != self.primary)
+            .filter(is_used)
+    }
 }

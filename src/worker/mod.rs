@@ -33,7 +33,7 @@ use self::{
     clients::Clients,
     mail::Questions,
     parameters::Interner,
-    pool::{Janitor, Pool},
+    pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
     statements::Store,
 };
@@ -45,7 +45,7 @@ use crate::{
         snapshot::Snapshot,
         switchboard::Switchboard,
     },
-    ids::WorkerId,
+    ids::{NodeId, WorkerId},
     limits::WORKER_IO_MEMORY_BYTES,
     net::{BufferSizes, Incoming, Listener, ProbeError, Reactor, WakeHandle, task},
     time,
@@ -64,7 +64,7 @@ pub(crate) struct Worker {
     ahead: Cell<Vec<u8>>,
     /// What they write for its client, likewise.
     said: Cell<Vec<u8>>,
-    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
+    pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     janitor: Janitor,
     clients: Clients,
     cancels: Cancels,
@@ -215,32 +215,51 @@ impl Worker {
         decide(self.reader.borrow_mut().load())
     }
 
-    /// The pool of a database and user; `None` when there is no such database.
-    pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
+    /// The pools of a database and user; `None` when there is no such database.
+    pub(crate) fn pool_set(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<PoolSet>> {
         let snapshot = self.snapshot();
         pool::server_database(&snapshot.settings, key)?;
-        if let Some(pool) = self.pools.borrow().get(key) {
-            pool.refresh(self, &snapshot);
-            return Some(Rc::clone(pool));
+        if let Some(set) = self.pools.borrow().get(key) {
+            set.refresh(self, &snapshot);
+            return Some(Rc::clone(set));
         }
-        let pool = Pool::new(self, &snapshot, key.clone())?;
-        self.pools
-            .borrow_mut()
-            .insert(key.clone(), Rc::clone(&pool));
-        self.reactor.wake_keeper();
-        Some(pool)
+        let set = PoolSet::new(&snapshot, key.clone())?;
+        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&set));
+        Some(set)
+    }
+
+    /// Every database and user of this core.
+    pub(crate) fn pool_sets(&self) -> Vec<Rc<PoolSet>> {
+        self.pools.borrow().values().cloned().collect()
     }
 
     /// Every pool of this core.
     pub(crate) fn pools(&self) -> Vec<Rc<Pool>> {
-        self.pools.borrow().values().cloned().collect()
+        let mut pools = Vec::new();
+        for set in self.pool_sets() {
+            set.for_each(|pool| pools.push(Rc::clone(pool)));
+        }
+        pools
     }
 
-    /// Forgets a pool that nobody uses, and nobody but the caller knows.
-    pub(crate) fn forget_unused(&self, pool: &Rc<Pool>) {
-        let [open, ..] = pool.census();
-        if pool.clients.get() == 0 && open == 0 && Rc::strong_count(pool) <= 2 {
-            self.pools.borrow_mut().remove(&pool.key);
+    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows.
+    pub(crate) fn forget_unused(&self, key: &PoolKey) {
+        let is_unused = |set: &Rc<PoolSet>| Rc::strong_count(set) <= 2 && set.is_unused(2);
+        let mut pools = self.pools.borrow_mut();
+        if pools.get(key).is_some_and(is_unused) {
+            pools.remove(key);
+        }
+    }
+
+    /// A node could not be used: the control core is to look at it.
+    #[cold]
+    pub(crate) fn suspect(&self, node: NodeId) {
+        let is_news = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_some_and(|state| state.live.suspect())
+        });
+        if is_news {
+            let _ = self.switchboard.control.put(ToControl::Suspect(node));
         }
     }
 

@@ -64,7 +64,7 @@ impl Pool {
             drop(backend);
             pool.serve_waiters(&worker);
             pool.fill(&worker);
-            worker.forget_unused(&pool);
+            worker.forget_unused(&pool.key);
         });
     }
 
@@ -172,7 +172,7 @@ impl Janitor {
                 .min();
             for pool in pools {
                 pool.fill(worker);
-                worker.forget_unused(&pool);
+                worker.forget_unused(&pool.key);
             }
             self.unscheduled.set(next.is_none());
             let mut called = false;

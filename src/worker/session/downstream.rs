@@ -42,7 +42,7 @@ impl From<End> for Fault {
 impl Session {
     /// Judges what the server sent and sends on what is for the client.
     pub(super) fn server_bytes(&mut self, mut chunk: Chunk) -> Result<(), End> {
-        self.pool.counters.borrow_mut().sent += chunk.len() as u64;
+        self.pools.counters.borrow_mut().sent += chunk.len() as u64;
         let mut decided = 0;
         let judged = self.judge_all(&mut chunk, &mut decided);
         if decided > 0 {
@@ -163,7 +163,7 @@ impl Session {
     pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         let now = self.worker.reactor.now();
-        let mut counters = self.pool.counters.borrow_mut();
+        let mut counters = self.pools.counters.borrow_mut();
         self.clock.answered(idle, now);
         counters.queries += 1;
         counters.query_us += now
@@ -173,7 +173,7 @@ impl Session {
             counters.transactions += 1;
             return Ok(());
         }
-        if self.pool.mode() == PoolMode::Statement {
+        if self.pools.mode() == PoolMode::Statement {
             return Err(End::Told(
                 ErrorReport::fatal(
                     SqlState::FEATURE_NOT_SUPPORTED,

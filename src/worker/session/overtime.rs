@@ -23,7 +23,7 @@ impl Session {
         };
         self.clock.note(doing, self.worker.reactor.now());
         if self.info.reloaded.take() {
-            self.clock.set_limits((&*self.pool.settings()).into());
+            self.clock.set_limits((&*self.pools.settings()).into());
         }
     }
 

@@ -27,7 +27,7 @@ use crate::{
         Worker,
         clients::{self, ClientInfo, Kill, State},
         parameters::Parameters,
-        pool::{Lease, Pool},
+        pool::{Lease, PoolSet},
     },
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) client: Stream,
     pub(super) info: Rc<ClientInfo>,
-    pub(super) pool: Rc<Pool>,
+    pub(super) pools: Rc<PoolSet>,
     pub(super) conversation: Conversation,
     /// Settings the client has beyond its pool's.
     pub(super) parameters: Parameters,
@@ -101,32 +101,32 @@ impl Session {
         worker: Rc<Worker>,
         client: Stream,
         info: Rc<ClientInfo>,
-        pool: Rc<Pool>,
+        pools: Rc<PoolSet>,
         parameters: Parameters,
         pending: Chunk,
     ) -> Self {
         worker.clients.enter(&info);
-        pool.clients.set(pool.clients.get() + 1);
+        pools.clients.set(pools.clients.get() + 1);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         Self {
             conversation: if parameters.is_empty() {
-                Conversation::new(pool.mode())
+                Conversation::new(pools.mode())
             } else {
-                Conversation::with_settings(pool.mode())
+                Conversation::with_settings(pools.mode())
             },
-            clock: Clock::new((&*pool.settings()).into(), worker.reactor.now()),
+            clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
             client,
             info,
             context: worker.interner.meaning(&parameters),
             startup: parameters.clone(),
-            limits: limits_of(&pool),
+            limits: limits_of(&pools),
             out: Vec::new(),
             ahead: Vec::new(),
             stalled: false,
             parameters,
             worker,
-            pool,
+            pools,
             lease: None,
             intake: Cutter::default(),
             intake_forwards: false,
@@ -365,7 +365,7 @@ impl Session {
             .reactor
             .now()
             .saturating_duration_since(lease.since);
-        self.pool.counters.borrow_mut().transaction_us += held.as_micros() as u64;
+        self.pools.counters.borrow_mut().transaction_us += held.as_micros() as u64;
     }
 
     pub(super) fn unlink(&mut self) -> Option<Lease> {
@@ -423,8 +423,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.unlink();
         self.worker.clients.leave(&self.info);
-        self.pool.clients.set(self.pool.clients.get() - 1);
-        self.worker.forget_unused(&self.pool);
+        self.pools.clients.set(self.pools.clients.get() - 1);
+        self.worker.forget_unused(&self.pools.key);
     }
 }
 
@@ -436,8 +436,8 @@ pub(super) fn hold_if(hold: bool) -> Partial {
     if hold { Partial::Hold } else { Partial::Stream }
 }
 
-fn limits_of(pool: &Pool) -> Limits {
-    let settings = pool.settings();
+fn limits_of(pools: &PoolSet) -> Limits {
+    let settings = pools.settings();
     Limits {
         always_checked: settings.state_check == StateCheck::Always,
         server_statements: settings.statements_per_connection as usize,

@@ -40,7 +40,7 @@ impl Session {
         let invented = |name: &str, value: &[u8]| {
             has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
         };
-        let is_other = *census.user != *self.pool.key.user.as_bytes();
+        let is_other = *census.user != *self.pools.key.user.as_bytes();
         let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
         let settings = census.settings.iter().chain(&user);
         let settings = settings.filter(|(name, value)| !invented(name, value));
@@ -80,7 +80,7 @@ impl Session {
     /// The client hears what has changed, and that the server is ready.
     #[cold]
     pub(super) fn tell_restored(&mut self) {
-        let welcome = self.pool.welcome(&self.startup);
+        let welcome = self.pools.welcome(&self.worker, &self.startup);
         let login = |name: &[u8]| Some(welcome.as_ref()?.value(name)?.to_vec());
         let out = self.conversation.restored(login);
         self.client.send(out.into());
@@ -116,7 +116,7 @@ impl Session {
         let Ok(text) = String::from_utf8(text) else {
             return false;
         };
-        let deadline = self.worker.reactor.now() + self.pool.settings().connect_timeout;
+        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
         let done = lease.backend_mut().ask(&text);
         let done = self.worker.reactor.deadline(deadline, done).await;
         lease.backend_mut().parameters = self.parameters.clone();

@@ -77,7 +77,7 @@ impl Session {
     pub(super) async fn client_bytes(&mut self) -> Result<(), End> {
         self.conversation.stop_recording();
         self.info.request.set(self.worker.reactor.now());
-        self.pool.counters.borrow_mut().received += self.pending.len() as u64;
+        self.pools.counters.borrow_mut().received += self.pending.len() as u64;
         loop {
             match self.pump_client()? {
                 Pumped::All => break,
@@ -268,7 +268,7 @@ impl Session {
     /// Gets a server connection with the session's settings, or has the request refused.
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
         let target = self.worker.with_snapshot(route::route);
-        let lease = match self.pool.try_checkout(&self.worker, &target) {
+        let lease = match self.pools.try_checkout(&self.worker, &target) {
             Some(lease) => lease,
             None => match self.wait_for_server(target).await {
                 Ok(lease) if self.info.cancel.is_dequeued() => {
@@ -324,7 +324,7 @@ impl Session {
             }
         };
         let lease = Box::pin(
-            self.pool
+            self.pools
                 .checkout(&self.worker, &target, Urgency::Statement, gone),
         )
         .await;
