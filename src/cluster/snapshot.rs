@@ -89,6 +89,12 @@ impl Snapshot {
         (0..self.nodes.len()).map(|place| NodeId(place as u16))
     }
 
+    /// True when reads may go to standbys.
+    #[inline]
+    pub fn splits(&self) -> bool {
+        self.nodes.len() > 1 && self.settings.routing.read_write_split
+    }
+
     /// Nodes that are not the primary, and are used.
     pub fn standbys(&self) -> impl Iterator<Item = NodeId> {
         let is_used = |node: &NodeId| self.state(*node).is_some_and(|it| it.status.is_usable());

@@ -251,6 +251,19 @@ impl Worker {
         }
     }
 
+    /// The name of a node.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        self.with_snapshot(|snapshot| snapshot.node(node).name.clone())
+    }
+
+    /// Nobody here will learn how far the log was written after a commit: the control core is to ask.
+    #[cold]
+    pub(crate) fn lost_commit(&self) {
+        if self.switchboard.control.put(ToControl::LostCommit).is_err() {
+            tracing::error!("the control core does not listen; reads stay at the primary");
+        }
+    }
+
     /// A node could not be used: the control core is to look at it.
     #[cold]
     pub(crate) fn suspect(&self, node: NodeId) {

@@ -104,11 +104,7 @@ fn preferred(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
 
 /// One of the nodes that can take the read and that `may` names.
 #[inline]
-fn draw(
-    snapshot: &Snapshot,
-    wish: &Wish<'_>,
-    may: impl Fn(NodeId) -> bool,
-) -> Option<NodeId> {
+fn draw(snapshot: &Snapshot, wish: &Wish<'_>, may: impl Fn(NodeId) -> bool) -> Option<NodeId> {
     let routing = &snapshot.settings.routing;
     let candidates = || {
         snapshot.ids().filter(|node| {
@@ -129,7 +125,9 @@ fn draw(
             (busy + 1) * 1_000_000 / u64::from(snapshot.node(node).weight.max(1))
         }),
         Strategy::LowestLatency => least(candidates(), wish.random, |node| {
-            let latency = snapshot.state(node).map_or(0, |state| state.live.latency_us());
+            let latency = snapshot
+                .state(node)
+                .map_or(0, |state| state.live.latency_us());
             if latency == 0 { u64::MAX } else { latency }
         }),
     }?;
@@ -159,7 +157,11 @@ fn least(
     random: u64,
     cost: impl Fn(NodeId) -> u64,
 ) -> Option<NodeId> {
-    let chance = |node: NodeId| random.rotate_left(u32::from(node.0) * 7 % 64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let chance = |node: NodeId| {
+        random
+            .rotate_left(u32::from(node.0) * 7 % 64)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    };
     candidates.min_by_key(|node| (cost(*node), chance(*node)))
 }
 
@@ -187,8 +189,11 @@ fn instead_of_laggard(snapshot: &Snapshot, wish: &Wish<'_>, drawn: NodeId) -> Op
 /// When nothing could be drawn: the primary, or a standby that only lacks weight.
 #[cold]
 fn last_resort(snapshot: &Snapshot, after: Lsn) -> Option<NodeId> {
-    let is_usable =
-        |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.status.is_usable());
+    let is_usable = |node: &NodeId| {
+        snapshot
+            .state(*node)
+            .is_some_and(|it| it.status.is_usable())
+    };
     let primary = snapshot.primary.filter(is_usable);
     primary.or_else(|| {
         let mut standbys = snapshot.standbys();

@@ -17,7 +17,7 @@ mod word;
 pub(crate) use transaction::{chains, ending};
 pub use {
     facts::Facts,
-    transaction::{Begin, Ending, begin, plain_ending},
+    transaction::{Begin, Ending, Level, begin, plain_ending},
     uses::{Use, uses},
 };
 

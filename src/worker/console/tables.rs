@@ -13,7 +13,7 @@ use crate::{
     worker::{
         Worker,
         clients::{ClientInfo, State},
-        pool::{Backend, Facts, Pool},
+        pool::{Backend, Facts, PoolSet},
     },
 };
 
@@ -342,9 +342,9 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
     match kind {
         ReportKind::Pools => Report::Pools(
             worker
-                .pools()
+                .pool_sets()
                 .iter()
-                .map(|pool| pool_report(worker, pool))
+                .map(|pools| pool_report(worker, pools))
                 .collect(),
         ),
         ReportKind::Clients => Report::Clients(
@@ -360,7 +360,7 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
     }
 }
 
-fn pool_report(worker: &Worker, pool: &Pool) -> PoolReport {
+fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
     let [open, idle, opening, tested] = pool.census();
     let (waiting, since) = pool.queue();
     let now = worker.reactor.now();

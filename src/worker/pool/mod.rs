@@ -185,10 +185,7 @@ impl Drop for Lease {
 impl Pool {
     fn new(worker: &Worker, common: Rc<Common>, node: NodeId) -> Rc<Self> {
         let snapshot = worker.snapshot();
-        let budget = worker
-            .switchboard
-            .budgets
-            .of(&common.key, node, &snapshot);
+        let budget = worker.switchboard.budgets.of(&common.key, node, &*snapshot);
         let mut desk = Desk::new(worker.id, budget);
         desk.set_reserve_after(common.settings().reserve_after);
         Rc::new(Self {
@@ -299,7 +296,9 @@ impl Pool {
         let lifetime = self.settings().lifetime;
         let old =
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
-        old || backend.stream.has_news() || !self.standing.get().1 || !self.is_called(&backend.database)
+        old || backend.stream.has_news()
+            || !self.standing.get().1
+            || !self.is_called(&backend.database)
     }
 
     /// Permits of this core, idle connections among them, those being opened, those being tested.
@@ -329,7 +328,9 @@ impl Pool {
 
 /// What a node is, and whether it is used.
 fn standing(snapshot: &Snapshot, node: NodeId) -> (Role, bool) {
-    snapshot.state(node).map_or((Role::Standby, false), |state| {
-        (state.role, state.status.is_usable())
-    })
+    snapshot
+        .state(node)
+        .map_or((Role::Standby, false), |state| {
+            (state.role, state.status.is_usable())
+        })
 }

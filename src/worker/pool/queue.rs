@@ -163,9 +163,7 @@ impl Pool {
         // While a connection exists the queue moves; then only those who log in gain by hearing it, and those who
         // can go elsewhere.
         let hears = |waiter: &Rc<Waiter>| {
-            waiter.urgency == Urgency::Login
-                || is_standby
-                || final_word && self.open.get() == 0
+            waiter.urgency == Urgency::Login || is_standby || final_word && self.open.get() == 0
         };
         let told = self.with_desk(worker, |desk, effects| desk.leave(effects, hears));
         for waiter in told {

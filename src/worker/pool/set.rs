@@ -5,6 +5,7 @@ use std::{
     ops::Deref,
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use hashbrown::HashMap;
@@ -13,6 +14,7 @@ use super::Pool;
 use crate::{
     cluster::{
         budget::PoolKey,
+        node::Lsn,
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
@@ -113,7 +115,7 @@ impl PoolSet {
     fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
         let snapshot = worker.snapshot();
         let budgets = &worker.switchboard.budgets;
-        let of = |node| budgets.of(&self.key, node, &snapshot).welcome.load_full();
+        let of = |node| budgets.of(&self.key, node, &*snapshot).welcome.load_full();
         let primary = snapshot.primary.and_then(of);
         primary.or_else(|| {
             let standbys = snapshot.standbys();
@@ -139,6 +141,51 @@ impl PoolSet {
             self.welcomes.borrow_mut().clear();
         }
         self.for_each(|pool| pool.refresh(worker, snapshot, renamed.is_some()));
+    }
+
+    /// Takes over the newest snapshot, if it has not been seen yet.
+    #[inline]
+    pub(crate) fn keep_up(&self, worker: &Rc<Worker>) {
+        if worker.with_snapshot(|snapshot| snapshot.epoch) != self.epoch.get() {
+            let snapshot = worker.snapshot();
+            self.refresh(worker, &snapshot);
+        }
+    }
+
+    /// Whether a text is a proven read.
+    pub(crate) fn is_read(&self, _worker: &Worker, text: &[u8]) -> bool {
+        text.len() > 6 && text[..6].eq_ignore_ascii_case(b"select")
+    }
+
+    /// A standby that has not replayed so far may not have what the catalog knows.
+    pub(crate) fn catalog_position(&self) -> Lsn {
+        0
+    }
+
+    /// True when a transaction that names no isolation level is READ COMMITTED, whoever begins it.
+    pub(crate) fn is_read_committed(&self) -> bool {
+        true
+    }
+
+    /// What [`Pool::census`] says of all its pools together.
+    pub(crate) fn census(&self) -> [u32; 4] {
+        let mut all = [0; 4];
+        self.for_each(|pool| {
+            let one = pool.census();
+            all = std::array::from_fn(|place| all[place] + one[place]);
+        });
+        all
+    }
+
+    /// Clients in the queues of all its pools, and since when the first of them waits.
+    pub(crate) fn queue(&self) -> (u32, Option<Instant>) {
+        let (mut waiting, mut first) = (0, None);
+        self.for_each(|pool| {
+            let (more, since) = pool.queue();
+            waiting += more;
+            first = [first, since].into_iter().flatten().min();
+        });
+        (waiting, first)
     }
 
     /// True when no client and no connection of it is left, and nobody but `holders` knows of it.

@@ -2,10 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use crate::{
-    cluster::node::Live,
-    worker::statements::Statement,
-};
+use crate::{cluster::node::Live, worker::statements::Statement};
 
 /// What the server connection at hand was taken for.
 #[derive(Debug, Default)]
@@ -16,6 +13,10 @@ pub(super) struct Errand {
     pub(super) can_repeat: bool,
     /// The client has got something of the answer.
     pub(super) heard: bool,
+    /// Its session, or everybody, must not miss what it commits.
+    pub(super) is_watched: bool,
+    /// Everybody.
+    pub(super) is_global: bool,
     /// Something that is not a proven read went to the primary since its position was last asked for.
     pub(super) wrote: bool,
     /// A commit of which the client may know is under way, and the process knows of that.

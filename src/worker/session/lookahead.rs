@@ -60,7 +60,10 @@ impl<'a> Defined<'a> {
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().take(self.count).any(|known| *known == name)
+        self.names
+            .iter()
+            .take(self.count)
+            .any(|known| *known == name)
     }
 }
 

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     cluster::{
-        messages::ToControl,
         node::{Lsn, Role},
         settings::{Balance, Consistency, ReadOnlyTransactions, Routing, Strategy},
         snapshot::Snapshot,
@@ -58,6 +57,11 @@ impl Placement {
         self.preference = None;
     }
 
+    /// The primary is being asked how far it has written; until it answers nobody knows.
+    pub(super) fn expect_position(&mut self) {
+        self.is_unknown = true;
+    }
+
     /// The next request goes to the primary.
     pub(super) fn insist_on_primary(&mut self) {
         self.only_primary = true;
@@ -81,6 +85,7 @@ impl Session {
         if std::mem::take(&mut self.placement.only_primary) {
             return Need::Primary;
         }
+        self.pools.keep_up(&self.worker);
         let may_be_read = self.worker.with_snapshot(|snapshot| {
             snapshot.splits() && self.is_free_to_move(&snapshot.settings.routing)
         });
@@ -100,13 +105,10 @@ impl Session {
 
     /// Whether a statement is a proven read.
     fn is_read(&self, asked: &Asked<'_>) -> bool {
-        self.worker.with_snapshot(|snapshot| {
-            self.pools.see(&self.worker, snapshot);
-            self.pools.with_knowledge(&self.worker, |knowledge| match asked {
-                Asked::Text(text) => knowledge.is_read(text),
-                Asked::Statement(statement) => knowledge.is_read_statement(statement),
-            })
-        })
+        match asked {
+            Asked::Text(text) => self.pools.is_read(&self.worker, text),
+            Asked::Statement(statement) => self.pools.is_read(&self.worker, statement.text()),
+        }
     }
 
     /// False when not even a read of this session may go to a standby.
@@ -230,23 +232,32 @@ impl Session {
     pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
         let node = lease.backend().facts.node;
         let block = self.conversation.deferred_block().cloned();
-        let (on_standby, counted) = self.worker.with_snapshot(|snapshot| {
-            let counts = snapshot.settings.routing.strategy == Strategy::LeastConnections;
+        let (errand, counted) = self.worker.with_snapshot(|snapshot| {
+            let routing = &snapshot.settings.routing;
+            let counts = routing.strategy == Strategy::LeastConnections;
             let state = snapshot.state(node);
             let live = state.filter(|_| counts).map(|state| state.live.clone());
             let is_standby = state.is_some_and(|state| state.role == Role::Standby);
-            (is_standby && snapshot.splits(), live)
+            let splits = snapshot.splits();
+            let consistency = routing.consistency;
+            let errand = Errand {
+                on_standby: is_standby && splits,
+                can_repeat: false,
+                heard: false,
+                is_watched: splits && consistency != Consistency::Eventual,
+                is_global: splits && consistency == Consistency::Global,
+                wrote: need == Need::Primary,
+                announced: false,
+                block: block.filter(|_| is_standby && splits),
+                counted: None,
+            };
+            (errand, live)
         });
         if let Some(live) = &counted {
             live.count(true);
         }
-        self.errand = Errand {
-            on_standby,
-            wrote: need == Need::Primary,
-            block: block.filter(|_| on_standby),
-            counted,
-            ..Errand::default()
-        };
+        self.errand = errand;
+        self.errand.counted = counted;
         if let Need::Read(bytes) = need
             && self.conversation.deferred_block().is_none()
             && bytes <= RECORDED_BYTES_MAX

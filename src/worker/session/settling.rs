@@ -25,6 +25,36 @@ impl Session {
         lease.backend().stream.send(out.into());
     }
 
+    /// Asks the primary how far its log is written, behind everything the client asked.
+    pub(super) fn ask_position(&mut self) {
+        self.placement.expect_position();
+        self.errand.wrote = false;
+        let lease = self.lease.as_mut().expect("it is asked of the primary");
+        let prepared = &mut lease.backend_mut().prepared;
+        let question = self.conversation.begin_position(prepared);
+        self.ask(question);
+    }
+
+    /// The block goes on at the primary: it ends here, where it has only read.
+    pub(super) fn leave_block(&mut self) {
+        let begin = self.errand.block.take().expect("it began on a standby");
+        let lease = self.lease.as_mut().expect("it began on a standby");
+        let prepared = &mut lease.backend_mut().prepared;
+        let ending = self.conversation.leave_block(begin, prepared);
+        self.ask(ending);
+    }
+
+    /// Sends a Query of ours.
+    fn ask(&mut self, text: &str) {
+        let mut question = Vec::new();
+        Writer::new(&mut question)
+            .query(text)
+            .expect("the question is text without NUL");
+        let bytes = self.worker.scraps.borrow_mut().put(&question);
+        let lease = self.lease.as_ref().expect("somebody is asked");
+        lease.backend().stream.send(bytes.into());
+    }
+
     /// The server has told.
     #[cold]
     pub(super) fn census_taken(&mut self) {
