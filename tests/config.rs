@@ -197,17 +197,53 @@ fn pools_users_and_databases_are_taken_over() {
     assert_eq!(reload.settings.pool.mode, PoolMode::Session);
 }
 
+/// A second node, and somebody to watch both.
+fn second_node(address: &str, rest: &str) -> String {
+    format!("[health]\nuser = \"w\"\n[[node]]\nname = \"b\"\naddress = \"{address}\"\n{rest}")
+}
+
 #[test]
-fn a_nodes_limit_changes_while_running_and_nothing_else_of_it_does() {
-    let node = |rest| format!("[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"\n{rest}");
-    let old = settings("", &node("max_connections = 5"));
-    let new = settings("", &node("weight = 9"));
+fn what_a_node_may_change_while_running_and_what_not() {
+    let old = settings("", &second_node("127.0.0.1:5433", "max_connections = 5"));
+    let new = settings(
+        "",
+        &second_node("127.0.0.1:5434", "weight = 9\napplication_name = \"x\""),
+    );
     let reload = changes(&old, &new);
-    assert_eq!(reload.applied, ["[[node]] b max_connections"]);
+    let applied = [
+        "[[node]] b weight",
+        "[[node]] b max_connections",
+        "[[node]] b application_name",
+    ];
+    assert_eq!(reload.applied, applied);
     assert_eq!(reload.needs_restart, ["[[node]] b"]);
-    let mut expected = old;
+    let mut expected = old.clone();
     expected.nodes[0].max_connections = None;
+    expected.nodes[0].weight = 9;
+    expected.nodes[0].application_name = Some("x".to_owned());
     assert_eq!(reload.settings, expected);
+}
+
+#[test]
+fn routing_and_health_change_while_running() {
+    let old = settings("", "");
+    let new = settings(
+        "",
+        "[routing]\nconsistency = \"global\"\nmax_lag = \"1s\"\n[failover]\nhold = 0\n\
+         [[preference]]\nnode = \"primary\"\n[health]\nuser = \"w\"\nperiod = \"1s\"",
+    );
+    let reload = changes(&old, &new);
+    let applied = [
+        "[routing] consistency",
+        "[routing] max_lag",
+        "[[preference]]",
+        "[health] user",
+        "[health] period",
+        "[failover] hold",
+    ];
+    assert_eq!(reload.applied, applied);
+    assert!(reload.needs_restart.is_empty(), "{reload:?}");
+    assert_eq!(reload.settings, new);
 }
 
 #[test]
@@ -216,7 +252,7 @@ fn the_rest_waits_for_a_restart_and_is_named() {
     let new = settings(
         "size = 6",
         "[runtime]\nworkers = 77\npin = false\n[listen]\naddresses = [\"127.0.0.1:7000\"]\n\
-         drain_timeout = \"1s\"\n[admin]\nusers = []\n[log]\nlevel = \"debug\"\n\
+         drain_timeout = \"1s\"\n[routing]\nread_write_split = false\n[admin]\nusers = []\n[log]\nlevel = \"debug\"\n\
          [[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"",
     );
     let reload = changes(&old, &new);
@@ -230,10 +266,14 @@ fn the_rest_waits_for_a_restart_and_is_named() {
         "[log] level",
     ];
     assert_eq!(reload.needs_restart, waiting);
-    assert_eq!(reload.applied, ["[pool] size"]);
-    // Everything but the pool is as it was.
+    assert_eq!(
+        reload.applied,
+        ["[pool] size", "[routing] read_write_split"]
+    );
+    // Everything but these is as it was.
     let mut expected = old;
     expected.pool.size = 6;
+    expected.routing.read_write_split = false;
     assert_eq!(reload.settings, expected);
 }
 
@@ -254,7 +294,7 @@ fn the_login_timeout_is_reloaded() {
 
 #[test]
 fn a_new_order_of_nodes_is_a_change() {
-    let old = settings("", "[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"");
+    let old = settings("", &second_node("127.0.0.1:5433", ""));
     let mut new = old.clone();
     new.nodes.reverse();
     assert_eq!(changes(&old, &new).needs_restart, ["[[node]], their order"]);

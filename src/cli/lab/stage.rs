@@ -16,6 +16,9 @@ use crate::cli::postgres::{Cluster, Installation, Options, Process, Signal, free
 /// The database and the user of the lab.
 pub(super) const NAME: &str = "app";
 
+/// The role with which pgring looks at the servers.
+const WATCHER: &str = "pgring";
+
 /// Where people expect a pooler; another port is taken when this one is in use.
 const PORT_USUAL: u16 = 6432;
 
@@ -46,8 +49,11 @@ impl Stage {
         say(&what_is_built(args, &installation));
         let cluster = build_cluster(args, &installation, events)?;
         let port = args.port.map_or_else(usual_or_free_port, Ok)?;
-        let password = random_password();
+        let (password, watcher_password) = (random_password(), random_password());
         cluster.primary.create_login(NAME, &password)?;
+        cluster.primary.create_login(WATCHER, &watcher_password)?;
+        let may_look = format!("GRANT pg_monitor TO {WATCHER}");
+        cluster.primary.sql("postgres", &may_look)?;
         cluster.primary.create_database(NAME, NAME)?;
         events.check()?;
         say("starting pgring");
@@ -56,7 +62,7 @@ impl Stage {
             .map(|server| (server.name(), server.address()));
         let proxy = start_proxy(
             &cluster,
-            &configuration(args.workers, port, &password, nodes),
+            &configuration(args.workers, port, [&password, &watcher_password], nodes),
         )?;
         events.watch(&proxy);
         cluster
@@ -199,11 +205,11 @@ fn start_proxy(cluster: &Cluster, configuration: &str) -> Result<Process, Error>
     Ok(proxy)
 }
 
-/// The text of `pgring.toml`; `nodes` are names and addresses, the primary first.
+/// The text of `pgring.toml`; the passwords are the user's and the watcher's, `nodes` are names and addresses.
 fn configuration<'n>(
     workers: u16,
     port: u16,
-    password: &str,
+    [password, watcher_password]: [&str; 2],
     nodes: impl Iterator<Item = (&'n str, SocketAddr)>,
 ) -> String {
     let node =
@@ -223,6 +229,11 @@ method = "scram-sha-256"
 [[user]]
 name = "{NAME}"
 password = "{password}"
+
+[health]
+user = "{WATCHER}"
+password = "{watcher_password}"
+period = "1s"
 
 [admin]
 users = ["{NAME}"]
@@ -246,13 +257,19 @@ mod tests {
         let file = folder.path().join("pgring.toml");
         fs::write(
             &file,
-            configuration(3, 6432, &random_password(), nodes.into_iter()),
+            configuration(
+                3,
+                6432,
+                [&random_password(), &random_password()],
+                nodes.into_iter(),
+            ),
         )
         .unwrap();
         let settings = config::load(&file).unwrap();
         assert_eq!(settings.runtime.workers, 3);
         assert_eq!(settings.nodes.len(), 2);
         assert_eq!(settings.nodes[0].name, "primary");
+        assert_eq!(settings.health.user.as_deref(), Some(WATCHER));
         assert!(settings.user(NAME).is_some());
         assert_eq!(settings.admin.users, [NAME]);
     }

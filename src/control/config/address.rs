@@ -85,6 +85,27 @@ impl Form for SocketFolder {
     }
 }
 
+/// A file that pgring writes.
+pub(super) struct AbsoluteFile;
+
+impl Form for AbsoluteFile {
+    type Value = PathBuf;
+
+    fn allowed(&self) -> String {
+        "the absolute path of a file in a folder that pgring may write to".to_owned()
+    }
+
+    fn read(&self, value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+        let path = Path::new(text(value)?);
+        match path {
+            _ if !path.is_absolute() => Err(Wrong::NotAbsolute),
+            _ if path.as_os_str().as_encoded_bytes().contains(&0) => Err(Wrong::Nul),
+            _ if path.file_name().is_none() => Err(Wrong::Empty),
+            _ => Ok(path.to_owned()),
+        }
+    }
+}
+
 /// Permission bits, as `chmod` writes them.
 pub(super) struct Permissions;
 

@@ -8,7 +8,8 @@ use super::{
     sections::method_name,
 };
 use crate::cluster::settings::{
-    Auth, AuthMethod, DatabaseSettings, NodeSettings, PoolSettings, Runtime, Secret, UserSettings,
+    Auth, AuthMethod, DatabaseSettings, Health, NodeSettings, PoolSettings, Preference, Preferred,
+    Routing, Runtime, Secret, UserSettings,
 };
 
 /// The parts of a configuration that have to agree.
@@ -19,6 +20,9 @@ pub(super) struct Parts<'p> {
     pub(super) nodes: &'p [Located<NodeSettings>],
     pub(super) databases: &'p [Located<DatabaseSettings>],
     pub(super) users: &'p [Located<Arc<UserSettings>>],
+    pub(super) routing: &'p Located<Routing>,
+    pub(super) preferences: &'p [Located<Preference>],
+    pub(super) health: &'p Located<Health>,
 }
 
 /// Records every conflict.
@@ -32,6 +36,36 @@ pub(super) fn check(parts: &Parts<'_>, report: &Report) {
     sizes(parts, report);
     for user in parts.users {
         passwords(user, parts.auth.value.method, report);
+    }
+    for preference in parts.preferences {
+        preferred(preference, parts.nodes, report);
+    }
+    watching(parts, report);
+}
+
+fn preferred(preference: &Located<Preference>, nodes: &[Located<NodeSettings>], report: &Report) {
+    let Preferred::Named(name) = &preference.value.node else {
+        return;
+    };
+    let names = || nodes.iter().map(|node| &node.value.name);
+    if !names().any(|known| known == name) {
+        let known: Vec<_> = names().map(|name| format!("{name:?}")).collect();
+        let known = known.join(", ");
+        let conflict = Conflict::NoSuchNode { known };
+        report.add(preference.place.problem("node", conflict));
+    }
+}
+
+/// Several nodes need somebody to look at them.
+fn watching(parts: &Parts<'_>, report: &Report) {
+    let health = &parts.health;
+    let splits = parts.routing.value.read_write_split && parts.nodes.len() > 1;
+    if splits && health.value.user.is_none() {
+        report.add(health.place.problem("user", Conflict::NobodyWatches));
+    }
+    if let Some(Secret::Scram(_)) = health.value.password {
+        let conflict = Conflict::VerifierTowardsServer;
+        report.add(health.place.problem("password", conflict));
     }
 }
 

@@ -209,6 +209,12 @@ pub enum Wrong {
     /// Refused by the log filter's own parser.
     #[error("is not a log filter")]
     Filter,
+    /// `"("`.
+    #[error("is not a regular expression ({0})")]
+    Expression(String),
+    /// An expression that would take megabytes.
+    #[error("is a regular expression that takes too much memory")]
+    TooCostly,
 }
 
 /// Why a password cannot be used. None of these shows it.
@@ -303,6 +309,20 @@ pub enum Conflict {
          give a verifier (`pgring passwd`) or plain text, or say method = \"md5\" in [auth]"
     )]
     Md5ForScram,
+    /// A preference for nobody.
+    #[error("no [[node]] has this name; there are {known}")]
+    NoSuchNode {
+        /// The names there are.
+        known: String,
+    },
+    /// Nobody would notice which node is the primary.
+    #[error(
+        "missing, and with more than one [[node]] pgring must be able to see which one is the primary and how \
+         far the others have followed; make a role for that on the primary, CREATE ROLE pgring LOGIN PASSWORD \
+         '...' IN ROLE pg_monitor, and give user = \"pgring\" and its password here; or say read_write_split = \
+         false in [routing], then the first node takes everything"
+    )]
+    NobodyWatches,
     /// A verifier only checks; it proves nothing.
     #[error(
         "is a SCRAM verifier, which can check a password but not log in with it; \

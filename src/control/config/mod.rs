@@ -5,8 +5,10 @@ mod address;
 mod checks;
 mod error;
 mod form;
+mod pattern;
 mod quantity;
 mod reload;
+mod routing;
 mod secret;
 mod section;
 mod sections;
@@ -22,7 +24,7 @@ pub(crate) use quantity::written_duration;
 pub use reload::{Reload, changes};
 pub(crate) use sections::{method_name, mode_name};
 
-use crate::cluster::settings::Settings;
+use crate::cluster::settings::{Routing, Settings};
 use checks::Parts;
 use secret::Surroundings;
 use section::{Located, Report, Section};
@@ -102,6 +104,13 @@ fn document_settings(
     );
     let user = |section| sections::user(section, around);
     let users = each(root.sections("user", "[[user]]"), user);
+    let routing = routing::routing(root.section("routing", "[routing]"));
+    let preferences = each(
+        root.sections("preference", "[[preference]]"),
+        routing::preference,
+    );
+    let health = routing::health(root.section("health", "[health]"), around);
+    let failover = routing::failover(root.section("failover", "[failover]"));
     let admin = sections::admin(root.section("admin", "[admin]"));
     let log = sections::log(root.section("log", "[log]"));
     root.finish(());
@@ -115,6 +124,9 @@ fn document_settings(
             nodes: &nodes,
             databases: &databases,
             users: &users,
+            routing: &routing,
+            preferences: &preferences,
+            health: &health,
         };
         checks::check(&parts, report);
     }
@@ -126,9 +138,12 @@ fn document_settings(
         nodes: values(nodes),
         databases: values(databases),
         users: values(users),
-        routing: Default::default(),
-        health: Default::default(),
-        failover: Default::default(),
+        routing: Routing {
+            preferences: values(preferences),
+            ..routing.value
+        },
+        health: health.value,
+        failover: failover.value,
         admin: admin.value,
         log: log.value,
     }

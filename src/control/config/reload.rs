@@ -3,15 +3,16 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::cluster::settings::{
-    Admin, Auth, Listen, Log, NodeSettings, PoolSettings, Runtime, Settings,
+    Admin, Auth, Failover, Health, Listen, Log, NodeSettings, PoolSettings, Routing, Runtime,
+    Settings,
 };
 
 /// The outcome of reading the file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, and the new
-    /// `login_timeout`.
-    /// `max_connections` of each `[[node]]`.
+    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
+    /// `[[preference]]`, `[health]` and `[failover]`, the new `login_timeout`, and of each `[[node]]` the new
+    /// `max_connections`, `weight` and `application_name`.
     pub settings: Settings,
     /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -29,7 +30,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Reload {
     settings.databases = new.databases.clone();
     settings.users = new.users.clone();
     settings.listen.login_timeout = new.listen.login_timeout;
-    settings.nodes = with_new_limits(&old.nodes, &new.nodes);
+    settings.routing = new.routing.clone();
+    settings.health = new.health.clone();
+    settings.failover = new.failover;
+    settings.nodes = with_new_keys(&old.nodes, &new.nodes);
     Reload {
         settings,
         applied: reloadable(old, new),
@@ -86,22 +90,99 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
     keys.extend(named("[[user]]", &old.users, &new.users, |it: &Arc<_>| {
         &it.name
     }));
-    let limited = with_new_limits(&old.nodes, &new.nodes);
-    let changed = named("[[node]]", &old.nodes, &limited, |node| &node.name);
-    keys.extend(changed.iter().map(|key| format!("{key} max_connections")));
+    keys.extend(node_keys(&old.nodes, &new.nodes));
+    keys.extend(routing(&old.routing, &new.routing));
+    keys.extend(health(&old.health, &new.health));
+    keys.extend(differing!(
+        Failover,
+        "[failover]",
+        &old.failover,
+        &new.failover,
+        hold
+    ));
     keys
 }
 
-/// The old nodes with what the new ones say about their number of connections, by name.
-fn with_new_limits(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings> {
-    let limited = |node: &NodeSettings| {
-        let named = new.iter().find(|it| it.name == node.name);
-        NodeSettings {
-            max_connections: named.map_or(node.max_connections, |it| it.max_connections),
-            ..node.clone()
-        }
+fn routing(old: &Routing, new: &Routing) -> Vec<String> {
+    let keys = differing!(
+        Routing,
+        "[routing]",
+        old,
+        new,
+        read_write_split,
+        balance,
+        strategy,
+        consistency,
+        max_lag_bytes,
+        max_lag,
+        laggards,
+        leading_reads,
+        read_only_transactions,
+        read_functions,
+        write_functions,
+        primary_patterns,
+        replay_poll,
+        catalog_refresh,
+        preferences,
+    );
+    let in_file = |key: String| match key.as_str() {
+        "[routing] preferences" => "[[preference]]".to_owned(),
+        _ => key,
     };
-    old.iter().map(limited).collect()
+    keys.into_iter().map(in_file).collect()
+}
+
+fn health(old: &Health, new: &Health) -> Vec<String> {
+    differing!(
+        Health,
+        "[health]",
+        old,
+        new,
+        user,
+        password,
+        database,
+        period,
+        timeout,
+        retries,
+        retry_delay,
+        status_file,
+    )
+}
+
+/// The keys of `[[node]]` that may change while running.
+fn node_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<String> {
+    let after = with_new_keys(old, new);
+    let mut keys = Vec::new();
+    for (old, new) in old.iter().zip(&after) {
+        let changed = [
+            ("weight", old.weight != new.weight),
+            (
+                "max_connections",
+                old.max_connections != new.max_connections,
+            ),
+            (
+                "application_name",
+                old.application_name != new.application_name,
+            ),
+        ];
+        let changed = changed.iter().filter(|(_, changed)| *changed);
+        keys.extend(changed.map(|(key, _)| format!("[[node]] {} {key}", old.name)));
+    }
+    keys
+}
+
+/// The old nodes with what the new ones say about what may change while running, by name.
+fn with_new_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings> {
+    let changed = |node: &NodeSettings| match new.iter().find(|it| it.name == node.name) {
+        None => node.clone(),
+        Some(named) => NodeSettings {
+            max_connections: named.max_connections,
+            weight: named.weight,
+            application_name: named.application_name.clone(),
+            ..node.clone()
+        },
+    };
+    old.iter().map(changed).collect()
 }
 
 fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
@@ -109,7 +190,7 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let listen = listen(&old.listen, &new.listen).into_iter();
     keys.extend(listen.filter(|key| key != LOGIN_TIMEOUT));
     keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
-    keys.extend(nodes(&with_new_limits(&old.nodes, &new.nodes), &new.nodes));
+    keys.extend(nodes(&with_new_keys(&old.nodes, &new.nodes), &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
     keys

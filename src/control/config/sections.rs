@@ -23,9 +23,9 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// A duration that must pass some time.
-const TIMEOUT: Span = Span { zero: None };
+pub(super) const TIMEOUT: Span = Span { zero: None };
 /// A duration that may be switched off.
-const LIMIT: Span = Span {
+pub(super) const LIMIT: Span = Span {
     zero: Some("never"),
 };
 /// What a limit is that nobody asked for.
@@ -301,7 +301,7 @@ pub(super) fn log(mut section: Section<'_>) -> Located<Log> {
     section.finish(log)
 }
 
-fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> Duration {
+pub(super) fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> Duration {
     section.read(key, &TIMEOUT).unwrap_or(default)
 }
 
@@ -314,7 +314,7 @@ fn or_off(section: &mut Section<'_>, key: &'static str) -> Option<Option<Duratio
     section.read(key, &LIMIT).map(or_never)
 }
 
-fn seconds(seconds: u64) -> Duration {
+pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::cluster::settings::{
-    AuthMethod, Limits, Listen, LogFormat, NodeAddress, PoolMode, PoolOverride, PoolSettings,
-    Secret, StateCheck,
+    AuthMethod, Consistency, Health, Limits, Listen, LogFormat, NodeAddress, PoolMode,
+    PoolOverride, PoolSettings, Preferred, Secret, StateCheck,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -77,6 +77,14 @@ fn the_complete_file_is_the_defaults() {
     assert_eq!(complete.nodes, bare.nodes);
     assert_eq!(complete.admin, bare.admin);
     assert_eq!(complete.log, bare.log);
+    assert_eq!(complete.health, bare.health);
+    assert_eq!(complete.failover, bare.failover);
+    assert_eq!(complete.routing.preferences.len(), 1);
+    let mut routing = complete.routing;
+    routing.preferences.clear();
+    assert_eq!(routing, bare.routing);
+    assert_eq!(routing, Routing::default());
+    assert_eq!(bare.health, Health::default());
     // What minimal.toml says or leaves out.
     assert_eq!(complete.auth.method, AuthMethod::ScramSha256);
     assert_eq!(complete.databases[0].limits, Limits::default());
@@ -212,13 +220,57 @@ fn given_values_arrive() {
 #[test]
 fn nodes_keep_their_order_and_their_form() {
     let more = "[[node]]\nname = \"a\"\naddress = \"/run/postgresql:5433\"\nweight = 0";
-    let settings = settings(&format!("{MINIMAL}\n{more}"));
+    let settings = settings(&format!("{MINIMAL}\n{more}\n[health]\nuser = \"pgring\""));
     assert_eq!(settings.nodes[0].name, "pg1");
     let socket = NodeAddress::Unix("/run/postgresql/.s.PGSQL.5433".into());
     assert_eq!(
         (&settings.nodes[1].address, settings.nodes[1].weight),
         (&socket, 0)
     );
+}
+
+#[test]
+fn what_routing_says_arrives() {
+    let settings = settings(&minimal_and(
+        "[routing]\nconsistency = \"global\"\nmax_lag_bytes = \"1MiB\"\nmax_lag = \"2s\"\n\
+         read_functions = [\"f\", \"/g.*/\"]\nreplay_poll = \"20ms\"\n\
+         [[preference]]\ndatabase = \"a|b\"\nnode = \"pg1\"\nshare = 0.25\n\
+         [[preference]]\nuser = \"eva\"\nnode = \"standby\"\n\
+         [health]\nuser = \"watcher\"\npassword = { env = \"SECRET\" }\nretries = 0\n\
+         [failover]\nhold = 0",
+    ));
+    let routing = &settings.routing;
+    assert_eq!(routing.consistency, Consistency::Global);
+    assert_eq!(routing.max_lag_bytes, Some(1 << 20));
+    assert_eq!(routing.max_lag, Some(Duration::from_secs(2)));
+    assert_eq!(routing.read_functions, ["f", "/g.*/"]);
+    let [first, second] = &routing.preferences[..] else {
+        panic!("{:?}", routing.preferences)
+    };
+    assert_eq!(first.node, Preferred::Named("pg1".to_owned()));
+    assert_eq!((first.share, second.share), (250, 1000));
+    let database = &first.database.as_ref().unwrap().0;
+    assert!(database.is_match(b"A") && database.is_match(b"b"));
+    assert!(!database.is_match(b"ab") && !database.is_match(b"xb"));
+    assert_eq!(second.node, Preferred::Standby);
+    assert!(second.database.is_none() && second.user.is_some());
+    let health = &settings.health;
+    assert_eq!(health.user.as_deref(), Some("watcher"));
+    let password = Secret::Plain("from the environment".to_owned());
+    assert_eq!(health.password, Some(password));
+    assert_eq!(health.retries, 0);
+    assert_eq!(settings.failover.hold, Duration::ZERO);
+}
+
+#[test]
+fn one_node_needs_nobody_to_watch_it_and_two_do() {
+    let two = format!("{MINIMAL}\n[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"\n");
+    let problems = refusal(&two);
+    assert!(problems.contains("[health] user: missing"), "{problems}");
+    assert!(problems.contains("CREATE ROLE pgring"), "{problems}");
+    settings(&format!("{two}[health]\nuser = \"pgring\""));
+    settings(&format!("{two}[routing]\nread_write_split = false"));
+    settings(MINIMAL);
 }
 
 #[test]
