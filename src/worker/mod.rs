@@ -242,12 +242,13 @@ impl Worker {
         pools
     }
 
-    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows.
-    pub(crate) fn forget_unused(&self, key: &PoolKey) {
-        let is_unused = |set: &Rc<PoolSet>| Rc::strong_count(set) <= 2 && set.is_unused(2);
-        let mut pools = self.pools.borrow_mut();
-        if pools.get(key).is_some_and(is_unused) {
-            pools.remove(key);
+    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows: he holds so many
+    /// of the sets, and of a pool.
+    pub(crate) fn forget_unused(&self, key: &PoolKey, sets: usize, pools: usize) {
+        let is_unused = |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
+        let mut known = self.pools.borrow_mut();
+        if known.get(key).is_some_and(is_unused) {
+            known.remove(key);
         }
     }
 

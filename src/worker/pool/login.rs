@@ -200,7 +200,7 @@ impl Pool {
         task::spawn(async move {
             worker.reactor.sleep(pause).await;
             pool.serve_waiters(&worker);
-            worker.forget_unused(&pool.key);
+            worker.forget_unused(&pool.key, 0, 1);
         });
     }
 

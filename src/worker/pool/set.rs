@@ -188,9 +188,9 @@ impl PoolSet {
         (waiting, first)
     }
 
-    /// True when no client and no connection of it is left, and nobody but `holders` knows of it.
+    /// True when no client and no connection of it is left, and nobody but so many holders knows of any pool.
     pub(crate) fn is_unused(&self, holders: usize) -> bool {
-        let is_idle = |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= holders;
+        let is_idle = |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
         self.clients.get() == 0 && self.pools.borrow().iter().flatten().all(is_idle)
     }
 }

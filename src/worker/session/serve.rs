@@ -433,7 +433,7 @@ impl Drop for Session {
         self.unlink();
         self.worker.clients.leave(&self.info);
         self.pools.clients.set(self.pools.clients.get() - 1);
-        self.worker.forget_unused(&self.pools.key);
+        self.worker.forget_unused(&self.pools.key, 1, 0);
     }
 }
 
