@@ -2,7 +2,9 @@
 
 pub mod balance;
 pub mod budget;
+pub mod catalog;
 pub mod messages;
+pub mod overrides;
 pub mod publish;
 pub mod report;
 pub mod settings;
