@@ -5,8 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwapOption;
 
 use super::{
-    catalog::Catalog,
+    facts::DatabaseFacts,
     node::NodeState,
+    overrides::Overrides,
     settings::{NodeSettings, Secret, Settings, UserSettings},
 };
 use crate::{
@@ -28,7 +29,9 @@ pub struct Snapshot {
     /// The node that takes writes; `None` while there is none.
     pub primary: Option<NodeId>,
     /// What is known of databases, by their names on the servers.
-    pub catalogs: HashMap<Arc<str>, Arc<Catalog>>,
+    pub catalogs: HashMap<Arc<str>, Arc<DatabaseFacts>>,
+    /// What the configuration says against the catalogs.
+    pub overrides: Arc<Overrides>,
 }
 
 /// A user and all that logins need, prepared away from the worker cores.

@@ -42,6 +42,7 @@ use crate::{
         budget::{Micros, PoolKey},
         messages::ToControl,
         publish::Reader,
+        report::NodeCounters,
         snapshot::Snapshot,
         switchboard::Switchboard,
     },
@@ -66,6 +67,8 @@ pub(crate) struct Worker {
     said: Cell<Vec<u8>>,
     pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     janitor: Janitor,
+    /// What each node has answered to clients of this core.
+    answered: RefCell<Vec<NodeCounters>>,
     clients: Clients,
     cancels: Cancels,
     doors: RefCell<Vec<Rc<Incoming>>>,
@@ -159,6 +162,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         said: Cell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
+        answered: RefCell::default(),
         clients: Clients::default(),
         cancels: Cancels::default(),
         doors: RefCell::default(),
@@ -245,11 +249,23 @@ impl Worker {
     /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows: he holds so many
     /// of the sets, and of a pool.
     pub(crate) fn forget_unused(&self, key: &PoolKey, sets: usize, pools: usize) {
-        let is_unused = |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
+        let is_unused =
+            |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
         let mut known = self.pools.borrow_mut();
         if known.get(key).is_some_and(is_unused) {
             known.remove(key);
         }
+    }
+
+    /// Counts what a node has answered to a client.
+    #[inline]
+    pub(crate) fn count_answer(&self, node: NodeId, count: impl FnOnce(&mut NodeCounters)) {
+        let mut answered = self.answered.borrow_mut();
+        let place = usize::from(node.0);
+        if answered.len() <= place {
+            answered.resize(place + 1, NodeCounters::default());
+        }
+        count(&mut answered[place]);
     }
 
     /// The name of a node.

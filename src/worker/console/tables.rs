@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Columns and rows, all text.
-pub(super) struct Table {
+pub(in crate::worker) struct Table {
     columns: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }
@@ -117,10 +117,20 @@ const STATS: &[&str] = &[
 ];
 
 impl Table {
+    pub(super) fn new(columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Self {
+        Self { columns, rows }
+    }
+
     /// Appends the answer to a Query, but for ReadyForQuery.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::worker) fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
         writer.row_description_text(self.columns);
+        self.write_rows(out);
+    }
+
+    /// The same without the description of the columns.
+    pub(in crate::worker) fn write_rows(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer::new(out);
         for row in &self.rows {
             writer.data_row(row.iter().map(|value| Some(value.as_bytes())));
         }
@@ -357,6 +367,7 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
         ),
         ReportKind::Servers => Report::Servers(server_reports(worker)),
         ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
+        ReportKind::Nodes => Report::Nodes(worker.answered.borrow().clone()),
     }
 }
 

@@ -6,6 +6,7 @@
 mod backend;
 mod desk;
 mod handover;
+mod judge;
 mod login;
 mod maintenance;
 mod queue;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub(crate) use backend::{Backend, Facts};
+pub(crate) use judge::Judge;
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};

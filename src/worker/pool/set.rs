@@ -10,11 +10,10 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::Pool;
+use super::{Judge, Pool};
 use crate::{
     cluster::{
         budget::PoolKey,
-        node::Lsn,
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
@@ -36,6 +35,8 @@ pub(crate) struct Common {
     /// Clients of this database and user on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
+    /// What statements are judged by.
+    pub(crate) judge: Judge,
 }
 
 /// A database and user on one core.
@@ -65,6 +66,7 @@ impl PoolSet {
             welcomes: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
+            judge: Judge::new(snapshot, server_database),
             key,
         };
         Some(Rc::new(Self {
@@ -140,6 +142,7 @@ impl PoolSet {
             self.server_database.replace(name.into());
             self.welcomes.borrow_mut().clear();
         }
+        self.judge.refresh(snapshot, &self.server_database());
         self.for_each(|pool| pool.refresh(worker, snapshot, renamed.is_some()));
     }
 
@@ -150,21 +153,6 @@ impl PoolSet {
             let snapshot = worker.snapshot();
             self.refresh(worker, &snapshot);
         }
-    }
-
-    /// Whether a text is a proven read.
-    pub(crate) fn is_read(&self, _worker: &Worker, text: &[u8]) -> bool {
-        text.len() > 6 && text[..6].eq_ignore_ascii_case(b"select")
-    }
-
-    /// A standby that has not replayed so far may not have what the catalog knows.
-    pub(crate) fn catalog_position(&self) -> Lsn {
-        0
-    }
-
-    /// True when a transaction that names no isolation level is READ COMMITTED, whoever begins it.
-    pub(crate) fn is_read_committed(&self) -> bool {
-        true
     }
 
     /// What [`Pool::census`] says of all its pools together.
@@ -190,7 +178,8 @@ impl PoolSet {
 
     /// True when no client and no connection of it is left, and nobody but so many holders knows of any pool.
     pub(crate) fn is_unused(&self, holders: usize) -> bool {
-        let is_idle = |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
+        let is_idle =
+            |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
         self.clients.get() == 0 && self.pools.borrow().iter().flatten().all(is_idle)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     limits::SERVER_MESSAGE_BYTES_MAX,
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState,
+        ErrorReport, Header, ProtocolError, SqlState, Tag,
         backend::{ErrorFields, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
@@ -127,6 +127,12 @@ impl Session {
             .conversation
             .server_message(header.tag, body, prepared)?;
         match header.tag {
+            backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
+                self.count_answer(header.tag, body);
+            }
+            _ => {}
+        }
+        match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
             backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
             backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
@@ -142,6 +148,20 @@ impl Session {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// Counts what the node at hand has answered.
+    #[inline]
+    fn count_answer(&self, tag: Tag, body: &[u8]) {
+        let Some(lease) = &self.lease else { return };
+        let node = lease.backend().facts.node;
+        self.worker.count_answer(node, |counters| match tag {
+            backend::COMMAND_COMPLETE => counters.count_tag(body),
+            _ => {
+                let fields = ErrorFields::read(body).ok();
+                counters.count_error(fields.and_then(|fields| fields.severity()));
+            }
+        });
     }
 
     #[inline]
@@ -188,6 +208,11 @@ impl Session {
             .as_micros() as u64;
         if idle {
             counters.transactions += 1;
+            drop(counters);
+            if self.conversation.take_schema_change() {
+                // Before the client hears of it, and anybody through him.
+                self.worker.switchboard.schema_changed();
+            }
             return Ok(());
         }
         if self.pools.mode() == PoolMode::Statement {

@@ -27,6 +27,7 @@ mod restore;
 pub(crate) mod serve;
 mod settling;
 mod shapes;
+mod show;
 mod traces;
 mod upstream;
 

@@ -18,7 +18,7 @@ use crate::{
     protocol::backend::TransactionStatus,
     random::Seeded,
     worker::{
-        classify::{self, Level},
+        classify::{self, Class, Level},
         pool::Lease,
         route::{self, Wish},
     },
@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Placement {
     random: Seeded,
-    /// Where its reads go, when they are to stay together.
+    /// Where its reads went last.
     favourite: Option<NodeId>,
     /// Which preference holds for it, and under which snapshot that was looked up.
     preference: Option<(Epoch, Option<usize>)>,
@@ -105,15 +105,24 @@ impl Session {
 
     /// Whether a statement is a proven read.
     fn is_read(&self, asked: &Asked<'_>) -> bool {
+        let database = self.pools.server_database();
+        let judge = &self.pools.judge;
         match asked {
-            Asked::Text(text) => self.pools.is_read(&self.worker, text),
-            Asked::Statement(statement) => self.pools.is_read(&self.worker, statement.text()),
+            Asked::Text(text) => judge.is_read(&self.worker, &database, text),
+            Asked::Statement(it) => judge.is_read_statement(&self.worker, &database, it),
         }
     }
 
     /// False when not even a read of this session may go to a standby.
-    fn is_free_to_move(&self, routing: &Routing) -> bool {
+    pub(super) fn is_free_to_move(&self, routing: &Routing) -> bool {
         let standard = self.has_standard_isolation();
+        if self
+            .parameters
+            .get("client_encoding")
+            .is_some_and(hides_ascii)
+        {
+            return false;
+        }
         match self.conversation.deferred_block() {
             // No standby has the isolation level SERIALIZABLE.
             None => standard != Isolation::Serializable,
@@ -151,9 +160,21 @@ impl Session {
             Some(b"read committed") => Isolation::ReadCommitted,
             Some(b"repeatable read") => Isolation::RepeatableRead,
             Some(_) => Isolation::Serializable,
-            None if self.pools.is_read_committed() => Isolation::ReadCommitted,
+            None if self.pools.judge.is_read_committed() => Isolation::ReadCommitted,
             None => Isolation::Unknown,
         }
+    }
+
+    /// The class of a text, and why, in words.
+    pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
+        let database = self.pools.server_database();
+        let (class, reason) = self.pools.judge.explain(&self.worker, &database, text);
+        (class, reason.to_string())
+    }
+
+    /// The node to which the session's reads went last.
+    pub(super) fn reads_go_to(&self) -> Option<NodeId> {
+        self.placement.favourite
     }
 
     /// The node for that; `None` while there is none.
@@ -165,7 +186,7 @@ impl Session {
         })
     }
 
-    fn place_read(&mut self, snapshot: &Snapshot) -> Option<NodeId> {
+    pub(super) fn place_read(&mut self, snapshot: &Snapshot) -> Option<NodeId> {
         let routing = &snapshot.settings.routing;
         let after = self.must_have_seen(routing);
         let preference = self.preference(snapshot);
@@ -180,9 +201,7 @@ impl Session {
             random: self.placement.random.next_u64(),
         };
         let node = route::place_read(snapshot, &wish)?;
-        if stays {
-            self.placement.favourite = Some(node);
-        }
+        self.placement.favourite = Some(node);
         Some(node)
     }
 
@@ -200,7 +219,7 @@ impl Session {
                 newest.max(self.placement.newest)
             }
         };
-        Some(commits.max(self.pools.catalog_position()))
+        Some(commits.max(self.pools.judge.position()))
     }
 
     fn preference(&mut self, snapshot: &Snapshot) -> Option<usize> {
@@ -357,6 +376,30 @@ impl Session {
         }
         self.errand = Errand::default();
     }
+}
+
+/// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
+/// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
+fn hides_ascii(encoding: &[u8]) -> bool {
+    const SUCH: [&str; 7] = ["sjis", "big5", "gbk", "gb18030", "uhc", "johab", "shift"];
+    let name: String = encoding
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(|byte| byte.to_ascii_lowercase() as char)
+        .collect();
+    SUCH.iter().any(|such| name.contains(such))
+        || [
+            "mskanji",
+            "win932",
+            "windows932",
+            "win949",
+            "windows949",
+            "win950",
+            "windows950",
+            "win936",
+            "windows936",
+        ]
+        .contains(&&*name)
 }
 
 /// An isolation level, as far as it matters where a transaction runs.

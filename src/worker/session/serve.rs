@@ -16,6 +16,7 @@ use super::{
     desk::Bounds,
     errand::Errand,
     placement::Placement,
+    show::Shows,
 };
 use crate::{
     net::{Chunk, Received, Stream},
@@ -73,6 +74,8 @@ pub(crate) struct Session {
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
     pub(super) clock: Clock,
+    /// Questions to pgring that its client has prepared.
+    pub(super) shows: Shows,
     /// pgring cancelled a request for its length, and that may still be on its way.
     pub(super) cancelling: bool,
 }
@@ -122,6 +125,7 @@ impl Session {
             },
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
+            shows: Vec::new(),
             client,
             info,
             context: worker.interner.meaning(&parameters),

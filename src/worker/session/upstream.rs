@@ -14,6 +14,7 @@ use super::{
     lookahead::Need,
     placement::Stay,
     serve::{End, Session, hold_if, shutting_down},
+    show::Questions,
     traces::FUNCTION_BYTES,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub(super) enum Pumped {
     NeedsServer,
     /// The next message can be judged after the server's next answers.
     Waits,
+    /// What comes next is for pgring.
+    Asks(Questions),
 }
 
 /// How waiting for a node ended.
@@ -103,6 +106,7 @@ impl Session {
             match self.pump_client()? {
                 Pumped::All => break,
                 Pumped::NeedsServer => self.acquire().await?,
+                Pumped::Asks(questions) => Box::pin(self.answer_questions(questions)).await?,
                 Pumped::Waits => {
                     self.stalled = true;
                     self.pending.detach();
@@ -131,6 +135,11 @@ impl Session {
     fn pump(&mut self) -> Result<Pumped, End> {
         let mut decided = 0;
         loop {
+            if self.begins_pipeline(decided)
+                && let Some(questions) = self.questions(decided)
+            {
+                return Ok(self.stop_for(decided, questions));
+            }
             if self.is_guarded() && self.begins_pipeline(decided) {
                 let stay = self.stay(decided);
                 if stay != Stay::Yes {
@@ -182,6 +191,17 @@ impl Session {
         self.intake.is_between()
             && self.conversation.begins_pipeline()
             && matches!(Header::read(piece), Ok(Some(header)) if is_judged(header))
+    }
+
+    /// The next pipeline is for pgring: it is answered when everything before it is.
+    #[cold]
+    fn stop_for(&mut self, decided: usize, questions: Questions) -> Pumped {
+        self.forward_to_server(decided);
+        if !self.conversation.is_at_rest() {
+            return Pumped::Waits;
+        }
+        self.pending.advance(questions.bytes);
+        Pumped::Asks(questions)
     }
 
     /// The next message must not go to the server at hand.
