@@ -189,6 +189,7 @@ impl Console {
             ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
             ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
             ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
+            ["show", "pool_nodes"] => self.worker.with_snapshot(Table::nodes),
             ["show", "stats"] => {
                 Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
             }
@@ -218,5 +219,7 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS or SHOW VERSION.")
+    .with_hint(
+        "SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW POOL_NODES or SHOW VERSION.",
+    )
 }

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, rc::Rc};
 use crate::{
     cluster::{
         budget::PoolKey,
+        node::{NodeState, Role},
         report::{ClientReport, Counters, PoolReport, Report, ReportKind, ServerReport},
-        settings::PoolMode,
+        settings::{NodeAddress, NodeSettings, PoolMode, Settings},
+        snapshot::Snapshot,
     },
     protocol::Writer,
     time,
@@ -116,6 +118,24 @@ const STATS: &[&str] = &[
     "avg_wait_time",
 ];
 
+/// As Pgpool-II 4.7 has them.
+const NODES: &[&str] = &[
+    "node_id",
+    "hostname",
+    "port",
+    "status",
+    "pg_status",
+    "lb_weight",
+    "role",
+    "pg_role",
+    "select_cnt",
+    "load_balance_node",
+    "replication_delay",
+    "replication_state",
+    "replication_sync_state",
+    "last_status_change",
+];
+
 impl Table {
     /// Appends the answer to a Query, but for ReadyForQuery.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -158,6 +178,18 @@ impl Table {
         Self {
             columns: POOLS,
             rows: rows.collect(),
+        }
+    }
+
+    /// All nodes, as the newest snapshot has them.
+    pub(super) fn nodes(snapshot: &Snapshot) -> Self {
+        let settings = &snapshot.settings;
+        let nodes = settings.nodes.iter().zip(&snapshot.nodes).enumerate();
+        Self {
+            columns: NODES,
+            rows: nodes
+                .map(|(id, (node, state))| node_row(id, node, state, settings))
+                .collect(),
         }
     }
 
@@ -223,6 +255,57 @@ impl Table {
             rows: rows.collect(),
         }
     }
+}
+
+fn node_row(id: usize, node: &NodeSettings, state: &NodeState, settings: &Settings) -> Vec<String> {
+    let [host, port] = match &node.address {
+        NodeAddress::Tcp(address) => [address.ip().to_string(), address.port().to_string()],
+        NodeAddress::Unix(path) => {
+            let port = path.extension().unwrap_or_default().to_string_lossy();
+            let folder = path.parent().unwrap_or(path).display();
+            [folder.to_string(), port.into_owned()]
+        }
+    };
+    let weights: u64 = settings.nodes.iter().map(|it| u64::from(it.weight)).sum();
+    let weight = f64::from(node.weight) / (weights.max(1) as f64);
+    let answers = match state.answers {
+        None => "unknown",
+        Some(true) => "up",
+        Some(false) => "down",
+    };
+    vec![
+        id.to_string(),
+        host,
+        port,
+        state.status.name().into(),
+        answers.into(),
+        format!("{weight:.6}"),
+        state.role.name().into(),
+        state.claims.map_or("unknown", Role::name).into(),
+        "0".into(),
+        "false".into(),
+        replication_delay(state, settings),
+        state.replication_state.to_string(),
+        state.sync_state.to_string(),
+        time::utc(state.since_us).trim_end_matches(" UTC").into(),
+    ]
+}
+
+/// In bytes, or in seconds when that is what reads are limited by.
+fn replication_delay(state: &NodeState, settings: &Settings) -> String {
+    if state.role == Role::Primary {
+        return "0".to_owned();
+    }
+    if settings.routing.max_lag.is_none() {
+        return state.live.lag_bytes().to_string();
+    }
+    let micros = state.live.lag_us();
+    let unit = if micros < 2_000_000 {
+        "second"
+    } else {
+        "seconds"
+    };
+    format!("{}.{:06} {unit}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// One line a pool, of all cores together.
