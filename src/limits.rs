@@ -98,6 +98,23 @@ pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 /// Longest message of a server during its login, in bytes.
 pub const LOGIN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest message that the control core reads in answer to its own questions, in bytes: longer than any row
+/// of a catalog.
+pub const LINE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most bytes of one such answer: the catalog of a database with a million functions.
+pub const LINE_ROWS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Receive buffers of the control core, in bytes. It reads few bytes at a time, from each node.
+pub const CONTROL_BUFFERS_BYTES: usize = 1024 * 1024;
+
+/// Samples of how far the primary had written: enough for hours at the usual pace, since they are thinned out
+/// as they get older.
+pub const LAG_SAMPLES_MAX: usize = 1024;
+
+/// How often the control core asks the nodes what seldom changes: who follows whom.
+pub const FACTS_MS: u64 = 1_000;
+
 /// Memory glommio may register for file I/O on a worker, in bytes: workers do none.
 pub const WORKER_IO_MEMORY_BYTES: usize = 64 * 1024;
 

@@ -14,12 +14,13 @@ use std::{
 };
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["ids", "limits", "time", "random", "error", "mailbox"],
     &["protocol"],
     &["auth"],
     &["cluster"],
     &["net"],
+    &["link"],
     &["worker", "control"],
     &["cli"],
     &["lib", "main"],

@@ -115,6 +115,8 @@ pub enum ToControl {
         /// The server's count of rounds.
         iterations: u32,
     },
+    /// Answer to the control core's own question for SCRAM keys.
+    Keys(Ticket, Arc<SaltedKeys>),
     /// A worker could not use a node: it is to be probed now.
     Suspect(NodeId),
     /// The first connection to a node was made.
@@ -125,6 +127,8 @@ pub enum ToControl {
     ///
     /// [`Commits::found`]: super::commits::Commits::found
     LostCommit,
+    /// Of the control core to itself: every node has had its chance to say what it is.
+    Surveyed,
     /// A worker accepts clients.
     Ready(WorkerId),
     /// A worker that drains has no client left.

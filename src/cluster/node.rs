@@ -30,6 +30,27 @@ impl Role {
     }
 }
 
+/// The end of a log that is written up to `lsn`, as those who replay it count.
+///
+/// A server counts the header of a page as written once the page before it is full, because its next record will
+/// be put behind that header; but nothing of the page is there yet, and no standby gets so far before there is.
+/// `page` is the server's `wal_block_size`.
+pub fn end_of_log(lsn: Lsn, page: u64) -> Lsn {
+    /// Bytes of the header of a page, and of the first page of a segment; PostgreSQL has had them since 9.3.
+    const HEADERS: [u64; 2] = [24, 40];
+    /// The smallest segment there is.
+    const SEGMENT: u64 = 1 << 20;
+    let header = if lsn % SEGMENT < page {
+        HEADERS[1]
+    } else {
+        HEADERS[0]
+    };
+    match lsn.checked_rem(page) {
+        Some(rest) if HEADERS.contains(&rest) && rest <= header => lsn - rest,
+        _ => lsn,
+    }
+}
+
 /// Whether a node is used. (Pgpool-II's words and meanings.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -82,6 +103,10 @@ pub struct NodeState {
     pub replication_state: Arc<str>,
     /// `pg_stat_replication.sync_state`, likewise.
     pub sync_state: Arc<str>,
+    /// Whether the server answered when it was last tried; `None` before that.
+    pub answers: Option<bool>,
+    /// What the server itself says that it is, when it last said so.
+    pub claims: Option<Role>,
     /// What changes all the time.
     pub live: Arc<Live>,
 }

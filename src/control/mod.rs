@@ -5,18 +5,28 @@
 pub mod config;
 mod cpus;
 mod keys;
+mod line;
 mod listen;
 mod prepare;
+mod publishing;
 mod signals;
+mod state;
+mod watch;
 
 use std::{
     io,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
-use self::keys::KeyMaker;
+use self::{
+    keys::{Deriver, KeyMaker},
+    publishing::Publishing,
+    state::{Event, State},
+    watch::Watch,
+};
 use crate::{
     auth::MockSecret,
     cluster::{
@@ -27,7 +37,9 @@ use crate::{
         switchboard::Switchboard,
     },
     ids::{Epoch, WorkerId},
-    limits::{DESCRIPTORS_SPARE, MAILBOX_MESSAGES_MAX, WORKER_IO_MEMORY_BYTES},
+    limits::{
+        CONTROL_BUFFERS_BYTES, DESCRIPTORS_SPARE, MAILBOX_MESSAGES_MAX, WORKER_IO_MEMORY_BYTES,
+    },
     mailbox::Mailbox,
     net::{BufferSizes, Listener, ProbeError, Reactor, WakeHandle, raise_descriptor_limit, task},
     random, time,
@@ -142,7 +154,8 @@ struct Control {
     file: PathBuf,
     reactor: Reactor,
     switchboard: Arc<Switchboard>,
-    publisher: Publisher,
+    publishing: Rc<Publishing>,
+    watch: Rc<Watch>,
     keys: KeyMaker,
     joins: Vec<Option<Join>>,
     phase: Phase,
@@ -163,7 +176,7 @@ impl Control {
         let own_wake = WakeHandle::new().map_err(made("cannot make an event descriptor"))?;
         let buffers = BufferSizes {
             client: 0,
-            server: 0,
+            server: CONTROL_BUFFERS_BYTES,
         };
         let reactor = Reactor::new(buffers, own_wake.clone())?;
         let workers = usize::from(settings.runtime.workers);
@@ -211,11 +224,23 @@ impl Control {
         }
         let keys =
             KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
+        let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&switchboard)));
+        let watch = Watch::new(
+            reactor.clone(),
+            Rc::clone(&publishing),
+            Deriver::new(keys.clone(), Arc::clone(&switchboard)),
+            State::new(
+                watch::members(&settings),
+                settings.health.retries,
+                time::unix_micros(),
+            ),
+        );
         Ok(Self {
             file,
             reactor,
             switchboard,
-            publisher,
+            publishing,
+            watch,
             keys,
             joins,
             phase: Phase::Starting,
@@ -227,11 +252,12 @@ impl Control {
 
     async fn run(mut self) -> Result<(), ControlError> {
         let reactor = self.reactor.clone();
-        let ended = std::rc::Rc::new(std::cell::RefCell::new(None));
-        let result = std::rc::Rc::clone(&ended);
+        let ended = Rc::new(std::cell::RefCell::new(None));
+        let result = Rc::clone(&ended);
+        self.watch.start();
         task::spawn(async move {
             let outcome = self.read_mail().await;
-            listen::clean_up(&self.publisher.current().settings.listen);
+            listen::clean_up(&self.publishing.current().settings.listen);
             result.replace(Some(outcome));
         });
         reactor
@@ -279,13 +305,18 @@ impl Control {
                 salt,
                 iterations,
             } => {
-                self.keys.make(worker, ticket, password, salt, iterations);
+                self.keys
+                    .make(Some(worker), ticket, password, salt, iterations);
             }
-            ToControl::Suspect(_)
-            | ToControl::Connected(_)
-            | ToControl::Catalog(_)
-            | ToControl::LostCommit => {}
-            ToControl::Ready(_) => self.worker_is_up(),
+            ToControl::Keys(ticket, keys) => self.watch.derived(ticket, keys),
+            ToControl::Suspect(node) => self.watch.suspect(node),
+            ToControl::Connected(node) => self.watch.on(Event::Connected(node)),
+            ToControl::Catalog(_) | ToControl::LostCommit => {}
+            ToControl::Surveyed => self.serve_when_ready(),
+            ToControl::Ready(_) => {
+                self.ready += 1;
+                self.serve_when_ready();
+            }
             ToControl::Drained(worker) => return self.worker_is_empty(worker),
             ToControl::Ended(worker) => return self.worker_ended(worker),
             ToControl::Signal(signal) => self.on_signal(signal),
@@ -293,13 +324,14 @@ impl Control {
         Ok(())
     }
 
-    fn worker_is_up(&mut self) {
-        self.ready += 1;
-        if self.ready < self.joins.len() || self.phase != Phase::Starting {
+    /// Clients may come when all workers are up and it is known what the nodes are.
+    fn serve_when_ready(&mut self) {
+        let is_ready = self.ready >= self.joins.len() && self.watch.is_surveyed();
+        if !is_ready || self.phase != Phase::Starting {
             return;
         }
         self.phase = Phase::Serving;
-        let current = self.publisher.current();
+        let current = self.publishing.current();
         let listen = &current.settings.listen;
         tracing::info!(
             addresses = ?listen.addresses, workers = self.joins.len(), process = std::process::id(),
@@ -316,7 +348,7 @@ impl Control {
     }
 
     fn drain(&mut self) {
-        let limit = self.publisher.current().settings.listen.drain_timeout;
+        let limit = self.publishing.current().settings.listen.drain_timeout;
         tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
         self.phase = Phase::Draining;
         self.deadline = Some(time::now() + limit);
@@ -369,7 +401,7 @@ impl Control {
 
     /// Reads the file again; a wrong one changes nothing.
     fn reload(&mut self) {
-        let current = self.publisher.current();
+        let current = self.publishing.current();
         let loaded = match config::load(&self.file) {
             Ok(loaded) => loaded,
             Err(error) => return tracing::error!("the configuration was not reloaded:\n{error}"),
@@ -378,9 +410,8 @@ impl Control {
         for key in &reload.needs_restart {
             tracing::warn!(key, "changed in the file, takes effect at the next restart");
         }
-        let next = prepare::next_snapshot(&current, reload.settings);
-        self.publisher.publish(next);
-        self.switchboard.tell_all(None, || ToWorker::Reload);
+        self.publishing.settings(reload.settings);
+        self.watch.reloaded(&current.settings);
         tracing::info!(applied = ?reload.applied, "configuration reloaded");
     }
 }

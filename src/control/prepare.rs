@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::state::View;
 use crate::{
     auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
     cluster::{
@@ -25,8 +26,9 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
         users: users.collect(),
         nodes: (0..settings.nodes.len()).map(unwatched).collect(),
         overrides: overrides(&settings.routing),
+        // Who looks at the nodes will find it.
+        primary: settings.health.user.is_none().then_some(NodeId(0)),
         settings: Arc::new(settings),
-        primary: Some(NodeId(0)),
         catalogs: HashMap::new(),
     }
 }
@@ -69,7 +71,7 @@ fn overrides(routing: &Routing) -> Arc<Overrides> {
 }
 
 /// A node that nobody has looked at: the first one is taken for the primary, the others get no reads.
-fn unwatched(place: usize) -> NodeState {
+pub(super) fn unwatched(place: usize) -> NodeState {
     NodeState {
         role: if place == 0 {
             Role::Primary
@@ -83,8 +85,54 @@ fn unwatched(place: usize) -> NodeState {
         takes_reads: false,
         replication_state: "".into(),
         sync_state: "".into(),
+        answers: None,
+        claims: None,
         live: Default::default(),
     }
+}
+
+/// Makes a node of the snapshot what the state believes it to be.
+pub(super) fn show(node: &mut NodeState, view: &View) {
+    let keep = |kept: &mut Arc<str>, text: &str| {
+        if **kept != *text {
+            *kept = text.into();
+        }
+    };
+    node.role = view.role;
+    node.status = view.status;
+    node.since_us = view.since_us;
+    node.timeline = view.timeline;
+    node.takes_reads = view.takes_reads;
+    node.answers = view.is_alive;
+    node.claims = view.claims;
+    keep(&mut node.reason, &view.reason);
+    keep(&mut node.replication_state, &view.replication_state);
+    keep(&mut node.sync_state, &view.sync_state);
+}
+
+/// The role that looks at nodes: with the password of `[health]`, else with that of the `[[user]]` of its name,
+/// else with none.
+pub(super) fn watcher(snapshot: &Snapshot) -> Option<Arc<User>> {
+    let health = &snapshot.settings.health;
+    let name = health.user.as_ref()?;
+    if let Some(known) = snapshot.users.get(name)
+        && health.password.is_none()
+    {
+        return Some(Arc::clone(known));
+    }
+    let settings = UserSettings {
+        name: name.clone(),
+        password: health.password.clone(),
+        server_password: None,
+        limits: Default::default(),
+        pool: Default::default(),
+    };
+    Some(Arc::new(User {
+        settings: Arc::new(settings),
+        verifier: None,
+        md5: None,
+        keys: Default::default(),
+    }))
 }
 
 /// Derives what logins need. PBKDF2 runs here, on the control core, once for each plain text.

@@ -16,7 +16,6 @@ pub mod session;
 mod startup;
 pub mod statements;
 mod welcome;
-mod wire;
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +36,7 @@ use self::{
     scraps::Scraps,
     statements::Store,
 };
+use crate::link::wire;
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},

@@ -18,7 +18,8 @@ mod load;
 mod login;
 mod pgbench;
 mod psql;
+mod roles;
 mod settings;
 mod timeouts;
 
-use support::{session, stage};
+use support::{replicated, session, stage};

@@ -17,6 +17,7 @@ pub mod mock;
 pub mod other;
 pub mod peer;
 pub mod proxy;
+pub mod replicated;
 pub mod session;
 pub mod stage;
 pub mod tools;

@@ -3,9 +3,9 @@
 use super::{show::Route, tables::Table};
 use crate::{
     cluster::{
-        node::NodeState,
+        node::{NodeState, Role},
         report::{NodeCounters, Report},
-        settings::NodeAddress,
+        settings::{NodeAddress, Settings},
         snapshot::Snapshot,
     },
     ids::NodeId,
@@ -145,22 +145,44 @@ fn node_row(
     let weights: u64 = settings.nodes.iter().map(|it| u64::from(it.weight)).sum();
     let weight = f64::from(snapshot.node(node).weight) / (weights.max(1) as f64);
     let [host, port] = host_and_port(&snapshot.node(node).address);
+    let answers = match state.answers {
+        None => "unknown",
+        Some(true) => "up",
+        Some(false) => "down",
+    };
     vec![
         node.0.to_string(),
         host,
         port,
         state.status.name().into(),
-        "unknown".into(),
+        answers.into(),
         format!("{weight:.6}"),
         state.role.name().into(),
-        "unknown".into(),
+        state.claims.map_or("unknown", Role::name).into(),
         counters.counts[0].to_string(),
         reads.to_string(),
-        "0".into(),
+        replication_delay(state, settings),
         state.replication_state.to_string(),
         state.sync_state.to_string(),
         crate::time::utc(state.since_us)
             .trim_end_matches(" UTC")
             .into(),
     ]
+}
+
+/// In bytes, or in seconds when that is what reads are limited by.
+fn replication_delay(state: &NodeState, settings: &Settings) -> String {
+    if state.role == Role::Primary {
+        return "0".to_owned();
+    }
+    if settings.routing.max_lag.is_none() {
+        return state.live.lag_bytes().to_string();
+    }
+    let micros = state.live.lag_us();
+    let unit = if micros < 2_000_000 {
+        "second"
+    } else {
+        "seconds"
+    };
+    format!("{}.{:06} {unit}", micros / 1_000_000, micros % 1_000_000)
 }

@@ -1,0 +1,106 @@
+//! The one place that makes a new snapshot out of the current one, and tells the workers of it.
+
+use std::{cell::RefCell, sync::Arc};
+
+use super::{line::Destination, line::address_of, prepare, state::View};
+use crate::{
+    cluster::{
+        messages::{ToControl, ToWorker},
+        publish::Publisher,
+        settings::Settings,
+        snapshot::{Snapshot, User},
+        switchboard::Switchboard,
+    },
+    ids::{Epoch, NodeId},
+};
+
+/// The publisher, and who is told.
+pub(super) struct Publishing {
+    publisher: Publisher,
+    switchboard: Arc<Switchboard>,
+    /// The role that looks at nodes.
+    watcher: RefCell<Option<Arc<User>>>,
+}
+
+impl Publishing {
+    pub(super) fn new(publisher: Publisher, switchboard: Arc<Switchboard>) -> Self {
+        let watcher = prepare::watcher(&publisher.current());
+        Self {
+            publisher,
+            switchboard,
+            watcher: RefCell::new(watcher),
+        }
+    }
+
+    /// The newest snapshot.
+    pub(super) fn current(&self) -> Arc<Snapshot> {
+        self.publisher.current()
+    }
+
+    /// New settings hold.
+    pub(super) fn settings(&self, settings: Settings) {
+        let next = prepare::next_snapshot(&self.current(), settings);
+        self.publisher.publish(next);
+        self.watcher.replace(prepare::watcher(&self.current()));
+        self.switchboard.tell_all(None, || ToWorker::Reload);
+    }
+
+    /// The nodes are otherwise.
+    pub(super) fn nodes(&self, views: &[View], primary: Option<NodeId>) {
+        self.publish(|next| {
+            for (node, view) in next.nodes.iter_mut().zip(views) {
+                prepare::show(node, view);
+            }
+            next.primary = primary;
+        });
+    }
+
+    /// Nobody looks at the nodes any more.
+    pub(super) fn unwatch(&self) {
+        self.publish(|next| {
+            for (place, node) in next.nodes.iter_mut().enumerate() {
+                let live = Arc::clone(&node.live);
+                live.trust();
+                *node = prepare::unwatched(place);
+                node.live = live;
+            }
+            next.primary = Some(NodeId(0));
+        });
+    }
+
+    /// All nodes have had their chance to say what they are.
+    pub(super) fn surveyed(&self) {
+        let told = self.switchboard.control.put(ToControl::Surveyed);
+        // A control core whose own mailbox overflows looks again at each message.
+        drop(told);
+    }
+
+    /// A database of a node, as the role that looks; `None` without one.
+    pub(super) fn destination(&self, node: NodeId, database: Option<&str>) -> Option<Destination> {
+        let snapshot = self.current();
+        let health = &snapshot.settings.health;
+        Some(Destination {
+            address: address_of(&snapshot.node(node).address),
+            role: health.user.as_deref()?.into(),
+            database: database.unwrap_or(&health.database).into(),
+            user: self.watcher.borrow().clone()?,
+            timeout: health.timeout,
+        })
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+        let current = self.current();
+        let mut next = Snapshot {
+            epoch: Epoch(current.epoch.0 + 1),
+            settings: Arc::clone(&current.settings),
+            users: current.users.clone(),
+            nodes: current.nodes.clone(),
+            primary: current.primary,
+            catalogs: current.catalogs.clone(),
+            overrides: Arc::clone(&current.overrides),
+        };
+        change(&mut next);
+        self.publisher.publish(next);
+        self.switchboard.tell_all(None, || ToWorker::NodesChanged);
+    }
+}

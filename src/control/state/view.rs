@@ -1,0 +1,105 @@
+//! What others see of the nodes. Pure.
+
+use super::{Event, Follower, Remembered, State};
+use crate::{
+    cluster::node::{Role, Status},
+    ids::NodeId,
+};
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) role: Role,
+    pub(crate) status: Status,
+    pub(crate) since_us: u64,
+    pub(crate) reason: String,
+    pub(crate) timeline: u32,
+    pub(crate) takes_reads: bool,
+    pub(crate) replication_state: String,
+    pub(crate) sync_state: String,
+    /// Whether the last probe went well.
+    pub(crate) is_alive: Option<bool>,
+    /// What it says that it is.
+    pub(crate) claims: Option<Role>,
+}
+
+impl State {
+    /// All nodes, in their order.
+    pub(crate) fn views(&self) -> Vec<View> {
+        self.ids().map(|id| self.view(id)).collect()
+    }
+
+    fn view(&self, id: NodeId) -> View {
+        let node = self.node(id);
+        let row = self.primary.and_then(|primary| self.row_of(id, primary));
+        let column =
+            |of: fn(&Follower) -> &String| row.map_or(String::new(), |row| of(row).clone());
+        let claims = node.answer.as_ref().map(|answer| match answer.in_recovery {
+            true => Role::Standby,
+            false => Role::Primary,
+        });
+        View {
+            role: match self.primary == Some(id) {
+                true => Role::Primary,
+                false => Role::Standby,
+            },
+            status: node.status,
+            since_us: node.since_us,
+            reason: node.reason.clone(),
+            timeline: self.timeline_of(id),
+            takes_reads: self.takes_reads(id),
+            replication_state: column(|row| &row.state),
+            sync_state: column(|row| &row.sync_state),
+            is_alive: node.is_alive,
+            claims,
+        }
+    }
+
+    /// Only a standby that follows the timeline of the last primary, as far as anybody can tell.
+    fn takes_reads(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        let Some(answer) = node.answer.as_ref() else {
+            return false;
+        };
+        let follows = answer.timeline == self.timeline && self.timeline != 0 && !answer.is_ahead;
+        let is_ours = !self.is_foreign(node) && !self.follows_fenced(id);
+        node.status.is_usable() && answer.in_recovery && follows && is_ours
+    }
+
+    /// True when it streams from a node that is fenced, and not from the primary.
+    fn follows_fenced(&self, id: NodeId) -> bool {
+        let fenced = |other: &NodeId| self.node(*other).is_fenced;
+        let mut fenced = self.ids().filter(fenced);
+        let streams = |upstream: NodeId| self.row_of(id, upstream).is_some();
+        !self.primary.is_some_and(streams) && fenced.any(streams)
+    }
+
+    /// What outlasts a restart.
+    pub(crate) fn to_remember(&self) -> Vec<(String, Remembered)> {
+        let remembered = |id: NodeId| {
+            let node = self.node(id);
+            let status = match node.status {
+                // A fence must not be forgotten because its node was down at the end.
+                Status::Down if node.is_fenced => Status::Quarantine,
+                status => status,
+            };
+            let since_us = node.since_us;
+            (node.name.clone(), Remembered { status, since_us })
+        };
+        self.ids().map(remembered).collect()
+    }
+}
+
+impl Event {
+    /// The node it is about.
+    pub(crate) fn node(&self) -> NodeId {
+        match self {
+            Self::Probed(id, _)
+            | Self::Answered(id, _)
+            | Self::Silent(id, _)
+            | Self::Connected(id)
+            | Self::Attach(id)
+            | Self::Detach(id) => *id,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What nodes are asked, and how their answers are read. Pure; never believes that an answer has the form asked for.
+
+use crate::{
+    cluster::node::{Lsn, end_of_log},
+    control::state::{Facts, Follower},
+    protocol::backend::DataRow,
+};
+
+/// Whether it is a standby, how far it is, its timeline, and the size of a page of its log. One row.
+///
+/// A standby that streams says which timeline it receives; another one knows that of its last restart point. A
+/// primary's is in the name of the file it writes, since the moment of its promotion.
+pub(super) const POSITION: &str = "\
+SELECT r, CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
+CASE WHEN r THEN coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming'), \
+(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()))::text \
+ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END, current_setting('wal_block_size') \
+FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) AS recovery";
+
+/// Behind [`POSITION`]: which cluster it is, its names, and then one row for each that follows it.
+pub(super) const FACTS: &str = "\
+; SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()), current_setting('cluster_name'), \
+(SELECT conninfo FROM pg_catalog.pg_stat_wal_receiver)\
+; SELECT application_name, state, sync_state FROM pg_catalog.pg_stat_replication";
+
+/// The answer to [`POSITION`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) in_recovery: bool,
+    /// 0 when it has replayed nothing yet.
+    pub(super) lsn: Lsn,
+    /// 0 is unknown.
+    pub(super) timeline: u32,
+}
+
+/// Both answers, as their rows come in.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) position: Option<Position>,
+    pub(super) facts: Option<Facts>,
+}
+
+/// More rows of followers than any server has senders.
+const FOLLOWERS_MAX: usize = 10_000;
+
+impl Reading {
+    /// One row of one of the statements.
+    pub(super) fn row(&mut self, statement: usize, row: DataRow<'_>) -> Result<(), &'static str> {
+        match statement {
+            0 => self.position = Some(position(row)?),
+            1 => self.facts = Some(facts(row)?),
+            2 => {
+                let facts = self.facts.as_mut().ok_or("followers of nobody")?;
+                if facts.followers.len() >= FOLLOWERS_MAX {
+                    return Err("too many followers");
+                }
+                facts.followers.push(follower(row)?);
+            }
+            _ => return Err("more answers than questions"),
+        }
+        Ok(())
+    }
+}
+
+/// The values of a row that must have so many; `""` for NULL.
+fn values<const N: usize>(row: DataRow<'_>) -> Result<[String; N], &'static str> {
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into();
+    let values: Vec<String> = row.take(N + 1).map(text).collect();
+    values.try_into().map_err(|_| "a row of another width")
+}
+
+fn position(row: DataRow<'_>) -> Result<Position, &'static str> {
+    let [recovery, lsn, timeline, page] = values(row)?;
+    let in_recovery = match recovery.as_str() {
+        "t" => true,
+        "f" => false,
+        _ => return Err("neither true nor false"),
+    };
+    let lsn = match lsn.as_str() {
+        "" => 0,
+        lsn => read_lsn(lsn).ok_or("not a position in the log")?,
+    };
+    let timeline = match in_recovery {
+        true => timeline.parse().unwrap_or(0),
+        false => timeline
+            .get(..8)
+            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+            .ok_or("not the name of a log file")?,
+    };
+    let page = page.parse().map_err(|_| "not the size of a page")?;
+    let lsn = match in_recovery {
+        true => lsn,
+        false => end_of_log(lsn, page),
+    };
+    Ok(Position {
+        in_recovery,
+        lsn,
+        timeline,
+    })
+}
+
+/// `16/B374D848`.
+pub(super) fn read_lsn(text: &str) -> Option<Lsn> {
+    let (high, low) = text.split_once('/')?;
+    let half = |digits: &str| match digits.len() {
+        1..=8 if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
+        _ => None,
+    };
+    Some(half(high)? << 32 | half(low)?)
+}
+
+fn facts(row: DataRow<'_>) -> Result<Facts, &'static str> {
+    let [system, cluster_name, conninfo] = values(row)?;
+    let named = ["application_name", "fallback_application_name"];
+    let names = named
+        .iter()
+        .filter_map(|key| setting(&conninfo, key))
+        .chain([cluster_name]);
+    Ok(Facts {
+        // Signed in SQL, though it is not.
+        system: system.parse::<i64>().map_err(|_| "not a number")? as u64,
+        names: names.filter(|name| !name.is_empty()).collect(),
+        followers: Vec::new(),
+    })
+}
+
+fn follower(row: DataRow<'_>) -> Result<Follower, &'static str> {
+    let [application_name, state, sync_state] = values(row)?;
+    Ok(Follower {
+        application_name,
+        state,
+        sync_state,
+    })
+}
+
+/// The value of a key in a connection string as libpq writes it: `key=value key='it\'s'`.
+fn setting(conninfo: &str, key: &str) -> Option<String> {
+    let mut rest = conninfo.trim_start();
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, after) = value(after);
+        if name.trim() == key {
+            return Some(value);
+        }
+        rest = after.trim_start();
+    }
+    None
+}
+
+/// One value, and what comes after it.
+fn value(text: &str) -> (String, &str) {
+    let is_quoted = text.starts_with('\'');
+    let mut value = String::new();
+    let mut characters = text.char_indices().skip(usize::from(is_quoted));
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            '\'' if is_quoted => return (value, &text[at + 1..]),
+            ' ' if !is_quoted => return (value, &text[at..]),
+            other => value.push(other),
+        }
+    }
+    (value, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Frames, Writer};
+
+    fn row<T>(values: &[Option<&str>], read: impl FnOnce(DataRow<'_>) -> T) -> T {
+        let mut out = Vec::new();
+        Writer::new(&mut out).data_row(values.iter().map(|value| value.map(str::as_bytes)));
+        let frame = Frames::new(&out).next().unwrap().unwrap();
+        read(DataRow::read(frame.body).unwrap())
+    }
+
+    #[test]
+    fn positions_are_read() {
+        let standby = [Some("t"), Some("16/B374D848"), Some("7"), Some("8192")];
+        let read = Position {
+            in_recovery: true,
+            lsn: 0x16_B374_D848,
+            timeline: 7,
+        };
+        assert_eq!(row(&standby, position), Ok(read));
+        let file = "0000000A0000001600000012";
+        let primary = [Some("f"), Some("0/3000028"), Some(file), Some("8192")];
+        let read = Position {
+            in_recovery: false,
+            // The header of a page that has nothing else.
+            lsn: 0x300_0000,
+            timeline: 10,
+        };
+        assert_eq!(row(&primary, position), Ok(read));
+        let fresh = [Some("t"), None, None, Some("8192")];
+        let unknown = row(&fresh, position).unwrap();
+        assert_eq!((unknown.lsn, unknown.timeline), (0, 0));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for wrong in [
+            &[Some("t"), Some("0/1"), Some("1")][..],
+            &[Some("t"), Some("0/1"), Some("1"), Some("8192"), None],
+            &[Some("yes"), Some("0/1"), Some("1"), Some("8192")],
+            &[None, None, None, None],
+            &[Some("t"), Some("0-1"), Some("1"), Some("8192")],
+            &[Some("t"), Some("0/+1"), Some("1"), Some("8192")],
+            &[Some("t"), Some("0/123456789"), Some("1"), Some("8192")],
+            &[Some("f"), Some("0/1"), Some("000"), Some("8192")],
+            &[Some("f"), Some("0/1"), Some("äöüäöü"), Some("8192")],
+            &[Some("t"), Some("0/1"), Some("1"), Some("many")],
+        ] {
+            assert!(row(wrong, position).is_err(), "{wrong:?}");
+        }
+        let mut reading = Reading::default();
+        let one = [Some("a"), Some("b"), Some("c")];
+        assert!(row(&one, |row| reading.row(2, row)).is_err());
+        assert!(row(&one, |row| reading.row(1, row)).is_err());
+        assert!(row(&one, |row| reading.row(3, row)).is_err());
+    }
+
+    #[test]
+    fn names_are_found_in_connection_strings() {
+        let conninfo = "user=postgres passfile=/a host=/tmp port=5 application_name='it\\'s b' \
+                        fallback_application_name=walreceiver krbsrvname=postgres";
+        assert_eq!(
+            setting(conninfo, "application_name").as_deref(),
+            Some("it's b")
+        );
+        assert_eq!(
+            setting(conninfo, "fallback_application_name").as_deref(),
+            Some("walreceiver")
+        );
+        assert_eq!(setting(conninfo, "name"), None);
+        assert_eq!(setting("", "host"), None);
+        assert_eq!(
+            setting("host='never ends", "host").as_deref(),
+            Some("never ends")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_connection_string_panics(text in "[a-z=' \\\\ä]{0,40}") {
+            setting(&text, "host");
+        }
+
+        #[test]
+        fn no_position_panics(text in "[0-9a-fA-F/+x ä]{0,20}") {
+            read_lsn(&text);
+        }
+    }
+}
