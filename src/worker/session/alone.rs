@@ -99,7 +99,7 @@ impl Conversation {
                 Meaning::Nothing
             );
             let bytes = self.names.bytes() + names::cost(name, &statement);
-            if !new || bytes > desk.limits.client_bytes {
+            if !new || bytes > desk.bounds.client_bytes {
                 return None;
             }
         }

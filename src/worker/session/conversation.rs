@@ -246,9 +246,9 @@ impl Conversation {
     #[inline]
     fn open_pipeline(&mut self, desk: &mut Desk<'_>) {
         if let Some(server) = desk.server.as_deref_mut()
-            && server.needs_tidying(desk.limits.server_statements)
+            && server.needs_tidying(desk.bounds.server_statements)
         {
-            let closes = server.tidy(desk.limits.server_statements, desk.ahead);
+            let closes = server.tidy(desk.bounds.server_statements, desk.ahead);
             (0..closes).for_each(|_| self.ledger.owe(Owed::OwnClose));
         }
         if let Some(statement) = self.deferred.take() {
@@ -304,7 +304,7 @@ impl Conversation {
     fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         self.traces.note(facts);
-        if desk.limits.always_checked {
+        if desk.bounds.always_checked {
             self.traces.note_report();
         }
         if facts.changes_schema() && (creates_temporary(desk) || self.is_in_census()) {

@@ -88,7 +88,7 @@ impl Conversation {
             if self.traces.may_have_prepared() && !name.starts_with(PREFIX) {
                 self.ask_whether_free(name, desk.ahead);
             }
-            if self.names.bytes() + names::cost(name, &statement) > desk.limits.client_bytes {
+            if self.names.bytes() + names::cost(name, &statement) > desk.bounds.client_bytes {
                 return Some(Verdict::Full);
             }
         }

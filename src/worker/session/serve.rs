@@ -13,10 +13,9 @@ use std::{
 use super::{
     clock::{Clock, Due},
     conversation::Conversation,
-    desk::Limits,
+    desk::Bounds,
 };
 use crate::{
-    cluster::settings::StateCheck,
     net::{Chunk, Received, Stream},
     protocol::{
         ErrorReport, ProtocolError, Writer,
@@ -44,8 +43,8 @@ pub(crate) struct Session {
     pub(super) context: Parameters,
     /// Settings the client came with: what RESET goes back to.
     pub(super) startup: Parameters,
-    /// Bounds of what it may prepare.
-    pub(super) limits: Limits,
+    /// What the configuration bounds, as of the last reload.
+    pub(super) bounds: Bounds,
     /// What its rules have to say to the client, and to the server.
     pub(super) out: Vec<u8>,
     pub(super) ahead: Vec<u8>,
@@ -120,7 +119,7 @@ impl Session {
             info,
             context: worker.interner.meaning(&parameters),
             startup: parameters.clone(),
-            limits: limits_of(&pool),
+            bounds: (&*pool.settings()).into(),
             out: Vec::new(),
             ahead: Vec::new(),
             stalled: false,
@@ -161,18 +160,16 @@ impl Session {
     }
 
     async fn run(&mut self) -> End {
-        if !self.pending.is_empty()
-            && let Err(end) = self.client_bytes().await
+        let early = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
+        if !early.is_empty()
+            && let Err(end) = self.client_sends(early).await
         {
             return end;
         }
         loop {
             let event = std::future::poll_fn(|context| self.poll_event(context)).await;
             let handled = match event {
-                Event::Client(Received::Bytes(chunk)) => {
-                    self.pending = chunk;
-                    self.client_bytes().await
-                }
+                Event::Client(Received::Bytes(chunk)) => self.client_sends(chunk).await,
                 Event::Server(Received::Bytes(chunk)) => self.server_bytes(chunk),
                 Event::Client(Received::End) => {
                     self.leaving = true;
@@ -194,7 +191,7 @@ impl Session {
                 self.run_again();
             }
             if std::mem::take(&mut self.stalled) || again {
-                let resumed = self.client_bytes().await;
+                let resumed = self.judge_pending().await;
                 if let Err(end) = resumed.and_then(|()| self.after_event()) {
                     return end;
                 }
@@ -434,13 +431,4 @@ pub(super) fn shutting_down() -> End {
 
 pub(super) fn hold_if(hold: bool) -> Partial {
     if hold { Partial::Hold } else { Partial::Stream }
-}
-
-fn limits_of(pool: &Pool) -> Limits {
-    let settings = pool.settings();
-    Limits {
-        always_checked: settings.state_check == StateCheck::Always,
-        server_statements: settings.statements_per_connection as usize,
-        client_bytes: settings.statement_bytes_per_client,
-    }
 }

@@ -55,7 +55,7 @@ macro_rules! desk {
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
             context: &$session.context,
-            limits: $session.limits,
+            bounds: $session.bounds,
             out: &mut $session.out,
             ahead: &mut $session.ahead,
         }
@@ -73,11 +73,18 @@ fn judge(
 }
 
 impl Session {
-    /// Judges what the client sent, message by message, and sends on what is for the server.
-    pub(super) async fn client_bytes(&mut self) -> Result<(), End> {
-        self.conversation.stop_recording();
+    /// The client has sent something.
+    #[inline]
+    pub(super) fn client_sends(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), End>> {
         self.info.request.set(self.worker.reactor.now());
-        self.pool.counters.borrow_mut().received += self.pending.len() as u64;
+        self.pool.counters.borrow_mut().received += chunk.len() as u64;
+        self.pending = chunk;
+        self.judge_pending()
+    }
+
+    /// Judges what the client sent, message by message, and sends on what is for the server.
+    pub(super) async fn judge_pending(&mut self) -> Result<(), End> {
+        self.conversation.stop_recording();
         loop {
             match self.pump_client()? {
                 Pumped::All => break,
