@@ -168,9 +168,8 @@ impl Conversation {
     /// The client defines a name that SQL may have taken: the server refuses it then, as it would the client's.
     #[cold]
     fn ask_whether_free(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
-        write_head(frontend::PARSE.0, &[name, b""], 2, ahead);
-        ahead.extend_from_slice(&[0; 2]);
-        write_head(frontend::CLOSE.0, &[&[b"S", name].concat()], 0, ahead);
+        parse_nothing(name, ahead);
+        write_close(name, ahead);
         self.ledger.owe(Owed::OwnParse);
         self.ledger.owe(Owed::OwnClose);
     }
@@ -183,8 +182,7 @@ impl Conversation {
         let name = if is_like_ours { &taken } else { name };
         self.take_name(name, desk);
         // Nothing is wrong with an empty statement, not even in a failed transaction.
-        write_head(frontend::PARSE.0, &[name, b""], 2, desk.ahead);
-        desk.ahead.extend_from_slice(&[0; 2]);
+        parse_nothing(name, desk.ahead);
         self.ledger.owe(Owed::OwnParse);
         self.ledger.sent(frontend::PARSE);
         if is_like_ours {
@@ -424,6 +422,13 @@ impl Conversation {
     pub(super) fn shares_names(&self) -> bool {
         self.mode() != PoolMode::Session
     }
+}
+
+/// Writes a Parse of an empty statement.
+fn parse_nothing(name: &[u8], ahead: &mut Vec<u8>) {
+    Writer::new(ahead)
+        .parse(name, "", [])
+        .expect("what ended at a NUL has none");
 }
 
 /// The message with another name: its beginning is written to `ahead`, the rest is the client's.
