@@ -114,8 +114,7 @@ impl Conversation {
 
     /// Notes an answer of ours, and what it does to the names.
     fn say_later(&mut self, said: Owed, change: Change) {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, None, change);
+        self.note_change(None, change);
         self.ledger.owe(said);
     }
 

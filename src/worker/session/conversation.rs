@@ -343,8 +343,14 @@ impl Conversation {
 
     /// The next message destroys the unnamed statement.
     pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
+        self.note_change(at, Change::DropUnnamed);
+    }
+
+    /// What the next message does to the names; called before it is entered in the ledger.
+    #[inline]
+    pub(super) fn note_change(&mut self, at: Option<ServerName>, change: Change) {
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, at, Change::DropUnnamed);
+        self.names.change(ticket, pipeline, at, change);
     }
 
     /// True when the transaction has failed, and nothing under way ends it.

@@ -120,7 +120,7 @@ impl Conversation {
         statement: &Rc<Statement>,
         desk: &mut Desk<'_>,
     ) -> Verdict {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        let pipeline = self.ledger.pipeline();
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let failed = self.ledger.status() == TransactionStatus::Failed;
         let may_fail = self.block_may_fail();
@@ -137,31 +137,24 @@ impl Conversation {
             presence => presence,
         };
         let named = !name.is_empty() || statement.is_hot();
-        let (verdict, at) = match presence {
-            Presence::Here(_) => {
-                self.ledger.owe(Owed::SaidParse);
-                (Verdict::Discard, None)
-            }
+        let (verdict, owed, at) = match presence {
+            Presence::Here(_) => (Verdict::Discard, Owed::SaidParse, None),
             Presence::Absent if named => {
                 let ours = server.prepare_named(statement, pipeline);
-                self.ledger.owe(Owed::Parse);
-                write_head(
-                    frontend::PARSE.0,
-                    &[ours.bytes()],
-                    statement.content().len(),
-                    desk.ahead,
-                );
-                (Verdict::Instead(Header::BYTES + name.len() + 1), Some(ours))
+                let rest = statement.content().len();
+                write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
+                let replaced = Header::BYTES + name.len() + 1;
+                (Verdict::Instead(replaced), Owed::Parse, Some(ours))
             }
             Presence::Unsure if !name.is_empty() => return Verdict::Wait,
             Presence::Absent | Presence::Unsure => {
                 server.prepare_unnamed(statement, pipeline);
-                self.ledger.owe(Owed::Parse);
-                (Verdict::Forward, Some(ServerName::UNNAMED))
+                (Verdict::Forward, Owed::Parse, Some(ServerName::UNNAMED))
             }
         };
         let change = Change::Define(names::key(name).into(), Rc::clone(statement));
-        self.names.change(ticket, pipeline, at, change);
+        self.note_change(at, change);
+        self.ledger.owe(owed);
         verdict
     }
 
@@ -361,8 +354,7 @@ impl Conversation {
     fn parse_ahead(&mut self, ours: ServerName, statement: &Rc<Statement>, ahead: &mut Vec<u8>) {
         statement.write_parse(ours.bytes(), ahead);
         let change = Change::Prepare(Rc::clone(statement));
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, Some(ours), change);
+        self.note_change(Some(ours), change);
         self.ledger.owe(Owed::OwnParse);
     }
 
@@ -401,9 +393,7 @@ impl Conversation {
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let is_sent = server.is_stained_by(naming.name);
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        let change = Change::Remove(names::key(naming.name).into());
-        self.names.change(ticket, pipeline, None, change);
+        self.note_change(None, Change::Remove(names::key(naming.name).into()));
         if is_sent {
             return None;
         }
