@@ -53,7 +53,7 @@ impl Conversation {
             frontend::QUERY => whole && self.ledger.is_at_rest() && self.answer_query(body, desk),
             frontend::SYNC => self.answer_sync(desk),
             frontend::FLUSH => {
-                self.say_all(desk.out);
+                self.say_due(desk);
                 true
             }
             frontend::PARSE => shares && self.answer_parse(body, desk).is_some(),
@@ -71,7 +71,7 @@ impl Conversation {
     }
 
     fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
-        self.say_all(desk.out);
+        self.say_due(desk);
         self.ledger.sync_alone();
         self.renews = false;
         self.portals.clear();
@@ -181,9 +181,9 @@ impl Conversation {
     }
 
     /// Every answer of ours that is due.
-    pub(super) fn say_all(&mut self, out: &mut Vec<u8>) {
-        while let Some(said) = self.said(None) {
-            out.extend_from_slice(said);
+    pub(super) fn say_due(&mut self, desk: &mut Desk<'_>) {
+        while let Some(said) = self.said(desk.server.as_deref_mut()) {
+            desk.out.extend_from_slice(said);
         }
     }
 

@@ -176,7 +176,7 @@ impl Conversation {
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
-            _ if self.answers_itself() && self.answer_ourselves(header, body, desk.out) => {
+            _ if self.answers_itself() && self.answer_ourselves(header, body, desk) => {
                 return Ok(Verdict::Discard);
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
@@ -375,9 +375,9 @@ impl Conversation {
 
     /// A message that no server sees, unless the answer is no.
     #[cold]
-    fn answer_ourselves(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
+    fn answer_ourselves(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> bool {
         if let Some(limbo) = &mut self.limbo {
-            let reply = limbo.answer(header, body, &self.names, out);
+            let reply = limbo.answer(header, body, &self.names, desk.out);
             if reply != Reply::Stays {
                 self.limbo = None;
             }
@@ -386,19 +386,19 @@ impl Conversation {
         if self.skipping {
             if header.tag == frontend::SYNC {
                 self.skipping = false;
-                Writer::new(out).ready_for_query(TransactionStatus::Idle);
+                Writer::new(desk.out).ready_for_query(TransactionStatus::Idle);
             }
             return true;
         }
         if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
-            self.say_all(out);
+            self.say_due(desk);
             self.ledger.sync_alone();
             if self.deferred.take().is_some() {
-                return self.fail_block(header.tag, &report, out);
+                return self.fail_block(header.tag, &report, desk.out);
             }
-            self.answer_with(header.tag, &report, out);
+            self.answer_with(header.tag, &report, desk.out);
         }
         true
     }

@@ -401,13 +401,6 @@ impl Conversation {
         Some(Verdict::Discard)
     }
 
-    /// Answers of ours that are due come now.
-    pub(super) fn say_due(&mut self, desk: &mut Desk<'_>) {
-        while let Some(said) = self.said(desk.server.as_deref_mut()) {
-            desk.out.extend_from_slice(said);
-        }
-    }
-
     /// True when names are rewritten at all: where a connection belongs to one session they are its own.
     pub(super) fn shares_names(&self) -> bool {
         self.mode() != PoolMode::Session
