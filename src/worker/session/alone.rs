@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    extended::Naming,
+    extended::{Naming, split_parse},
     ledger::Owed,
     limbo::is_request,
     names::{self, Change, Meaning},
@@ -85,8 +85,7 @@ impl Conversation {
     }
 
     fn answer_parse(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<()> {
-        let name_bytes = memchr::memchr(0, body)?;
-        let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
+        let (name, content) = split_parse(body)?;
         text_bytes(content)?;
         std::str::from_utf8(name).ok()?;
         let statement = desk.store.of(content, self.sharing(desk));

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     census::Census,
     desk::Desk,
+    extended::split_parse,
     heal::Heal,
     ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request},
@@ -27,7 +28,7 @@ use crate::{
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
-        statements::{Statement, prepared::ServerName},
+        statements::{Statement, prepared::ServerName, text_bytes},
     },
 };
 
@@ -512,10 +513,10 @@ fn is_extended(tag: Tag) -> bool {
 
 /// True for a Parse of a statement that commits.
 fn parses_commit(header: Header, body: &[u8]) -> bool {
-    let mut parts = body.split(|byte| *byte == 0).skip(1);
-    let text = parts.next().unwrap_or_default();
-    if parts.next().is_none() && body.len() < header.body_bytes() {
-        return classify::facts_of_beginning(text).commits();
-    }
-    classify::facts(text).commits()
+    let content = split_parse(body).map_or(&b""[..], |(_, content)| content);
+    let facts = match text_bytes(content) {
+        None if body.len() < header.body_bytes() => classify::facts_of_beginning(content),
+        end => classify::facts(&content[..end.unwrap_or(content.len())]),
+    };
+    facts.commits()
 }

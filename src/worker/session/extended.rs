@@ -65,8 +65,7 @@ impl Conversation {
     }
 
     fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
-        let name_bytes = memchr::memchr(0, body)?;
-        let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
+        let (name, content) = split_parse(body)?;
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
             // Too long to be kept, or perhaps no name at all.
             self.leave_at_server(name, content, desk);
@@ -435,6 +434,12 @@ fn rewrite(
         ahead.push(0);
     }
     Verdict::Instead(Header::BYTES + naming.bytes)
+}
+
+/// A Parse's name, and what it names: the text and what follows it. `None` while the name has no end.
+pub(super) fn split_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name_bytes = memchr::memchr(0, body)?;
+    Some((&body[..name_bytes], &body[name_bytes + 1..]))
 }
 
 impl<'a> Naming<'a> {
