@@ -8,7 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     census::Census,
     desk::Desk,
-    extended::split_parse,
+    extended::{may_name_statement, split_parse},
     heal::Heal,
     ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request},
@@ -158,11 +158,9 @@ impl Conversation {
     }
 
     /// The same for a client that came with settings of its own, to which RESET goes back.
-    pub(crate) fn with_settings(mode: PoolMode) -> Self {
-        Self {
-            restore: Restore::new(mode != PoolMode::Session),
-            ..Self::new(mode)
-        }
+    pub(crate) fn with_settings(self) -> Self {
+        let restore = Restore::new(self.mode != PoolMode::Session);
+        Self { restore, ..self }
     }
 
     /// Judges a client's message. `body` may be only the beginning of a long one.
@@ -194,10 +192,8 @@ impl Conversation {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
             frontend::QUERY => self.judge_query(header, body, desk),
-            frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
-            frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
-                if self.shares_names() =>
-            {
+            frontend::FUNCTION_CALL => self.judge_call(header, body),
+            tag if self.shares_names() && may_name_statement(tag) => {
                 self.judge_named(header, body, desk)
             }
             frontend::EXECUTE => self.judge_execute(body, desk),
@@ -205,17 +201,13 @@ impl Conversation {
                 self.say_due(desk);
                 Verdict::Forward
             }
+            frontend::SYNC => {
+                self.renewed = std::mem::take(&mut self.renews);
+                self.pass(frontend::SYNC)
+            }
             tag => {
-                if tag == frontend::FUNCTION_CALL {
-                    self.traces
-                        .note_call(body, body.len() == header.body_bytes());
-                }
-                if tag == frontend::SYNC {
-                    self.renewed = std::mem::take(&mut self.renews);
-                }
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
-                self.ledger.sent(tag);
-                Verdict::Forward
+                self.pass(tag)
             }
         };
         if verdict == Verdict::Wait && self.hasten_answers(desk) {
@@ -335,6 +327,15 @@ impl Conversation {
         Verdict::Forward
     }
 
+    fn judge_call(&mut self, header: Header, body: &[u8]) -> Verdict {
+        if self.ledger.is_at_risk() {
+            return Verdict::Wait;
+        }
+        let whole = body.len() == header.body_bytes();
+        self.traces.note_call(body, whole);
+        self.pass(frontend::FUNCTION_CALL)
+    }
+
     /// The client's unnamed statement was destroyed by a Query that pgring answered.
     pub(super) fn forget_unnamed(&mut self) {
         let ticket = self.ledger.ticket();
@@ -354,9 +355,14 @@ impl Conversation {
         self.names.change(ticket, pipeline, at, change);
     }
 
+    /// True when the transaction had failed when the server was last ready.
+    pub(super) fn block_had_failed(&self) -> bool {
+        self.ledger.status() == TransactionStatus::Failed
+    }
+
     /// True when the transaction has failed, and nothing under way ends it.
     pub(super) fn block_has_failed(&self) -> bool {
-        self.ledger.status() == TransactionStatus::Failed && !self.may_turn
+        self.block_had_failed() && !self.may_turn
     }
 
     /// True when an earlier request, which is not answered, may leave the transaction failed.
@@ -505,10 +511,7 @@ fn creates_temporary(desk: &Desk<'_>) -> bool {
 
 /// Messages that a server skips after an error, up to the next Sync.
 fn is_extended(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
-    )
+    may_name_statement(tag) || tag == frontend::EXECUTE
 }
 
 /// True for a Parse of a statement that commits.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Header, Tag, Writer, backend::TransactionStatus, frontend::Target, tag::frontend},
+    protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
     worker::{
         classify,
         parameters::Parameters,
@@ -121,7 +121,7 @@ impl Conversation {
     ) -> Verdict {
         let pipeline = self.ledger.pipeline();
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let failed = self.ledger.status() == TransactionStatus::Failed;
+        let failed = self.block_had_failed();
         let may_fail = self.block_may_fail();
         let presence = match server.named(statement, pipeline) {
             Presence::Absent if name.is_empty() && statement.context().is_some() => {
@@ -221,7 +221,7 @@ impl Conversation {
             return Some(Verdict::Wait);
         };
         if tag == frontend::BIND {
-            let failed = self.ledger.status() == TransactionStatus::Failed;
+            let failed = self.block_had_failed();
             match self.fits(&statement, ours, desk) {
                 _ if failed => {}
                 Fit::Yes => {}
@@ -463,6 +463,14 @@ impl<'a> Naming<'a> {
             bytes: start + length + 1,
         })
     }
+}
+
+/// True for messages in which a prepared statement may be named.
+pub(super) fn may_name_statement(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
 }
 
 /// True when the names in the body of a message that is not whole yet are.

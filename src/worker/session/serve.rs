@@ -111,7 +111,7 @@ impl Session {
             conversation: if parameters.is_empty() {
                 Conversation::new(pool.mode())
             } else {
-                Conversation::with_settings(pool.mode())
+                Conversation::new(pool.mode()).with_settings()
             },
             clock: Clock::new((&*pool.settings()).into(), worker.reactor.now()),
             cancelling: false,
