@@ -16,7 +16,7 @@ mod word;
 
 pub(crate) use transaction::{chains, ending};
 pub use {
-    facts::Facts,
+    facts::{Facts, Left},
     transaction::{Begin, Ending, begin, plain_ending},
     uses::{Use, uses},
 };
