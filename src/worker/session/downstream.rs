@@ -116,7 +116,7 @@ impl Session {
             .server_message(header.tag, body, prepared)?;
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
-            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
+            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken()?,
             backend::READY_FOR_QUERY if answer == Answer::Restore => {
                 self.server_is_ready()?;
                 self.take_census();

@@ -20,6 +20,7 @@ mod overtime;
 mod own;
 pub mod pin;
 mod portals;
+mod refusing;
 mod restore;
 pub(crate) mod serve;
 mod settling;
