@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod login;
 mod pgbench;
+mod pins;
 mod psql;
 mod roles;
 mod settings;

@@ -23,6 +23,7 @@ mod own;
 pub mod pin;
 mod placement;
 mod portals;
+mod refusing;
 mod restore;
 pub(crate) mod serve;
 mod settling;

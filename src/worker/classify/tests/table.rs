@@ -36,7 +36,9 @@ pub(super) fn names(facts: Facts) -> String {
         (facts.is_shareable(), "SHAREABLE"),
     ];
     let held = all.iter().filter(|(holds, _)| *holds);
-    held.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+    let mut names: Vec<_> = held.map(|(_, name)| (*name).to_owned()).collect();
+    names.extend(facts.leaves().map(|left| format!("LEAVES {left:?}")));
+    names.join(" ")
 }
 
 /// Facts, and what other questions about it are answered with.
