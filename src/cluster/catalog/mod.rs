@@ -319,6 +319,3 @@ fn own_taint(fact: &RelationFact) -> Option<Taint> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
