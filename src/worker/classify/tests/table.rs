@@ -11,7 +11,12 @@ const STATEMENTS: &str = include_str!(concat!(
 
 /// The lines of the table, headings left out.
 pub(super) fn statements() -> impl Iterator<Item = String> {
-    STATEMENTS
+    lines(STATEMENTS)
+}
+
+/// The lines of such a table.
+pub(super) fn lines(table: &str) -> impl Iterator<Item = String> {
+    table
         .lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.replace('↵', "\n"))
