@@ -17,6 +17,10 @@ pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// message must end. A session with a longer one keeps its connection.
 pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Longest text that may be found to be a read, in bytes: less than a millisecond's work of one core. What is longer
+/// goes to the primary.
+pub const ROUTED_TEXT_BYTES_MAX: usize = 256 * 1024;
+
 /// Shared statements one core remembers before it forgets those that no client and no connection has.
 pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
 

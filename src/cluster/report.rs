@@ -1,7 +1,7 @@
 //! What a core tells about its pools, clients and servers, for the operator's console.
 
 use super::budget::PoolKey;
-use crate::ids::WorkerId;
+use crate::{ids::WorkerId, protocol::Severity};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum ReportKind {
     Servers,
     /// A line for each core.
     Cancels,
+    /// What each node was sent.
+    Nodes,
 }
 
 /// One core's answer.
@@ -27,6 +29,79 @@ pub enum Report {
     Servers(Vec<ServerReport>),
     /// To [`ReportKind::Cancels`].
     Cancels(WorkerId, CancelReport),
+    /// To [`ReportKind::Nodes`], by node.
+    Nodes(Vec<NodeCounters>),
+}
+
+/// What one node has answered to clients, by its command tags and the severity of its errors. (Pgpool-II:
+/// `SHOW POOL_BACKEND_STATS`.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounters {
+    /// By kind, in the order of [`NodeCounters::KINDS`].
+    pub counts: [u64; 9],
+}
+
+impl NodeCounters {
+    /// What is counted.
+    pub const KINDS: [&str; 9] = [
+        "select_cnt",
+        "insert_cnt",
+        "update_cnt",
+        "delete_cnt",
+        "ddl_cnt",
+        "other_cnt",
+        "panic_cnt",
+        "fatal_cnt",
+        "error_cnt",
+    ];
+
+    /// Counts the tag of a CommandComplete.
+    #[inline]
+    pub fn count_tag(&mut self, tag: &[u8]) {
+        let kind = match tag {
+            [b'S', b'E', b'L', ..] => 0,
+            [b'I', b'N', ..] => 1,
+            [b'U', b'P', ..] => 2,
+            [b'D', b'E', b'L', ..] => 3,
+            _ if is_ddl(tag) => 4,
+            _ => 5,
+        };
+        self.counts[kind] += 1;
+    }
+
+    /// Counts an error.
+    pub fn count_error(&mut self, severity: Option<Severity>) {
+        let kind = match severity {
+            Some(Severity::Panic) => 6,
+            Some(Severity::Fatal) => 7,
+            _ => 8,
+        };
+        self.counts[kind] += 1;
+    }
+
+    /// Adds another core's counters.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+    }
+}
+
+/// True for the tags of statements that change what there is.
+fn is_ddl(tag: &[u8]) -> bool {
+    const DDL: [&[u8]; 10] = [
+        b"CREATE",
+        b"ALTER",
+        b"DROP",
+        b"TRUNCATE",
+        b"GRANT",
+        b"REVOKE",
+        b"COMMENT",
+        b"REINDEX",
+        b"REFRESH",
+        b"SECURITY LABEL",
+    ];
+    DDL.iter().any(|start| tag.starts_with(start))
 }
 
 /// Cancel requests of one core, since it started.

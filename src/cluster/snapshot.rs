@@ -5,8 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwapOption;
 
 use super::{
-    catalog::Catalog,
+    facts::DatabaseFacts,
     node::NodeState,
+    overrides::Overrides,
     settings::{NodeSettings, Secret, Settings, UserSettings},
 };
 use crate::{
@@ -28,7 +29,9 @@ pub struct Snapshot {
     /// The node that takes writes; `None` while there is none.
     pub primary: Option<NodeId>,
     /// What is known of databases, by their names on the servers.
-    pub catalogs: HashMap<Arc<str>, Arc<Catalog>>,
+    pub catalogs: HashMap<Arc<str>, Arc<DatabaseFacts>>,
+    /// What the configuration says against the catalogs.
+    pub overrides: Arc<Overrides>,
 }
 
 /// A user and all that logins need, prepared away from the worker cores.
@@ -76,5 +79,30 @@ impl Snapshot {
     /// The settings of the node of that number.
     pub fn node(&self, id: NodeId) -> &NodeSettings {
         &self.settings.nodes[usize::from(id.0)]
+    }
+
+    /// The state of that node.
+    #[inline]
+    pub fn state(&self, id: NodeId) -> Option<&NodeState> {
+        self.nodes.get(usize::from(id.0))
+    }
+
+    /// The numbers of all nodes.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(|place| NodeId(place as u16))
+    }
+
+    /// True when reads may go to standbys.
+    #[inline]
+    pub fn splits(&self) -> bool {
+        self.nodes.len() > 1 && self.settings.routing.read_write_split
+    }
+
+    /// Nodes that are not the primary, and are used.
+    pub fn standbys(&self) -> impl Iterator<Item = NodeId> {
+        let is_used = |node: &NodeId| self.state(*node).is_some_and(|it| it.status.is_usable());
+        self.ids()
+            .filter(|node| Some(*node) != self.primary)
+            .filter(is_used)
     }
 }

@@ -52,6 +52,18 @@ impl Welcome {
         known.map(|(_, value)| &**value)
     }
 
+    /// What a primary with the same configuration says.
+    #[must_use]
+    pub fn of_primary(&self) -> Self {
+        let mut told = self.clone();
+        for (name, value) in &mut told.values {
+            if name == b"in_hot_standby" {
+                *value = b"off".to_vec();
+            }
+        }
+        told
+    }
+
     /// Appends the messages.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);

@@ -7,7 +7,8 @@ use crate::{
     auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
     cluster::{
         node::{NodeState, Role, Status},
-        settings::{Secret, Settings, UserSettings},
+        overrides::Overrides,
+        settings::{Routing, Secret, Settings, UserSettings},
         snapshot::{Snapshot, User},
     },
     ids::{Epoch, NodeId},
@@ -26,6 +27,7 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
         nodes: (0..settings.nodes.len()).map(unwatched).collect(),
         // Who looks at the nodes will find it.
         primary: settings.health.user.is_none().then_some(NodeId(0)),
+        overrides: overrides(&settings.routing),
         settings: Arc::new(settings),
         catalogs: HashMap::new(),
     }
@@ -50,11 +52,22 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
     Snapshot {
         epoch: Epoch(current.epoch.0 + 1),
         users,
+        overrides: overrides(&settings.routing),
         settings: Arc::new(settings),
         nodes: current.nodes.clone(),
         primary: current.primary,
         catalogs: current.catalogs.clone(),
     }
+}
+
+/// What the configuration says against the catalogs.
+fn overrides(routing: &Routing) -> Arc<Overrides> {
+    let made = Overrides::new(
+        &routing.read_functions,
+        &routing.write_functions,
+        &routing.primary_patterns,
+    );
+    Arc::new(made.expect("the lists were checked when the file was read"))
 }
 
 /// A node that nobody has looked at: the first one is taken for the primary, the others get no reads.

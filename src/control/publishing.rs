@@ -97,6 +97,7 @@ impl Publishing {
             nodes: current.nodes.clone(),
             primary: current.primary,
             catalogs: current.catalogs.clone(),
+            overrides: Arc::clone(&current.overrides),
         };
         change(&mut next);
         self.publisher.publish(next);

@@ -80,6 +80,10 @@ sqlstates! {
     PROGRAM_LIMIT_EXCEEDED = b"54000";
     /// Not in the right state for this.
     OBJECT_NOT_IN_PREREQUISITE_STATE = b"55000";
+    /// read_only_sql_transaction.
+    READ_ONLY_TRANSACTION = b"25006";
+    /// serialization_failure.
+    SERIALIZATION_FAILURE = b"40001";
     /// The user asked to stop it.
     QUERY_CANCELED = b"57014";
     /// Shut down or ended by an administrator.

@@ -121,8 +121,10 @@ impl Worker {
 
     fn reload(self: &Rc<Self>) {
         let snapshot = self.snapshot();
+        for set in self.pool_sets() {
+            set.refresh(self, &snapshot);
+        }
         for pool in self.pools() {
-            pool.refresh(self, &snapshot);
             // There may be more connections now.
             pool.serve_waiters(self);
         }

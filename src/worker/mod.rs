@@ -32,7 +32,7 @@ use self::{
     clients::Clients,
     mail::Questions,
     parameters::Interner,
-    pool::{Janitor, Pool},
+    pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
     statements::Store,
 };
@@ -42,10 +42,11 @@ use crate::{
         budget::{Micros, PoolKey},
         messages::ToControl,
         publish::Reader,
+        report::NodeCounters,
         snapshot::Snapshot,
         switchboard::Switchboard,
     },
-    ids::WorkerId,
+    ids::{NodeId, WorkerId},
     limits::WORKER_IO_MEMORY_BYTES,
     net::{BufferSizes, Incoming, Listener, ProbeError, Reactor, WakeHandle, task},
     time,
@@ -64,8 +65,10 @@ pub(crate) struct Worker {
     ahead: Cell<Vec<u8>>,
     /// What they write for its client, likewise.
     said: Cell<Vec<u8>>,
-    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
+    pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     janitor: Janitor,
+    /// What each node has answered to clients of this core.
+    answered: RefCell<Vec<NodeCounters>>,
     clients: Clients,
     cancels: Cancels,
     doors: RefCell<Vec<Rc<Incoming>>>,
@@ -159,6 +162,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         said: Cell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
+        answered: RefCell::default(),
         clients: Clients::default(),
         cancels: Cancels::default(),
         doors: RefCell::default(),
@@ -215,32 +219,77 @@ impl Worker {
         decide(self.reader.borrow_mut().load())
     }
 
-    /// The pool of a database and user; `None` when there is no such database.
-    pub(crate) fn pool(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<Pool>> {
+    /// The pools of a database and user; `None` when there is no such database.
+    pub(crate) fn pool_set(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<PoolSet>> {
         let snapshot = self.snapshot();
         pool::server_database(&snapshot.settings, key)?;
-        if let Some(pool) = self.pools.borrow().get(key) {
-            pool.refresh(self, &snapshot);
-            return Some(Rc::clone(pool));
+        if let Some(set) = self.pools.borrow().get(key) {
+            set.refresh(self, &snapshot);
+            return Some(Rc::clone(set));
         }
-        let pool = Pool::new(self, &snapshot, key.clone())?;
-        self.pools
-            .borrow_mut()
-            .insert(key.clone(), Rc::clone(&pool));
-        self.reactor.wake_keeper();
-        Some(pool)
+        let set = PoolSet::new(&snapshot, key.clone())?;
+        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&set));
+        Some(set)
+    }
+
+    /// Every database and user of this core.
+    pub(crate) fn pool_sets(&self) -> Vec<Rc<PoolSet>> {
+        self.pools.borrow().values().cloned().collect()
     }
 
     /// Every pool of this core.
     pub(crate) fn pools(&self) -> Vec<Rc<Pool>> {
-        self.pools.borrow().values().cloned().collect()
+        let mut pools = Vec::new();
+        for set in self.pool_sets() {
+            set.for_each(|pool| pools.push(Rc::clone(pool)));
+        }
+        pools
     }
 
-    /// Forgets a pool that nobody uses, and nobody but the caller knows.
-    pub(crate) fn forget_unused(&self, pool: &Rc<Pool>) {
-        let [open, ..] = pool.census();
-        if pool.clients.get() == 0 && open == 0 && Rc::strong_count(pool) <= 2 {
-            self.pools.borrow_mut().remove(&pool.key);
+    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows: he holds so many
+    /// of the sets, and of a pool.
+    pub(crate) fn forget_unused(&self, key: &PoolKey, sets: usize, pools: usize) {
+        let is_unused =
+            |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
+        let mut known = self.pools.borrow_mut();
+        if known.get(key).is_some_and(is_unused) {
+            known.remove(key);
+        }
+    }
+
+    /// Counts what a node has answered to a client.
+    #[inline]
+    pub(crate) fn count_answer(&self, node: NodeId, count: impl FnOnce(&mut NodeCounters)) {
+        let mut answered = self.answered.borrow_mut();
+        let place = usize::from(node.0);
+        if answered.len() <= place {
+            answered.resize(place + 1, NodeCounters::default());
+        }
+        count(&mut answered[place]);
+    }
+
+    /// The name of a node.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        self.with_snapshot(|snapshot| snapshot.node(node).name.clone())
+    }
+
+    /// Nobody here will learn how far the log was written after a commit: the control core is to ask.
+    #[cold]
+    pub(crate) fn lost_commit(&self) {
+        if self.switchboard.control.put(ToControl::LostCommit).is_err() {
+            tracing::error!("the control core does not listen; reads stay at the primary");
+        }
+    }
+
+    /// A node could not be used: the control core is to look at it.
+    #[cold]
+    pub(crate) fn suspect(&self, node: NodeId) {
+        let is_news = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_some_and(|state| state.live.suspect())
+        });
+        if is_news {
+            let _ = self.switchboard.control.put(ToControl::Suspect(node));
         }
     }
 

@@ -11,7 +11,8 @@ use super::{
     clients::{ClientInfo, State},
     console::{self, Console},
     parameters::{self, Parameters},
-    pool::{CheckoutError, Pool},
+    pool::{CheckoutError, PoolSet},
+    route,
     session::serve::Session,
     welcome,
     wire::{Wire, WireError},
@@ -91,10 +92,11 @@ impl From<CheckoutError> for Refused {
     fn from(error: CheckoutError) -> Self {
         match error {
             CheckoutError::Refused(body) => Self::Server(body),
-            CheckoutError::Own(mut report) => {
+            CheckoutError::Own(mut report) | CheckoutError::Unreachable(mut report) => {
                 report.severity = Severity::Fatal;
                 Self::Report(report)
             }
+            CheckoutError::Moved => route::no_node().into(),
         }
     }
 }
@@ -189,7 +191,7 @@ struct Login {
 }
 
 enum Service {
-    Pool(Rc<Pool>, Parameters),
+    Pool(Rc<PoolSet>, Parameters),
     Console,
 }
 
@@ -484,12 +486,12 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
         console::write_welcome(&mut out);
         Service::Console
     } else {
-        let pool = worker
-            .pool(&hello.key)
+        let pools = worker
+            .pool_set(&hello.key)
             .ok_or_else(|| no_such_database(&hello.key))?;
-        let welcome = welcome::learn(worker, stream, &pool, &parameters).await?;
+        let welcome = welcome::learn(worker, stream, &pools, &parameters).await?;
         welcome.write(&mut out);
-        Service::Pool(pool, parameters)
+        Service::Pool(pools, parameters)
     };
     // A server may have been waited for: those who come in now would miss that everyone is to leave.
     check_serving(worker)?;

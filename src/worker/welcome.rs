@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, task::Context};
 use super::{
     Worker,
     parameters::Parameters,
-    pool::{Lease, Pool, Urgency},
+    pool::{CheckoutError, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
     wire::{Wire, WireError},
@@ -26,29 +26,48 @@ use crate::{
 pub(super) async fn learn(
     worker: &Rc<Worker>,
     stream: &Stream,
-    pool: &Rc<Pool>,
+    pools: &Rc<PoolSet>,
     parameters: &Parameters,
 ) -> Result<Arc<Welcome>, Refused> {
-    if let Some(known) = pool.welcome(parameters) {
+    if let Some(known) = pools.welcome(worker, parameters) {
         return Ok(known);
     }
-    let target = worker.with_snapshot(route::route);
-    let gone = |context: &Context<'_>| stream.poll_broken(context);
-    let lease = pool.checkout(worker, &target, Urgency::Login, gone).await?;
-    let mut lease = lease.ok_or(Refused::Silently(WireError::Ended))?;
+    let mut lease = any_server(worker, stream, pools).await?;
     let welcome = if parameters.is_empty() {
         Arc::clone(&lease.backend().welcome)
     } else {
-        let deadline = time::now() + pool.settings().connect_timeout;
+        let deadline = time::now() + pools.settings().connect_timeout;
         let applied = apply(worker, &mut lease, parameters);
         let applied = worker.reactor.deadline(deadline, applied).await;
         let welcome =
             applied.unwrap_or_else(|Elapsed| Err(server_failed("no answer in time").into()));
         Arc::new(welcome?)
     };
-    pool.remember_welcome(parameters.clone(), Arc::clone(&welcome));
+    pools.remember_welcome(parameters.clone(), Arc::clone(&welcome));
     lease.release();
     Ok(welcome)
+}
+
+/// A connection to the primary; to a standby while there is none.
+async fn any_server(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    pools: &Rc<PoolSet>,
+) -> Result<Lease, Refused> {
+    loop {
+        let node = worker.with_snapshot(|snapshot| {
+            let standby = || snapshot.standbys().next();
+            snapshot.primary.or_else(standby)
+        });
+        let node = node.ok_or_else(route::no_node)?;
+        let pool = pools.pool(worker, node);
+        let gone = |context: &Context<'_>| stream.poll_broken(context);
+        match pool.checkout(worker, Urgency::Login, gone).await {
+            Ok(lease) => return lease.ok_or(Refused::Silently(WireError::Ended)),
+            Err(CheckoutError::Moved) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Brings a server connection to the settings it was opened with.

@@ -207,6 +207,34 @@ fn stats_count_what_was_done() {
     assert!(number(&stats, "total_xact_time") > 0 && number(&stats, "total_query_time") > 0);
 }
 
+/// The second statement of a block waits for the answer to its BEGIN, and is judged a second time then.
+#[test]
+fn bytes_count_once_however_often_they_are_judged() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    client.send(query("BEGIN")).expect("C Z");
+    client.send(all([query("SELECT 1"), query("SELECT 2")]));
+    let begin = all([
+        parse("pgring_1", "BEGIN"),
+        bind("", "pgring_1", &[]),
+        execute(""),
+    ]);
+    let mut backend = stage.server.expect(all([begin, query("SELECT 1")]));
+    let begun = all([parse_complete(), bind_complete(), command_complete("BEGIN")]);
+    let done = || all([command_complete("DONE"), ready_in_transaction()]);
+    backend.answer(all([begun, done()]));
+    backend.expect_message(query("SELECT 2"));
+    backend.answer(done());
+    client.expect("C Z C Z");
+    let said = ["BEGIN", "SELECT 1", "SELECT 2"].map(|text| query(text).len());
+    let stats = record(&mut console, "STATS");
+    assert_eq!(
+        number(&stats, "total_received"),
+        said.iter().sum::<usize>() as u64
+    );
+}
+
 #[test]
 fn the_version_and_nothing() {
     let stage = Stage::set();

@@ -222,6 +222,35 @@ fn config(stage: &Stage, limit: &str) -> Config {
     Config::trust(stage.server.address()).set("pool", limit)
 }
 
+/// The time limit shows that the reload has reached the session.
+#[test]
+fn a_reload_bounds_statements_and_asks_for_state_in_living_sessions() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    client.send(query(SLOW));
+    backend.expect_message(query(SLOW));
+    let bounded = config(&stage, "query_timeout = \"1ms\"")
+        .set("pool", "statement_bytes_per_client = \"64KiB\"")
+        .set("pool", "state_check = \"always\"");
+    stage.proxy.reload(&bounded);
+    expect_cancel(&stage, &mut console, &backend);
+    backend.answer(all([cancelled(), ready()]));
+    client.expect("E Z");
+
+    client.send(query(SLOW));
+    backend.expect_message(query(SLOW));
+    expect_cancel(&stage, &mut console, &backend);
+    backend.answer(all([cancelled(), ready()]));
+    client.expect("E Z");
+    backend.take_census(&[]);
+    let text = format!("SELECT '{}'", "x".repeat(64 << 10));
+    client.send(all([parse("s", &text), sync()]));
+    client.expect_error("53400");
+    client.expect_end();
+}
+
 #[test]
 fn a_reload_holds_for_those_who_are_connected() {
     let stage = Stage::set();

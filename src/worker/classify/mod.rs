@@ -5,9 +5,15 @@
 //! this file joins the statements of a text, under both readings where the text has two. Never runs SQL, and
 //! never knows the session's settings.
 
+mod call;
+mod class;
 mod facts;
+mod hint;
 mod literal;
+mod query;
+mod read_only;
 mod scan;
+mod settings;
 mod statement;
 mod token;
 mod transaction;
@@ -16,8 +22,10 @@ mod word;
 
 pub(crate) use transaction::{chains, ending};
 pub use {
+    class::{Class, Knowledge, Reason, class, explain},
     facts::Facts,
-    transaction::{Begin, Ending, begin, plain_ending},
+    hint::{Hint, hint},
+    transaction::{Begin, Ending, Level, begin, plain_ending},
     uses::{Use, uses},
 };
 

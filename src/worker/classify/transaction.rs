@@ -17,6 +17,26 @@ pub struct Begin {
     pub tag: &'static str,
     /// Whether it was declared READ ONLY (or READ WRITE).
     pub read_only: Option<bool>,
+    /// Its isolation level, when it names one.
+    pub level: Option<Level>,
+}
+
+/// An isolation level. (READ UNCOMMITTED is READ COMMITTED.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// READ COMMITTED.
+    ReadCommitted,
+    /// REPEATABLE READ.
+    RepeatableRead,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+/// What one transaction mode says.
+enum Mode {
+    ReadOnly(bool),
+    Level(Level),
+    Other,
 }
 
 /// How a statement ends the transaction it runs in.
@@ -39,36 +59,43 @@ pub fn begin(text: &[u8]) -> Option<Begin> {
         START if words.next() == TRANSACTION => "START TRANSACTION",
         _ => return None,
     };
-    let mut read_only = None;
+    let (mut read_only, mut chosen) = (None, None);
     let mut expected = false;
     while expected || !words.is_over() {
-        read_only = mode(&mut words)?.or(read_only);
+        match mode(&mut words)? {
+            Mode::ReadOnly(only) => read_only = Some(only),
+            Mode::Level(level) => chosen = Some(level),
+            Mode::Other => {}
+        }
         expected = words.skip(Kind::Comma);
     }
-    Some(Begin { tag, read_only })
+    Some(Begin {
+        tag,
+        read_only,
+        level: chosen,
+    })
 }
 
-/// One transaction mode; what it says of writing.
-fn mode(words: &mut Words<'_>) -> Option<Option<bool>> {
+fn mode(words: &mut Words<'_>) -> Option<Mode> {
     match words.next() {
-        ISOLATION if words.next() == LEVEL => level(words).then_some(None),
+        ISOLATION if words.next() == LEVEL => level(words).map(Mode::Level),
         READ => match words.next() {
-            ONLY => Some(Some(true)),
-            WRITE => Some(Some(false)),
+            ONLY => Some(Mode::ReadOnly(true)),
+            WRITE => Some(Mode::ReadOnly(false)),
             _ => None,
         },
-        DEFERRABLE => Some(None),
-        NOT if words.next() == DEFERRABLE => Some(None),
+        DEFERRABLE => Some(Mode::Other),
+        NOT if words.next() == DEFERRABLE => Some(Mode::Other),
         _ => None,
     }
 }
 
-fn level(words: &mut Words<'_>) -> bool {
+fn level(words: &mut Words<'_>) -> Option<Level> {
     match words.next() {
-        SERIALIZABLE => true,
-        REPEATABLE => words.next() == READ,
-        READ => matches!(words.next(), COMMITTED | UNCOMMITTED),
-        _ => false,
+        SERIALIZABLE => Some(Level::Serializable),
+        REPEATABLE if words.next() == READ => Some(Level::RepeatableRead),
+        READ if matches!(words.next(), COMMITTED | UNCOMMITTED) => Some(Level::ReadCommitted),
+        _ => None,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
+mod nodes;
+mod show;
 mod tables;
 
 use std::{rc::Rc, task::Poll};
 
-pub(super) use tables::report;
+pub(super) use show::{Route, Show};
+pub(super) use tables::{Table, report};
 
-use self::tables::Table;
 use super::{
     Worker,
     clients::{self, ClientInfo},
@@ -189,14 +191,16 @@ impl Console {
             ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
             ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
             ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
-            ["show", "pool_nodes"] => self.worker.with_snapshot(Table::nodes),
             ["show", "stats"] => {
                 Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
             }
-            _ => {
-                Writer::new(out).error(&unknown(&text));
-                return;
-            }
+            _ => match Show::read(text.as_bytes()).filter(Show::is_of_cluster) {
+                Some(show) => show.answer(&self.worker, None, Route::nowhere).await,
+                None => {
+                    Writer::new(out).error(&unknown(&text));
+                    return;
+                }
+            },
         };
         table.write(out);
     }
@@ -219,7 +223,6 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint(
-        "SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW POOL_NODES or SHOW VERSION.",
-    )
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW VERSION, SHOW POOL_NODES, \
+         SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the database in question.")
 }

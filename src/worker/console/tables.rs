@@ -5,22 +5,20 @@ use std::{collections::BTreeMap, rc::Rc};
 use crate::{
     cluster::{
         budget::PoolKey,
-        node::{NodeState, Role},
         report::{ClientReport, Counters, PoolReport, Report, ReportKind, ServerReport},
-        settings::{NodeAddress, NodeSettings, PoolMode, Settings},
-        snapshot::Snapshot,
+        settings::PoolMode,
     },
     protocol::Writer,
     time,
     worker::{
         Worker,
         clients::{ClientInfo, State},
-        pool::{Backend, Facts, Pool},
+        pool::{Backend, Facts, PoolSet},
     },
 };
 
 /// Columns and rows, all text.
-pub(super) struct Table {
+pub(in crate::worker) struct Table {
     columns: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }
@@ -118,29 +116,21 @@ const STATS: &[&str] = &[
     "avg_wait_time",
 ];
 
-/// As Pgpool-II 4.7 has them.
-const NODES: &[&str] = &[
-    "node_id",
-    "hostname",
-    "port",
-    "status",
-    "pg_status",
-    "lb_weight",
-    "role",
-    "pg_role",
-    "select_cnt",
-    "load_balance_node",
-    "replication_delay",
-    "replication_state",
-    "replication_sync_state",
-    "last_status_change",
-];
-
 impl Table {
+    pub(super) fn new(columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Self {
+        Self { columns, rows }
+    }
+
     /// Appends the answer to a Query, but for ReadyForQuery.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::worker) fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
         writer.row_description_text(self.columns);
+        self.write_rows(out);
+    }
+
+    /// The same without the description of the columns.
+    pub(in crate::worker) fn write_rows(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer::new(out);
         for row in &self.rows {
             writer.data_row(row.iter().map(|value| Some(value.as_bytes())));
         }
@@ -178,18 +168,6 @@ impl Table {
         Self {
             columns: POOLS,
             rows: rows.collect(),
-        }
-    }
-
-    /// All nodes, as the newest snapshot has them.
-    pub(super) fn nodes(snapshot: &Snapshot) -> Self {
-        let settings = &snapshot.settings;
-        let nodes = settings.nodes.iter().zip(&snapshot.nodes).enumerate();
-        Self {
-            columns: NODES,
-            rows: nodes
-                .map(|(id, (node, state))| node_row(id, node, state, settings))
-                .collect(),
         }
     }
 
@@ -255,57 +233,6 @@ impl Table {
             rows: rows.collect(),
         }
     }
-}
-
-fn node_row(id: usize, node: &NodeSettings, state: &NodeState, settings: &Settings) -> Vec<String> {
-    let [host, port] = match &node.address {
-        NodeAddress::Tcp(address) => [address.ip().to_string(), address.port().to_string()],
-        NodeAddress::Unix(path) => {
-            let port = path.extension().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().unwrap_or(path).display();
-            [folder.to_string(), port.into_owned()]
-        }
-    };
-    let weights: u64 = settings.nodes.iter().map(|it| u64::from(it.weight)).sum();
-    let weight = f64::from(node.weight) / (weights.max(1) as f64);
-    let answers = match state.answers {
-        None => "unknown",
-        Some(true) => "up",
-        Some(false) => "down",
-    };
-    vec![
-        id.to_string(),
-        host,
-        port,
-        state.status.name().into(),
-        answers.into(),
-        format!("{weight:.6}"),
-        state.role.name().into(),
-        state.claims.map_or("unknown", Role::name).into(),
-        "0".into(),
-        "false".into(),
-        replication_delay(state, settings),
-        state.replication_state.to_string(),
-        state.sync_state.to_string(),
-        time::utc(state.since_us).trim_end_matches(" UTC").into(),
-    ]
-}
-
-/// In bytes, or in seconds when that is what reads are limited by.
-fn replication_delay(state: &NodeState, settings: &Settings) -> String {
-    if state.role == Role::Primary {
-        return "0".to_owned();
-    }
-    if settings.routing.max_lag.is_none() {
-        return state.live.lag_bytes().to_string();
-    }
-    let micros = state.live.lag_us();
-    let unit = if micros < 2_000_000 {
-        "second"
-    } else {
-        "seconds"
-    };
-    format!("{}.{:06} {unit}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// One line a pool, of all cores together.
@@ -425,9 +352,9 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
     match kind {
         ReportKind::Pools => Report::Pools(
             worker
-                .pools()
+                .pool_sets()
                 .iter()
-                .map(|pool| pool_report(worker, pool))
+                .map(|pools| pool_report(worker, pools))
                 .collect(),
         ),
         ReportKind::Clients => Report::Clients(
@@ -440,10 +367,11 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
         ),
         ReportKind::Servers => Report::Servers(server_reports(worker)),
         ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
+        ReportKind::Nodes => Report::Nodes(worker.answered.borrow().clone()),
     }
 }
 
-fn pool_report(worker: &Worker, pool: &Pool) -> PoolReport {
+fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
     let [open, idle, opening, tested] = pool.census();
     let (waiting, since) = pool.queue();
     let now = worker.reactor.now();

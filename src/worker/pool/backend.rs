@@ -38,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) parameters: Parameters,
     /// What its session sent last, in case it must run again.
     pub(crate) record: Vec<u8>,
+    /// The read it was taken for, in case that must go to another node.
+    pub(crate) read: Vec<u8>,
     /// What it has prepared.
     pub(crate) prepared: Prepared,
     /// Name of its database on the server.

@@ -148,18 +148,6 @@ impl<C, W> Desk<C, W> {
         &self.budget
     }
 
-    /// From now on connections are opened by another budget: the pool has another node.
-    pub(crate) fn change_budget(
-        &mut self,
-        effects: &impl Effects<Connection = C>,
-        budget: Arc<Budget>,
-    ) {
-        self.show_nothing();
-        self.budget = budget;
-        self.show_idle();
-        self.settle(effects);
-    }
-
     /// True once after somebody has come for whom the other connections of the process have to be looked through:
     /// [`seek`], when nothing of the desk is borrowed.
     pub(crate) fn is_seeking(&mut self) -> bool {

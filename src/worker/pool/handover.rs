@@ -45,8 +45,8 @@ impl Worker {
     /// A connection has arrived from another core. Without its pool here it closes, and its permit is free again.
     pub(crate) fn handed(self: &Rc<Self>, handed: Handed) {
         handed.permit.budget().settle_promise(self.id);
-        let pool = self.pools.borrow().get(&handed.key).cloned();
-        if let Some(pool) = pool {
+        let set = self.pools.borrow().get(&handed.key).cloned();
+        if let Some(pool) = set.and_then(|set| set.existing(handed.node)) {
             pool.adopt(self, handed);
         }
     }
@@ -59,7 +59,7 @@ impl Worker {
     }
 
     fn pool_of(&self, budget: &Arc<Budget>) -> Option<Rc<Pool>> {
-        let pool = self.pools.borrow().get(&budget.key).cloned();
+        let pool = self.pools.borrow().get(&budget.key)?.existing(budget.node);
         pool.filter(|pool| Arc::ptr_eq(&pool.budget(), budget))
     }
 }
@@ -153,7 +153,7 @@ impl Pool {
 
     /// Takes in a connection from another core, for the first who waits here.
     fn adopt(self: &Rc<Self>, worker: &Rc<Worker>, handed: Handed) {
-        if *handed.database != **self.server_database.borrow() {
+        if !self.is_called(&handed.database) {
             // The database was renamed meanwhile.
             drop(handed);
             return self.serve_waiters(worker);
@@ -182,9 +182,10 @@ impl Pool {
         Backend {
             stream,
             facts: Rc::new(facts),
-            database: Arc::clone(&self.server_database.borrow()),
+            database: self.server_database(),
             welcome: handed.welcome,
             record: Vec::new(),
+            read: Vec::new(),
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
             opened: handed.opened,

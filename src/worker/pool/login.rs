@@ -20,6 +20,11 @@ use crate::{
 };
 
 impl LoginError {
+    /// True when the node itself may be in trouble.
+    fn is_about_node(&self) -> bool {
+        !matches!(self, Self::NoPassword(_)) && self.may_pass()
+    }
+
     pub(super) fn to_checkout_error(&self, urgency: Urgency) -> CheckoutError {
         match (self, urgency) {
             (Self::Refused(body), _) => CheckoutError::Refused(Rc::clone(body)),
@@ -27,7 +32,7 @@ impl LoginError {
                 SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
                 "pgring cannot log in at the server for this user",
             )),
-            _ => CheckoutError::Own(
+            _ => CheckoutError::Unreachable(
                 ErrorReport::error(SqlState::CANNOT_CONNECT_NOW, "no server can be reached")
                     .with_detail(self.to_string()),
             ),
@@ -118,13 +123,16 @@ impl Pool {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
         self.desk.borrow_mut().open_ended();
+        if error.is_about_node() {
+            worker.suspect(self.node);
+        }
         self.tell_waiters(worker, &error);
         let Some(pause) = pause else { return };
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             worker.reactor.sleep(pause).await;
             pool.serve_waiters(&worker);
-            worker.forget_unused(&pool);
+            worker.forget_unused(&pool.key, 0, 1);
         });
     }
 
@@ -134,18 +142,16 @@ impl Pool {
         permit: Permit,
     ) -> Result<Box<Backend>, LoginError> {
         let snapshot = worker.snapshot();
-        self.refresh(worker, &snapshot);
-        let node = self.node.get();
+        let node = self.node;
         let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
-        let database = Arc::clone(&self.server_database.borrow());
+        let database = self.server_database();
         let login = self.log_in(worker, &snapshot, &address, &database);
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
         let parameters = worker.interner.empty();
         let welcome = Arc::new(welcome);
-        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
         self.budget().welcome.store(Some(Arc::clone(&welcome)));
         let facts = Facts {
             node,
@@ -163,6 +169,7 @@ impl Pool {
             welcome,
             parameters,
             record: Vec::new(),
+            read: Vec::new(),
             prepared: Prepared::default(),
             database,
             opened: now,

@@ -64,7 +64,7 @@ impl Pool {
             drop(backend);
             pool.serve_waiters(&worker);
             pool.fill(&worker);
-            worker.forget_unused(&pool);
+            worker.forget_unused(&pool.key, 0, 1);
         });
     }
 
@@ -172,7 +172,9 @@ impl Janitor {
                 .min();
             for pool in pools {
                 pool.fill(worker);
-                worker.forget_unused(&pool);
+            }
+            for set in worker.pool_sets() {
+                worker.forget_unused(&set.key, 1, 0);
             }
             self.unscheduled.set(next.is_none());
             let mut called = false;

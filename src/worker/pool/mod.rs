@@ -1,4 +1,4 @@
-//! The server connections of one database and user on one core, and the queue of those who want one.
+//! The server connections of one database and user to one node on one core, and the queue of those who want one.
 //!
 //! A connection is idle here, lent as a [`Lease`], being opened, or being made fit for use; the process-wide
 //! [`Budget`] bounds their number. Whoever waits is served in order of arrival.
@@ -6,25 +6,28 @@
 mod backend;
 mod desk;
 mod handover;
+mod judge;
 mod login;
 mod maintenance;
 mod queue;
+mod set;
 #[cfg(test)]
 mod tests;
 
 use std::{
     cell::{Cell, RefCell},
+    ops::Deref,
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
-use hashbrown::HashMap;
-
 pub(crate) use backend::{Backend, Facts};
+pub(crate) use judge::Judge;
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
+pub(crate) use set::{Common, PoolSet, server_database};
 
 use self::{
     backend::Permit,
@@ -32,27 +35,21 @@ use self::{
     login::Backoff,
     queue::Waiter,
 };
-use super::{Worker, parameters::Parameters, route};
+use super::Worker;
 use crate::{
     cluster::{
-        budget::{self, Budget, Micros, PoolKey},
-        report::Counters,
-        settings::{PoolMode, PoolSettings, Settings},
+        budget::{self, Budget, Micros},
+        node::Role,
         snapshot::Snapshot,
-        welcome::Welcome,
     },
-    ids::{Epoch, NodeId, WorkerId},
+    ids::{NodeId, WorkerId},
     net::task,
 };
 
 /// One pool of one core.
 pub(crate) struct Pool {
-    pub(crate) key: PoolKey,
-    /// Name of the database on the server.
-    server_database: RefCell<Arc<str>>,
-    pub(super) node: Cell<NodeId>,
-    settings: RefCell<Rc<PoolSettings>>,
-    epoch: Cell<Epoch>,
+    common: Rc<Common>,
+    pub(crate) node: NodeId,
     /// Idle connections and waiting clients.
     desk: RefCell<Desk<Box<Backend>, Rc<Waiter>>>,
     /// Permits of this core.
@@ -60,11 +57,16 @@ pub(crate) struct Pool {
     /// Those of them whose connections are being closed.
     leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
-    /// What clients are told at login, by the settings they ask for.
-    welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
-    /// Clients of this pool on this core.
-    pub(crate) clients: Cell<u32>,
-    pub(crate) counters: RefCell<Counters>,
+    /// What the node was, and whether it was used, when last looked at.
+    standing: Cell<(Role, bool)>,
+}
+
+impl Deref for Pool {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
 }
 
 /// Starts a task that does not begin before the caller is done: the desk is in use until then.
@@ -183,28 +185,20 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    pub(super) fn new(worker: &Worker, snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
-        let settings = &snapshot.settings;
-        let server_database = server_database(settings, &key)?;
-        let budgets = &worker.switchboard.budgets;
-        let budget = budgets.of(&key, snapshot.primary.unwrap_or(NodeId(0)), snapshot);
-        let pool = Self {
-            server_database: RefCell::new(server_database.into()),
-            node: Cell::new(snapshot.primary.unwrap_or(NodeId(0))),
-            settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
-            epoch: Cell::new(snapshot.epoch),
-            desk: RefCell::new(Desk::new(worker.id, budget)),
-            key,
+    fn new(worker: &Worker, common: Rc<Common>, node: NodeId) -> Rc<Self> {
+        let snapshot = worker.snapshot();
+        let budget = worker.switchboard.budgets.of(&common.key, node, &*snapshot);
+        let mut desk = Desk::new(worker.id, budget);
+        desk.set_reserve_after(common.settings().reserve_after);
+        Rc::new(Self {
+            common,
+            node,
+            desk: RefCell::new(desk),
             open: Rc::default(),
             leaving: Cell::new(0),
             backoff: RefCell::default(),
-            welcomes: RefCell::default(),
-            clients: Cell::new(0),
-            counters: RefCell::default(),
-        };
-        let reserve_after = pool.settings().reserve_after;
-        pool.desk.borrow_mut().set_reserve_after(reserve_after);
-        Some(Rc::new(pool))
+            standing: Cell::new(standing(&snapshot, node)),
+        })
     }
 
     /// Works at the desk, and looks through the process for those who have come to wait there.
@@ -230,62 +224,37 @@ impl Pool {
         Arc::clone(self.desk.borrow().budget())
     }
 
-    /// Settings as of the last snapshot this pool has seen.
-    pub(crate) fn settings(&self) -> Rc<PoolSettings> {
-        Rc::clone(&self.settings.borrow())
-    }
-
-    pub(crate) fn mode(&self) -> PoolMode {
-        self.settings.borrow().mode
-    }
-
-    /// Takes over the settings of a new snapshot.
-    pub(super) fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot) {
-        if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
-            return;
-        }
-        let settings = snapshot
-            .settings
-            .pool_for(&self.key.database, &self.key.user);
-        let budgets = &worker.switchboard.budgets;
-        budgets.refresh(snapshot);
-        let reserve_after = settings.reserve_after;
+    /// Takes over a new snapshot. `renamed`: connections go to another database of the server from now on.
+    fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot, renamed: bool) {
+        let reserve_after = self.settings().reserve_after;
         self.desk.borrow_mut().set_reserve_after(reserve_after);
-        self.settings.replace(Rc::new(settings));
-        if let Some(name) = server_database(&snapshot.settings, &self.key)
-            && *name != **self.server_database.borrow()
-        {
-            // Connections to the other database close now, or as they come back.
-            self.server_database.replace(name.into());
-            self.welcomes.borrow_mut().clear();
+        let standing = standing(snapshot, self.node);
+        let before = self.standing.replace(standing);
+        if renamed {
             self.budget().welcome.store(None);
+        }
+        if renamed || !standing.1 {
+            // The others close as they come back.
             let idle = self.desk.borrow_mut().take_out(|_| true);
             for backend in idle {
                 self.dismiss(worker, backend);
             }
         }
-        if self.node.replace(snapshot.primary.unwrap_or(NodeId(0)))
-            != snapshot.primary.unwrap_or(NodeId(0))
-        {
-            let budget = budgets.of(&self.key, snapshot.primary.unwrap_or(NodeId(0)), snapshot);
-            self.with_desk(worker, |desk, effects| desk.change_budget(effects, budget));
+        if standing.0 != before.0 || !standing.1 {
+            self.send_waiters_away(worker);
         }
         self.backoff.take();
     }
 
     /// An idle connection that needs no further look, if nobody waits for one.
     #[inline]
-    pub(crate) fn try_checkout(
-        self: &Rc<Self>,
-        worker: &Rc<Worker>,
-        target: &route::Target,
-    ) -> Option<Lease> {
+    pub(crate) fn try_checkout(self: &Rc<Self>, worker: &Rc<Worker>) -> Option<Lease> {
         let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
             let backend = self.desk.borrow_mut().take_idle()?;
             backend.stream.park(false);
-            if backend.stream.has_news() || backend.facts.node != target.node {
+            if backend.stream.has_news() {
                 // Closed by the server, or speaking out of turn.
                 self.dismiss(worker, backend);
                 continue;
@@ -310,7 +279,7 @@ impl Pool {
     }
 
     fn is_stale(&self, backend: &Backend, now: Instant) -> bool {
-        let limit = self.settings.borrow().check_after_idle;
+        let limit = self.settings().check_after_idle;
         limit.is_some_and(|limit| now.saturating_duration_since(backend.used.get()) > limit)
     }
 
@@ -326,35 +295,12 @@ impl Pool {
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
-        let lifetime = self.settings.borrow().lifetime;
+        let lifetime = self.settings().lifetime;
         let old =
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
         old || backend.stream.has_news()
-            || backend.facts.node != self.node.get()
-            || !Arc::ptr_eq(&backend.database, &self.server_database.borrow())
-    }
-
-    /// What clients with these settings are told at login, if it is known on some core or can be foretold.
-    pub(crate) fn welcome(&self, parameters: &Parameters) -> Option<Arc<Welcome>> {
-        if let Some(known) = self.welcomes.borrow().get(parameters) {
-            return Some(Arc::clone(known));
-        }
-        let plain = self.budget().welcome.load_full()?;
-        let welcome = match parameters.is_empty() {
-            true => plain,
-            false => Arc::new(plain.foretell(parameters.iter())?),
-        };
-        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
-        Some(welcome)
-    }
-
-    /// Remembers what clients with these settings are told.
-    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
-        let mut welcomes = self.welcomes.borrow_mut();
-        if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
-            welcomes.retain(|parameters, _| parameters.is_empty());
-        }
-        welcomes.insert(parameters, welcome);
+            || !self.standing.get().1
+            || !self.is_called(&backend.database)
     }
 
     /// Permits of this core, idle connections among them, those being opened, those being tested.
@@ -382,10 +328,11 @@ impl Pool {
     }
 }
 
-/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
-pub(super) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
-    match settings.database(&key.database) {
-        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
-        None => settings.databases.is_empty().then_some(&key.database),
-    }
+/// What a node is, and whether it is used.
+fn standing(snapshot: &Snapshot, node: NodeId) -> (Role, bool) {
+    snapshot
+        .state(node)
+        .map_or((Role::Standby, false), |state| {
+            (state.role, state.status.is_usable())
+        })
 }

@@ -11,10 +11,10 @@ use std::{
 
 use super::{Backend, Lease, LoginError, Pool};
 use crate::{
-    cluster::budget::Refusal,
+    cluster::{budget::Refusal, node::Role},
     net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
-    worker::{Worker, route},
+    worker::Worker,
 };
 
 /// How a waiter takes a failing server.
@@ -33,6 +33,10 @@ pub(crate) enum CheckoutError {
     Refused(Rc<[u8]>),
     /// Our reason.
     Own(ErrorReport),
+    /// The node cannot be reached; another one may take what this one cannot.
+    Unreachable(ErrorReport),
+    /// The node is not used any more, or not for the same.
+    Moved,
 }
 
 /// One place in the queue.
@@ -78,11 +82,10 @@ impl Pool {
     pub(crate) async fn checkout(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        target: &route::Target,
         urgency: Urgency,
         mut gone: impl FnMut(&Context<'_>) -> Poll<()>,
     ) -> Result<Option<Lease>, CheckoutError> {
-        if let Some(lease) = self.try_checkout(worker, target) {
+        if let Some(lease) = self.try_checkout(worker) {
             return Ok(Some(lease));
         }
         let settings = self.settings();
@@ -156,9 +159,11 @@ impl Pool {
     /// A login failed: those who cannot gain by waiting hear it.
     pub(super) fn tell_waiters(self: &Rc<Self>, worker: &Rc<Worker>, error: &LoginError) {
         let final_word = !error.may_pass();
-        // While a connection exists the queue moves; then only those who log in gain by hearing it.
+        let is_standby = self.standing.get().0 == Role::Standby;
+        // While a connection exists the queue moves; then only those who log in gain by hearing it, and those who
+        // can go elsewhere.
         let hears = |waiter: &Rc<Waiter>| {
-            waiter.urgency == Urgency::Login || final_word && self.open.get() == 0
+            waiter.urgency == Urgency::Login || is_standby || final_word && self.open.get() == 0
         };
         let told = self.with_desk(worker, |desk, effects| desk.leave(effects, hears));
         for waiter in told {
@@ -166,8 +171,16 @@ impl Pool {
         }
     }
 
+    /// Those who wait here look for another node.
+    pub(super) fn send_waiters_away(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let sent = self.with_desk(worker, |desk, effects| desk.leave(effects, |_| true));
+        for waiter in sent {
+            waiter.end(Err(CheckoutError::Moved));
+        }
+    }
+
     fn waited_too_long(&self) -> ErrorReport {
-        let settings = self.settings.borrow();
+        let settings = self.settings();
         let waited = format!(
             "no server connection became free within {:?}",
             settings.checkout_timeout
@@ -191,7 +204,7 @@ impl Pool {
     }
 
     fn describe_queue(&self) -> String {
-        let (key, size) = (&self.key, self.settings.borrow().size);
+        let (key, size) = (&self.key, self.settings().size);
         let waiting = self.desk.borrow().waiting();
         let limit = match self.desk.borrow().blocked() {
             Some(refusal) => self.describe_limit(refusal),

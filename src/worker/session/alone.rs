@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    extended::Naming,
+    extended::{Naming, split_parse},
     ledger::Owed,
     limbo::is_request,
     names::{self, Change, Meaning},
@@ -53,7 +53,7 @@ impl Conversation {
             frontend::QUERY => whole && self.ledger.is_at_rest() && self.answer_query(body, desk),
             frontend::SYNC => self.answer_sync(desk),
             frontend::FLUSH => {
-                self.say_all(desk.out);
+                self.say_due(desk);
                 true
             }
             frontend::PARSE => shares && self.answer_parse(body, desk).is_some(),
@@ -71,7 +71,7 @@ impl Conversation {
     }
 
     fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
-        self.say_all(desk.out);
+        self.say_due(desk);
         self.ledger.sync_alone();
         self.renews = false;
         self.portals.clear();
@@ -85,8 +85,7 @@ impl Conversation {
     }
 
     fn answer_parse(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<()> {
-        let name_bytes = memchr::memchr(0, body)?;
-        let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
+        let (name, content) = split_parse(body)?;
         text_bytes(content)?;
         std::str::from_utf8(name).ok()?;
         let statement = desk.store.of(content, self.sharing(desk));
@@ -99,7 +98,7 @@ impl Conversation {
                 Meaning::Nothing
             );
             let bytes = self.names.bytes() + names::cost(name, &statement);
-            if !new || bytes > desk.limits.client_bytes {
+            if !new || bytes > desk.bounds.client_bytes {
                 return None;
             }
         }
@@ -114,8 +113,7 @@ impl Conversation {
 
     /// Notes an answer of ours, and what it does to the names.
     fn say_later(&mut self, said: Owed, change: Change) {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, None, change);
+        self.note_change(None, change);
         self.ledger.owe(said);
     }
 
@@ -182,9 +180,9 @@ impl Conversation {
     }
 
     /// Every answer of ours that is due.
-    pub(super) fn say_all(&mut self, out: &mut Vec<u8>) {
-        while let Some(said) = self.said(None) {
-            out.extend_from_slice(said);
+    pub(super) fn say_due(&mut self, desk: &mut Desk<'_>) {
+        while let Some(said) = self.said(desk.server.as_deref_mut()) {
+            desk.out.extend_from_slice(said);
         }
     }
 

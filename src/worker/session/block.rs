@@ -8,15 +8,12 @@ use std::rc::Rc;
 use super::{conversation::Conversation, desk::Desk, ledger::Owed};
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Writer, backend::TransactionStatus, tag::frontend},
+    protocol::{Writer, backend::TransactionStatus},
     worker::{
         classify::{self, Ending},
-        statements::{Statement, prepared::Presence, write_head},
+        statements::{Statement, prepared::Presence},
     },
 };
-
-/// Portal, statement, no parameter formats, no parameters, no result formats.
-const REST_OF_BIND_BYTES: usize = 6;
 
 impl Conversation {
     /// Answers what begins or ends a block that no server has seen.
@@ -54,8 +51,9 @@ impl Conversation {
     /// A server connection is at hand: the block begins there.
     pub(super) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
         self.bind_ahead(statement, desk);
-        write_head(frontend::EXECUTE.0, &[b""], 4, desk.ahead);
-        desk.ahead.extend_from_slice(&[0; 4]);
+        Writer::new(desk.ahead)
+            .execute("", 0)
+            .expect("the unnamed portal's name has no NUL");
         self.ledger.owe(Owed::OwnExecute);
         self.ledger.begins();
     }
@@ -71,13 +69,10 @@ impl Conversation {
             Presence::Here(name) => name,
             Presence::Absent | Presence::Unsure => self.prepare_ours(statement, server, desk.ahead),
         };
-        write_head(
-            frontend::BIND.0,
-            &[b"", name.bytes()],
-            REST_OF_BIND_BYTES,
-            desk.ahead,
-        );
-        desk.ahead.extend_from_slice(&[0; REST_OF_BIND_BYTES]);
+        let none: [Option<&[u8]>; 0] = [];
+        Writer::new(desk.ahead)
+            .bind("", name.bytes(), none)
+            .expect("a name of ours has no NUL");
         self.ledger.owe(Owed::OwnBind);
     }
 }

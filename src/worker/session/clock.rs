@@ -42,14 +42,14 @@ pub(super) enum Due {
 
 /// How long a session may take; `None` as long as it likes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct TimeLimits {
     pub(super) query: Option<Duration>,
     transaction: Option<Duration>,
     idle_in_transaction: Option<Duration>,
     client_idle: Option<Duration>,
 }
 
-impl From<&PoolSettings> for Limits {
+impl From<&PoolSettings> for TimeLimits {
     fn from(settings: &PoolSettings) -> Self {
         Self {
             query: settings.query_timeout,
@@ -62,7 +62,7 @@ impl From<&PoolSettings> for Limits {
 
 /// One session's time.
 pub(super) struct Clock {
-    limits: Limits,
+    limits: TimeLimits,
     /// No limit is set.
     off: bool,
     doing: Doing,
@@ -77,9 +77,9 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: TimeLimits, now: Instant) -> Self {
         Self {
-            off: limits == Limits::default(),
+            off: limits == TimeLimits::default(),
             limits,
             doing: Doing::Idle,
             since: now,
@@ -90,13 +90,13 @@ impl Clock {
     }
 
     /// The limits as of now, which hold for what is under way as well.
-    pub(super) fn set_limits(&mut self, limits: Limits) {
-        self.off = limits == Limits::default();
+    pub(super) fn set_limits(&mut self, limits: TimeLimits) {
+        self.off = limits == TimeLimits::default();
         self.limits = limits;
     }
 
     /// The limits in force.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> TimeLimits {
         self.limits
     }
 
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::time;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: TimeLimits = TimeLimits {
         query: Some(Duration::from_secs(10)),
         transaction: Some(Duration::from_secs(100)),
         idle_in_transaction: Some(Duration::from_secs(30)),
@@ -212,7 +212,7 @@ mod tests {
     struct Bench(Clock, Instant);
 
     impl Bench {
-        fn new(limits: Limits) -> Self {
+        fn new(limits: TimeLimits) -> Self {
             let start = time::now();
             Self(Clock::new(limits, start), start)
         }
@@ -307,13 +307,13 @@ mod tests {
 
     #[test]
     fn limits_may_come_and_go() {
-        let mut bench = Bench::new(Limits::default());
+        let mut bench = Bench::new(TimeLimits::default());
         assert!(bench.0.off && bench.next().is_none());
         bench.note(Doing::Request, 3);
         bench.0.set_limits(LIMITS);
         assert!(!bench.0.off);
         assert_eq!(bench.next(), Some((13, Due::Query)));
-        bench.0.set_limits(Limits::default());
+        bench.0.set_limits(TimeLimits::default());
         assert!(bench.0.off && bench.next().is_none());
     }
 

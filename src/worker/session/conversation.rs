@@ -8,6 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     census::Census,
     desk::Desk,
+    extended::{may_name_statement, split_parse},
     heal::Heal,
     ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request},
@@ -19,7 +20,7 @@ use super::{
     traces::Traces,
 };
 use crate::{
-    cluster::settings::PoolMode,
+    cluster::{node::Lsn, settings::PoolMode},
     limits::OUTSTANDING_MESSAGES_MAX,
     protocol::{
         ErrorReport, Header, ProtocolError, Tag, Writer, backend::TransactionStatus, tag::frontend,
@@ -27,7 +28,7 @@ use crate::{
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
-        statements::{Statement, prepared::ServerName},
+        statements::{Statement, prepared::ServerName, text_bytes},
     },
 };
 
@@ -65,6 +66,8 @@ pub enum Answer {
     SettingsRefused,
     /// It stays here: the census is complete.
     CensusTaken,
+    /// It stays here: the primary has told how far its log was written.
+    PositionTold,
     /// It goes to the client in other words.
     Renamed,
     /// It stays here until the settings are restored that the client came with.
@@ -121,6 +124,10 @@ pub struct Conversation {
     /// What pgring itself asked, and whose ReadyForQuery is to come. The client's requests are behind it.
     pub(super) own_requests: VecDeque<Own>,
     pub(super) census: Census,
+    /// How far the log was written, when that was asked.
+    pub(super) position: Option<Lsn>,
+    /// The block that is being ended to go on at another node.
+    pub(super) leaving_block: Option<Rc<Statement>>,
     /// A server's error in which names of ours are the client's.
     pub(super) renamed: Vec<u8>,
 }
@@ -152,16 +159,16 @@ impl Conversation {
             refusal: None,
             own_requests: VecDeque::new(),
             census: Census::default(),
+            position: None,
+            leaving_block: None,
             renamed: Vec::new(),
         }
     }
 
     /// The same for a client that came with settings of its own, to which RESET goes back.
-    pub(crate) fn with_settings(mode: PoolMode) -> Self {
-        Self {
-            restore: Restore::new(mode != PoolMode::Session),
-            ..Self::new(mode)
-        }
+    pub(crate) fn with_settings(self) -> Self {
+        let restore = Restore::new(self.mode != PoolMode::Session);
+        Self { restore, ..self }
     }
 
     /// Judges a client's message. `body` may be only the beginning of a long one.
@@ -176,7 +183,7 @@ impl Conversation {
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
-            _ if self.answers_itself() && self.answer_ourselves(header, body, desk.out) => {
+            _ if self.answers_itself() && self.answer_ourselves(header, body, desk) => {
                 return Ok(Verdict::Discard);
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
@@ -193,10 +200,8 @@ impl Conversation {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
             frontend::QUERY => self.judge_query(header, body, desk),
-            frontend::FUNCTION_CALL if self.ledger.is_at_risk() => Verdict::Wait,
-            frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
-                if self.shares_names() =>
-            {
+            frontend::FUNCTION_CALL => self.judge_call(header, body),
+            tag if self.shares_names() && may_name_statement(tag) => {
                 self.judge_named(header, body, desk)
             }
             frontend::EXECUTE => self.judge_execute(body, desk),
@@ -204,17 +209,13 @@ impl Conversation {
                 self.say_due(desk);
                 Verdict::Forward
             }
+            frontend::SYNC => {
+                self.renewed = std::mem::take(&mut self.renews);
+                self.pass(frontend::SYNC)
+            }
             tag => {
-                if tag == frontend::FUNCTION_CALL {
-                    self.traces
-                        .note_call(body, body.len() == header.body_bytes());
-                }
-                if tag == frontend::SYNC {
-                    self.renewed = std::mem::take(&mut self.renews);
-                }
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
-                self.ledger.sent(tag);
-                Verdict::Forward
+                self.pass(tag)
             }
         };
         if verdict == Verdict::Wait && self.hasten_answers(desk) {
@@ -246,9 +247,9 @@ impl Conversation {
     #[inline]
     fn open_pipeline(&mut self, desk: &mut Desk<'_>) {
         if let Some(server) = desk.server.as_deref_mut()
-            && server.needs_tidying(desk.limits.server_statements)
+            && server.needs_tidying(desk.bounds.server_statements)
         {
-            let closes = server.tidy(desk.limits.server_statements, desk.ahead);
+            let closes = server.tidy(desk.bounds.server_statements, desk.ahead);
             (0..closes).for_each(|_| self.ledger.owe(Owed::OwnClose));
         }
         if let Some(statement) = self.deferred.take() {
@@ -304,7 +305,7 @@ impl Conversation {
     fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         self.traces.note(facts);
-        if desk.limits.always_checked {
+        if desk.bounds.always_checked {
             self.traces.note_report();
         }
         if facts.changes_schema() && (creates_temporary(desk) || self.is_in_census()) {
@@ -334,6 +335,15 @@ impl Conversation {
         Verdict::Forward
     }
 
+    fn judge_call(&mut self, header: Header, body: &[u8]) -> Verdict {
+        if self.ledger.is_at_risk() {
+            return Verdict::Wait;
+        }
+        let whole = body.len() == header.body_bytes();
+        self.traces.note_call(body, whole);
+        self.pass(frontend::FUNCTION_CALL)
+    }
+
     /// The client's unnamed statement was destroyed by a Query that pgring answered.
     pub(super) fn forget_unnamed(&mut self) {
         let ticket = self.ledger.ticket();
@@ -343,13 +353,24 @@ impl Conversation {
 
     /// The next message destroys the unnamed statement.
     pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
+        self.note_change(at, Change::DropUnnamed);
+    }
+
+    /// What the next message does to the names; called before it is entered in the ledger.
+    #[inline]
+    pub(super) fn note_change(&mut self, at: Option<ServerName>, change: Change) {
         let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, at, Change::DropUnnamed);
+        self.names.change(ticket, pipeline, at, change);
+    }
+
+    /// True when the transaction had failed when the server was last ready.
+    pub(super) fn block_had_failed(&self) -> bool {
+        self.ledger.status() == TransactionStatus::Failed
     }
 
     /// True when the transaction has failed, and nothing under way ends it.
     pub(super) fn block_has_failed(&self) -> bool {
-        self.ledger.status() == TransactionStatus::Failed && !self.may_turn
+        self.block_had_failed() && !self.may_turn
     }
 
     /// True when an earlier request, which is not answered, may leave the transaction failed.
@@ -369,9 +390,9 @@ impl Conversation {
 
     /// A message that no server sees, unless the answer is no.
     #[cold]
-    fn answer_ourselves(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
+    fn answer_ourselves(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> bool {
         if let Some(limbo) = &mut self.limbo {
-            let reply = limbo.answer(header, body, &self.names, out);
+            let reply = limbo.answer(header, body, &self.names, desk.out);
             if reply != Reply::Stays {
                 self.limbo = None;
             }
@@ -380,19 +401,19 @@ impl Conversation {
         if self.skipping {
             if header.tag == frontend::SYNC {
                 self.skipping = false;
-                Writer::new(out).ready_for_query(TransactionStatus::Idle);
+                Writer::new(desk.out).ready_for_query(TransactionStatus::Idle);
             }
             return true;
         }
         if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
-            self.say_all(out);
+            self.say_due(desk);
             self.ledger.sync_alone();
             if self.deferred.take().is_some() {
-                return self.fail_block(header.tag, &report, out);
+                return self.fail_block(header.tag, &report, desk.out);
             }
-            self.answer_with(header.tag, &report, out);
+            self.answer_with(header.tag, &report, desk.out);
         }
         true
     }
@@ -450,6 +471,30 @@ impl Conversation {
         self.own_requests.is_empty() && self.ledger.waits_for_client()
     }
 
+    /// True when nothing the client asked is under way at the server.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.ledger.is_unasked()
+    }
+
+    /// True when the next message of the client is the first of its pipeline.
+    #[inline]
+    pub(crate) fn begins_pipeline(&self) -> bool {
+        !self.answers_itself() && self.ledger.begins_pipeline()
+    }
+
+    /// The block that no server has seen.
+    #[inline]
+    pub(crate) fn deferred_block(&self) -> Option<&Rc<Statement>> {
+        self.deferred.as_ref()
+    }
+
+    /// True when what the server says next may tell the client of a commit.
+    pub(crate) fn may_commit(&self) -> bool {
+        self.ledger.is_committing()
+            || self.ledger.status() == TransactionStatus::Idle
+            || self.may_turn
+    }
+
     /// True when server and session disagree about what was asked.
     pub fn is_lost(&self) -> bool {
         self.ledger.is_lost()
@@ -498,18 +543,15 @@ fn creates_temporary(desk: &Desk<'_>) -> bool {
 
 /// Messages that a server skips after an error, up to the next Sync.
 fn is_extended(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
-    )
+    may_name_statement(tag) || tag == frontend::EXECUTE
 }
 
 /// True for a Parse of a statement that commits.
 fn parses_commit(header: Header, body: &[u8]) -> bool {
-    let mut parts = body.split(|byte| *byte == 0).skip(1);
-    let text = parts.next().unwrap_or_default();
-    if parts.next().is_none() && body.len() < header.body_bytes() {
-        return classify::facts_of_beginning(text).commits();
-    }
-    classify::facts(text).commits()
+    let content = split_parse(body).map_or(&b""[..], |(_, content)| content);
+    let facts = match text_bytes(content) {
+        None if body.len() < header.body_bytes() => classify::facts_of_beginning(content),
+        end => classify::facts(&content[..end.unwrap_or(content.len())]),
+    };
+    facts.commits()
 }

@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::worker::{
-    parameters::Parameters,
-    statements::{Store, prepared::Prepared},
+use crate::{
+    cluster::settings::{PoolSettings, StateCheck},
+    worker::{
+        parameters::Parameters,
+        statements::{Store, prepared::Prepared},
+    },
 };
 
 /// The tools for one message.
@@ -16,16 +19,16 @@ pub struct Desk<'a> {
     /// The session's settings, as far as they change what a text means.
     pub(crate) context: &'a Parameters,
     /// Bounds from the configuration.
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
     /// Takes answers to the client.
     pub out: &'a mut Vec<u8>,
     /// Takes what goes to the server before the message, or in place of its beginning.
     pub ahead: &'a mut Vec<u8>,
 }
 
-/// How much may be prepared.
+/// What the configuration says of statements and of session state.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Bounds {
     /// The server is asked for session state after every transaction.
     pub always_checked: bool,
     /// Statements of ours on one server connection.
@@ -34,13 +37,23 @@ pub struct Limits {
     pub client_bytes: usize,
 }
 
+impl From<&PoolSettings> for Bounds {
+    fn from(settings: &PoolSettings) -> Self {
+        Self {
+            always_checked: settings.state_check == StateCheck::Always,
+            server_statements: settings.statements_per_connection as usize,
+            client_bytes: settings.statement_bytes_per_client,
+        }
+    }
+}
+
 /// A desk's furniture, for those who judge messages without a worker: tests and benchmarks.
 pub struct Office {
     /// What the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) context: Parameters,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
     /// What the rules said to the client.
     pub out: Vec<u8>,
     /// What the rules said to the server.
@@ -53,7 +66,7 @@ impl Default for Office {
             server: Prepared::default(),
             store: Rc::default(),
             context: crate::worker::parameters::Interner::default().empty(),
-            limits: Limits {
+            bounds: Bounds {
                 always_checked: false,
                 server_statements: 100,
                 client_bytes: 1 << 20,
@@ -71,7 +84,7 @@ impl Office {
             server: linked.then_some(&mut self.server),
             store: &self.store,
             context: &self.context,
-            limits: self.limits,
+            bounds: self.bounds,
             out: &mut self.out,
             ahead: &mut self.ahead,
         }

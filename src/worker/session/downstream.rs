@@ -9,7 +9,7 @@ use crate::{
     limits::SERVER_MESSAGE_BYTES_MAX,
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState,
+        ErrorReport, Header, ProtocolError, SqlState, Tag,
         backend::{ErrorFields, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
@@ -23,6 +23,8 @@ enum Fault {
     Nonsense(ProtocolError),
     /// The server ends the connection, and says why.
     LastWords(String),
+    /// A standby cannot answer a read that the primary can.
+    Elsewhere(String),
     /// The session ends.
     End(End),
 }
@@ -42,16 +44,19 @@ impl From<End> for Fault {
 impl Session {
     /// Judges what the server sent and sends on what is for the client.
     pub(super) fn server_bytes(&mut self, mut chunk: Chunk) -> Result<(), End> {
-        self.pool.counters.borrow_mut().sent += chunk.len() as u64;
+        self.pools.counters.borrow_mut().sent += chunk.len() as u64;
+        self.announce_commit();
         let mut decided = 0;
         let judged = self.judge_all(&mut chunk, &mut decided);
-        if decided > 0 {
-            self.client.send(chunk.split_to(decided));
-        }
+        self.forward_to_client(&mut chunk, &mut decided);
         match judged {
             Ok(()) => Ok(()),
             Err(Fault::Nonsense(error)) => self.server_speaks_nonsense(&error),
             Err(Fault::LastWords(message)) => self.server_lost(&message),
+            Err(Fault::Elsewhere(why)) => {
+                self.placement.insist_on_primary();
+                self.server_lost(&why)
+            }
             Err(Fault::End(end)) => Err(end),
         }
     }
@@ -61,11 +66,11 @@ impl Session {
     fn judge_all(&mut self, chunk: &mut Chunk, decided: &mut usize) -> Result<(), Fault> {
         loop {
             self.say(chunk, decided);
-            let in_census = self.conversation.is_in_census();
+            let awaits_rows = self.conversation.awaits_rows();
             let awaits_shape = self.conversation.awaits_shape();
             let piece = &chunk[*decided..];
             let (answer, taken) = match self.outtake.cut(piece, |header, _| {
-                partial_from_server(header, in_census, awaits_shape)
+                partial_from_server(header, awaits_rows, awaits_shape)
             })? {
                 Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
                 Cut::Begins(header, body) => {
@@ -99,7 +104,7 @@ impl Session {
                     self.tell_restored();
                     chunk.advance(taken);
                 }
-                Answer::Swallow | Answer::CensusTaken | Answer::Restore => {
+                Answer::Swallow | Answer::CensusTaken | Answer::PositionTold | Answer::Restore => {
                     self.forward_to_client(chunk, decided);
                     chunk.advance(taken);
                 }
@@ -109,14 +114,31 @@ impl Session {
 
     #[inline]
     fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, Fault> {
+        if header.tag == backend::ERROR_RESPONSE
+            && self.errand.on_standby
+            && self.errand.is_repeatable()
+            && is_for_primary(body)
+        {
+            return Err(Fault::Elsewhere(error_message(body)));
+        }
         let lease = self.lease.as_mut().expect("a server that speaks is linked");
         let prepared = &mut lease.backend_mut().prepared;
         let answer = self
             .conversation
             .server_message(header.tag, body, prepared)?;
         match header.tag {
+            backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
+                self.count_answer(header.tag, body);
+            }
+            _ => {}
+        }
+        match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
             backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
+            backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
+                let position = self.conversation.take_position();
+                self.position_told(position);
+            }
             backend::READY_FOR_QUERY if answer == Answer::Restore => {
                 self.server_is_ready()?;
                 self.take_census();
@@ -128,9 +150,24 @@ impl Session {
         Ok(answer)
     }
 
+    /// Counts what the node at hand has answered.
     #[inline]
-    fn forward_to_client(&self, chunk: &mut Chunk, decided: &mut usize) {
+    fn count_answer(&self, tag: Tag, body: &[u8]) {
+        let Some(lease) = &self.lease else { return };
+        let node = lease.backend().facts.node;
+        self.worker.count_answer(node, |counters| match tag {
+            backend::COMMAND_COMPLETE => counters.count_tag(body),
+            _ => {
+                let fields = ErrorFields::read(body).ok();
+                counters.count_error(fields.and_then(|fields| fields.severity()));
+            }
+        });
+    }
+
+    #[inline]
+    fn forward_to_client(&mut self, chunk: &mut Chunk, decided: &mut usize) {
         if *decided > 0 {
+            self.errand.heard = true;
             self.client.send(chunk.split_to(std::mem::take(decided)));
         }
     }
@@ -163,7 +200,7 @@ impl Session {
     pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         let now = self.worker.reactor.now();
-        let mut counters = self.pool.counters.borrow_mut();
+        let mut counters = self.pools.counters.borrow_mut();
         self.clock.answered(idle, now);
         counters.queries += 1;
         counters.query_us += now
@@ -171,9 +208,14 @@ impl Session {
             .as_micros() as u64;
         if idle {
             counters.transactions += 1;
+            drop(counters);
+            if self.conversation.take_schema_change() {
+                // Before the client hears of it, and anybody through him.
+                self.worker.switchboard.schema_changed();
+            }
             return Ok(());
         }
-        if self.pool.mode() == PoolMode::Statement {
+        if self.pools.mode() == PoolMode::Statement {
             return Err(End::Told(
                 ErrorReport::fatal(
                     SqlState::FEATURE_NOT_SUPPORTED,
@@ -196,6 +238,7 @@ impl Session {
         }
         if status.name == b"application_name" {
             self.info.application_name.replace(status.value.to_vec());
+            self.placement.forget_preference();
         }
     }
 
@@ -206,6 +249,10 @@ impl Session {
 
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
+        if self.errand.is_repeatable() && self.outtake.is_between() {
+            self.read_elsewhere(why);
+            return Ok(());
+        }
         let mid_message = self.outtake.is_passing() && self.outtake_forwards;
         let key = &self.info.key;
         tracing::warn!(
@@ -226,9 +273,32 @@ impl Session {
     }
 }
 
+impl Session {
+    /// A read whose node has not said a word goes to another one.
+    #[cold]
+    fn read_elsewhere(&mut self, why: &str) {
+        let mut lease = self.lease.take().expect("a read has a node");
+        let node = lease.backend().facts.node;
+        tracing::info!(
+            client = %self.info.id, node = self.worker.node_name(node), reason = why,
+            "a read goes to another node"
+        );
+        let read = std::mem::take(&mut lease.backend_mut().read);
+        self.lease = Some(lease);
+        self.unlink();
+        self.worker.suspect(node);
+        self.outtake = Cutter::default();
+        self.intake_forwards = false;
+        let mut out = Vec::new();
+        self.conversation.forget_attempt(&mut out);
+        self.answer(&mut out);
+        self.repeat_read(read);
+    }
+}
+
 fn partial_from_server(
     header: Header,
-    in_census: bool,
+    awaits_rows: bool,
     awaits_shape: bool,
 ) -> Result<Partial, ProtocolError> {
     let read = matches!(
@@ -237,7 +307,7 @@ fn partial_from_server(
             | backend::ERROR_RESPONSE
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
-    ) || in_census && header.tag == backend::DATA_ROW
+    ) || awaits_rows && header.tag == backend::DATA_ROW
         || awaits_shape && header.tag == backend::ROW_DESCRIPTION;
     Ok(hold_if(
         read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
@@ -258,6 +328,30 @@ fn error_text(bytes: &[u8]) -> String {
         ),
         Err(_) => String::new(),
     }
+}
+
+/// True for errors of which the primary is free: what a standby cannot do, or had to give up because of what it
+/// replayed. (PostgreSQL manual, "Hot Standby".)
+fn is_for_primary(body: &[u8]) -> bool {
+    let Ok(fields) = ErrorFields::read(body) else {
+        return false;
+    };
+    let recovery = || memchr::memmem::find(body, b"recovery").is_some();
+    match fields.sqlstate() {
+        Some(SqlState::READ_ONLY_TRANSACTION) => true,
+        Some(
+            SqlState::FEATURE_NOT_SUPPORTED
+            | SqlState::SERIALIZATION_FAILURE
+            | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        ) => recovery(),
+        _ => false,
+    }
+}
+
+fn error_message(body: &[u8]) -> String {
+    let fields = ErrorFields::read(body).ok();
+    let message = fields.map(|fields| String::from_utf8_lossy(fields.message()).into_owned());
+    message.unwrap_or_default()
 }
 
 fn settings_refused(message: String) -> End {

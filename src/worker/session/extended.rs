@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Header, Tag, Writer, backend::TransactionStatus, frontend::Target, tag::frontend},
+    protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
     worker::{
         classify,
         parameters::Parameters,
@@ -65,8 +65,7 @@ impl Conversation {
     }
 
     fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
-        let name_bytes = memchr::memchr(0, body)?;
-        let (name, content) = (&body[..name_bytes], &body[name_bytes + 1..]);
+        let (name, content) = split_parse(body)?;
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
             // Too long to be kept, or perhaps no name at all.
             self.leave_at_server(name, content, desk);
@@ -88,7 +87,7 @@ impl Conversation {
             if self.traces.may_have_prepared() && !name.starts_with(PREFIX) {
                 self.ask_whether_free(name, desk.ahead);
             }
-            if self.names.bytes() + names::cost(name, &statement) > desk.limits.client_bytes {
+            if self.names.bytes() + names::cost(name, &statement) > desk.bounds.client_bytes {
                 return Some(Verdict::Full);
             }
         }
@@ -120,9 +119,9 @@ impl Conversation {
         statement: &Rc<Statement>,
         desk: &mut Desk<'_>,
     ) -> Verdict {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        let pipeline = self.ledger.pipeline();
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let failed = self.ledger.status() == TransactionStatus::Failed;
+        let failed = self.block_had_failed();
         let may_fail = self.block_may_fail();
         let presence = match server.named(statement, pipeline) {
             Presence::Absent if name.is_empty() && statement.context().is_some() => {
@@ -137,40 +136,32 @@ impl Conversation {
             presence => presence,
         };
         let named = !name.is_empty() || statement.is_hot();
-        let (verdict, at) = match presence {
-            Presence::Here(_) => {
-                self.ledger.owe(Owed::SaidParse);
-                (Verdict::Discard, None)
-            }
+        let (verdict, owed, at) = match presence {
+            Presence::Here(_) => (Verdict::Discard, Owed::SaidParse, None),
             Presence::Absent if named => {
                 let ours = server.prepare_named(statement, pipeline);
-                self.ledger.owe(Owed::Parse);
-                write_head(
-                    frontend::PARSE.0,
-                    &[ours.bytes()],
-                    statement.content().len(),
-                    desk.ahead,
-                );
-                (Verdict::Instead(Header::BYTES + name.len() + 1), Some(ours))
+                let rest = statement.content().len();
+                write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
+                let replaced = Header::BYTES + name.len() + 1;
+                (Verdict::Instead(replaced), Owed::Parse, Some(ours))
             }
             Presence::Unsure if !name.is_empty() => return Verdict::Wait,
             Presence::Absent | Presence::Unsure => {
                 server.prepare_unnamed(statement, pipeline);
-                self.ledger.owe(Owed::Parse);
-                (Verdict::Forward, Some(ServerName::UNNAMED))
+                (Verdict::Forward, Owed::Parse, Some(ServerName::UNNAMED))
             }
         };
         let change = Change::Define(names::key(name).into(), Rc::clone(statement));
-        self.names.change(ticket, pipeline, at, change);
+        self.note_change(at, change);
+        self.ledger.owe(owed);
         verdict
     }
 
     /// The client defines a name that SQL may have taken: the server refuses it then, as it would the client's.
     #[cold]
     fn ask_whether_free(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
-        write_head(frontend::PARSE.0, &[name, b""], 2, ahead);
-        ahead.extend_from_slice(&[0; 2]);
-        write_head(frontend::CLOSE.0, &[&[b"S", name].concat()], 0, ahead);
+        parse_nothing(name, ahead);
+        write_close(name, ahead);
         self.ledger.owe(Owed::OwnParse);
         self.ledger.owe(Owed::OwnClose);
     }
@@ -183,8 +174,7 @@ impl Conversation {
         let name = if is_like_ours { &taken } else { name };
         self.take_name(name, desk);
         // Nothing is wrong with an empty statement, not even in a failed transaction.
-        write_head(frontend::PARSE.0, &[name, b""], 2, desk.ahead);
-        desk.ahead.extend_from_slice(&[0; 2]);
+        parse_nothing(name, desk.ahead);
         self.ledger.owe(Owed::OwnParse);
         self.ledger.sent(frontend::PARSE);
         if is_like_ours {
@@ -231,7 +221,7 @@ impl Conversation {
             return Some(Verdict::Wait);
         };
         if tag == frontend::BIND {
-            let failed = self.ledger.status() == TransactionStatus::Failed;
+            let failed = self.block_had_failed();
             match self.fits(&statement, ours, desk) {
                 _ if failed => {}
                 Fit::Yes => {}
@@ -363,8 +353,7 @@ impl Conversation {
     fn parse_ahead(&mut self, ours: ServerName, statement: &Rc<Statement>, ahead: &mut Vec<u8>) {
         statement.write_parse(ours.bytes(), ahead);
         let change = Change::Prepare(Rc::clone(statement));
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        self.names.change(ticket, pipeline, Some(ours), change);
+        self.note_change(Some(ours), change);
         self.ledger.owe(Owed::OwnParse);
     }
 
@@ -403,9 +392,7 @@ impl Conversation {
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let is_sent = server.is_stained_by(naming.name);
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
-        let change = Change::Remove(names::key(naming.name).into());
-        self.names.change(ticket, pipeline, None, change);
+        self.note_change(None, Change::Remove(names::key(naming.name).into()));
         if is_sent {
             return None;
         }
@@ -413,17 +400,17 @@ impl Conversation {
         Some(Verdict::Discard)
     }
 
-    /// Answers of ours that are due come now.
-    pub(super) fn say_due(&mut self, desk: &mut Desk<'_>) {
-        while let Some(said) = self.said(desk.server.as_deref_mut()) {
-            desk.out.extend_from_slice(said);
-        }
-    }
-
     /// True when names are rewritten at all: where a connection belongs to one session they are its own.
     pub(super) fn shares_names(&self) -> bool {
         self.mode() != PoolMode::Session
     }
+}
+
+/// Writes a Parse of an empty statement.
+fn parse_nothing(name: &[u8], ahead: &mut Vec<u8>) {
+    Writer::new(ahead)
+        .parse(name, "", [])
+        .expect("what ended at a NUL has none");
 }
 
 /// The message with another name: its beginning is written to `ahead`, the rest is the client's.
@@ -449,6 +436,12 @@ fn rewrite(
     Verdict::Instead(Header::BYTES + naming.bytes)
 }
 
+/// A Parse's name, and what it names: the text and what follows it. `None` while the name has no end.
+pub(super) fn split_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name_bytes = memchr::memchr(0, body)?;
+    Some((&body[..name_bytes], &body[name_bytes + 1..]))
+}
+
 impl<'a> Naming<'a> {
     /// `None` when the message names no statement, or cannot be read.
     pub(super) fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
@@ -470,6 +463,14 @@ impl<'a> Naming<'a> {
             bytes: start + length + 1,
         })
     }
+}
+
+/// True for messages in which a prepared statement may be named.
+pub(super) fn may_name_statement(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
 }
 
 /// True when the names in the body of a message that is not whole yet are.

@@ -5,12 +5,11 @@
 //! refused with its first answer, outside a transaction block; and all of which was sent: then nothing of it was
 //! executed. (PostgreSQL: "cached plan must not change result type".)
 
-use super::conversation::Conversation;
+use super::{conversation::Conversation, extended::may_name_statement};
 use crate::{
     protocol::{
         SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
-        tag::frontend,
     },
     worker::statements::prepared::{PREFIX, Prepared},
 };
@@ -39,7 +38,7 @@ impl Conversation {
     pub(super) fn begin_recording(&mut self, tag: Tag) {
         let outside = self.ledger.status() == TransactionStatus::Idle;
         let begins = self.deferred.is_some() || self.bound_alone.is_some();
-        if is_about_statements(tag)
+        if may_name_statement(tag)
             && self.shares_names()
             && outside
             && !begins
@@ -105,14 +104,6 @@ impl Conversation {
         }
         possible
     }
-}
-
-/// True for a message with a prepared statement.
-fn is_about_statements(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
-    )
 }
 
 /// What is wrong with a prepared statement.

@@ -367,6 +367,17 @@ impl Ledger {
         self.status = TransactionStatus::InTransaction;
     }
 
+    /// The block that was open is over, by a request of ours.
+    pub(crate) fn ends(&mut self) {
+        self.status = TransactionStatus::Idle;
+    }
+
+    /// True when the next message is the first of its pipeline, to a server that reads it.
+    #[inline]
+    pub(crate) fn begins_pipeline(&self) -> bool {
+        !self.open && !self.skipping && !self.copying_in
+    }
+
     /// The oldest answer has come.
     #[inline]
     fn pop(&mut self) {

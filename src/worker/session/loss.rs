@@ -50,6 +50,22 @@ impl Conversation {
         AfterLoss::GoesOn
     }
 
+    /// The server has answered nothing of the only pipeline that it was sent, which will be judged again. Writes the
+    /// answers of ours that are due before it.
+    pub(super) fn forget_attempt(&mut self, out: &mut Vec<u8>) {
+        while let Some(said) = self.said(None) {
+            out.extend_from_slice(said);
+        }
+        self.names.abandon();
+        self.portals.clear();
+        self.traces.connection_is_gone();
+        self.commands.clear();
+        self.heal = Heal::Impossible;
+        self.ledger.abandon();
+        (self.leaving, self.unread, self.may_turn) = (false, false, false);
+        self.own_requests.clear();
+    }
+
     /// What losing the server now would mean.
     fn loss(&self) -> Loss {
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;

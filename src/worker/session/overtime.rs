@@ -23,7 +23,9 @@ impl Session {
         };
         self.clock.note(doing, self.worker.reactor.now());
         if self.info.reloaded.take() {
-            self.clock.set_limits((&*self.pool.settings()).into());
+            let settings = self.pools.settings();
+            self.clock.set_limits((&*settings).into());
+            self.bounds = (&*settings).into();
         }
     }
 

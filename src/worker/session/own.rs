@@ -6,10 +6,16 @@ use super::{
     conversation::{Answer, Conversation},
     pin::Pin,
 };
+use std::rc::Rc;
+
 use crate::{
-    cluster::settings::PoolMode,
-    protocol::{ProtocolError, Tag, backend::TransactionStatus, tag::backend},
-    worker::statements::prepared::Prepared,
+    cluster::{node::Lsn, settings::PoolMode},
+    protocol::{
+        ProtocolError, Tag,
+        backend::{DataRow, TransactionStatus},
+        tag::backend,
+    },
+    worker::statements::{Statement, prepared::Prepared},
 };
 
 /// What pgring itself asks of a server.
@@ -19,6 +25,10 @@ pub(super) enum Own {
     Settings,
     /// What session state there is.
     Census,
+    /// How far the log was written.
+    Position,
+    /// To end a block that goes on at another node.
+    Leave,
 }
 
 impl Conversation {
@@ -67,6 +77,45 @@ impl Conversation {
         self.own_requests.front() == Some(&Own::Census)
     }
 
+    /// True while rows of the server answer a question of ours.
+    #[inline]
+    pub(crate) fn awaits_rows(&self) -> bool {
+        matches!(self.own_requests.front(), Some(Own::Census | Own::Position))
+    }
+
+    /// The primary is asked how far its log was written, behind what the client asked.
+    pub(crate) fn begin_position(&mut self, server: &mut Prepared) -> &'static str {
+        server.drop_unnamed();
+        self.position = None;
+        self.own_requests.push_back(Own::Position);
+        "SELECT pg_catalog.pg_current_wal_insert_lsn()"
+    }
+
+    /// What it answered, if it could.
+    pub(crate) fn take_position(&mut self) -> Option<Lsn> {
+        self.position.take()
+    }
+
+    /// The block ends on the node where it has only read, and begins anew with the next request.
+    pub(crate) fn leave_block(
+        &mut self,
+        begin: Rc<Statement>,
+        server: &mut Prepared,
+    ) -> &'static str {
+        server.drop_unnamed();
+        self.own_requests.push_back(Own::Leave);
+        self.leaving_block = Some(begin);
+        "ROLLBACK"
+    }
+
+    /// The server has ended it.
+    fn block_left(&mut self) {
+        self.ledger.ends();
+        self.portals.clear();
+        self.traces.transaction_ends();
+        self.deferred = self.leaving_block.take();
+    }
+
     /// True when nothing that pgring itself asked is outstanding.
     pub(super) fn own_requests_are_done(&self) -> bool {
         self.own_requests.is_empty()
@@ -84,6 +133,11 @@ impl Conversation {
                 self.own_requests.pop_front();
                 return Ok(match own {
                     Own::Census => Answer::CensusTaken,
+                    Own::Position => Answer::PositionTold,
+                    Own::Leave => {
+                        self.block_left();
+                        Answer::Swallow
+                    }
                     Own::Settings if self.is_restoring() => Answer::Restored,
                     Own::Settings => Answer::Swallow,
                 });
@@ -91,7 +145,9 @@ impl Conversation {
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
             // Whatever state there is, it cannot be told: the connection stays with the session.
             backend::ERROR_RESPONSE if own == Own::Census => self.traces.keep_forever(Pin::Setting),
+            backend::ERROR_RESPONSE if own == Own::Position => {}
             backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
+            backend::DATA_ROW if own == Own::Position => self.position = read_position(body),
             backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
                 self.traces.keep_forever(Pin::Setting);
             }
@@ -103,4 +159,12 @@ impl Conversation {
         }
         Ok(Answer::Swallow)
     }
+}
+
+/// A row with a position as PostgreSQL writes it: two hexadecimal numbers and a slash.
+fn read_position(body: &[u8]) -> Option<Lsn> {
+    let column = DataRow::read(body).ok()?.next()??;
+    let (high, low) = std::str::from_utf8(column).ok()?.split_once('/')?;
+    let half = |text: &str| u32::from_str_radix(text, 16).ok().map(u64::from);
+    Some(half(high)? << 32 | half(low)?)
 }

@@ -13,10 +13,12 @@ use std::{
 use super::{
     clock::{Clock, Due},
     conversation::Conversation,
-    desk::Limits,
+    desk::Bounds,
+    errand::Errand,
+    placement::Placement,
+    show::Shows,
 };
 use crate::{
-    cluster::settings::StateCheck,
     net::{Chunk, Received, Stream},
     protocol::{
         ErrorReport, ProtocolError, Writer,
@@ -27,7 +29,7 @@ use crate::{
         Worker,
         clients::{self, ClientInfo, Kill, State},
         parameters::Parameters,
-        pool::{Lease, Pool},
+        pool::{Lease, PoolSet},
     },
 };
 
@@ -36,7 +38,7 @@ pub(crate) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) client: Stream,
     pub(super) info: Rc<ClientInfo>,
-    pub(super) pool: Rc<Pool>,
+    pub(super) pools: Rc<PoolSet>,
     pub(super) conversation: Conversation,
     /// Settings the client has beyond its pool's.
     pub(super) parameters: Parameters,
@@ -44,14 +46,18 @@ pub(crate) struct Session {
     pub(super) context: Parameters,
     /// Settings the client came with: what RESET goes back to.
     pub(super) startup: Parameters,
-    /// Bounds of what it may prepare.
-    pub(super) limits: Limits,
+    /// What the configuration bounds, as of the last reload.
+    pub(super) bounds: Bounds,
     /// What its rules have to say to the client, and to the server.
     pub(super) out: Vec<u8>,
     pub(super) ahead: Vec<u8>,
     /// What the client sent next waits for answers of the server.
     pub(super) stalled: bool,
     pub(super) lease: Option<Lease>,
+    /// What that was taken for.
+    pub(super) errand: Errand,
+    /// What it remembers for placing its requests.
+    pub(super) placement: Placement,
     /// Where the client's messages end.
     pub(super) intake: Cutter,
     /// The message that streams from the client goes to the server.
@@ -68,6 +74,8 @@ pub(crate) struct Session {
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
     pub(super) clock: Clock,
+    /// Questions to pgring that its client has prepared.
+    pub(super) shows: Shows,
     /// pgring cancelled a request for its length, and that may still be on its way.
     pub(super) cancelling: bool,
 }
@@ -101,33 +109,37 @@ impl Session {
         worker: Rc<Worker>,
         client: Stream,
         info: Rc<ClientInfo>,
-        pool: Rc<Pool>,
+        pools: Rc<PoolSet>,
         parameters: Parameters,
         pending: Chunk,
     ) -> Self {
         worker.clients.enter(&info);
-        pool.clients.set(pool.clients.get() + 1);
+        pools.clients.set(pools.clients.get() + 1);
+        let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         Self {
             conversation: if parameters.is_empty() {
-                Conversation::new(pool.mode())
+                Conversation::new(pools.mode())
             } else {
-                Conversation::with_settings(pool.mode())
+                Conversation::new(pools.mode()).with_settings()
             },
-            clock: Clock::new((&*pool.settings()).into(), worker.reactor.now()),
+            clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
+            shows: Vec::new(),
             client,
             info,
             context: worker.interner.meaning(&parameters),
             startup: parameters.clone(),
-            limits: limits_of(&pool),
+            bounds: (&*pools.settings()).into(),
             out: Vec::new(),
             ahead: Vec::new(),
             stalled: false,
             parameters,
             worker,
-            pool,
+            pools,
             lease: None,
+            errand: Errand::default(),
+            placement,
             intake: Cutter::default(),
             intake_forwards: false,
             pending,
@@ -161,18 +173,16 @@ impl Session {
     }
 
     async fn run(&mut self) -> End {
-        if !self.pending.is_empty()
-            && let Err(end) = self.client_bytes().await
+        let early = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
+        if !early.is_empty()
+            && let Err(end) = self.client_sends(early).await
         {
             return end;
         }
         loop {
             let event = std::future::poll_fn(|context| self.poll_event(context)).await;
             let handled = match event {
-                Event::Client(Received::Bytes(chunk)) => {
-                    self.pending = chunk;
-                    self.client_bytes().await
-                }
+                Event::Client(Received::Bytes(chunk)) => self.client_sends(chunk).await,
                 Event::Server(Received::Bytes(chunk)) => self.server_bytes(chunk),
                 Event::Client(Received::End) => {
                     self.leaving = true;
@@ -194,7 +204,7 @@ impl Session {
                 self.run_again();
             }
             if std::mem::take(&mut self.stalled) || again {
-                let resumed = self.client_bytes().await;
+                let resumed = self.judge_pending().await;
                 if let Err(end) = resumed.and_then(|()| self.after_event()) {
                     return end;
                 }
@@ -309,7 +319,9 @@ impl Session {
     #[inline]
     fn after_event(&mut self) -> Result<(), End> {
         if self.lease.is_some() {
-            if self.may_release() {
+            if self.owes_position() && self.is_between_messages() {
+                self.ask_position();
+            } else if self.may_release() {
                 self.release();
             } else if self.conversation.wants_census()
                 && !self.leaving
@@ -365,13 +377,14 @@ impl Session {
             .reactor
             .now()
             .saturating_duration_since(lease.since);
-        self.pool.counters.borrow_mut().transaction_us += held.as_micros() as u64;
+        self.pools.counters.borrow_mut().transaction_us += held.as_micros() as u64;
     }
 
     pub(super) fn unlink(&mut self) -> Option<Lease> {
         self.info.server.replace(None);
         self.info.state.set(State::Idle);
         let lease = self.lease.take()?;
+        self.end_errand();
         if self.server_held.take() {
             lease.backend().stream.hold(false);
         }
@@ -423,8 +436,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.unlink();
         self.worker.clients.leave(&self.info);
-        self.pool.clients.set(self.pool.clients.get() - 1);
-        self.worker.forget_unused(&self.pool);
+        self.pools.clients.set(self.pools.clients.get() - 1);
+        self.worker.forget_unused(&self.pools.key, 1, 0);
     }
 }
 
@@ -434,13 +447,4 @@ pub(super) fn shutting_down() -> End {
 
 pub(super) fn hold_if(hold: bool) -> Partial {
     if hold { Partial::Hold } else { Partial::Stream }
-}
-
-fn limits_of(pool: &Pool) -> Limits {
-    let settings = pool.settings();
-    Limits {
-        always_checked: settings.state_check == StateCheck::Always,
-        server_statements: settings.statements_per_connection as usize,
-        client_bytes: settings.statement_bytes_per_client,
-    }
 }

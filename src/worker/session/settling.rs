@@ -25,6 +25,36 @@ impl Session {
         lease.backend().stream.send(out.into());
     }
 
+    /// Asks the primary how far its log is written, behind everything the client asked.
+    pub(super) fn ask_position(&mut self) {
+        self.placement.expect_position();
+        self.errand.wrote = false;
+        let lease = self.lease.as_mut().expect("it is asked of the primary");
+        let prepared = &mut lease.backend_mut().prepared;
+        let question = self.conversation.begin_position(prepared);
+        self.ask(question);
+    }
+
+    /// The block goes on at the primary: it ends here, where it has only read.
+    pub(super) fn leave_block(&mut self) {
+        let begin = self.errand.block.take().expect("it began on a standby");
+        let lease = self.lease.as_mut().expect("it began on a standby");
+        let prepared = &mut lease.backend_mut().prepared;
+        let ending = self.conversation.leave_block(begin, prepared);
+        self.ask(ending);
+    }
+
+    /// Sends a Query of ours.
+    fn ask(&mut self, text: &str) {
+        let mut question = Vec::new();
+        Writer::new(&mut question)
+            .query(text)
+            .expect("the question is text without NUL");
+        let bytes = self.worker.scraps.borrow_mut().put(&question);
+        let lease = self.lease.as_ref().expect("somebody is asked");
+        lease.backend().stream.send(bytes.into());
+    }
+
     /// The server has told.
     #[cold]
     pub(super) fn census_taken(&mut self) {
@@ -40,7 +70,7 @@ impl Session {
         let invented = |name: &str, value: &[u8]| {
             has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
         };
-        let is_other = *census.user != *self.pool.key.user.as_bytes();
+        let is_other = *census.user != *self.pools.key.user.as_bytes();
         let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
         let settings = census.settings.iter().chain(&user);
         let settings = settings.filter(|(name, value)| !invented(name, value));
@@ -80,7 +110,7 @@ impl Session {
     /// The client hears what has changed, and that the server is ready.
     #[cold]
     pub(super) fn tell_restored(&mut self) {
-        let welcome = self.pool.welcome(&self.startup);
+        let welcome = self.pools.welcome(&self.worker, &self.startup);
         let login = |name: &[u8]| Some(welcome.as_ref()?.value(name)?.to_vec());
         let out = self.conversation.restored(login);
         self.client.send(out.into());
@@ -116,7 +146,7 @@ impl Session {
         let Ok(text) = String::from_utf8(text) else {
             return false;
         };
-        let deadline = self.worker.reactor.now() + self.pool.settings().connect_timeout;
+        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
         let done = lease.backend_mut().ask(&text);
         let done = self.worker.reactor.deadline(deadline, done).await;
         lease.backend_mut().parameters = self.parameters.clone();

@@ -1,20 +1,26 @@
 //! From the client to the server: judges each message, gets a server connection when one is needed, forwards.
 
 use std::{
+    future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
     extended::has_names,
+    lookahead::Need,
+    placement::Stay,
     serve::{End, Session, hold_if, shutting_down},
+    show::Questions,
     traces::FUNCTION_BYTES,
 };
 use crate::{
+    ids::NodeId,
     limits::{HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX},
-    net::Chunk,
+    net::{Chunk, Elapsed},
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
         backend::ErrorFields,
@@ -24,7 +30,7 @@ use crate::{
     worker::{
         cancel,
         clients::{Kill, State},
-        pool::{CheckoutError, Lease, Urgency},
+        pool::{CheckoutError, Lease, Pool, Urgency},
         route,
     },
 };
@@ -35,6 +41,17 @@ pub(super) enum Pumped {
     NeedsServer,
     /// The next message can be judged after the server's next answers.
     Waits,
+    /// What comes next is for pgring.
+    Asks(Questions),
+}
+
+/// How waiting for a node ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The cluster is another one.
+    Changed,
+    /// The request is refused.
+    Refused,
 }
 
 /// What follows a verdict.
@@ -55,7 +72,7 @@ macro_rules! desk {
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
             context: &$session.context,
-            limits: $session.limits,
+            bounds: $session.bounds,
             out: &mut $session.out,
             ahead: &mut $session.ahead,
         }
@@ -73,15 +90,23 @@ fn judge(
 }
 
 impl Session {
-    /// Judges what the client sent, message by message, and sends on what is for the server.
-    pub(super) async fn client_bytes(&mut self) -> Result<(), End> {
-        self.conversation.stop_recording();
+    /// The client has sent something.
+    #[inline]
+    pub(super) fn client_sends(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), End>> {
         self.info.request.set(self.worker.reactor.now());
-        self.pool.counters.borrow_mut().received += self.pending.len() as u64;
+        self.pools.counters.borrow_mut().received += chunk.len() as u64;
+        self.pending = chunk;
+        self.judge_pending()
+    }
+
+    /// Judges what the client sent, message by message, and sends on what is for the server.
+    pub(super) async fn judge_pending(&mut self) -> Result<(), End> {
+        self.conversation.stop_recording();
         loop {
             match self.pump_client()? {
                 Pumped::All => break,
                 Pumped::NeedsServer => self.acquire().await?,
+                Pumped::Asks(questions) => Box::pin(self.answer_questions(questions)).await?,
                 Pumped::Waits => {
                     self.stalled = true;
                     self.pending.detach();
@@ -110,6 +135,17 @@ impl Session {
     fn pump(&mut self) -> Result<Pumped, End> {
         let mut decided = 0;
         loop {
+            if self.begins_pipeline(decided)
+                && let Some(questions) = self.questions(decided)
+            {
+                return Ok(self.stop_for(decided, questions));
+            }
+            if self.is_guarded() && self.begins_pipeline(decided) {
+                let stay = self.stay(decided);
+                if stay != Stay::Yes {
+                    return Ok(self.stop_before(decided, stay));
+                }
+            }
             let piece = &self.pending[decided..];
             let (verdict, taken) = match self.intake.cut(piece, partial_from_client)? {
                 Cut::Whole(header, body) => (
@@ -142,6 +178,40 @@ impl Session {
         self.forward_to_server(decided);
         self.pending = Chunk::from(Vec::new());
         Ok(Pumped::All)
+    }
+
+    /// True when the message at `at` is the first of its pipeline, and there is enough of it to be judged.
+    fn begins_pipeline(&self, at: usize) -> bool {
+        let piece = self.pending.get(at..).unwrap_or_default();
+        let is_judged = |header: Header| {
+            let body = piece.get(Header::BYTES..).unwrap_or_default();
+            piece.len() >= header.frame_bytes()
+                || partial_from_client(header, body) == Ok(Partial::Stream)
+        };
+        self.intake.is_between()
+            && self.conversation.begins_pipeline()
+            && matches!(Header::read(piece), Ok(Some(header)) if is_judged(header))
+    }
+
+    /// The next pipeline is for pgring: it is answered when everything before it is.
+    #[cold]
+    fn stop_for(&mut self, decided: usize, questions: Questions) -> Pumped {
+        self.forward_to_server(decided);
+        if !self.conversation.is_at_rest() {
+            return Pumped::Waits;
+        }
+        self.pending.advance(questions.bytes);
+        Pumped::Asks(questions)
+    }
+
+    /// The next message must not go to the server at hand.
+    #[cold]
+    fn stop_before(&mut self, decided: usize, stay: Stay) -> Pumped {
+        self.forward_to_server(decided);
+        if stay == Stay::Leave {
+            self.leave_block();
+        }
+        Pumped::Waits
     }
 
     /// Does with a message what was decided. `decided` bytes before it are for the server; answers how many are
@@ -208,6 +278,16 @@ impl Session {
         }
     }
 
+    /// The read that a node did not answer is judged again, before what the client sent next.
+    #[cold]
+    pub(super) fn repeat_read(&mut self, mut read: Vec<u8>) {
+        read.extend_from_slice(&self.intake.take_held());
+        read.extend_from_slice(&self.pending);
+        self.intake = Cutter::default();
+        self.pending = Chunk::from(read);
+        self.stalled = true;
+    }
+
     /// What was recorded is sent again, before what the client sent next.
     #[cold]
     pub(super) fn run_again(&mut self) {
@@ -267,53 +347,121 @@ impl Session {
 
     /// Gets a server connection with the session's settings, or has the request refused.
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
-        let target = self.worker.with_snapshot(route::route);
-        let lease = match self.pool.try_checkout(&self.worker, &target) {
-            Some(lease) => lease,
-            None => match self.wait_for_server(target).await {
-                Ok(lease) if self.info.cancel.is_dequeued() => {
-                    lease.into_iter().for_each(Lease::release);
-                    self.conversation.refuse(cancel::cancelled());
-                    return Ok(());
+        let mut need = self.need();
+        let mut held_since = None;
+        loop {
+            let Some(node) = self.place(need) else {
+                match Box::pin(self.hold(&mut held_since)).await? {
+                    Held::Changed => continue,
+                    Held::Refused => return Ok(()),
                 }
-                Ok(Some(lease)) => lease,
-                Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
-                    return Err(shutting_down());
-                }
-                Ok(None) => return Err(End::Done),
-                Err(error) => {
-                    self.conversation.refuse(statement_error(error));
-                    return Ok(());
-                }
-            },
-        };
-        self.take_on(lease).await;
-        Ok(())
+            };
+            let pool = self.pools.pool(&self.worker, node);
+            let lease = match pool.try_checkout(&self.worker) {
+                Some(lease) => lease,
+                None => match self.wait_for_server(&pool).await {
+                    Ok(lease) if self.info.cancel.is_dequeued() => {
+                        lease.into_iter().for_each(Lease::release);
+                        self.conversation.refuse(cancel::cancelled());
+                        return Ok(());
+                    }
+                    Ok(Some(lease)) => lease,
+                    Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
+                        return Err(shutting_down());
+                    }
+                    Ok(None) => return Err(End::Done),
+                    Err(CheckoutError::Moved) => continue,
+                    // The node is suspected now, and is not chosen again.
+                    Err(CheckoutError::Unreachable(_)) if self.is_elsewhere(node) => continue,
+                    Err(error) => {
+                        self.conversation.refuse(statement_error(error));
+                        return Ok(());
+                    }
+                },
+            };
+            if self.take_on(lease, need).await {
+                return Ok(());
+            }
+            if !self.is_elsewhere(node) {
+                self.conversation.refuse(identity_is_gone());
+                return Ok(());
+            }
+            // A standby may not know of a new role yet.
+            need = Need::Primary;
+        }
     }
 
-    /// A server connection has been found.
+    /// True when it is not the primary that was to take the request.
+    fn is_elsewhere(&self, node: NodeId) -> bool {
+        self.worker
+            .with_snapshot(|snapshot| snapshot.primary != Some(node))
+    }
+
+    /// A server connection has been found. False when it does not let the session be who it is.
     #[inline]
-    async fn take_on(&mut self, mut lease: Lease) {
+    async fn take_on(&mut self, mut lease: Lease, need: Need) -> bool {
         let differs = lease.backend().parameters != self.parameters;
         if differs
             && self.parameters.has_identity()
             && !Box::pin(self.become_who_it_is(&mut lease)).await
         {
-            self.conversation.refuse(identity_is_gone());
-            return;
+            return false;
         }
+        self.begin_errand(&mut lease, need);
         self.link(lease);
+        true
     }
 
+    /// No node can take the request: waits until the cluster has changed, for a bounded time.
     #[cold]
-    pub(super) async fn wait_for_server(
-        &mut self,
-        target: route::Target,
-    ) -> Result<Option<Lease>, CheckoutError> {
+    async fn hold(&mut self, since: &mut Option<Instant>) -> Result<Held, End> {
+        let (epoch, limit) = self
+            .worker
+            .with_snapshot(|snapshot| (snapshot.epoch, snapshot.settings.failover.hold));
+        let now = self.worker.reactor.now();
+        let deadline = *since.get_or_insert(now) + limit;
+        self.begin_waiting();
+        let worker = Rc::clone(&self.worker);
+        let (client, info) = (&self.client, &self.info);
+        let changed = poll_fn(|context| {
+            info.waker.register(context);
+            if worker.with_snapshot(|snapshot| snapshot.epoch) != epoch {
+                return Poll::Ready(Some(Held::Changed));
+            }
+            if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
+                return Poll::Ready(Some(Held::Refused));
+            }
+            client.poll_ended(context).map(|()| None)
+        });
+        let held = worker.reactor.deadline(deadline, changed).await;
+        self.end_waiting();
+        match held {
+            Ok(Some(Held::Changed)) => return Ok(Held::Changed),
+            Ok(Some(Held::Refused)) if self.info.cancel.is_dequeued() => {
+                self.conversation.refuse(cancel::cancelled());
+            }
+            Ok(Some(Held::Refused)) => return Err(shutting_down()),
+            Ok(None) => return Err(End::Done),
+            Err(Elapsed) => self.conversation.refuse(route::no_node()),
+        }
+        Ok(Held::Refused)
+    }
+
+    fn begin_waiting(&mut self) {
         self.info.state.set(State::Waiting);
         self.info.cancel.clear();
         self.pending.detach();
         self.client.hold(true);
+    }
+
+    fn end_waiting(&self) {
+        self.client.hold(false);
+        self.info.state.set(State::Idle);
+    }
+
+    #[cold]
+    async fn wait_for_server(&mut self, pool: &Rc<Pool>) -> Result<Option<Lease>, CheckoutError> {
+        self.begin_waiting();
         let (client, info) = (&self.client, &self.info);
         let gone = |context: &Context<'_>| {
             info.waker.register(context);
@@ -323,13 +471,8 @@ impl Session {
                 client.poll_ended(context)
             }
         };
-        let lease = Box::pin(
-            self.pool
-                .checkout(&self.worker, &target, Urgency::Statement, gone),
-        )
-        .await;
-        self.client.hold(false);
-        self.info.state.set(State::Idle);
+        let lease = Box::pin(pool.checkout(&self.worker, Urgency::Statement, gone)).await;
+        self.end_waiting();
         lease
     }
 
@@ -389,7 +532,8 @@ fn identity_is_gone() -> ErrorReport {
 /// What a statement gets that no server takes.
 fn statement_error(error: CheckoutError) -> ErrorReport {
     match error {
-        CheckoutError::Own(report) => report,
+        CheckoutError::Own(report) | CheckoutError::Unreachable(report) => report,
+        CheckoutError::Moved => route::no_node(),
         CheckoutError::Refused(body) => {
             let fields = ErrorFields::read(&body).ok();
             let sqlstate = fields

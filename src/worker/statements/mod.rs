@@ -43,7 +43,12 @@ pub(crate) struct Statement {
     parses: Cell<u32>,
     /// A server has accepted it.
     accepted: Cell<bool>,
+    /// Whether it is a proven read, and by which facts.
+    class: Cell<Option<(ClassKey, bool)>>,
 }
+
+/// What a statement was judged by: the snapshot, the place of the facts, the version of the schema.
+pub(crate) type ClassKey = (u64, u64, u64);
 
 impl Statement {
     /// Its text, without NUL.
@@ -94,6 +99,18 @@ impl Statement {
     /// True when a Parse of it would succeed, as far as pgring can tell.
     pub(crate) fn is_accepted(&self) -> bool {
         self.accepted.get() && self.context.is_some()
+    }
+
+    /// Whether it is a proven read, if it was judged by these facts.
+    #[inline]
+    pub(crate) fn class(&self, key: ClassKey) -> Option<bool> {
+        let (known, is_read) = self.class.get()?;
+        (known == key).then_some(is_read)
+    }
+
+    /// It was judged.
+    pub(crate) fn set_class(&self, key: ClassKey, is_read: bool) {
+        self.class.set(Some((key, is_read)));
     }
 
     /// A client parses it.
@@ -188,6 +205,7 @@ impl Store {
             parses: Cell::new(0),
             // Its grammar has been checked, and there is nothing else that could be wrong with it.
             accepted: Cell::new(facts.begins()),
+            class: Cell::new(None),
         }
     }
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{Statement, write_head};
-use crate::protocol::{frontend::Target, tag::frontend};
+use super::Statement;
+use crate::protocol::{Writer, frontend::Target};
 
 /// What the names of our statements at a server begin with.
 pub(crate) const PREFIX: &[u8] = b"pgring_";
@@ -359,12 +359,11 @@ impl Prepared {
     }
 }
 
-/// Writes a Close of the statement `name`.
+/// Writes a Close of the statement `name`, which was read from a message.
 pub(crate) fn write_close(name: &[u8], out: &mut Vec<u8>) {
-    write_head(frontend::CLOSE.0, &[], 1 + name.len() + 1, out);
-    out.push(Target::Statement.byte());
-    out.extend_from_slice(name);
-    out.push(0);
+    Writer::new(out)
+        .close_object(Target::Statement, name)
+        .expect("what ended at a NUL has none");
 }
 
 #[cfg(test)]

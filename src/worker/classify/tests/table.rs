@@ -42,7 +42,7 @@ pub(super) fn names(facts: Facts) -> String {
 /// Facts, and what other questions about it are answered with.
 fn answers(text: &[u8]) -> String {
     let mut answers = names(facts(text));
-    if let Some(Begin { tag, read_only }) = begin(text) {
+    if let Some(Begin { tag, read_only, .. }) = begin(text) {
         answers += &format!(" [{tag}, read only: {read_only:?}]");
     }
     if let Some(ending) = plain_ending(text) {

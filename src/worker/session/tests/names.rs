@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::{
     super::{
         conversation::{Answer, Conversation, Verdict},
-        desk::{Desk, Limits},
+        desk::{Bounds, Desk},
     },
     postgres::Backend,
     talk::*,
@@ -199,7 +199,7 @@ impl World {
             server: client.at.map(|at| &mut self.pool[at].prepared),
             store: &self.store,
             context: &self.context,
-            limits: Limits {
+            bounds: Bounds {
                 server_statements: 2,
                 client_bytes: 1 << 20,
                 always_checked: self.always_checked,

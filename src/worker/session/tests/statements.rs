@@ -277,7 +277,7 @@ fn where_a_transaction_may_fail_first_the_server_is_asked() {
 #[test]
 fn too_many_statements_are_closed_at_the_server() {
     let mut talk = talk();
-    talk.office.limits.server_statements = 1;
+    talk.office.bounds.server_statements = 1;
     for name in ["a", "b"] {
         talk.client(&[parse(name, &format!("SELECT '{name}'")), sync()].concat());
         talk.server("1 ZI");
@@ -294,7 +294,7 @@ fn too_many_statements_are_closed_at_the_server() {
 #[test]
 fn a_client_may_not_prepare_without_end() {
     let mut talk = prepared();
-    talk.office.limits.client_bytes = 39;
+    talk.office.bounds.client_bytes = 39;
     assert_eq!(
         talk.client(&parse("t", "SELECT 123456789")),
         [Verdict::Full]

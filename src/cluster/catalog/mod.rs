@@ -1,0 +1,321 @@
+//! What one database has, as of one look at its system catalogs: which functions are never volatile, which relations a
+//! hot standby can read. Built by the control core from plain facts, read by workers. Never talks to a server.
+//!
+//! Errs on one side: a name is harmless only when everything that it may stand for is.
+
+mod load;
+mod names;
+mod own;
+
+pub use load::{FUNCTIONS_SQL, FactError, RELATIONS_SQL};
+pub use names::Identifier;
+
+use std::fmt;
+
+use hashbrown::{HashMap, HashSet};
+
+use names::Names;
+
+/// What is known of all functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionFact {
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Any of them is volatile, or an aggregate that calls such a function.
+    pub volatile: bool,
+    /// A volatile one takes a row as its first argument, so that `t.f` calls it.
+    pub projects: bool,
+}
+
+/// What is known of a table, a view or another relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationFact {
+    /// Its number in `pg_class`.
+    pub oid: u32,
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `relkind`: `r`, `p`, `v`, `m`, `f`, `S`.
+    pub kind: char,
+    /// `relpersistence`: `p`, `u`, `t`.
+    pub persistence: char,
+    /// Row level security is on.
+    pub row_security: bool,
+    /// What it reads when it is read: relations in the definition of a view, partitions, heirs. One step only.
+    pub bases: Vec<u32>,
+    /// Its definition or its policies call a function that must not run on a standby.
+    pub calls_writers: bool,
+}
+
+/// Why a standby must not read a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taint {
+    /// Unlogged: standbys have only its definition.
+    Unlogged,
+    /// Temporary: another session's, or one that only this session's server connection has.
+    Temporary,
+    /// Foreign: its rows come from elsewhere, and no position in the WAL says how old they are.
+    Foreign,
+    /// A sequence: standbys are ahead of what the primary has given out.
+    Sequence,
+    /// It shows the state of the server that is asked.
+    ServerState,
+    /// Reading it calls a function that may write, or that fails on a standby.
+    CallsWriters,
+}
+
+impl fmt::Display for Taint {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Unlogged => "is unlogged",
+            Self::Temporary => "is temporary",
+            Self::Foreign => "is foreign",
+            Self::Sequence => "is a sequence",
+            Self::ServerState => "shows the state of one server",
+            Self::CallsWriters => "calls a function that needs the primary",
+        })
+    }
+}
+
+/// One relation, as the lookup finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    schema: Box<[u8]>,
+    /// Its number in `pg_class`.
+    pub oid: u32,
+    /// Row level security is on.
+    pub row_security: bool,
+    /// Why a standby must not read it.
+    pub taint: Option<Taint>,
+    /// The reason is not its own, but that of something it reads.
+    pub is_inherited: bool,
+}
+
+/// What a name that is called may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// Nothing of that name is known.
+    Unknown,
+    /// Whatever it is, it only reads.
+    Reader,
+    /// Some function of that name is volatile.
+    Volatile,
+    /// It says of itself that it only reads, and yet it needs the primary.
+    PrimaryOnly,
+}
+
+/// What a name in FROM may stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Nothing of that name is known.
+    Unknown,
+    /// Whatever it is, standbys have it.
+    Replicated,
+    /// Some relation of that name is not for standbys; true when only because of what it reads.
+    Tainted(Taint, bool),
+}
+
+/// All that is known of one database.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    functions: Names<Functions>,
+    relations: Names<Vec<Relation>>,
+    projections: Names<()>,
+}
+
+/// The functions of one name.
+#[derive(Clone, Debug, Default)]
+struct Functions {
+    /// The worst of them.
+    all: Option<Called>,
+    schemas: Vec<(Box<[u8]>, Called)>,
+}
+
+impl Catalog {
+    /// Puts the facts in order. What relations read is followed to its end here.
+    pub fn new(
+        functions: impl IntoIterator<Item = FunctionFact>,
+        relations: impl IntoIterator<Item = RelationFact>,
+    ) -> Self {
+        let mut catalog = Self::default();
+        for fact in functions {
+            catalog.add_function(&fact);
+        }
+        let relations: Vec<_> = relations.into_iter().collect();
+        let taints = Taints::new(&relations);
+        for fact in &relations {
+            catalog.add_relation(fact, taints.of(fact));
+        }
+        catalog
+    }
+
+    fn add_function(&mut self, fact: &FunctionFact) {
+        let called = called(fact);
+        let functions = self.functions.entry(fact.name.as_bytes());
+        functions.all = functions
+            .all
+            .map_or(Some(called), |all| Some(worse(all, called)));
+        functions
+            .schemas
+            .push((fact.schema.as_bytes().into(), called));
+        if fact.projects {
+            self.projections.entry(fact.name.as_bytes());
+        }
+    }
+
+    fn add_relation(&mut self, fact: &RelationFact, taint: Option<(Taint, bool)>) {
+        self.relations.entry(fact.name.as_bytes()).push(Relation {
+            schema: fact.schema.as_bytes().into(),
+            oid: fact.oid,
+            row_security: fact.row_security,
+            taint: taint.map(|(taint, _)| taint),
+            is_inherited: taint.is_some_and(|(_, is_inherited)| is_inherited),
+        });
+    }
+
+    /// What a call of `name` may do. Without a schema, in whatever schema it may be found.
+    #[inline]
+    pub fn called(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Called {
+        let Some(functions) = self.functions.find(name) else {
+            return Called::Unknown;
+        };
+        let Some(schema) = schema else {
+            return functions.all.unwrap_or(Called::Unknown);
+        };
+        let of_schema = functions
+            .schemas
+            .iter()
+            .filter(|(known, _)| schema.is(known));
+        let worst = of_schema.map(|(_, called)| *called).reduce(worse);
+        worst.unwrap_or(Called::Unknown)
+    }
+
+    /// What `name` in FROM may stand for, beside a common table expression.
+    #[inline]
+    pub fn named(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Named {
+        let mut found = Named::Unknown;
+        for relation in self.relations(schema, name) {
+            match relation.taint {
+                Some(taint) => return Named::Tainted(taint, relation.is_inherited),
+                None => found = Named::Replicated,
+            }
+        }
+        found
+    }
+
+    /// The relations that `name` may stand for.
+    #[inline]
+    pub fn relations<'c>(
+        &'c self,
+        schema: Option<Identifier<'c>>,
+        name: Identifier<'_>,
+    ) -> impl Iterator<Item = &'c Relation> {
+        let known = self.relations.find(name).map_or(&[][..], Vec::as_slice);
+        let is_meant =
+            move |relation: &&Relation| schema.is_none_or(|schema| schema.is(&relation.schema));
+        known.iter().filter(is_meant)
+    }
+
+    /// True when `t.name` may call a function that writes.
+    #[inline]
+    pub fn projects(&self, name: Identifier<'_>) -> bool {
+        self.projections.find(name).is_some()
+    }
+
+    /// True when there is no name of which [`projects`](Self::projects) is true.
+    #[inline]
+    pub fn projects_nothing(&self) -> bool {
+        self.projections.is_empty()
+    }
+}
+
+fn called(fact: &FunctionFact) -> Called {
+    if fact.volatile {
+        Called::Volatile
+    } else if fact.schema == "pg_catalog" && own::needs_primary(&fact.name) {
+        Called::PrimaryOnly
+    } else {
+        Called::Reader
+    }
+}
+
+/// Of two meanings of a name, the one that must be feared.
+fn worse(one: Called, other: Called) -> Called {
+    let rank = |called| match called {
+        Called::Reader => 0,
+        Called::PrimaryOnly => 1,
+        Called::Volatile => 2,
+        Called::Unknown => 3,
+    };
+    if rank(one) >= rank(other) { one } else { other }
+}
+
+/// The taints of relations, their own and those of what they read.
+struct Taints<'f> {
+    own: HashMap<u32, Taint>,
+    facts: HashMap<u32, &'f RelationFact>,
+}
+
+impl<'f> Taints<'f> {
+    fn new(relations: &'f [RelationFact]) -> Self {
+        let own = relations
+            .iter()
+            .filter_map(|fact| Some((fact.oid, own_taint(fact)?)));
+        Self {
+            own: own.collect(),
+            facts: relations.iter().map(|fact| (fact.oid, fact)).collect(),
+        }
+    }
+
+    /// The taint of a relation; true when it is that of something it reads. What a materialized view reads was read
+    /// when it was made.
+    fn of(&self, fact: &RelationFact) -> Option<(Taint, bool)> {
+        if let Some(taint) = own_taint(fact) {
+            return Some((taint, false));
+        }
+        let mut seen: HashSet<u32> = [fact.oid].into_iter().collect();
+        let mut ahead = reads(fact).to_vec();
+        while let Some(oid) = ahead.pop() {
+            if !seen.insert(oid) {
+                continue;
+            }
+            if let Some(taint) = self.own.get(&oid) {
+                return Some((*taint, true));
+            }
+            ahead.extend(
+                self.facts
+                    .get(&oid)
+                    .into_iter()
+                    .flat_map(|fact| reads(fact)),
+            );
+        }
+        None
+    }
+}
+
+fn reads(fact: &RelationFact) -> &[u32] {
+    match fact.kind {
+        'm' => &[],
+        _ => &fact.bases,
+    }
+}
+
+fn own_taint(fact: &RelationFact) -> Option<Taint> {
+    let is_own = fact.schema == "pg_catalog" && own::shows_server_state(&fact.name);
+    match (fact.persistence, fact.kind) {
+        ('t', _) => Some(Taint::Temporary),
+        ('u', _) => Some(Taint::Unlogged),
+        (_, 'f') => Some(Taint::Foreign),
+        (_, 'S') => Some(Taint::Sequence),
+        _ if is_own => Some(Taint::ServerState),
+        // Policies of a materialized view there are none, and its query is not run.
+        (_, kind) if fact.calls_writers && kind != 'm' => Some(Taint::CallsWriters),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Names as SQL writes them, and tables that find what is stored under the names that the server would see. A lookup
+//! allocates nothing. Never looks at a grammar.
+
+use hashbrown::HashTable;
+
+/// Bytes of a name that count: PostgreSQL's `NAMEDATALEN` - 1. The server cuts longer ones; nothing is found under them.
+const NAME_BYTES_MAX: usize = 63;
+
+/// A name in a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identifier<'a> {
+    name: &'a [u8],
+    exact: bool,
+}
+
+impl<'a> Identifier<'a> {
+    /// A name without quotes: the server makes its ASCII letters small.
+    #[inline]
+    pub fn plain(name: &'a [u8]) -> Self {
+        Self { name, exact: false }
+    }
+
+    /// What is between double quotes, none of them doubled: the name as it is.
+    #[inline]
+    pub fn quoted(name: &'a [u8]) -> Self {
+        Self { name, exact: true }
+    }
+
+    /// As it is written, without quotes.
+    pub fn written(self) -> &'a [u8] {
+        self.name
+    }
+
+    /// True when the server takes both for the same.
+    pub fn is_same(self, other: Identifier<'_>) -> bool {
+        let folded = |name: Identifier<'_>, byte: &u8| {
+            if name.exact {
+                *byte
+            } else {
+                byte.to_ascii_lowercase()
+            }
+        };
+        let mut pairs = self.name.iter().zip(other.name);
+        self.name.len() == other.name.len()
+            && pairs.all(|(one, another)| folded(self, one) == folded(other, another))
+    }
+
+    /// True when the server takes it for `name`.
+    #[inline]
+    pub fn is(self, name: &[u8]) -> bool {
+        if self.exact {
+            return self.name == name;
+        }
+        let folded = self.name.iter().map(u8::to_ascii_lowercase);
+        self.name.len() == name.len() && folded.eq(name.iter().copied())
+    }
+}
+
+/// Values under names.
+#[derive(Clone, Debug)]
+pub(super) struct Names<T>(HashTable<(Box<[u8]>, T)>);
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self(HashTable::new())
+    }
+}
+
+impl<T: Default> Names<T> {
+    /// The value under a name, which is made if there is none.
+    pub(super) fn entry(&mut self, name: &[u8]) -> &mut T {
+        let entry = self.0.entry(
+            hash(name),
+            |(known, _)| **known == *name,
+            |(known, _)| hash(known),
+        );
+        let entry = entry.or_insert_with(|| (name.into(), T::default()));
+        &mut entry.into_mut().1
+    }
+}
+
+impl<T> Names<T> {
+    #[inline]
+    pub(super) fn find(&self, name: Identifier<'_>) -> Option<&T> {
+        if name.name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let found = self.0.find(hash(name.name), |(known, _)| name.is(known));
+        found.map(|(_, value)| value)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The same for names that differ in the case of ASCII letters only.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    /// The fifth bit makes letters small. That other bytes become equal too costs a comparison at most.
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let (words, rest) = name.as_chunks::<8>();
+    let hash = words.iter().fold(name.len() as u64, |hash, word| {
+        mix(hash, u64::from_le_bytes(*word) | SMALL)
+    });
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(hash, u64::from_le_bytes(last) | SMALL)
+}

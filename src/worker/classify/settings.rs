@@ -1,0 +1,54 @@
+//! Settings whose value is the same on whichever node a session asks: those that clients set and pgring carries along,
+//! and those with which a cluster is made. The others are each server's own.
+
+use super::token::{Kind, Token};
+
+/// In small letters. Not `transaction_read_only` and `in_hot_standby`, by which clients look for the primary.
+const SAME: [&[u8]; 33] = [
+    b"application_name",
+    b"block_size",
+    b"bytea_output",
+    b"client_encoding",
+    b"client_min_messages",
+    b"data_checksums",
+    b"datestyle",
+    b"default_transaction_isolation",
+    b"escape_string_warning",
+    b"extra_float_digits",
+    b"idle_in_transaction_session_timeout",
+    b"integer_datetimes",
+    b"intervalstyle",
+    b"is_superuser",
+    b"lc_collate",
+    b"lc_ctype",
+    b"lc_messages",
+    b"lc_monetary",
+    b"lc_numeric",
+    b"lc_time",
+    b"lock_timeout",
+    b"max_identifier_length",
+    b"max_index_keys",
+    b"row_security",
+    b"search_path",
+    b"server_encoding",
+    b"server_version",
+    b"server_version_num",
+    b"standard_conforming_strings",
+    b"statement_timeout",
+    b"timezone",
+    b"transaction_isolation",
+    b"xmloption",
+];
+
+/// True when all nodes answer the same.
+pub(super) fn is_same_everywhere(name: &[u8]) -> bool {
+    SAME.iter().any(|same| name.eq_ignore_ascii_case(same))
+}
+
+/// True when the argument of `current_setting` that begins with this token is such a setting, or one of those with
+/// dots in their names, which clients invent.
+pub(super) fn is_same_argument(argument: Option<Token<'_>>) -> bool {
+    let literal = argument.filter(|argument| argument.kind == Kind::Literal);
+    let name = literal.and_then(|literal| literal.text.get(1..literal.text.len() - 1));
+    name.is_some_and(|name| name.contains(&b'.') || is_same_everywhere(name))
+}

@@ -1,0 +1,223 @@
+//! The pools of one database and user on one core: one for each node, and what they share.
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::Deref,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use hashbrown::HashMap;
+
+use super::{Judge, Pool};
+use crate::{
+    cluster::{
+        budget::PoolKey,
+        report::Counters,
+        settings::{PoolMode, PoolSettings, Settings},
+        snapshot::Snapshot,
+        welcome::Welcome,
+    },
+    ids::{Epoch, NodeId},
+    worker::{Worker, parameters::Parameters},
+};
+
+/// What the pools of one database and user share, whatever their node.
+pub(crate) struct Common {
+    pub(crate) key: PoolKey,
+    /// Name of the database on the servers.
+    server_database: RefCell<Arc<str>>,
+    settings: RefCell<Rc<PoolSettings>>,
+    epoch: Cell<Epoch>,
+    /// What clients are told at login, by the settings they ask for.
+    welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
+    /// Clients of this database and user on this core.
+    pub(crate) clients: Cell<u32>,
+    pub(crate) counters: RefCell<Counters>,
+    /// What statements are judged by.
+    pub(crate) judge: Judge,
+}
+
+/// A database and user on one core.
+pub(crate) struct PoolSet {
+    common: Rc<Common>,
+    /// By node; made when first needed.
+    pools: RefCell<Vec<Option<Rc<Pool>>>>,
+}
+
+impl Deref for PoolSet {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl PoolSet {
+    /// `None` when there is no such database.
+    pub(crate) fn new(snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
+        let settings = &snapshot.settings;
+        let server_database = server_database(settings, &key)?;
+        let common = Common {
+            server_database: RefCell::new(server_database.into()),
+            settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
+            epoch: Cell::new(snapshot.epoch),
+            welcomes: RefCell::default(),
+            clients: Cell::new(0),
+            counters: RefCell::default(),
+            judge: Judge::new(snapshot, server_database),
+            key,
+        };
+        Some(Rc::new(Self {
+            common: Rc::new(common),
+            pools: RefCell::new(vec![None; snapshot.settings.nodes.len()]),
+        }))
+    }
+
+    /// The pool of a node.
+    pub(crate) fn pool(&self, worker: &Worker, node: NodeId) -> Rc<Pool> {
+        if let Some(pool) = self.existing(node) {
+            return pool;
+        }
+        let pool = Pool::new(worker, Rc::clone(&self.common), node);
+        self.pools.borrow_mut()[usize::from(node.0)] = Some(Rc::clone(&pool));
+        worker.reactor.wake_keeper();
+        pool
+    }
+
+    /// The same, unless nobody has needed it.
+    #[inline]
+    pub(crate) fn existing(&self, node: NodeId) -> Option<Rc<Pool>> {
+        self.pools.borrow().get(usize::from(node.0))?.clone()
+    }
+
+    /// Shows every pool to `look`.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Rc<Pool>)) {
+        let pools = self.pools.borrow().clone();
+        pools.iter().flatten().for_each(&mut look);
+    }
+
+    /// What clients with these settings are told at login, if it is known here or can be foretold from what a
+    /// server told some core.
+    pub(crate) fn welcome(&self, worker: &Worker, parameters: &Parameters) -> Option<Arc<Welcome>> {
+        if let Some(known) = self.welcomes.borrow().get(parameters) {
+            return Some(Arc::clone(known));
+        }
+        let plain = self.plain_welcome(worker)?;
+        let welcome = match parameters.is_empty() {
+            true => plain,
+            false => Arc::new(plain.foretell(parameters.iter())?),
+        };
+        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
+        Some(welcome)
+    }
+
+    /// What the primary said at the last login of any core, else what a standby said.
+    fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
+        let snapshot = worker.snapshot();
+        let budgets = &worker.switchboard.budgets;
+        let of = |node| budgets.of(&self.key, node, &*snapshot).welcome.load_full();
+        let primary = snapshot.primary.and_then(of);
+        primary.or_else(|| {
+            let standbys = snapshot.standbys();
+            let mut known = standbys.filter_map(of);
+            known.next().map(|known| Arc::new(known.of_primary()))
+        })
+    }
+
+    /// Takes over the settings of a new snapshot.
+    pub(crate) fn refresh(&self, worker: &Rc<Worker>, snapshot: &Snapshot) {
+        if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
+            return;
+        }
+        let settings = &snapshot.settings;
+        self.settings.replace(Rc::new(
+            settings.pool_for(&self.key.database, &self.key.user),
+        ));
+        worker.switchboard.budgets.refresh(snapshot);
+        let name = server_database(settings, &self.key);
+        let renamed = name.filter(|name| **name != **self.server_database.borrow());
+        if let Some(name) = renamed {
+            self.server_database.replace(name.into());
+            self.welcomes.borrow_mut().clear();
+        }
+        self.judge.refresh(snapshot, &self.server_database());
+        self.for_each(|pool| pool.refresh(worker, snapshot, renamed.is_some()));
+    }
+
+    /// Takes over the newest snapshot, if it has not been seen yet.
+    #[inline]
+    pub(crate) fn keep_up(&self, worker: &Rc<Worker>) {
+        if worker.with_snapshot(|snapshot| snapshot.epoch) != self.epoch.get() {
+            let snapshot = worker.snapshot();
+            self.refresh(worker, &snapshot);
+        }
+    }
+
+    /// What [`Pool::census`] says of all its pools together.
+    pub(crate) fn census(&self) -> [u32; 4] {
+        let mut all = [0; 4];
+        self.for_each(|pool| {
+            let one = pool.census();
+            all = std::array::from_fn(|place| all[place] + one[place]);
+        });
+        all
+    }
+
+    /// Clients in the queues of all its pools, and since when the first of them waits.
+    pub(crate) fn queue(&self) -> (u32, Option<Instant>) {
+        let (mut waiting, mut first) = (0, None);
+        self.for_each(|pool| {
+            let (more, since) = pool.queue();
+            waiting += more;
+            first = [first, since].into_iter().flatten().min();
+        });
+        (waiting, first)
+    }
+
+    /// True when no client and no connection of it is left, and nobody but so many holders knows of any pool.
+    pub(crate) fn is_unused(&self, holders: usize) -> bool {
+        let is_idle =
+            |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
+        self.clients.get() == 0 && self.pools.borrow().iter().flatten().all(is_idle)
+    }
+}
+
+impl Common {
+    /// Settings as of the last snapshot that was looked at.
+    pub(crate) fn settings(&self) -> Rc<PoolSettings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    pub(crate) fn mode(&self) -> PoolMode {
+        self.settings.borrow().mode
+    }
+
+    /// Name of the database on the servers.
+    pub(crate) fn server_database(&self) -> Arc<str> {
+        Arc::clone(&self.server_database.borrow())
+    }
+
+    /// True when the database is still called so on the servers.
+    pub(super) fn is_called(&self, database: &str) -> bool {
+        **self.server_database.borrow() == *database
+    }
+
+    /// Remembers what clients with these settings are told.
+    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
+        let mut welcomes = self.welcomes.borrow_mut();
+        if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
+            welcomes.retain(|parameters, _| parameters.is_empty());
+        }
+        welcomes.insert(parameters, welcome);
+    }
+}
+
+/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
+pub(crate) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
+    match settings.database(&key.database) {
+        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
+        None => settings.databases.is_empty().then_some(&key.database),
+    }
+}

@@ -1,0 +1,44 @@
+//! What the server connection at hand was taken for, and what has become of that so far. Pure.
+
+use std::{rc::Rc, sync::Arc};
+
+use crate::{cluster::node::Live, worker::statements::Statement};
+
+/// What the server connection at hand was taken for.
+#[derive(Debug, Default)]
+pub(super) struct Errand {
+    /// It is not the primary: what is not a proven read must not go there.
+    pub(super) on_standby: bool,
+    /// What went there is one pipeline, a read, and kept: it can be sent again to another node.
+    pub(super) can_repeat: bool,
+    /// The client has got something of the answer.
+    pub(super) heard: bool,
+    /// Its session, or everybody, must not miss what it commits.
+    pub(super) is_watched: bool,
+    /// Everybody.
+    pub(super) is_global: bool,
+    /// Something that is not a proven read went to the primary since its position was last asked for.
+    pub(super) wrote: bool,
+    /// A commit of which the client may know is under way, and the process knows of that.
+    pub(super) announced: bool,
+    /// The block that began on a standby, for the case that it has to go on at the primary.
+    pub(super) block: Option<Rc<Statement>>,
+    /// The node counts this request as under way.
+    pub(super) counted: Option<Arc<Live>>,
+}
+
+impl Errand {
+    /// True when the request may be sent to another node: nothing of it was executed that matters, and nobody has
+    /// heard of it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.can_repeat && !self.heard
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        if let Some(live) = self.counted.take() {
+            live.count(false);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Where a session's requests go: what each needs, which node takes it, and what its reads must not miss.
+
+use std::rc::Rc;
+
+use super::{
+    errand::Errand,
+    lookahead::{Asked, Need},
+    serve::Session,
+};
+use crate::{
+    cluster::{
+        node::{Lsn, Role},
+        settings::{Balance, Consistency, ReadOnlyTransactions, Routing, Strategy},
+        snapshot::Snapshot,
+    },
+    ids::{Epoch, NodeId},
+    limits::RECORDED_BYTES_MAX,
+    protocol::backend::TransactionStatus,
+    random::Seeded,
+    worker::{
+        classify::{self, Class, Level},
+        pool::Lease,
+        route::{self, Wish},
+    },
+};
+
+/// What a session remembers between its requests for placing them.
+#[derive(Debug)]
+pub(super) struct Placement {
+    random: Seeded,
+    /// Where its reads went last.
+    favourite: Option<NodeId>,
+    /// Which preference holds for it, and under which snapshot that was looked up.
+    preference: Option<(Epoch, Option<usize>)>,
+    /// How far the log was written after its newest commit.
+    newest: Lsn,
+    /// It has committed since, and nobody knows how far.
+    is_unknown: bool,
+    /// The next request goes to the primary, whatever it is.
+    only_primary: bool,
+}
+
+impl Placement {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: Seeded::new(seed),
+            favourite: None,
+            preference: None,
+            newest: 0,
+            is_unknown: false,
+            only_primary: false,
+        }
+    }
+
+    /// The client has another name: another preference may hold.
+    pub(super) fn forget_preference(&mut self) {
+        self.preference = None;
+    }
+
+    /// The primary is being asked how far it has written; until it answers nobody knows.
+    pub(super) fn expect_position(&mut self) {
+        self.is_unknown = true;
+    }
+
+    /// The next request goes to the primary.
+    pub(super) fn insist_on_primary(&mut self) {
+        self.only_primary = true;
+    }
+}
+
+/// What becomes of a pipeline while a server connection is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It goes there.
+    Yes,
+    /// It must not: it waits until the connection is given back.
+    Wait,
+    /// It must not, and neither may the block go on there.
+    Leave,
+}
+
+impl Session {
+    /// What the pipeline at hand needs, before any of it goes to a node.
+    pub(super) fn need(&mut self) -> Need {
+        if std::mem::take(&mut self.placement.only_primary) {
+            return Need::Primary;
+        }
+        self.pools.keep_up(&self.worker);
+        let may_be_read = self.worker.with_snapshot(|snapshot| {
+            snapshot.splits() && self.is_free_to_move(&snapshot.settings.routing)
+        });
+        if !may_be_read {
+            return Need::Primary;
+        }
+        let in_block = self.conversation.deferred_block().is_some();
+        self.need_of(0, in_block)
+    }
+
+    /// The same for what follows `at` in the client's bytes.
+    fn need_of(&self, at: usize, in_block: bool) -> Need {
+        let bytes = self.pending.get(at..).unwrap_or_default();
+        self.conversation
+            .need(bytes, in_block, |asked| self.is_read(&asked))
+    }
+
+    /// Whether a statement is a proven read.
+    fn is_read(&self, asked: &Asked<'_>) -> bool {
+        let database = self.pools.server_database();
+        let judge = &self.pools.judge;
+        match asked {
+            Asked::Text(text) => judge.is_read(&self.worker, &database, text),
+            Asked::Statement(it) => judge.is_read_statement(&self.worker, &database, it),
+        }
+    }
+
+    /// False when not even a read of this session may go to a standby.
+    pub(super) fn is_free_to_move(&self, routing: &Routing) -> bool {
+        let standard = self.has_standard_isolation();
+        if self
+            .parameters
+            .get("client_encoding")
+            .is_some_and(hides_ascii)
+        {
+            return false;
+        }
+        match self.conversation.deferred_block() {
+            // No standby has the isolation level SERIALIZABLE.
+            None => standard != Isolation::Serializable,
+            Some(begin) => self.may_begin_elsewhere(begin.text(), routing, standard),
+        }
+    }
+
+    /// Whether a block may begin on a standby.
+    fn may_begin_elsewhere(&self, begin: &[u8], routing: &Routing, standard: Isolation) -> bool {
+        let Some(begin) = classify::begin(begin) else {
+            return false;
+        };
+        let isolation = match begin.level {
+            Some(Level::ReadCommitted) => Isolation::ReadCommitted,
+            Some(Level::RepeatableRead) => Isolation::RepeatableRead,
+            Some(Level::Serializable) => Isolation::Serializable,
+            None => standard,
+        };
+        let declared = begin.read_only == Some(true);
+        match isolation {
+            Isolation::ReadCommitted if declared => {
+                routing.read_only_transactions != ReadOnlyTransactions::Primary
+            }
+            Isolation::ReadCommitted => begin.read_only.is_none() && routing.leading_reads,
+            Isolation::RepeatableRead => {
+                declared && routing.read_only_transactions == ReadOnlyTransactions::All
+            }
+            Isolation::Serializable | Isolation::Unknown => false,
+        }
+    }
+
+    /// The isolation level of a transaction that names none.
+    fn has_standard_isolation(&self) -> Isolation {
+        match self.parameters.get("default_transaction_isolation") {
+            Some(b"read committed") => Isolation::ReadCommitted,
+            Some(b"repeatable read") => Isolation::RepeatableRead,
+            Some(_) => Isolation::Serializable,
+            None if self.pools.judge.is_read_committed() => Isolation::ReadCommitted,
+            None => Isolation::Unknown,
+        }
+    }
+
+    /// The class of a text, and why, in words.
+    pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
+        let database = self.pools.server_database();
+        let (class, reason) = self.pools.judge.explain(&self.worker, &database, text);
+        (class, reason.to_string())
+    }
+
+    /// The node to which the session's reads went last.
+    pub(super) fn reads_go_to(&self) -> Option<NodeId> {
+        self.placement.favourite
+    }
+
+    /// The node for that; `None` while there is none.
+    pub(super) fn place(&mut self, need: Need) -> Option<NodeId> {
+        let worker = Rc::clone(&self.worker);
+        worker.with_snapshot(|snapshot| match need {
+            Need::Primary => snapshot.primary,
+            Need::Read(_) => self.place_read(snapshot),
+        })
+    }
+
+    pub(super) fn place_read(&mut self, snapshot: &Snapshot) -> Option<NodeId> {
+        let routing = &snapshot.settings.routing;
+        let after = self.must_have_seen(routing);
+        let preference = self.preference(snapshot);
+        let Some(after) = after else {
+            return snapshot.primary;
+        };
+        let stays = routing.balance == Balance::Session;
+        let wish = Wish {
+            after,
+            preference: preference.and_then(|place| routing.preferences.get(place)),
+            favourite: self.placement.favourite.filter(|_| stays),
+            random: self.placement.random.next_u64(),
+        };
+        let node = route::place_read(snapshot, &wish)?;
+        self.placement.favourite = Some(node);
+        Some(node)
+    }
+
+    /// What a read's node must have replayed; `None` when nobody knows but the primary.
+    pub(super) fn must_have_seen(&self, routing: &Routing) -> Option<Lsn> {
+        let commits = match routing.consistency {
+            Consistency::Eventual => 0,
+            Consistency::Session if self.placement.is_unknown => return None,
+            Consistency::Session => self.placement.newest,
+            Consistency::Global => {
+                let newest = self.worker.switchboard.commits.newest()?;
+                if self.placement.is_unknown {
+                    return None;
+                }
+                newest.max(self.placement.newest)
+            }
+        };
+        Some(commits.max(self.pools.judge.position()))
+    }
+
+    fn preference(&mut self, snapshot: &Snapshot) -> Option<usize> {
+        let preferences = &snapshot.settings.routing.preferences;
+        if preferences.is_empty() {
+            return None;
+        }
+        match self.placement.preference {
+            Some((epoch, found)) if epoch == snapshot.epoch => found,
+            _ => {
+                let name = self.info.application_name.borrow();
+                let key = &self.info.key;
+                let matches = |pattern: &Option<crate::cluster::settings::Pattern>, text: &[u8]| {
+                    pattern.as_ref().is_none_or(|it| it.0.is_match(text))
+                };
+                let found = preferences.iter().position(|it| {
+                    matches(&it.database, key.database.as_bytes())
+                        && matches(&it.user, key.user.as_bytes())
+                        && matches(&it.application_name, &name)
+                });
+                self.placement.preference = Some((snapshot.epoch, found));
+                found
+            }
+        }
+    }
+
+    /// A connection was found for the pipeline at hand.
+    #[inline]
+    pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
+        let node = lease.backend().facts.node;
+        let block = self.conversation.deferred_block().cloned();
+        let (errand, counted) = self.worker.with_snapshot(|snapshot| {
+            let routing = &snapshot.settings.routing;
+            let counts = routing.strategy == Strategy::LeastConnections;
+            let state = snapshot.state(node);
+            let live = state.filter(|_| counts).map(|state| state.live.clone());
+            let is_standby = state.is_some_and(|state| state.role == Role::Standby);
+            let splits = snapshot.splits();
+            let consistency = routing.consistency;
+            let errand = Errand {
+                on_standby: is_standby && splits,
+                can_repeat: false,
+                heard: false,
+                is_watched: splits && consistency != Consistency::Eventual,
+                is_global: splits && consistency == Consistency::Global,
+                wrote: need == Need::Primary,
+                announced: false,
+                block: block.filter(|_| is_standby && splits),
+                counted: None,
+            };
+            (errand, live)
+        });
+        if let Some(live) = &counted {
+            live.count(true);
+        }
+        self.errand = errand;
+        self.errand.counted = counted;
+        if let Need::Read(bytes) = need
+            && self.conversation.deferred_block().is_none()
+            && bytes <= RECORDED_BYTES_MAX
+        {
+            let read = &mut lease.backend_mut().read;
+            read.clear();
+            read.extend_from_slice(self.pending.get(..bytes).unwrap_or_default());
+            self.errand.can_repeat = true;
+        }
+    }
+
+    /// A pipeline begins at `at` while a connection is at hand: may it go there?
+    pub(super) fn stay(&mut self, at: usize) -> Stay {
+        let is_first = self.conversation.is_unasked() && !self.errand.heard;
+        if is_first && self.errand.can_repeat {
+            // It is what the connection was taken for.
+            return Stay::Yes;
+        }
+        self.errand.can_repeat = false;
+        let in_block = self.conversation.status() != TransactionStatus::Idle;
+        if self.conversation.status() == TransactionStatus::Failed {
+            return Stay::Yes;
+        }
+        let need = self.need_of(at, in_block);
+        if !self.errand.on_standby {
+            self.errand.wrote |= need == Need::Primary;
+            return Stay::Yes;
+        }
+        match need {
+            Need::Read(_) if in_block || self.is_still_fit() => Stay::Yes,
+            _ if in_block && self.conversation.is_at_rest() => Stay::Leave,
+            _ => Stay::Wait,
+        }
+    }
+
+    /// True when the standby at hand would be right for a new read, too.
+    fn is_still_fit(&self) -> bool {
+        let node = self.lease.as_ref().map(|lease| lease.backend().facts.node);
+        self.worker.with_snapshot(|snapshot| {
+            let after = self.must_have_seen(&snapshot.settings.routing);
+            node.zip(after)
+                .is_some_and(|(node, after)| route::objection(snapshot, node, after).is_none())
+        })
+    }
+
+    /// True when pipelines have to be looked at before they go to the connection at hand.
+    #[inline]
+    pub(super) fn is_guarded(&self) -> bool {
+        self.errand.on_standby || !self.errand.wrote && self.errand.is_watched
+    }
+
+    /// True when the primary is to be asked how far it has written.
+    #[inline]
+    pub(super) fn owes_position(&self) -> bool {
+        let commits = self.errand.wrote || self.placement.is_unknown;
+        commits
+            && !self.errand.on_standby
+            && self.errand.is_watched
+            && (!self.leaving || self.errand.announced)
+            && self.conversation.is_clean()
+    }
+
+    /// The primary has told how far it has written; `None` when it could not.
+    #[cold]
+    pub(super) fn position_told(&mut self, lsn: Option<Lsn>) {
+        self.placement.is_unknown = lsn.is_none();
+        self.placement.newest = lsn.unwrap_or(0).max(self.placement.newest);
+        if !std::mem::take(&mut self.errand.announced) {
+            return;
+        }
+        match lsn {
+            Some(lsn) => self.worker.switchboard.commits.found(lsn),
+            None => self.worker.lost_commit(),
+        }
+    }
+
+    /// The client is about to hear something that may be a commit.
+    #[inline]
+    pub(super) fn announce_commit(&mut self) {
+        if self.errand.is_global
+            && self.errand.wrote
+            && !self.errand.announced
+            && self.conversation.may_commit()
+        {
+            self.errand.announced = true;
+            self.worker.switchboard.commits.begin();
+        }
+    }
+
+    /// The connection is gone before its position was known.
+    pub(super) fn end_errand(&mut self) {
+        if self.errand.wrote {
+            self.placement.is_unknown = true;
+        }
+        if self.errand.announced {
+            self.worker.lost_commit();
+        }
+        self.errand = Errand::default();
+    }
+}
+
+/// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
+/// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
+fn hides_ascii(encoding: &[u8]) -> bool {
+    const SUCH: [&str; 7] = ["sjis", "big5", "gbk", "gb18030", "uhc", "johab", "shift"];
+    let name: String = encoding
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(|byte| byte.to_ascii_lowercase() as char)
+        .collect();
+    SUCH.iter().any(|such| name.contains(such))
+        || [
+            "mskanji",
+            "win932",
+            "windows932",
+            "win949",
+            "windows949",
+            "win950",
+            "windows950",
+            "win936",
+            "windows936",
+        ]
+        .contains(&&*name)
+}
+
+/// An isolation level, as far as it matters where a transaction runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isolation {
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+    Unknown,
+}
