@@ -90,7 +90,7 @@ fn a_standby_takes_no_read_that_it_may_get_wrong() {
             Objection::Unused(Status::Quarantine),
         ),
         (|it| it.takes_reads = false, Objection::NotFollowing),
-        (|it| drop(it.live.suspect()), Objection::Suspect),
+        (|it| _ = it.live.suspect(), Objection::Suspect),
         (
             |it| it.live.set_position(99, 1, 1),
             Objection::Behind {
