@@ -116,6 +116,15 @@ impl Clients {
         }
     }
 
+    /// Wakes every session that waits for a server or a node.
+    pub(crate) fn wake_waiting(&self) {
+        for info in self.by_slot.borrow().iter().flatten() {
+            if info.state.get() == State::Waiting {
+                info.waker.wake();
+            }
+        }
+    }
+
     /// Tells every session to end.
     pub(crate) fn kill_all(&self, kill: Kill) {
         for info in self.all() {

@@ -41,6 +41,7 @@ use crate::{
     cluster::{
         budget::{Micros, PoolKey},
         messages::ToControl,
+        node::Status,
         publish::Reader,
         report::NodeCounters,
         snapshot::Snapshot,
@@ -271,6 +272,17 @@ impl Worker {
     /// The name of a node.
     pub(crate) fn node_name(&self, node: NodeId) -> String {
         self.with_snapshot(|snapshot| snapshot.node(node).name.clone())
+    }
+
+    /// A connection to a node was made for clients.
+    pub(crate) fn note_connected(&self, node: NodeId) {
+        let is_first = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_some_and(|state| state.status == Status::Waiting)
+        });
+        if is_first {
+            let _ = self.switchboard.control.put(ToControl::Connected(node));
+        }
     }
 
     /// Nobody here will learn how far the log was written after a commit: the control core is to ask.
