@@ -227,6 +227,7 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, SHOW VERSION, SHOW POOL_NODES, \
-         SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the database in question.")
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, \
+         SHOW VERSION, SHOW POOL_NODES, SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the \
+         database in question.")
 }
