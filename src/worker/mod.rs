@@ -15,6 +15,7 @@ mod scraps;
 pub mod session;
 mod startup;
 pub mod statements;
+mod tally;
 mod welcome;
 
 use std::{
@@ -35,6 +36,7 @@ use self::{
     pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
     statements::Store,
+    tally::Tally,
 };
 use crate::link::wire;
 use crate::{
@@ -72,6 +74,7 @@ pub(crate) struct Worker {
     answered: RefCell<Vec<NodeCounters>>,
     clients: Clients,
     cancels: Cancels,
+    tally: Tally,
     doors: RefCell<Vec<Rc<Incoming>>>,
     questions: Questions,
     started: Instant,
@@ -166,6 +169,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         answered: RefCell::default(),
         clients: Clients::default(),
         cancels: Cancels::default(),
+        tally: Tally::default(),
         doors: RefCell::default(),
         questions: Questions::default(),
         started: time::now(),

@@ -115,7 +115,10 @@ impl Session {
             }
         }
         if let Some(pin) = self.conversation.pinned() {
-            self.info.pinned.set(pin.reason());
+            self.note_pin(Some(pin));
+        }
+        if let Some(pin) = self.conversation.take_refused_pin() {
+            self.worker.tally.pin_refused(pin);
         }
         Ok(())
     }
