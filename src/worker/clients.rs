@@ -58,6 +58,8 @@ pub(crate) struct ClientInfo {
     pub(crate) application_name: RefCell<Vec<u8>>,
     /// The server connection it holds.
     pub(crate) server: RefCell<Option<Rc<Facts>>>,
+    /// Those that it keeps and that are not at work.
+    pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: cancel::Inbox,
     /// Settings may have changed since the session last looked.

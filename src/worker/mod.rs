@@ -10,7 +10,7 @@ mod console;
 mod mail;
 mod parameters;
 mod pool;
-mod route;
+pub mod route;
 mod scraps;
 pub mod session;
 mod startup;

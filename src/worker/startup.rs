@@ -555,6 +555,7 @@ fn introduce(
         pinned: Cell::new(""),
         application_name: RefCell::new(application_name.to_vec()),
         server: RefCell::new(None),
+        kept: RefCell::default(),
         kill: Cell::new(None),
         cancel: Default::default(),
         reloaded: Cell::new(false),

@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod login;
 mod pgbench;
+mod pins;
 mod psql;
 mod roles;
 mod settings;

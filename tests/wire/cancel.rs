@@ -13,7 +13,10 @@ use crate::support::{
     peer::{Client, Wire},
     proxy::{Config, Proxy},
 };
-use pgring::protocol::{startup::ProtocolVersion, tag::frontend};
+use pgring::{
+    cli::postgres::Signal,
+    protocol::{startup::ProtocolVersion, tag::frontend},
+};
 
 /// Asks to cancel what `client` runs, and waits until that has had its effect.
 fn cancel(proxy: &Proxy, client: &Client) {
@@ -337,17 +340,20 @@ fn a_storm_of_requests_is_bounded() {
         let [active, _, _, _, dropped] = counts(&mut console);
         active as usize == LIMIT && dropped == 6
     });
-    let log = proxy.process().log();
-    let lines = log
-        .iter()
-        .filter(|line| line.contains("too many cancel requests"));
-    assert_eq!(lines.count(), 1, "{log:?}");
     let requests: Vec<_> = (0..LIMIT).map(|_| server.accept()).collect();
     drop(requests);
     asking
         .into_iter()
         .for_each(|mut asking| asking.expect_end());
     assert_eq!(counts(&mut console), [0, LIMIT as u64, 0, 0, 6]);
+    // Its log is read by another thread: only when it has ended has all of it been read.
+    proxy.process().signal(Signal::Kill);
+    assert!(proxy.process().wait_for_descendants());
+    let log = proxy.process().log();
+    let lines = log
+        .iter()
+        .filter(|line| line.contains("too many cancel requests"));
+    assert_eq!(lines.count(), 1, "{log:?}");
 }
 
 /// One more client that runs a statement. Only the first waits for a server connection to log in.

@@ -317,6 +317,32 @@ fn a_client_may_prepare_so_much_and_no_more() {
     assert_eq!(clients.len(), 1, "{clients:?}");
 }
 
+/// Nobody is asked about what would pin the session; what a census finds ends it.
+#[test]
+fn what_would_pin_may_be_refused() {
+    let stage = Stage::set_with(|config| {
+        let config = config.set("pool", "size = 1");
+        config.set("pool", "pin = \"refuse\"")
+    });
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let mut backend = stage.server_of(&mut client);
+    client.send(query("LISTEN a"));
+    client.expect_error("0A000");
+    client.expect_exactly(ready());
+    round_trip(&mut other, &mut backend);
+    client.send(query("DO 'x'"));
+    backend.expect_message(query("DO 'x'"));
+    backend.answer(all([command_complete("DO"), ready()]));
+    client.expect("C Z");
+    backend.expect_census();
+    backend.answer(census("app", &[], "l"));
+    let last_words = client.expect("E").remove(0);
+    assert_eq!(last_words.error().0, "0A000");
+    assert!(String::from_utf8_lossy(&last_words.body).contains("VFATAL\0"));
+    client.expect_end();
+    backend.expect_end();
+}
+
 /// The same text is another statement where names in it may mean something else.
 #[test]
 fn a_statement_belongs_to_the_settings_it_is_used_under() {

@@ -9,10 +9,9 @@ use super::{FunctionFact, RelationFact, own::primary_functions};
 /// it calls.
 macro_rules! is_volatile {
     () => {
-        "(p.provolatile = 'v' OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
-         JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, \
-         a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
-         WHERE p.prokind = 'a' AND a.aggfnoid = p.oid AND s.provolatile = 'v'))"
+        "(p.provolatile = 'v' OR p.oid IN (SELECT a.aggfnoid FROM pg_catalog.pg_proc s \
+         JOIN pg_catalog.pg_aggregate a ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, \
+         a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) WHERE s.provolatile = 'v'))"
     };
 }
 
@@ -20,7 +19,8 @@ macro_rules! is_volatile {
 pub const FUNCTIONS_SQL: &str = concat!(
     "SELECT n.nspname, p.proname, pg_catalog.bool_or",
     is_volatile!(),
-    ", pg_catalog.bool_or(p.provolatile = 'v' AND t.oid IS NOT NULL AND t.typtype IN ('c', 'd', 'p')) \
+    ", pg_catalog.bool_or(p.provolatile = 'v' AND t.oid IS NOT NULL AND (t.typtype IN ('c', 'd') \
+     OR t.typname IN ('record', 'any', 'anyelement', 'anynonarray', 'anycompatible', 'anycompatiblenonarray'))) \
      FROM pg_catalog.pg_proc p \
      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
      LEFT JOIN pg_catalog.pg_type t ON p.pronargs > 0 AND t.oid = p.proargtypes[0] \

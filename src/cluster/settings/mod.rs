@@ -98,6 +98,15 @@ pub enum StateCheck {
     Always,
 }
 
+/// What becomes of a statement that leaves session state which cannot be carried to another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinPolicy {
+    /// The session keeps its server connection for as long as the state is there.
+    Allow,
+    /// The statement is refused.
+    Refuse,
+}
+
 /// How one pool behaves; `[pool]`, overridden by `[[database]]`, overridden by `[[user]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -137,6 +146,8 @@ pub struct PoolSettings {
     pub login_backoff_max: Duration,
     /// `state_check`.
     pub state_check: StateCheck,
+    /// `pin`.
+    pub pin: PinPolicy,
     /// Prepared statements kept on one server connection for whoever needs them next.
     pub statements_per_connection: u32,
     /// Bytes of prepared statements, names included, that one client may have.
@@ -240,6 +251,8 @@ pub struct PoolOverride {
     pub idle_timeout: Option<Option<Duration>>,
     /// `lifetime`.
     pub lifetime: Option<Option<Duration>>,
+    /// `pin`.
+    pub pin: Option<PinPolicy>,
     /// `reset_query`.
     pub reset_query: Option<String>,
 }
@@ -370,6 +383,7 @@ impl PoolOverride {
         set(&mut pool.connect_timeout, &self.connect_timeout);
         set(&mut pool.idle_timeout, &self.idle_timeout);
         set(&mut pool.lifetime, &self.lifetime);
+        set(&mut pool.pin, &self.pin);
         set(&mut pool.reset_query, &self.reset_query);
     }
 }

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::cluster::settings::{
     Admin, Auth, AuthMethod, DatabaseSettings, Limits, Listen, Log, LogFormat, NodeAddress,
-    NodeSettings, PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck, UserSettings,
+    NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck,
+    UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -44,6 +45,8 @@ const STATE_CHECKS: Choice<StateCheck> = Choice(&[
     ("suspected", StateCheck::Suspected),
     ("always", StateCheck::Always),
 ]);
+const PINS: Choice<PinPolicy> =
+    Choice(&[("allow", PinPolicy::Allow), ("refuse", PinPolicy::Refuse)]);
 const METHODS: Choice<AuthMethod> = Choice(&[
     ("trust", AuthMethod::Trust),
     ("md5", AuthMethod::Md5),
@@ -172,6 +175,7 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         state_check: it
             .read("state_check", &STATE_CHECKS)
             .unwrap_or(StateCheck::Suspected),
+        pin: it.read("pin", &PINS).unwrap_or(PinPolicy::Allow),
         statements_per_connection: it
             .read("statements_per_connection", &STATEMENTS)
             .unwrap_or(200),
@@ -202,6 +206,7 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
         login_timeout: section.read("login_timeout", &TIMEOUT),
         idle_timeout: or_off(section, "idle_timeout"),
         lifetime: or_off(section, "lifetime"),
+        pin: section.read("pin", &PINS),
         reset_query: section.read("reset_query", &Statement),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::cluster::settings::{
-    AuthMethod, Consistency, Health, Limits, Listen, LogFormat, NodeAddress, PoolMode,
+    AuthMethod, Consistency, Health, Limits, Listen, LogFormat, NodeAddress, PinPolicy, PoolMode,
     PoolOverride, PoolSettings, Preferred, Secret, StateCheck,
 };
 
@@ -151,6 +151,7 @@ fn the_defaults_are_the_documented_ones() {
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
         state_check: StateCheck::Suspected,
+        pin: PinPolicy::Allow,
         statements_per_connection: 200,
         statement_bytes_per_client: 64 << 20,
         reset_query: "DISCARD ALL".to_owned(),
@@ -187,7 +188,7 @@ fn given_values_arrive() {
          unix_socket_dir = \"/run/pgring\"\nunix_socket_mode = \"0750\"\ndrain_timeout = 0\n\
          [pool]\nmode = \"statement\"\nsize = 7\nidle_timeout = 0\nlifetime = \"0s\"\n\
          [[database]]\nname = \"app\"\nserver_name = \"other\"\nsize = 9\nmax_connections = 30\n\
-         reserve_size = 2\n\
+         reserve_size = 2\npin = \"refuse\"\n\
          [[user]]\nname = \"eva\"\nmin_size = 8\nlifetime = \"2h\"\nmax_clients = 4\nreserve_after = \"2s\"\n\
          [log]\nformat = \"json\"\nlevel = \"warn,pgring::net=trace\"",
     ));
@@ -211,6 +212,8 @@ fn given_values_arrive() {
     assert_eq!(pool.lifetime, Some(Duration::from_secs(7200)));
     let reserve = (pool.reserve_size, pool.reserve_after);
     assert_eq!(reserve, (2, Duration::from_secs(2)));
+    assert_eq!(pool.pin, PinPolicy::Refuse);
+    assert_eq!(settings.pool.pin, PinPolicy::Allow);
     assert_eq!(settings.databases[0].limits.max_connections, Some(30));
     assert_eq!(settings.databases[0].limits.max_clients, None);
     assert_eq!(settings.users[0].limits.max_clients, Some(4));

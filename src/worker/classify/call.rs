@@ -143,6 +143,18 @@ pub(super) fn check<'a>(
     }
 }
 
+/// Refuses an alias or a type that has the name of a function that writes: what follows an alias cannot be a call,
+/// but to be wrong there would be dear, and to be careful costs nothing.
+pub(super) fn check_alias<'a>(name: Name<'a>, knowledge: &Knowledge<'_>) -> Result<(), Reason<'a>> {
+    let text = name.last.text;
+    let (_, last) = name.identifiers().ok_or(Reason::UnreadableName(text))?;
+    match knowledge.catalog.map(|catalog| catalog.called(None, last)) {
+        Some(Called::Volatile) => Err(Reason::VolatileFunction(text)),
+        Some(Called::PrimaryOnly) => Err(Reason::PrimaryFunction(text)),
+        _ => Ok(()),
+    }
+}
+
 #[cold]
 fn setting<'a>(text: &'a [u8], mut arguments: Tokens<'a>) -> Result<(), Reason<'a>> {
     if settings::is_same_argument(arguments.next()) {

@@ -4,10 +4,27 @@
 ///
 /// Facts are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
 /// ([`rolls_back`](Self::rolls_back), [`begins`](Self::begins), [`is_empty`](Self::is_empty),
-/// [`is_single`](Self::is_single), [`is_shareable`](Self::is_shareable)): when unsure, they do not hold. The
-/// default has none of either.
+/// [`is_single`](Self::is_single), [`is_shareable`](Self::is_shareable), and those that [`leaves`](Self::leaves)
+/// tells): when unsure, they do not hold. The default has none of either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts(u32);
+
+/// Session state that lives at one server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// By LISTEN.
+    Listening,
+    /// By CREATE TEMPORARY and its like, without ON COMMIT DROP.
+    TemporaryObject,
+    /// By DECLARE ... WITH HOLD.
+    HeldCursor,
+    /// By LOAD.
+    Library,
+    /// By a query that calls `pg_advisory_lock` or its like.
+    AdvisoryLock,
+    /// By PREPARE.
+    PreparedStatement,
+}
 
 /// Defines the bits, in the order in which they are listed.
 macro_rules! bits {
@@ -32,6 +49,12 @@ impl Facts {
         EMPTY = 18,
         SINGLE = 19,
         SHAREABLE = 20,
+        LISTENS = 21,
+        MAKES_TEMPORARY = 22,
+        HOLDS_CURSOR = 23,
+        LEAVES_LIBRARY = 24,
+        TAKES_LOCK = 25,
+        LEAVES_PREPARED = 26,
         // Of use while reading only.
         MANY = 31,
     }
@@ -52,6 +75,14 @@ impl Facts {
         .and(Self::COMMITS)
         .and(Self::DEALLOCATES)
         .and(Self::EXECUTES);
+
+    /// What is left behind, whatever it is.
+    pub(super) const LEAVES: Self = Self::LISTENS
+        .and(Self::MAKES_TEMPORARY)
+        .and(Self::HOLDS_CURSOR)
+        .and(Self::LEAVES_LIBRARY)
+        .and(Self::TAKES_LOCK)
+        .and(Self::LEAVES_PREPARED);
 
     /// All bits of both.
     pub(super) const fn and(self, other: Self) -> Self {
@@ -116,6 +147,21 @@ impl Facts {
     /// Some statement is PREPARE (not PREPARE TRANSACTION).
     pub const fn prepares(self) -> bool {
         self.has(Self::PREPARES)
+    }
+
+    /// What some statement leaves behind at the server, if it succeeds, and what only a statement ends. The first
+    /// of several.
+    pub fn leaves(self) -> Option<Left> {
+        let all = [
+            (Self::LISTENS, Left::Listening),
+            (Self::MAKES_TEMPORARY, Left::TemporaryObject),
+            (Self::HOLDS_CURSOR, Left::HeldCursor),
+            (Self::LEAVES_LIBRARY, Left::Library),
+            (Self::TAKES_LOCK, Left::AdvisoryLock),
+            (Self::LEAVES_PREPARED, Left::PreparedStatement),
+        ];
+        let mut left = all.into_iter().filter(|(bit, _)| self.has(*bit));
+        left.next().map(|(_, left)| left)
     }
 
     /// The text is one statement, which undoes the whole transaction and begins no other.

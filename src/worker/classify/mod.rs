@@ -23,7 +23,7 @@ mod word;
 pub(crate) use transaction::{chains, ending};
 pub use {
     class::{Class, Knowledge, Reason, class, explain},
-    facts::Facts,
+    facts::{Facts, Left},
     hint::{Hint, hint},
     transaction::{Begin, Ending, Level, begin, plain_ending},
     uses::{Use, uses},

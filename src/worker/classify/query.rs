@@ -428,7 +428,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         // Names of columns, or the size of a type, in CAST(x AS varchar(10)).
         let names_columns = chain.is_given || matches!(chain.before, Phrase::As | Phrase::Source);
         if names_columns {
-            return Ok(());
+            return call::check_alias(chain.name, self.knowledge);
         }
         let word = || fold(chain.name.last.text);
         if chain.before == Phrase::Sample

@@ -11,7 +11,7 @@ use super::{
         ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
         CLUSTER, COMMENT, COMMIT, CONSTRAINTS, COPY, CREATE, DEALLOCATE, DECLARE, DELETE, DISCARD,
         DO, DROP, END, EXECUTE, EXPLAIN, FETCH, FUNCTION, Folded, GLOBAL, GRANT, HOLD, IMPORT,
-        INSERT, INTO, LISTEN, LOAD, LOCAL, LOCK, MERGE, MOVE, NOTIFY, OR, PREPARE, PROCEDURE,
+        INSERT, INTO, LISTEN, LOAD, LOCAL, LOCK, MERGE, MOVE, NOTIFY, ON, OR, PREPARE, PROCEDURE,
         REASSIGN, REFRESH, REINDEX, RELEASE, REPLACE, RESET, RETURN, REVOKE, ROLLBACK, SAVEPOINT,
         SECURITY, SELECT, SESSION, SET, SHOW, START, TABLE, TEMP, TEMPORARY, TO, TRANSACTION, TRUE,
         TRUNCATE, UESCAPE, UNLISTEN, UPDATE, VACUUM, VALUES, VERBOSE, WITH, fold, folded,
@@ -75,9 +75,10 @@ fn command(first: Folded, rest: Tokens<'_>) -> Facts {
             .and(Facts::LOSES_STATE)
             .and(Facts::CHANGES_MEANING),
         DISCARD => discard(rest),
-        LISTEN => Facts::GAINS_STATE,
+        LISTEN => Facts::GAINS_STATE.and(Facts::LISTENS),
         LOAD => Facts::GAINS_STATE
             .and(Facts::LOADS)
+            .and(Facts::LEAVES_LIBRARY)
             .and(Facts::CHANGES_MEANING),
         PREPARE => prepare(rest),
         EXECUTE => EXECUTION,
@@ -126,7 +127,9 @@ fn prepare(mut rest: Tokens<'_>) -> Facts {
     if transaction && !name_only {
         return Facts::COMMITS;
     }
-    Facts::PREPARES.and(Facts::GAINS_STATE)
+    Facts::PREPARES
+        .and(Facts::GAINS_STATE)
+        .and(Facts::LEAVES_PREPARED)
 }
 
 /// EXPLAIN does what it explains, when it has ANALYZE.
@@ -135,7 +138,7 @@ fn explain(rest: Tokens<'_>) -> Facts {
     match inner.next() {
         Some(first) if first.kind == Kind::Semicolon => Facts::NONE,
         Some(first) if folded(Some(first)) == EXPLAIN => Facts::UNKNOWN,
-        Some(first) => head(first, inner).without(Facts::SHAREABLE),
+        Some(first) => head(first, inner).without(Facts::SHAREABLE.and(Facts::LEAVES)),
         None => Facts::NONE,
     }
 }
@@ -329,10 +332,10 @@ impl<'a> Reader<'a> {
     fn word(&mut self, word: &'a [u8], rest: Tokens<'a>) {
         match fold(word) {
             INTO if !self.follows(INSERT) && !self.follows(MERGE) => self.select_into(rest),
-            TEMP | TEMPORARY if self.may_create() => self.temporary(),
+            TEMP | TEMPORARY if self.may_create() => self.temporary(rest),
             EXECUTE if self.may_create() && self.follows(AS) => self.add(EXECUTION),
             HOLD if self.command == DECLARE && self.follows(WITH) => {
-                self.add(Facts::GAINS_STATE);
+                self.add(Facts::GAINS_STATE.and(Facts::HOLDS_CURSOR));
             }
             _ => self.name(word, rest),
         }
@@ -347,6 +350,9 @@ impl<'a> Reader<'a> {
         let temporary = matches!(folded(target), TEMP | TEMPORARY | LOCAL | GLOBAL);
         if temporary || schema == Some(Name::TemporarySchema) {
             self.add(Facts::GAINS_STATE);
+            if is_query(self.command) {
+                self.add(Facts::MAKES_TEMPORARY);
+            }
         }
     }
 
@@ -355,9 +361,12 @@ impl<'a> Reader<'a> {
     }
 
     /// TEMPORARY, of what is created.
-    fn temporary(&mut self) {
+    fn temporary(&mut self, rest: Tokens<'a>) {
         if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
             self.add(Facts::GAINS_STATE);
+            if self.command == CREATE && !drops_on_commit(rest) {
+                self.add(Facts::MAKES_TEMPORARY);
+            }
         }
     }
 
@@ -387,12 +396,22 @@ impl<'a> Reader<'a> {
             Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
             Some(Name::Settings) if self.command == SELECT => {}
             Some(Name::Settings) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
-            Some(Name::AdvisoryLock) => self.add(Facts::GAINS_STATE),
+            Some(Name::AdvisoryLock) => {
+                self.add(Facts::GAINS_STATE);
+                if is_query(self.command) && is_call(rest) {
+                    self.add(Facts::TAKES_LOCK);
+                }
+            }
             Some(Name::AdvisoryUnlock) => self.add(Facts::LOSES_STATE),
             Some(Name::TemporarySchema) => {
                 self.facts = self.facts.without(Facts::SHAREABLE);
                 if self.facts.has(Facts::CHANGES_SCHEMA) {
                     self.add(Facts::GAINS_STATE);
+                }
+                let mut behind = rest;
+                let qualifies = behind.next().is_some_and(|token| token.kind == Kind::Dot);
+                if self.command == CREATE && qualifies && !drops_on_commit(rest) {
+                    self.add(Facts::MAKES_TEMPORARY);
                 }
             }
             None => {}
@@ -434,7 +453,7 @@ impl<'a> Reader<'a> {
                 END if !is_label => open -= 1,
                 RETURN => {}
                 _ if begins && token.kind != Kind::Semicolon => {
-                    self.add(head(token, *tokens).without(Facts::SHAREABLE));
+                    self.add(head(token, *tokens).without(Facts::SHAREABLE.and(Facts::LEAVES)));
                 }
                 _ => {}
             }
@@ -455,6 +474,34 @@ pub(super) fn unquoted(token: Token<'_>) -> &[u8] {
         Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
         _ => token.text,
     }
+}
+
+/// True for the first word of a statement that calls the functions in it. One in parentheses has none.
+fn is_query(command: Folded) -> bool {
+    matches!(
+        command,
+        SELECT | INSERT | UPDATE | DELETE | MERGE | WITH | VALUES
+    )
+}
+
+/// True when the name before `rest` is that of a function that is called.
+fn is_call(mut rest: Tokens<'_>) -> bool {
+    rest.next().is_some_and(|token| token.kind == Kind::Open)
+}
+
+/// True when what is created goes with its transaction.
+fn drops_on_commit(rest: Tokens<'_>) -> bool {
+    let mut words = [0; 3];
+    for token in rest {
+        if token.kind == Kind::Semicolon {
+            return false;
+        }
+        words = [words[1], words[2], folded(Some(token))];
+        if words == [ON, COMMIT, DROP] {
+            return true;
+        }
+    }
+    false
 }
 
 /// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument

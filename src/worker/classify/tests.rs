@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod classes;
 mod properties;
 mod table;
 mod tokens;

@@ -459,6 +459,11 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
             held.iter()
                 .map(|facts| server_report(worker, &info.key, facts, "active", ago_us)),
         );
+        let kept = info.kept.borrow();
+        servers.extend(
+            kept.iter()
+                .map(|facts| server_report(worker, &info.key, facts, "used", ago_us)),
+        );
     }
     servers
 }

@@ -303,6 +303,12 @@ impl Pool {
             || !self.is_called(&backend.database)
     }
 
+    /// True when the limits leave room for one more connection, and nobody waits for it.
+    pub(crate) fn may_open_soon(&self) -> bool {
+        let budget = self.budget();
+        self.desk.borrow().waiting() == 0 && budget.used() < budget.max(budget::Refusal::Pool)
+    }
+
     /// Permits of this core, idle connections among them, those being opened, those being tested.
     pub(crate) fn census(&self) -> [u32; 4] {
         let desk = self.desk.borrow();

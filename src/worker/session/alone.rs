@@ -50,7 +50,10 @@ impl Conversation {
         let whole = body.len() == header.body_bytes();
         let shares = self.mode() != PoolMode::Session && whole;
         let answered = match header.tag {
-            frontend::QUERY => whole && self.ledger.is_at_rest() && self.answer_query(body, desk),
+            frontend::QUERY if whole && self.ledger.is_at_rest() => {
+                self.answer_query(body, desk) || self.refuse_query(body, desk)
+            }
+            frontend::QUERY => false,
             frontend::SYNC => self.answer_sync(desk),
             frontend::FLUSH => {
                 self.say_due(desk);

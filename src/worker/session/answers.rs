@@ -78,7 +78,7 @@ impl Conversation {
             self.stop_recording();
         }
         let told = self
-            .shape_error()
+            .refusal_error()
             .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
         let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);

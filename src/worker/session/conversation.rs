@@ -16,6 +16,7 @@ use super::{
     own::Own,
     pin::Pin,
     portals::Portals,
+    refusing::Refusing,
     restore::Restore,
     traces::Traces,
 };
@@ -123,6 +124,8 @@ pub struct Conversation {
     refusal: Option<Box<ErrorReport>>,
     /// What pgring itself asked, and whose ReadyForQuery is to come. The client's requests are behind it.
     pub(super) own_requests: VecDeque<Own>,
+    /// What the server is made to refuse.
+    pub(super) refusing: Option<Refusing>,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
@@ -158,6 +161,7 @@ impl Conversation {
             unread: false,
             refusal: None,
             own_requests: VecDeque::new(),
+            refusing: None,
             census: Census::default(),
             position: None,
             leaving_block: None,
@@ -200,7 +204,7 @@ impl Conversation {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
             frontend::QUERY => self.judge_query(header, body, desk),
-            frontend::FUNCTION_CALL => self.judge_call(header, body),
+            frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
             tag if self.shares_names() && may_name_statement(tag) => {
                 self.judge_named(header, body, desk)
             }
@@ -262,7 +266,7 @@ impl Conversation {
 
     /// A Query that goes to the server.
     fn judge_query(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
-        if self.ledger.is_at_risk() {
+        if self.ledger.is_at_risk() || self.is_refusing() {
             // Should one of ours fail, the server skips up to a Sync, and would skip both requests.
             return Verdict::Wait;
         }
@@ -273,6 +277,9 @@ impl Conversation {
         } else {
             classify::facts_of_beginning(text)
         };
+        if let Some(pin) = self.forbidden(facts, text, desk) {
+            return self.refuse_pin(frontend::QUERY, pin, desk);
+        }
         if self.prepare_commands(facts, text, desk) {
             return Verdict::Wait;
         }
@@ -324,6 +331,9 @@ impl Conversation {
         }
         if let Some(statement) = self.portals.statement(portal) {
             let statement = Rc::clone(statement);
+            if let Some(pin) = self.forbidden(statement.facts, statement.text(), desk) {
+                return self.refuse_pin(frontend::EXECUTE, pin, desk);
+            }
             if self.prepare_commands(statement.facts, statement.text(), desk) {
                 return Verdict::Wait;
             }
@@ -335,11 +345,14 @@ impl Conversation {
         Verdict::Forward
     }
 
-    fn judge_call(&mut self, header: Header, body: &[u8]) -> Verdict {
-        if self.ledger.is_at_risk() {
+    fn judge_call(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        if self.ledger.is_at_risk() || self.is_refusing() {
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
+        if self.refuses_pins(desk) && self.traces.call_pins(body, whole) {
+            return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, desk);
+        }
         self.traces.note_call(body, whole);
         self.pass(frontend::FUNCTION_CALL)
     }

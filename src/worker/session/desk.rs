@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    cluster::settings::{PoolSettings, StateCheck},
+    cluster::settings::{PinPolicy, PoolMode, PoolSettings, StateCheck},
     worker::{
         parameters::Parameters,
         statements::{Store, prepared::Prepared},
@@ -31,6 +31,8 @@ pub struct Desk<'a> {
 pub struct Bounds {
     /// The server is asked for session state after every transaction.
     pub always_checked: bool,
+    /// What would pin a session is refused.
+    pub refuses_pins: bool,
     /// Statements of ours on one server connection.
     pub server_statements: usize,
     /// Bytes of names and statements of one client.
@@ -41,6 +43,7 @@ impl From<&PoolSettings> for Bounds {
     fn from(settings: &PoolSettings) -> Self {
         Self {
             always_checked: settings.state_check == StateCheck::Always,
+            refuses_pins: settings.pin == PinPolicy::Refuse && settings.mode != PoolMode::Session,
             server_statements: settings.statements_per_connection as usize,
             client_bytes: settings.statement_bytes_per_client,
         }
@@ -68,6 +71,7 @@ impl Default for Office {
             context: crate::worker::parameters::Interner::default().empty(),
             bounds: Bounds {
                 always_checked: false,
+                refuses_pins: false,
                 server_statements: 100,
                 client_bytes: 1 << 20,
             },

@@ -134,7 +134,7 @@ impl Session {
         }
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
-            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken(),
+            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken()?,
             backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
                 let position = self.conversation.take_position();
                 self.position_told(position);

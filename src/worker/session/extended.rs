@@ -13,6 +13,7 @@ use super::{
     ledger::Owed,
     names::{self, Change, Meaning},
     pin::Pin,
+    refusing::Why,
     shapes::Fit,
 };
 use crate::{
@@ -68,6 +69,9 @@ impl Conversation {
         let (name, content) = split_parse(body)?;
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
             // Too long to be kept, or perhaps no name at all.
+            if self.refuses_pins(desk) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            }
             self.leave_at_server(name, content, desk);
             return None;
         }
@@ -76,7 +80,11 @@ impl Conversation {
         statement.count_parse();
         if !name.is_empty() {
             let unsure = statement.has_literals() && self.traces.is_unsettled();
-            if statement.has_moment() || unsure {
+            let odd = statement.has_moment() || unsure;
+            if odd && self.refuses_pins(desk) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            }
+            if odd {
                 self.traces.keep_forever(Pin::OddStatement);
             }
             match self.names.find(name, self.ledger.pipeline()) {
@@ -226,7 +234,8 @@ impl Conversation {
                 _ if failed => {}
                 Fit::Yes => {}
                 Fit::Unknown => return Some(Verdict::Wait),
-                Fit::No => self.refuse_shape(desk),
+                Fit::No if self.have_refused(Why::Shape, desk) => {}
+                Fit::No => return Some(Verdict::Wait),
             }
             self.portals.bind(naming.before, Some(statement));
         } else if let Some(server) = desk.server.as_deref() {

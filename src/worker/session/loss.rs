@@ -19,6 +19,7 @@ impl Conversation {
         let loss = self.loss();
         let pin = self.pinned();
         self.names.abandon();
+        self.refusing = None;
         self.portals.clear();
         self.traces.connection_is_gone();
         self.commands.clear();

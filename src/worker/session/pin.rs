@@ -1,4 +1,10 @@
 //! Why a session keeps its server connection: state that lives there and that pgring does not carry. Pure.
+//! And what a client is told where that is not allowed.
+
+use crate::{
+    protocol::{ErrorReport, SqlState},
+    worker::classify::Left,
+};
 
 /// Why a session keeps its server connection between transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +39,65 @@ impl Pin {
             Self::HeldCursor => "cursor with hold",
             Self::Library => "library",
             Self::AdvisoryLock => "advisory lock",
+        }
+    }
+}
+
+impl From<Left> for Pin {
+    fn from(left: Left) -> Self {
+        match left {
+            Left::Listening => Self::Listen,
+            Left::TemporaryObject => Self::TemporaryObject,
+            Left::HeldCursor => Self::HeldCursor,
+            Left::Library => Self::Library,
+            Left::AdvisoryLock => Self::AdvisoryLock,
+            Left::PreparedStatement => Self::PreparedStatement,
+        }
+    }
+}
+
+/// What a statement gets that is not executed because it would pin its session.
+pub(super) fn refusal(pin: Pin) -> ErrorReport {
+    let message = format!(
+        "this statement would tie its session to one server connection: {}",
+        pin.reason()
+    );
+    ErrorReport::error(SqlState::FEATURE_NOT_SUPPORTED, message)
+        .with_detail(DETAIL)
+        .with_hint(advice(pin))
+}
+
+/// What a session is told that has got state which no text showed.
+pub(super) fn found(pin: Pin) -> ErrorReport {
+    let message = format!(
+        "terminating connection because of what its last transaction left at the server: {}",
+        pin.reason()
+    );
+    ErrorReport::fatal(SqlState::FEATURE_NOT_SUPPORTED, message)
+        .with_detail(DETAIL)
+        .with_hint(advice(pin))
+}
+
+const DETAIL: &str = "Such state cannot follow the session to another connection, and pgring's setting pin is \
+    \"refuse\" for this database and user.";
+
+/// What to do instead.
+fn advice(pin: Pin) -> &'static str {
+    match pin {
+        Pin::PreparedStatement => {
+            "Prepare it by the protocol, as drivers do, or set mode = \"session\" or pin = \"allow\"."
+        }
+        Pin::TemporaryObject => {
+            "Create it with ON COMMIT DROP, or set mode = \"session\" or pin = \"allow\"."
+        }
+        Pin::HeldCursor => {
+            "Read the cursor within its transaction, or set mode = \"session\" or pin = \"allow\"."
+        }
+        Pin::AdvisoryLock => {
+            "Use pg_advisory_xact_lock, or set mode = \"session\" or pin = \"allow\"."
+        }
+        Pin::OddStatement | Pin::Setting | Pin::Listen | Pin::Library => {
+            "Set mode = \"session\" or pin = \"allow\" for this database or user."
         }
     }
 }

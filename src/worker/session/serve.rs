@@ -15,6 +15,7 @@ use super::{
     conversation::Conversation,
     desk::Bounds,
     errand::Errand,
+    keep::Kept,
     placement::Placement,
     show::Shows,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
     pub(super) errand: Errand,
+    /// What it keeps besides.
+    pub(super) kept: Kept,
     /// What it remembers for placing its requests.
     pub(super) placement: Placement,
     /// Where the client's messages end.
@@ -117,12 +120,15 @@ impl Session {
         pools.clients.set(pools.clients.get() + 1);
         let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
+        let kept = Kept::new(&worker, &pools);
+        let conversation = Conversation::new(Self::rules_mode(&kept, &pools));
         Self {
             conversation: if parameters.is_empty() {
-                Conversation::new(pools.mode())
+                conversation
             } else {
-                Conversation::new(pools.mode()).with_settings()
+                conversation.with_settings()
             },
+            kept,
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
             shows: Vec::new(),
@@ -364,7 +370,9 @@ impl Session {
             // A cancel is on its way: it must not hit the next client's query.
             return drop(lease);
         }
-        if lease.backend().prepared.is_stained() {
+        if self.kept.is_on() {
+            self.keep(lease);
+        } else if lease.backend().prepared.is_stained() {
             lease.release_dirty();
         } else {
             lease.release();
@@ -426,6 +434,9 @@ impl Session {
             && lease.backend().facts.cancels.get() == 0
         {
             self.account(&lease);
+            lease.release_dirty();
+        }
+        for lease in self.kept.take_all() {
             lease.release_dirty();
         }
         tracing::debug!(client = %self.info.id, "client left");

@@ -1,8 +1,12 @@
 //! The session's settings: asked of the server when they may have changed, and given to another connection.
 
-use super::serve::Session;
+use super::{
+    pin::{self, Pin},
+    serve::{End, Session},
+};
 use crate::{
-    protocol::Writer,
+    cluster::settings::PoolMode,
+    protocol::{Writer, backend::TransactionStatus},
     worker::{parameters::Parameters, pool::Lease},
 };
 
@@ -57,7 +61,7 @@ impl Session {
 
     /// The server has told.
     #[cold]
-    pub(super) fn census_taken(&mut self) {
+    pub(super) fn census_taken(&mut self) -> Result<(), End> {
         let has_reset = self.conversation.has_reset();
         let census = self.conversation.take_census();
         let lease = self
@@ -91,6 +95,19 @@ impl Session {
         if self.conversation.is_restoring() {
             self.restore();
         }
+        // What was found in a transaction may yet be rolled back.
+        match pinned {
+            Some(pin) if self.conversation.status() == TransactionStatus::Idle => self.may_pin(pin),
+            _ => Ok(()),
+        }
+    }
+
+    /// The session has state that ties it to its connection, which only the server could tell.
+    fn may_pin(&self, pin: Pin) -> Result<(), End> {
+        if self.bounds.refuses_pins && self.pools.mode() != PoolMode::Session {
+            return Err(End::Told(pin::found(pin)));
+        }
+        Ok(())
     }
 
     /// The client waits to hear that it has its own settings again.

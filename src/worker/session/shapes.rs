@@ -21,13 +21,6 @@ use crate::{
     },
 };
 
-/// A text that no server can parse, sent to have the client's transaction fail as it must.
-const NONSENSE: &str = "cached plan must not change result type";
-
-/// PostgreSQL's error about it. Drivers know it by the name of the routine, and prepare the statement anew.
-const REFUSAL: &[u8] = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0\
-    Fplancache.c\0RRevalidateCachedQuery\0\0";
-
 /// What is known of shapes in one session.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
@@ -35,8 +28,6 @@ pub(super) struct Shapes {
     told: HashMap<u64, Option<u64>>,
     /// Descriptions to come: ticket, statement, and whether the client hears them.
     asked: VecDeque<(u64, Rc<Statement>, bool)>,
-    /// The message that is refused because of its statement's shape.
-    refusing: Option<u64>,
 }
 
 impl Shapes {
@@ -65,7 +56,6 @@ impl Shapes {
     /// No answer will come.
     pub(super) fn abandon(&mut self) {
         self.asked.clear();
-        self.refusing = None;
     }
 
     /// Nothing before `ticket` will be described any more.
@@ -174,31 +164,6 @@ impl Conversation {
             // One that cannot be read is not compared.
             *told = shape;
         }
-    }
-
-    /// The client's next message is refused, by something that the server refuses in its place.
-    #[cold]
-    pub(super) fn refuse_shape(&mut self, desk: &mut Desk<'_>) {
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
-        server.doubt_unnamed();
-        self.names.shapes_mut().refusing = Some(self.ledger.ticket());
-        Writer::new(desk.ahead)
-            .parse("", NONSENSE, [])
-            .expect("the text has no NUL");
-        self.ledger.owe(Owed::OwnParse);
-    }
-
-    /// The error that the client gets in place of the one about our nonsense.
-    #[cold]
-    pub(super) fn shape_error(&mut self) -> Option<Vec<u8>> {
-        let shapes = self.names.shapes_mut();
-        let refused = shapes
-            .refusing
-            .take_if(|ticket| *ticket == self.ledger.settled());
-        refused?;
-        let mut out = Vec::new();
-        Writer::new(&mut out).message(backend::ERROR_RESPONSE, REFUSAL);
-        Some(out)
     }
 }
 

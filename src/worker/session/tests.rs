@@ -9,6 +9,7 @@ mod limbo;
 mod loss;
 mod names;
 mod postgres;
+mod refusing;
 mod server;
 mod statements;
 mod talk;

@@ -58,11 +58,15 @@ impl Traces {
         }
     }
 
+    /// True when a text may set what nobody could ask for.
+    pub(super) fn has_unseen_setting(&self, text: &[u8]) -> bool {
+        !hidden::collect(text, &mut self.hidden.clone())
+    }
+
     /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall.
     #[cold]
     pub(super) fn note_call(&mut self, body: &[u8], whole: bool) {
-        let function = body.first_chunk().map(|id| u32::from_be_bytes(*id));
-        if function.is_some_and(|id| LARGE_OBJECTS.contains(&id)) {
+        if is_of_large_objects(body) {
             return;
         }
         (self.gained, self.lost, self.unsettled) = (true, true, true);
@@ -70,6 +74,11 @@ impl Traces {
         if !whole {
             self.keep_forever(Pin::Setting);
         }
+    }
+
+    /// True when a call may do what the session could not be asked for afterwards.
+    pub(super) fn call_pins(&self, body: &[u8], whole: bool) -> bool {
+        !is_of_large_objects(body) && (!whole || self.has_unseen_setting(body))
     }
 
     /// What to ask the server, given the settings that the session is known to have. Names are kept while the
@@ -157,6 +166,11 @@ impl Traces {
     pub(super) fn pin(&self) -> Option<Pin> {
         self.forever.or(self.found)
     }
+}
+
+fn is_of_large_objects(body: &[u8]) -> bool {
+    let function = body.first_chunk().map(|id| u32::from_be_bytes(*id));
+    function.is_some_and(|id| LARGE_OBJECTS.contains(&id))
 }
 
 #[cfg(test)]

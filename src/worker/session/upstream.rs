@@ -357,7 +357,11 @@ impl Session {
                 }
             };
             let pool = self.pools.pool(&self.worker, node);
-            let lease = match pool.try_checkout(&self.worker) {
+            let lease = match self.connection_at_hand(&pool) {
+                None if self.is_better_at_primary(&pool) => {
+                    need = Need::Primary;
+                    continue;
+                }
                 Some(lease) => lease,
                 None => match self.wait_for_server(&pool).await {
                     Ok(lease) if self.info.cancel.is_dequeued() => {

@@ -465,3 +465,31 @@ BEGIN; SET LOCAL a = 1; SELECT 1; COMMIT
 ; SELECT 1 ;
 SELECT 1; SELECT set_config('a', 'b', false)
 SELECT 'x' ; INSERT INTO t VALUES ('now')
+# what only a statement ends, for sure and not for sure
+LISTEN "a b"
+SELECT 1; LISTEN a
+ROLLBACK; LISTEN a; UNLISTEN a
+SELECT pg_catalog.pg_advisory_lock(1)
+SELECT pg_try_advisory_lock_shared($1, $2) FROM t
+WITH x AS (SELECT pg_advisory_lock(1)) SELECT 1
+INSERT INTO t SELECT "pg_advisory_lock" (1)
+SELECT pg_advisory_lock FROM t
+SELECT 'pg_advisory_lock(1)'
+SELECT pg_advisory_xact_lock(1)
+EXPLAIN SELECT pg_advisory_lock(1)
+CREATE VIEW v AS SELECT pg_advisory_lock(1)
+CREATE FUNCTION f() RETURNS void BEGIN ATOMIC SELECT pg_advisory_lock(1); END
+CREATE FUNCTION f() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ LISTEN a $$
+CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$
+CREATE TABLE pg_temp.t (i int)
+CREATE TABLE t AS TABLE pg_temp.u
+CREATE TEMP TABLE t (i int) ON COMMIT DROP
+CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1
+CREATE TEMP TABLE t (i int) ON COMMIT DELETE ROWS; SELECT 'ON COMMIT DROP'
+CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1
+SELECT 1 INTO TEMP t
+DECLARE c CURSOR WITH HOLD FOR SELECT 1
+DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1
+SELECT '\'; LISTEN a; --'
+SELECT '\''; LISTEN a; --'
+DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$

@@ -11,7 +11,12 @@ const STATEMENTS: &str = include_str!(concat!(
 
 /// The lines of the table, headings left out.
 pub(super) fn statements() -> impl Iterator<Item = String> {
-    STATEMENTS
+    lines(STATEMENTS)
+}
+
+/// The lines of such a table.
+pub(super) fn lines(table: &str) -> impl Iterator<Item = String> {
+    table
         .lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.replace('↵', "\n"))
@@ -36,7 +41,9 @@ pub(super) fn names(facts: Facts) -> String {
         (facts.is_shareable(), "SHAREABLE"),
     ];
     let held = all.iter().filter(|(holds, _)| *holds);
-    held.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+    let mut names: Vec<_> = held.map(|(_, name)| (*name).to_owned()).collect();
+    names.extend(facts.leaves().map(|left| format!("LEAVES {left:?}")));
+    names.join(" ")
 }
 
 /// Facts, and what other questions about it are answered with.

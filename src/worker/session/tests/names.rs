@@ -203,6 +203,7 @@ impl World {
                 server_statements: 2,
                 client_bytes: 1 << 20,
                 always_checked: self.always_checked,
+                refuses_pins: false,
             },
             out: &mut client.heard,
             ahead: &mut ahead,

@@ -1,0 +1,165 @@
+//! What pgring has the server refuse in the client's place, so that the client's transaction fails as it must, and the
+//! error that the client reads then. Pure.
+//!
+//! The server is sent a Parse that it cannot understand; after its error it skips what follows up to the next Sync, and
+//! a transaction block that is open has failed.
+
+use super::{
+    conversation::{Conversation, Verdict},
+    desk::Desk,
+    ledger::Owed,
+    pin::{self, Pin},
+};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{
+        Tag, Writer,
+        backend::TransactionStatus,
+        tag::{backend, frontend},
+    },
+    worker::{
+        classify::{self, Facts},
+        statements::prepared::ServerName,
+    },
+};
+
+/// Why a message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The rows of its statement have another shape than the client was told.
+    Shape,
+    /// It would leave behind what cannot be carried, and that is not allowed.
+    Pin(Pin),
+}
+
+/// A refusal that the server has not told yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusing {
+    /// The ledger's number of the Parse that it cannot understand.
+    ticket: u64,
+    /// And that of its pipeline, the rest of which the server skips.
+    pipeline: u64,
+    why: Why,
+}
+
+/// PostgreSQL's error about the shape of rows. Drivers know it by the name of the routine, and prepare the statement
+/// anew.
+const SHAPE: &[u8] = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0\
+    Fplancache.c\0RRevalidateCachedQuery\0\0";
+
+impl Why {
+    /// What the server reads, and has in its log. It is no SQL.
+    fn nonsense(self) -> &'static str {
+        match self {
+            Self::Shape => "cached plan must not change result type",
+            Self::Pin(_) => "pgring refuses a statement that would pin its session",
+        }
+    }
+
+    /// What the client reads: a whole message.
+    fn error(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        match self {
+            Self::Shape => writer.message(backend::ERROR_RESPONSE, SHAPE),
+            Self::Pin(pin) => writer.error(&pin::refusal(pin)),
+        };
+        out
+    }
+}
+
+impl Conversation {
+    /// The server refuses the next message. False when it must wait, because a refusal of another pipeline has not
+    /// been told.
+    #[cold]
+    pub(super) fn have_refused(&mut self, why: Why, desk: &mut Desk<'_>) -> bool {
+        let pipeline = self.ledger.pipeline();
+        if self.is_refusing() {
+            let before = self.refusing.map(|before| before.pipeline);
+            return before == Some(pipeline);
+        }
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        server.doubt_unnamed();
+        let ticket = self.ledger.ticket();
+        self.refusing = Some(Refusing {
+            ticket,
+            pipeline,
+            why,
+        });
+        Writer::new(desk.ahead)
+            .parse("", why.nonsense(), [])
+            .expect("the text has no NUL");
+        self.ledger.owe(Owed::OwnParse);
+        true
+    }
+
+    /// True while a refusal has not been told.
+    #[inline]
+    pub(super) fn is_refusing(&self) -> bool {
+        // One that was skipped together with what precedes it is over as well.
+        self.refusing
+            .is_some_and(|refusing| refusing.ticket >= self.ledger.settled())
+    }
+
+    /// The error that the client gets in place of the one about our nonsense, when that is what the server refuses.
+    #[cold]
+    pub(super) fn refusal_error(&mut self) -> Option<Vec<u8>> {
+        let settled = self.ledger.settled();
+        let refused = self
+            .refusing
+            .take_if(|refusing| refusing.ticket == settled)?;
+        Some(refused.why.error())
+    }
+
+    /// Why a text must not be executed, if it must not: what it would leave behind.
+    #[inline]
+    pub(super) fn forbidden(&self, facts: Facts, text: &[u8], desk: &Desk<'_>) -> Option<Pin> {
+        if !self.refuses_pins(desk) {
+            return None;
+        }
+        let left = facts.leaves().map(Pin::from);
+        let unseen = || facts.gains_state() && self.traces.has_unseen_setting(text);
+        let pin = left.or_else(|| unseen().then_some(Pin::Setting))?;
+        // In a failed transaction the server refuses it by itself.
+        let fails = self.block_has_failed() && facts.is_single();
+        (!fails).then_some(pin)
+    }
+
+    /// True when this session must not keep a server connection for its state.
+    #[inline]
+    pub(super) fn refuses_pins(&self, desk: &Desk<'_>) -> bool {
+        desk.bounds.refuses_pins && self.mode() != PoolMode::Session
+    }
+
+    /// A message that would pin the session gets an error, and the transaction that it is in fails.
+    #[cold]
+    pub(super) fn refuse_pin(&mut self, tag: Tag, pin: Pin, desk: &mut Desk<'_>) -> Verdict {
+        if !self.have_refused(Why::Pin(pin), desk) {
+            return Verdict::Wait;
+        }
+        if tag == frontend::QUERY {
+            self.drop_unnamed(Some(ServerName::UNNAMED));
+        }
+        if matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL) {
+            Writer::new(desk.ahead).sync();
+            self.ledger.sent(frontend::SYNC);
+        }
+        Verdict::Discard
+    }
+
+    /// The same for a Query outside a transaction block, which needs no server connection for that.
+    pub(super) fn refuse_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
+        if self.deferred.is_some() || !self.refuses_pins(desk) {
+            return false;
+        }
+        let text = body.strip_suffix(b"\0").unwrap_or(body);
+        let Some(pin) = self.forbidden(classify::facts(text), text, desk) else {
+            return false;
+        };
+        Writer::new(desk.out)
+            .error(&pin::refusal(pin))
+            .ready_for_query(TransactionStatus::Idle);
+        self.forget_unnamed();
+        true
+    }
+}
