@@ -11,6 +11,7 @@ mod prepare;
 mod publishing;
 mod signals;
 mod state;
+mod status_file;
 mod watch;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
     publishing::Publishing,
@@ -225,15 +227,17 @@ impl Control {
         let keys =
             KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
         let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&switchboard)));
+        let mut state = State::new(
+            watch::members(&settings),
+            settings.health.retries,
+            time::unix_micros(),
+        );
+        status_file::restore(&settings, &mut state);
         let watch = Watch::new(
             reactor.clone(),
             Rc::clone(&publishing),
             Deriver::new(keys.clone(), Arc::clone(&switchboard)),
-            State::new(
-                watch::members(&settings),
-                settings.health.retries,
-                time::unix_micros(),
-            ),
+            state,
         );
         Ok(Self {
             file,
@@ -310,6 +314,8 @@ impl Control {
             }
             ToControl::Keys(ticket, keys) => self.watch.derived(ticket, keys),
             ToControl::Suspect(node) => self.watch.suspect(node),
+            ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
+            ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
             ToControl::Connected(node) => self.watch.on(Event::Connected(node)),
             ToControl::Catalog(database) => self.watch.want_catalog(database),
             ToControl::LostCommit => self.watch.lost_commit(),

@@ -251,11 +251,11 @@ impl State {
         (node.failures, node.status == Status::Down)
     }
 
-    /// True once every node that may be used has answered, or has had its chance.
+    /// True once every node has answered, or has had its chance.
     pub(super) fn is_surveyed(&self) -> bool {
         self.nodes.iter().all(|node| {
             let had_its_chance = node.answer.is_some() || node.failures > 0 || node.is_silent;
-            had_its_chance || !node.status.is_usable()
+            had_its_chance || node.status == Status::Unused
         })
     }
 
