@@ -112,6 +112,18 @@ pub const CONTROL_BUFFERS_BYTES: usize = 1024 * 1024;
 /// as they get older.
 pub const LAG_SAMPLES_MAX: usize = 1024;
 
+/// Databases whose catalogs are kept.
+pub const CATALOGS_MAX: usize = 1000;
+
+/// How long the catalog of one database may take, even if `[health] timeout` is shorter.
+pub const CATALOG_MS_MAX: u64 = 60_000;
+
+/// Pause between two looks at the catalog of one database, at least.
+pub const CATALOG_PAUSE_MS: u64 = 50;
+
+/// The same after a look that failed.
+pub const CATALOG_RETRY_MS: u64 = 1_000;
+
 /// How often the control core asks the nodes what seldom changes: who follows whom.
 pub const FACTS_MS: u64 = 1_000;
 

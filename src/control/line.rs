@@ -99,6 +99,7 @@ impl Line {
             name: &to.role,
             database: &to.database,
             user: Some(&*to.user),
+            settings: &[("client_encoding", "UTF8"), ("application_name", "pgring")],
         };
         let derive =
             async |password, salt, iterations| deriver.derive(password, salt, iterations).await;

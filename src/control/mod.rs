@@ -311,7 +311,8 @@ impl Control {
             ToControl::Keys(ticket, keys) => self.watch.derived(ticket, keys),
             ToControl::Suspect(node) => self.watch.suspect(node),
             ToControl::Connected(node) => self.watch.on(Event::Connected(node)),
-            ToControl::Catalog(_) | ToControl::LostCommit => {}
+            ToControl::Catalog(database) => self.watch.want_catalog(database),
+            ToControl::LostCommit => self.watch.lost_commit(),
             ToControl::Surveyed => self.serve_when_ready(),
             ToControl::Ready(_) => {
                 self.ready += 1;

@@ -5,6 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 use super::{line::Destination, line::address_of, prepare, state::View};
 use crate::{
     cluster::{
+        facts::DatabaseFacts,
         messages::{ToControl, ToWorker},
         publish::Publisher,
         settings::Settings,
@@ -32,6 +33,10 @@ impl Publishing {
         }
     }
 
+    pub(super) fn switchboard(&self) -> &Arc<Switchboard> {
+        &self.switchboard
+    }
+
     /// The newest snapshot.
     pub(super) fn current(&self) -> Arc<Snapshot> {
         self.publisher.current()
@@ -47,7 +52,7 @@ impl Publishing {
 
     /// The nodes are otherwise.
     pub(super) fn nodes(&self, views: &[View], primary: Option<NodeId>) {
-        self.publish(|next| {
+        self.publish_nodes(|next| {
             for (node, view) in next.nodes.iter_mut().zip(views) {
                 prepare::show(node, view);
             }
@@ -55,9 +60,19 @@ impl Publishing {
         });
     }
 
+    /// Something is known of a database, or nothing any more.
+    pub(super) fn catalog(&self, database: &Arc<str>, facts: Option<Arc<DatabaseFacts>>) {
+        self.publish(|next| {
+            match facts {
+                Some(facts) => next.catalogs.insert(Arc::clone(database), facts),
+                None => next.catalogs.remove(database),
+            };
+        });
+    }
+
     /// Nobody looks at the nodes any more.
     pub(super) fn unwatch(&self) {
-        self.publish(|next| {
+        self.publish_nodes(|next| {
             for (place, node) in next.nodes.iter_mut().enumerate() {
                 let live = Arc::clone(&node.live);
                 live.trust();
@@ -101,6 +116,10 @@ impl Publishing {
         };
         change(&mut next);
         self.publisher.publish(next);
+    }
+
+    fn publish_nodes(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.publish(change);
         self.switchboard.tell_all(None, || ToWorker::NodesChanged);
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) database: &'a str,
     /// What it can prove; nothing without.
     pub(crate) user: Option<&'a User>,
+    /// Settings for the connection.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
 }
 
 /// A connection that is logged in.
@@ -112,7 +114,8 @@ pub(crate) async fn open(
         reason: error.to_string(),
     };
     let stream = reactor.connect(address).await.map_err(unreachable)?;
-    let parameters = [("user", identity.name), ("database", identity.database)];
+    let who = [("user", identity.name), ("database", identity.database)];
+    let parameters = who.iter().chain(identity.settings).copied();
     let mut packet = Vec::new();
     let written = Writer::new(&mut packet).startup(ProtocolVersion::V3_0, parameters);
     written.map_err(|error| LoginError::Broken {

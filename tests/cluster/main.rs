@@ -7,6 +7,7 @@
 mod support;
 
 mod cancel_storm;
+mod catalogs;
 mod copy;
 mod crash;
 mod crowd;

@@ -209,6 +209,9 @@ pub enum Wrong {
     /// Refused by the log filter's own parser.
     #[error("is not a log filter")]
     Filter,
+    /// `"f("`.
+    #[error("is not the name of a function")]
+    Function,
     /// `"("`.
     #[error("is not a regular expression ({0})")]
     Expression(String),

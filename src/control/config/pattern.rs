@@ -8,7 +8,10 @@ use super::{
     error::Wrong,
     form::{Form, Name, integer, kind, text},
 };
-use crate::cluster::settings::{Pattern, Preferred};
+use crate::cluster::{
+    overrides::Overrides,
+    settings::{Pattern, Preferred},
+};
 
 /// Longest regular expression, and longest list entry, in bytes.
 const PATTERN_BYTES_MAX: usize = 1000;
@@ -46,7 +49,11 @@ impl Form for StatementPattern {
 
     fn read(&self, value: &DeValue<'_>) -> Result<String, Wrong> {
         let expression = expression(text(value)?)?;
-        compile(expression, true).map(|_| expression.to_owned())
+        compile(expression, true)?;
+        match Overrides::new(&[], &[], &[expression]) {
+            Ok(_) => Ok(expression.to_owned()),
+            Err(error) => Err(Wrong::Expression(error.to_string())),
+        }
     }
 }
 
@@ -70,7 +77,10 @@ impl Form for FunctionName {
         {
             compile(expression(inner)?, true)?;
         }
-        Ok(name.to_owned())
+        match Overrides::new(&[name], &[], &[]) {
+            Ok(_) => Ok(name.to_owned()),
+            Err(_) => Err(Wrong::Function),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod asking;
 mod bell;
+mod catalogs;
 mod lag;
+mod lost;
 mod probing;
 mod questions;
 
@@ -14,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{bell::Bell, lag::Samples, questions::Position};
+use self::{bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position};
 use super::{
     keys::Deriver,
     line::Destination,
@@ -42,6 +44,8 @@ pub(super) struct Watch {
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
     nodes: Vec<Watched>,
+    catalogs: Catalogs,
+    lost: Lost,
     /// Settings have changed.
     on_reload: Bell,
     /// Grows with each change of how nodes are looked at; lines of an older one are not used.
@@ -92,6 +96,8 @@ impl Watch {
             published: RefCell::default(),
             samples: RefCell::default(),
             nodes,
+            catalogs: Catalogs::default(),
+            lost: Lost::default(),
             on_reload: Bell::default(),
             generation: Cell::new(0),
             surveyed: Cell::new(false),
@@ -101,6 +107,8 @@ impl Watch {
     /// Starts its tasks. They sleep for good until there is a user to look as.
     pub(super) fn start(self: &Rc<Self>) {
         task::spawn(asking::keep_time(Rc::clone(self)));
+        task::spawn(catalogs::run(Rc::clone(self)));
+        task::spawn(lost::run(Rc::clone(self)));
         for place in 0..self.nodes.len() {
             task::spawn(asking::run(Rc::clone(self), place));
             task::spawn(probing::run(Rc::clone(self), place));
@@ -138,6 +146,8 @@ impl Watch {
             false => self.publishing.unwatch(),
         }
         self.on_reload.ring();
+        self.look_for_lost();
+        self.doubt_catalogs();
         for node in &self.nodes {
             node.probe.ring();
             node.ask.ring();
@@ -198,8 +208,12 @@ impl Watch {
         if same && primary == self.publishing.current().primary {
             return;
         }
+        let is_new = primary.is_some() && primary != self.publishing.current().primary;
         self.publishing.nodes(&views, primary);
         self.published.replace(views);
+        if is_new {
+            self.doubt_catalogs();
+        }
     }
 
     /// Where to go with questions that belong to no database of a client's; `None` while nobody is to look.

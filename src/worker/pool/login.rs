@@ -189,6 +189,7 @@ impl Pool {
             name: &self.key.user,
             database,
             user: snapshot.users.get(&*self.key.user).map(|user| &**user),
+            settings: &[],
         };
         let derive =
             async |password, salt, iterations| worker.derive(password, salt, iterations).await;
