@@ -19,6 +19,7 @@ pub mod peer;
 pub mod proxy;
 pub mod replicated;
 pub mod session;
+pub mod splitting;
 pub mod stage;
 pub mod tools;
 
