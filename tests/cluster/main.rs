@@ -22,7 +22,9 @@ mod pgbench;
 mod pins;
 mod psql;
 mod roles;
+mod routing;
 mod settings;
 mod timeouts;
+mod traps;
 
-use support::{replicated, session, stage};
+use support::{replicated, session, splitting, stage};
