@@ -24,6 +24,7 @@ mod roles;
 mod routing;
 mod settings;
 mod timeouts;
+mod transactions;
 mod traps;
 
 use support::{replicated, session, splitting, stage};

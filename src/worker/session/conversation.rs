@@ -16,7 +16,7 @@ use super::{
     own::Own,
     pin::Pin,
     portals::Portals,
-    refusing::Refusing,
+    refusing::{Refusing, Why},
     restore::Restore,
     traces::Traces,
 };
@@ -126,6 +126,8 @@ pub struct Conversation {
     pub(super) own_requests: VecDeque<Own>,
     /// What the server is made to refuse.
     pub(super) refusing: Option<Refusing>,
+    /// Its next message is to be refused, because the block has its snapshot on a standby.
+    pub(super) keeps_snapshot: bool,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
@@ -162,6 +164,7 @@ impl Conversation {
             refusal: None,
             own_requests: VecDeque::new(),
             refusing: None,
+            keeps_snapshot: false,
             census: Census::default(),
             position: None,
             leaving_block: None,
@@ -203,6 +206,10 @@ impl Conversation {
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
+            tag if self.keeps_snapshot => {
+                self.keeps_snapshot = false;
+                self.refuse_message(tag, Why::Snapshot, desk)
+            }
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
             tag if self.shares_names() && may_name_statement(tag) => {
