@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod cancel_storm;
 mod catalogs;
 mod copy;
