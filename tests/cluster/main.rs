@@ -9,6 +9,7 @@ mod support;
 mod balance;
 mod cancel_storm;
 mod catalogs;
+mod consistency;
 mod copy;
 mod crash;
 mod crowd;
