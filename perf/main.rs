@@ -28,6 +28,7 @@ mod ring;
 mod sample;
 mod scenarios;
 mod script;
+mod settings;
 mod slots;
 mod sockets;
 mod suite;

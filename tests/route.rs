@@ -28,6 +28,7 @@ fn anything() -> Wish<'static> {
         hint: None,
         preference: None,
         favourite: None,
+        avoid: 0,
         random: 0,
     }
 }

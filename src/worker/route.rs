@@ -25,8 +25,17 @@ pub struct Wish<'a> {
     pub preference: Option<&'a Preference>,
     /// Where they have gone so far, when they are to stay together.
     pub favourite: Option<NodeId>,
+    /// Nodes that could not take it just now, a bit each.
+    pub avoid: u64,
     /// A random number.
     pub random: u64,
+}
+
+impl Wish<'_> {
+    /// True for a node that could not take it just now. (There are at most 64 nodes.)
+    fn avoids(&self, node: NodeId) -> bool {
+        self.avoid >> (node.0 % 64) & 1 == 1
+    }
 }
 
 /// Why a node does not take a read.
@@ -79,13 +88,16 @@ pub fn written(lsn: Lsn) -> String {
 /// The node of a proven read; `None` while no node can take it.
 #[inline]
 pub fn place_read(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
-    let stays =
-        |node: &NodeId| wish.hint.is_none() && objection(snapshot, *node, wish.after).is_none();
+    let stays = |node: &NodeId| {
+        wish.hint.is_none()
+            && !wish.avoids(*node)
+            && objection(snapshot, *node, wish.after).is_none()
+    };
     let favourite = wish.favourite.filter(stays);
     favourite
         .or_else(|| preferred(snapshot, wish))
         .or_else(|| draw(snapshot, wish, |_| true))
-        .or_else(|| last_resort(snapshot, wish.after))
+        .or_else(|| last_resort(snapshot, wish))
 }
 
 /// The node that a comment or a preference asks for, if it can take the read.
@@ -130,6 +142,7 @@ fn draw(snapshot: &Snapshot, wish: &Wish<'_>, may: impl Fn(NodeId) -> bool) -> O
     let candidates = || {
         snapshot.ids().filter(|node| {
             may(*node)
+                && !wish.avoids(*node)
                 && match objection(snapshot, *node, wish.after) {
                     None => true,
                     Some(Objection::Lagging(..)) => routing.laggards != Laggards::Others,
@@ -209,7 +222,7 @@ fn instead_of_laggard(snapshot: &Snapshot, wish: &Wish<'_>, drawn: NodeId) -> Op
 
 /// When nothing could be drawn: the primary, or a standby that only lacks weight.
 #[cold]
-fn last_resort(snapshot: &Snapshot, after: Lsn) -> Option<NodeId> {
+fn last_resort(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
     let is_usable = |node: &NodeId| {
         snapshot
             .state(*node)
@@ -219,8 +232,8 @@ fn last_resort(snapshot: &Snapshot, after: Lsn) -> Option<NodeId> {
     primary.or_else(|| {
         let mut standbys = snapshot.standbys();
         standbys.find(|node| {
-            let objection = objection(snapshot, *node, after);
-            matches!(objection, None | Some(Objection::Weightless))
+            let objection = objection(snapshot, *node, wish.after);
+            !wish.avoids(*node) && matches!(objection, None | Some(Objection::Weightless))
         })
     })
 }

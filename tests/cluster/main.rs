@@ -17,11 +17,14 @@ mod leak;
 mod limits;
 mod load;
 mod login;
+mod oracle;
 mod pgbench;
 mod pins;
 mod psql;
 mod roles;
+mod routing;
 mod settings;
 mod timeouts;
+mod traps;
 
-use support::{replicated, session, stage};
+use support::{replicated, session, splitting, stage};

@@ -15,6 +15,8 @@ mod frames;
 mod histogram;
 #[path = "../../perf/sample.rs"]
 mod sample;
+#[path = "../../perf/settings.rs"]
+mod settings;
 #[path = "../../perf/slots.rs"]
 mod slots;
 

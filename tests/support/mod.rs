@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod replicated;
 pub mod session;
 pub mod snapshot;
+pub mod splitting;
 pub mod stage;
 pub mod tools;
 

@@ -126,6 +126,8 @@ pub struct Conversation {
     pub(super) own_requests: VecDeque<Own>,
     /// What the server is made to refuse.
     pub(super) refusing: Option<Refusing>,
+    /// What a message was refused for, until that is counted.
+    pub(super) refused_pin: Option<Pin>,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
@@ -162,6 +164,7 @@ impl Conversation {
             refusal: None,
             own_requests: VecDeque::new(),
             refusing: None,
+            refused_pin: None,
             census: Census::default(),
             position: None,
             leaving_block: None,

@@ -179,14 +179,14 @@ impl Session {
     }
 
     /// The node for that; `None` while there is none.
-    pub(super) fn place(&mut self, need: Need) -> Option<NodeId> {
+    pub(super) fn place(&mut self, need: Need, avoid: u64) -> Option<NodeId> {
         let worker = Rc::clone(&self.worker);
         worker.with_snapshot(|snapshot| match need {
             Need::Primary => snapshot.primary,
             Need::Read(_) => {
                 let pending = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
                 let hint = first_text(&pending).and_then(classify::hint);
-                let node = self.place_read(snapshot, hint);
+                let node = self.place_read(snapshot, hint, avoid);
                 self.pending = pending;
                 node
             }
@@ -197,6 +197,7 @@ impl Session {
         &mut self,
         snapshot: &Snapshot,
         hint: Option<Hint<'_>>,
+        avoid: u64,
     ) -> Option<NodeId> {
         let routing = &snapshot.settings.routing;
         let after = self.must_have_seen(routing);
@@ -208,6 +209,7 @@ impl Session {
         let wish = Wish {
             after,
             hint,
+            avoid,
             preference: preference.and_then(|place| routing.preferences.get(place)),
             favourite: self.placement.favourite.filter(|_| stays),
             random: self.placement.random.next_u64(),
@@ -277,7 +279,8 @@ impl Session {
                 heard: false,
                 is_watched: splits && consistency != Consistency::Eventual,
                 is_global: splits && consistency == Consistency::Global,
-                wrote: need == Need::Primary,
+                // What a block does is seen as it goes on.
+                wrote: need == Need::Primary && block.is_none(),
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
                 counted: None,

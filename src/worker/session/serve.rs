@@ -16,6 +16,7 @@ use super::{
     desk::Bounds,
     errand::Errand,
     keep::Kept,
+    pin::Pin,
     placement::Placement,
     show::Shows,
 };
@@ -402,11 +403,15 @@ impl Session {
     /// Server and session disagree about what was asked: nobody may trust this connection any more.
     #[cold]
     fn server_speaks_out_of_turn(&self) {
-        let pinned = self
-            .conversation
-            .pinned()
-            .map_or("conversation cannot be followed", |pin| pin.reason());
-        self.info.pinned.set(pinned);
+        self.note_pin(self.conversation.pinned().or(Some(Pin::Unfollowed)));
+    }
+
+    /// Why the session keeps its server connection from now on.
+    pub(super) fn note_pin(&self, pin: Option<Pin>) {
+        let before = self.info.pinned.replace(pin);
+        if before != pin {
+            self.worker.tally.pin_changed(before, pin);
+        }
     }
 
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
@@ -446,6 +451,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.unlink();
+        self.note_pin(None);
         self.worker.clients.leave(&self.info);
         self.pools.clients.set(self.pools.clients.get() - 1);
         self.worker.forget_unused(&self.pools.key, 1, 0);

@@ -115,7 +115,10 @@ impl Session {
             }
         }
         if let Some(pin) = self.conversation.pinned() {
-            self.info.pinned.set(pin.reason());
+            self.note_pin(Some(pin));
+        }
+        if let Some(pin) = self.conversation.take_refused_pin() {
+            self.worker.tally.pin_refused(pin);
         }
         Ok(())
     }
@@ -348,9 +351,9 @@ impl Session {
     /// Gets a server connection with the session's settings, or has the request refused.
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
         let mut need = self.need();
-        let mut held_since = None;
+        let (mut held_since, mut avoid) = (None, 0);
         loop {
-            let Some(node) = self.place(need) else {
+            let Some(node) = self.place(need, avoid) else {
                 match Box::pin(self.hold(&mut held_since)).await? {
                     Held::Changed => continue,
                     Held::Refused => return Ok(()),
@@ -375,8 +378,11 @@ impl Session {
                     }
                     Ok(None) => return Err(End::Done),
                     Err(CheckoutError::Moved) => continue,
-                    // The node is suspected now, and is not chosen again.
-                    Err(CheckoutError::Unreachable(_)) if self.is_elsewhere(node) => continue,
+                    // Another node may take what this one cannot.
+                    Err(_) if self.is_elsewhere(node) => {
+                        avoid |= 1 << (node.0 % 64);
+                        continue;
+                    }
                     Err(error) => {
                         self.conversation.refuse(statement_error(error));
                         return Ok(());
