@@ -53,6 +53,7 @@ pub fn postgres(options: &Options) -> Cluster {
         .unwrap_or_else(|error| panic!("{error}"));
     cluster.primary.create_login("app", "secret").unwrap();
     cluster.primary.create_database("app", "app").unwrap();
+    cluster.wait_until_replayed().unwrap();
     cluster
 }
 
