@@ -49,6 +49,8 @@ pub enum Reason<'a> {
     NotText,
     /// A quote or a comment has no end.
     Unended,
+    /// Parentheses or brackets do not pair.
+    Unpaired,
     /// A name that is not read: with a quote in it, or written in numbers.
     UnreadableName(&'a [u8]),
     /// Parentheses or common table expressions beyond what is counted.
@@ -156,6 +158,7 @@ impl fmt::Display for Reason<'_> {
             Self::TooLong => write!(to, "longer than {ROUTED_TEXT_BYTES_MAX} bytes"),
             Self::NotText => write!(to, "not UTF-8, or with a zero byte in it"),
             Self::Unended => write!(to, "a quote or a comment has no end"),
+            Self::Unpaired => write!(to, "parentheses or brackets do not pair"),
             Self::UnreadableName(name) => write!(to, "the name {} is not read", shown(name)),
             Self::TooDeep => write!(to, "too many parentheses or common table expressions"),
             Self::Statement(word) => write!(

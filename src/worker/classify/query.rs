@@ -86,6 +86,8 @@ struct Frames {
     is_source: u64,
     /// It is the query of a common table expression.
     is_expression: u64,
+    /// It is a bracket.
+    brackets: u64,
     depth: u32,
 }
 
@@ -97,8 +99,11 @@ impl Frames {
         self.depth += 1;
     }
 
-    /// Answers what has just ended.
-    fn pop(&mut self) -> Phrase {
+    /// Answers what has just ended; `None` when that is not what a parenthesis, or a bracket, closes.
+    fn pop(&mut self, is_bracket: bool) -> Option<Phrase> {
+        if self.depth == 0 || (self.brackets & 1 != 0) != is_bracket {
+            return None;
+        }
         let ended = match (self.is_source & 1, self.is_expression & 1) {
             (1, _) => Phrase::Source,
             (_, 1) => Phrase::Expression,
@@ -107,17 +112,18 @@ impl Frames {
         for bits in self.bits() {
             *bits >>= 1;
         }
-        self.depth = self.depth.saturating_sub(1);
-        ended
+        self.depth -= 1;
+        Some(ended)
     }
 
-    fn bits(&mut self) -> [&mut u64; 5] {
+    fn bits(&mut self) -> [&mut u64; 6] {
         [
             &mut self.sources,
             &mut self.expressions,
             &mut self.extracts,
             &mut self.is_source,
             &mut self.is_expression,
+            &mut self.brackets,
         ]
     }
 }
@@ -173,7 +179,7 @@ pub(super) struct Query<'a, 't, 'k> {
     /// What the last token was, and the name that it ends or is a dot behind.
     previous: Kind,
     chain: Option<Chain<'a>>,
-    expressions: Expressions<'a>,
+    expressions: Option<Expressions<'a>>,
     /// Columns may be calls.
     watches_columns: bool,
 }
@@ -189,7 +195,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             phrase: Phrase::None,
             previous: Kind::Open,
             chain: None,
-            expressions: Expressions::new(),
+            expressions: None,
             watches_columns: knowledge
                 .catalog
                 .is_some_and(|catalog| !catalog.projects_nothing()),
@@ -206,6 +212,9 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             }
             next = self.tokens.next();
         }
+        if self.frames.depth > 0 {
+            return Err(Reason::Unpaired);
+        }
         self.end_source(None)
     }
 
@@ -219,7 +228,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             Kind::Word => self.word(token)?,
             Kind::Quoted => self.name(token)?,
             Kind::Open => self.open()?,
-            Kind::Close => self.close(),
+            Kind::Close => self.close(false)?,
             Kind::Comma => self.comma(),
             Kind::UnicodeQuoted => return Err(Reason::UnreadableName(token.text)),
             Kind::Broken => return Err(Reason::Unended),
@@ -235,7 +244,16 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         let Some(chain) = self.chain.filter(|chain| chain.is_source) else {
             return Ok(());
         };
-        if next.is_some_and(|next| is_part(next) || self.previous == Kind::Dot) {
+        let is_name = |next: Token<'_>| matches!(next.kind, Kind::Word | Kind::Quoted);
+        if self.previous == Kind::Dot {
+            let goes_on = next.is_some_and(is_name);
+            return if goes_on {
+                Ok(())
+            } else {
+                Err(Reason::UnreadableName(chain.name.last.text))
+            };
+        }
+        if next.is_some_and(is_part) {
             return Ok(());
         }
         self.chain = None;
@@ -253,11 +271,16 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             .is_none()
             .then(|| identifier(name.last))
             .flatten();
-        let is_given = || lone.is_some_and(|name| self.expressions.has(name));
+        let is_given = || lone.is_some_and(|name| self.is_given(name));
         match check_relation(name, self.knowledge) {
             Err(Reason::UnknownRelation(_) | Reason::NoCatalog(_)) if is_given() => Ok(()),
             verdict => verdict,
         }
+    }
+
+    fn is_given(&self, name: Identifier<'_>) -> bool {
+        let expressions = self.expressions.as_ref();
+        expressions.is_some_and(|expressions| expressions.has(name))
     }
 
     /// A word without quotes.
@@ -269,7 +292,8 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         let word = fold(token.text);
         match (self.expect, word) {
             (Expect::Nothing, _) => {}
-            (Expect::Source, ONLY | LATERAL) | (Expect::Expression, RECURSIVE) => return Ok(()),
+            (Expect::Source, ONLY | LATERAL) => return Ok(()),
+            (Expect::Expression, RECURSIVE) if !self.gives_name() => return Ok(()),
             (Expect::Source, SELECT | TABLE | WITH) => self.expect = Expect::Nothing,
             (Expect::Source, VALUES) if self.opens_next() => {
                 self.expect = Expect::Nothing;
@@ -345,6 +369,11 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         self.tokens.clone().next()
     }
 
+    /// True when what was read last is the name of a common table expression.
+    fn gives_name(&self) -> bool {
+        self.opens_next() || folded(self.peek()) == AS
+    }
+
     fn opens_next(&self) -> bool {
         self.peek().is_some_and(|next| next.kind == Kind::Open)
     }
@@ -365,19 +394,23 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         };
         if self.previous == Kind::Dot {
             self.column(token)?;
-            if let Some(qualifier) = self.chain {
-                let schema = Some(qualifier.name.last);
-                chain = Chain {
-                    name: Name {
-                        schema,
-                        last: token,
-                    },
-                    ..qualifier
-                };
-            }
+            // Behind a value it is a field of it, which nothing but itself may qualify: no function is called so.
+            let qualifier = self.chain.unwrap_or(chain);
+            let schema = Some(qualifier.name.last);
+            chain = Chain {
+                name: Name {
+                    schema,
+                    last: token,
+                },
+                ..qualifier
+            };
         } else if chain.is_given {
+            if !self.gives_name() {
+                return Err(Reason::UnreadableName(token.text));
+            }
             let name = identifier(token).ok_or(Reason::UnreadableName(token.text))?;
-            self.expressions.add(name, self.frames.depth)?;
+            let expressions = self.expressions.get_or_insert_with(Expressions::new);
+            expressions.add(name, self.frames.depth)?;
         }
         self.chain = Some(chain);
         Ok(())
@@ -427,7 +460,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     fn call(&self, chain: Chain<'a>) -> Result<(), Reason<'a>> {
         // Names of columns, or the size of a type, in CAST(x AS varchar(10)).
         let names_columns = chain.is_given || matches!(chain.before, Phrase::As | Phrase::Source);
-        if names_columns {
+        if names_columns && chain.name.schema.is_none() {
             return call::check_alias(chain.name, self.knowledge);
         }
         let word = || fold(chain.name.last.text);
@@ -448,10 +481,13 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, is_bracket: bool) -> Result<(), Reason<'a>> {
         self.rest();
-        self.phrase = self.frames.pop();
-        self.expressions.leave(self.frames.depth);
+        self.phrase = self.frames.pop(is_bracket).ok_or(Reason::Unpaired)?;
+        if let Some(expressions) = &mut self.expressions {
+            expressions.leave(self.frames.depth);
+        }
+        Ok(())
     }
 
     fn comma(&mut self) {
@@ -468,11 +504,12 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     fn other(&mut self, token: Token<'a>) -> Result<(), Reason<'a>> {
         self.rest();
         match token.text {
-            b"[" => self.push(),
-            b"]" => {
-                self.frames.pop();
+            b"[" => {
+                self.push()?;
+                self.frames.brackets |= 1;
                 Ok(())
             }
+            b"]" => self.close(true),
             _ => Ok(()),
         }
     }

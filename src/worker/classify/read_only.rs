@@ -115,7 +115,13 @@ impl<'a> Statement<'a, '_, '_> {
 
     /// EXPLAIN does what it explains, when it has ANALYZE; without, it is a read if that is one.
     fn explain(&mut self) -> Result<(), Reason<'a>> {
-        *self.tokens = explained(*self.tokens);
+        let inner = explained(*self.tokens);
+        while self.tokens.offset() < inner.offset() {
+            let option = self.tokens.next();
+            if option.is_none_or(|option| option.kind == Kind::Semicolon) {
+                return Err(Reason::Unpaired);
+            }
+        }
         let Some(first) = self.tokens.next() else {
             return Err(Reason::Explains(b""));
         };
