@@ -118,7 +118,7 @@ impl<'a> Statement<'a, '_, '_> {
         let inner = explained(*self.tokens);
         while self.tokens.offset() < inner.offset() {
             let option = self.tokens.next();
-            if option.is_none_or(|option| option.kind == Kind::Semicolon) {
+            if option.is_none_or(|option| matches!(option.kind, Kind::Semicolon | Kind::Other)) {
                 return Err(Reason::Unpaired);
             }
         }
@@ -161,7 +161,11 @@ impl<'a> Statement<'a, '_, '_> {
         }
         query::check_relation(name, self.knowledge)?;
         if self.skip(Kind::Open) {
-            self.tokens.find(|token| token.kind == Kind::Close);
+            let is_name = |kind| matches!(kind, Kind::Word | Kind::Quoted | Kind::Comma);
+            let end = self.tokens.find(|token| !is_name(token.kind));
+            if end.is_none_or(|end| end.kind != Kind::Close) {
+                return Err(Reason::Copies);
+            }
         }
         Ok(())
     }

@@ -415,6 +415,7 @@ impl Walk<'_> {
                 Symbol(',') => expects = sources,
                 Group(_, inside) => {
                     let inner = match word(before(1)) {
+                        _ if matches!(node, Group('[', _)) => Place::Query,
                         _ if expected => Place::Source,
                         "extract" | "substring" | "trim" | "overlay"
                             if before(2) != Some(&Symbol('.')) =>
