@@ -9,6 +9,7 @@ mod call;
 mod class;
 mod facts;
 mod hint;
+mod leap;
 mod literal;
 mod query;
 mod read_only;

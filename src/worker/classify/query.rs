@@ -8,7 +8,6 @@
 use super::{
     call::{self, Name, identifier},
     class::{Knowledge, Reason},
-    read_only::Pace,
     token::{Kind, Token, Tokens},
     word::{
         AS, BERNOULLI, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, Folded, GROUP, HAVING,
@@ -203,7 +202,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     }
 
     /// Reads up to the end, which is read too.
-    pub(super) fn run(mut self, first: Token<'a>, end: End, _pace: Pace) -> Result<(), Reason<'a>> {
+    pub(super) fn run(mut self, first: Token<'a>, end: End) -> Result<(), Reason<'a>> {
         let mut next = Some(first);
         while let Some(token) = next.filter(|token| token.kind != Kind::Semicolon) {
             self.step(token)?;
