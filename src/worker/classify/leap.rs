@@ -1,4 +1,4 @@
-//! The quick way through the commonest queries: 64 bytes at a time, stopping only where something may matter, and token
+//! The quick way through the commonest queries: 32 bytes at a time, stopping only where something may matter, and token
 //! by token only where sources are listed. Says that a statement is a read, or that it does not know; then `query.rs`
 //! is asked. Never knows more than that does.
 
@@ -8,17 +8,54 @@ use super::{
     call::{self, Name},
     class::Knowledge,
     query::check_relation,
-    scan::{BLOCK, WINDOW, packed},
+    scan::packed,
     token::{Kind, Token, Tokens, is_in_word, is_space},
     word::{
         AS, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, GROUP, HAVING, INSERT, INTERSECT,
-        INTO, JOIN, LATERAL, LIMIT, MERGE, OFFSET, ONLY, ORDER, OVERLAY, ROWS, SELECT, SUBSTRING,
-        TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW as WINDOWS, WITH, fold,
+        INTO, JOIN, LATERAL, LIMIT, Lengths, MERGE, OFFSET, ONLY, ORDER, OVERLAY, ROWS, SELECT,
+        SUBSTRING, TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW as WINDOWS, WITH,
+        fold,
     },
 };
 
+/// Bytes that are looked at together: few, since there are lists of sources between.
+const BLOCK: usize = 32;
+/// The byte before a block tells whether a word begins in it, and two behind it how one goes on.
+const WINDOW: usize = 1 + BLOCK + 2;
+
 /// How many parentheses may be open: a bit for each in a word of 64, the lowest for none.
 const DEPTH_MAX: u32 = 63;
+
+/// What [`Leap::listed`] looks for.
+static LISTED: Lengths = Lengths::of(&[
+    JOIN,
+    WHERE,
+    GROUP,
+    HAVING,
+    ORDER,
+    LIMIT,
+    OFFSET,
+    UNION,
+    INTERSECT,
+    EXCEPT,
+    FETCH,
+    WINDOWS,
+    FOR,
+    FROM,
+    INTO,
+    TABLE,
+    INSERT,
+    UPDATE,
+    DELETE,
+    MERGE,
+    SELECT,
+    WITH,
+    TABLESAMPLE,
+    AS,
+]);
+
+/// What [`Leap::source`] looks for.
+static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
 
 /// That the quick way does not know.
 pub(super) struct Unsure;
@@ -426,7 +463,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
     /// next.
     fn sources(&mut self, mut expects: bool) -> Sure<Option<usize>> {
         let mut previous = Previous::Other;
-        while let Some(token) = self.tokens.next() {
+        while let Some(token) = self.next() {
             if expects {
                 match self.source(token)? {
                     Found::Part => {}
@@ -469,6 +506,39 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
         Ok(None)
     }
 
+    /// The next token: the commonest ones here, the others where all are known.
+    #[inline]
+    fn next(&mut self) -> Option<Token<'a>> {
+        let mut start = self.tokens.offset();
+        while self.byte(start) == b' ' {
+            start += 1;
+        }
+        let (kind, end) = match self.byte(start) {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => (Kind::Word, self.word_end(start)),
+            b',' => (Kind::Comma, start + 1),
+            b'(' => (Kind::Open, start + 1),
+            b')' => (Kind::Close, start + 1),
+            b'.' if !self.byte(start + 1).is_ascii_digit() => (Kind::Dot, start + 1),
+            _ => return self.tokens.next(),
+        };
+        // A letter may be the prefix of a literal.
+        if kind == Kind::Word && end == start + 1 && matches!(self.byte(end), b'\'' | b'&') {
+            return self.tokens.next();
+        }
+        self.tokens.seek(end);
+        let text = self.text.get(start..end).unwrap_or_default();
+        Some(Token { kind, text })
+    }
+
+    #[inline]
+    fn word_end(&self, start: usize) -> usize {
+        let mut end = start + 1;
+        while is_in_word(self.byte(end)) {
+            end += 1;
+        }
+        end
+    }
+
     /// What is before a parenthesis among sources may call it.
     fn called(&mut self, previous: Previous<'a>) -> Sure<Option<usize>> {
         match previous {
@@ -481,6 +551,9 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
     /// A word among sources, where none is expected.
     #[inline]
     fn listed(&mut self, word: Token<'a>) -> Sure<Listed> {
+        if !LISTED.allow(word.text) {
+            return Ok(Listed::Word);
+        }
         match fold(word.text) {
             JOIN => return Ok(Listed::Source),
             WHERE | GROUP | HAVING | ORDER | LIMIT | OFFSET | UNION | INTERSECT | EXCEPT
@@ -540,7 +613,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
                 self.frames.sources |= 1;
                 return Ok(Found::Part);
             }
-            Kind::Word => match fold(first.text) {
+            Kind::Word if SOURCES.allow(first.text) => match fold(first.text) {
                 LATERAL => return Ok(Found::Part),
                 SELECT => {
                     self.frames.sources &= !1;
@@ -549,7 +622,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
                 ONLY | ROWS | VALUES | TABLE | WITH => return Err(Unsure),
                 _ => {}
             },
-            Kind::Quoted => {}
+            Kind::Word | Kind::Quoted => {}
             _ => return Err(Unsure),
         }
         self.named(Name {

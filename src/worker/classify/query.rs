@@ -11,8 +11,8 @@ use super::{
     token::{Kind, Token, Tokens},
     word::{
         AS, BERNOULLI, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, Folded, GROUP, HAVING,
-        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, MATERIALIZED, MERGE, NO, NOT,
-        OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
+        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, Lengths, MATERIALIZED, MERGE, NO,
+        NOT, OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
         SYSTEM, TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold, folded,
     },
 };
@@ -23,6 +23,38 @@ const DEPTH_MAX: u32 = 63;
 
 /// Common table expressions that are remembered at a time.
 const EXPRESSIONS_MAX: usize = 24;
+
+/// What [`Query::keyword`] knows.
+static KEYWORDS: Lengths = Lengths::of(&[
+    AS,
+    DELETE,
+    DISTINCT,
+    EXCEPT,
+    FETCH,
+    FOR,
+    FROM,
+    GROUP,
+    HAVING,
+    INSERT,
+    INTERSECT,
+    INTO,
+    IS,
+    JOIN,
+    LIMIT,
+    MERGE,
+    NOT,
+    OFFSET,
+    ORDER,
+    ORDINALITY,
+    SELECT,
+    TABLE,
+    TABLESAMPLE,
+    UNION,
+    UPDATE,
+    WHERE,
+    WINDOW,
+    WITH,
+]);
 
 /// Where a query ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,7 +334,10 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         }
         let phrase = self.phrase;
         self.name(token)?;
-        self.keyword(word, phrase, token)
+        if KEYWORDS.allow(token.text) {
+            return self.keyword(word, phrase, token);
+        }
+        Ok(())
     }
 
     /// A word that may be a keyword, behind `phrase`.

@@ -75,6 +75,34 @@ keywords! {
     XMLSERIALIZE XMLTABLE ZONE
 }
 
+/// Lengths of some keywords by their first letter, by which most words are told from all of them.
+pub(super) struct Lengths([u32; 256]);
+
+impl Lengths {
+    pub(super) const fn of(keywords: &[Folded]) -> Self {
+        let mut lengths = [0; 256];
+        let mut at = 0;
+        while at < keywords.len() {
+            let word = keywords[at].to_le_bytes();
+            let mut length = 0;
+            while length < KEYWORD_BYTES_MAX && word[length] != 0x20 {
+                length += 1;
+            }
+            lengths[word[0] as usize] |= 1 << length;
+            lengths[word[0].to_ascii_uppercase() as usize] |= 1 << length;
+            at += 1;
+        }
+        Self(lengths)
+    }
+
+    /// False for words that are none of the keywords for sure.
+    #[inline]
+    pub(super) fn allow(&self, word: &[u8]) -> bool {
+        let first = word.first().copied().unwrap_or_default();
+        word.len() < 32 && self.0[usize::from(first)] >> word.len() & 1 != 0
+    }
+}
+
 /// The keyword that a token may be; 0 when it is no word.
 #[inline]
 pub(super) fn folded(token: Option<Token<'_>>) -> Folded {
