@@ -1,4 +1,4 @@
-//! The quick way through the commonest queries: 64 bytes at a time, stopping only where something may matter, and token
+//! The quick way through the commonest queries: 32 bytes at a time, stopping only where something may matter, and token
 //! by token only where sources are listed. Says that a statement is a read, or that it does not know; then `query.rs`
 //! is asked. Never knows more than that does.
 
@@ -7,15 +7,18 @@ use memchr::memchr2;
 use super::{
     call::{self, Name},
     class::Knowledge,
-    query::check_relation,
-    scan::{BLOCK, WINDOW, packed},
+    scan::packed,
     token::{Kind, Token, Tokens, is_in_word, is_space},
     word::{
-        AS, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, GROUP, HAVING, INSERT, INTERSECT,
-        INTO, JOIN, LATERAL, LIMIT, MERGE, OFFSET, ONLY, ORDER, OVERLAY, ROWS, SELECT, SUBSTRING,
-        TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW as WINDOWS, WITH, fold,
+        AS, DELETE, DISTINCT, EXTRACT, FOR, FROM, INSERT, INTO, MERGE, OVERLAY, SUBSTRING, TABLE,
+        TRIM, UPDATE, fold,
     },
 };
+
+/// Bytes that are looked at together: few, since there are lists of sources between.
+const BLOCK: usize = 32;
+/// The byte before a block tells whether a word begins in it, and two behind it how one goes on.
+const WINDOW: usize = 1 + BLOCK + 2;
 
 /// How many parentheses may be open: a bit for each in a word of 64, the lowest for none.
 const DEPTH_MAX: u32 = 63;
@@ -23,7 +26,7 @@ const DEPTH_MAX: u32 = 63;
 /// That the quick way does not know.
 pub(super) struct Unsure;
 
-type Sure<T = ()> = Result<T, Unsure>;
+pub(super) type Sure<T = ()> = Result<T, Unsure>;
 
 /// Where something may matter, as a bit per byte of the block that begins at the window's second byte: quotes,
 /// parentheses, brackets, dollars, semicolons, comments and backslashes, and beginnings of words that may be FROM, FOR,
@@ -55,19 +58,19 @@ fn stops(window: &[u8; WINDOW]) -> u64 {
 
 /// What is known of each open parenthesis and bracket; the lowest bits are the innermost's.
 #[derive(Clone, Copy, Default)]
-struct Frames {
+pub(super) struct Frames {
     /// Commas separate sources.
-    sources: u64,
+    pub(super) sources: u64,
     /// FROM belongs to EXTRACT or its like.
-    extracts: u64,
+    pub(super) extracts: u64,
     /// It is a bracket.
-    brackets: u64,
-    depth: u32,
+    pub(super) brackets: u64,
+    pub(super) depth: u32,
 }
 
 impl Frames {
     #[inline]
-    fn push(&mut self) -> Sure {
+    pub(super) fn push(&mut self) -> Sure {
         if self.depth == DEPTH_MAX {
             return Err(Unsure);
         }
@@ -79,7 +82,7 @@ impl Frames {
     }
 
     #[inline]
-    fn pop(&mut self, bracket: u64) -> Sure {
+    pub(super) fn pop(&mut self, bracket: u64) -> Sure {
         if self.depth == 0 || self.brackets & 1 != bracket {
             return Err(Unsure);
         }
@@ -93,19 +96,19 @@ impl Frames {
 
 /// Goes through one query.
 pub(super) struct Leap<'a, 't, 'k> {
-    text: &'a [u8],
-    tokens: Tokens<'a>,
-    knowledge: &'t Knowledge<'k>,
-    frames: Frames,
+    pub(super) text: &'a [u8],
+    pub(super) tokens: Tokens<'a>,
+    pub(super) knowledge: &'t Knowledge<'k>,
+    pub(super) frames: Frames,
     /// Everything before has been dealt with; a token may begin here.
-    at: usize,
+    pub(super) at: usize,
     /// Before this there may be a comment, in which no word may be looked for.
-    floor: usize,
+    pub(super) floor: usize,
     /// Where the keyword begins that was read last as a token.
-    begin: usize,
+    pub(super) begin: usize,
     /// Stops of the block that is looked at, and where it begins.
-    stops: u64,
-    base: usize,
+    pub(super) stops: u64,
+    pub(super) base: usize,
 }
 
 impl<'a, 't, 'k> Leap<'a, 't, 'k> {
@@ -183,7 +186,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
     }
 
     #[inline]
-    fn byte(&self, at: usize) -> u8 {
+    pub(super) fn byte(&self, at: usize) -> u8 {
         self.text.get(at).copied().unwrap_or_default()
     }
 
@@ -339,7 +342,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
 
     /// `word (`, in the frame of which we are already.
     #[inline]
-    fn call(&mut self, word: &'a [u8]) -> Sure {
+    pub(super) fn call(&mut self, word: &'a [u8]) -> Sure {
         let last = Token {
             kind: Kind::Word,
             text: word,
@@ -380,7 +383,7 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
     }
 
     /// FOR UPDATE, or FOR of SUBSTRING.
-    fn locks(&self, end: usize) -> Sure {
+    pub(super) fn locks(&self, end: usize) -> Sure {
         let rest = self.text.get(end..).unwrap_or_default().trim_ascii_start();
         match rest.first().map(u8::to_ascii_lowercase) {
             Some(b'u' | b'n' | b's' | b'k' | b'/' | b'-' | 0xb) | None => Err(Unsure),
@@ -415,202 +418,10 @@ impl<'a, 't, 'k> Leap<'a, 't, 'k> {
 
     /// Goes on in leaps behind `token`.
     #[inline]
-    fn leave(&mut self, token: Token<'_>) -> Sure<Option<usize>> {
+    pub(super) fn leave(&mut self, token: Token<'_>) -> Sure<Option<usize>> {
         self.at = self.tokens.offset();
         self.begin = self.at - token.text.len();
         self.floor = self.begin;
         Ok(None)
     }
-
-    /// Reads the tokens among which sources are listed, up to what ends the list or opens a parenthesis. `expects` one
-    /// next.
-    fn sources(&mut self, mut expects: bool) -> Sure<Option<usize>> {
-        let mut previous = Previous::Other;
-        while let Some(token) = self.tokens.next() {
-            if expects {
-                match self.source(token)? {
-                    Found::Part => {}
-                    Found::Relation => expects = false,
-                    Found::Frame => return self.leave(token),
-                }
-                previous = Previous::Other;
-                continue;
-            }
-            match token.kind {
-                Kind::Comma => expects = true,
-                Kind::Word if !matches!(previous, Previous::Dot) => match self.listed(token)? {
-                    Listed::Source => expects = true,
-                    Listed::End => return self.leave(token),
-                    Listed::Word => {}
-                },
-                Kind::Open => {
-                    self.frames.push()?;
-                    self.leave(token)?;
-                    return self.called(previous);
-                }
-                Kind::Close => {
-                    self.frames.pop(0)?;
-                    if self.frames.sources & 1 == 0 {
-                        return self.leave(token);
-                    }
-                }
-                Kind::Semicolon => return Ok(Some(self.tokens.offset())),
-                Kind::Broken | Kind::UnicodeQuoted | Kind::Other => return Err(Unsure),
-                _ => {}
-            }
-            previous = match token.kind {
-                Kind::Dot => Previous::Dot,
-                Kind::Word if !matches!(previous, Previous::Dot) => Previous::Word(token),
-                Kind::Word | Kind::Quoted => Previous::Name,
-                _ => Previous::Other,
-            };
-        }
-        self.at = self.text.len();
-        Ok(None)
-    }
-
-    /// What is before a parenthesis among sources may call it.
-    fn called(&mut self, previous: Previous<'a>) -> Sure<Option<usize>> {
-        match previous {
-            Previous::Other => Ok(None),
-            Previous::Word(word) => self.call(word.text).map(|()| None),
-            Previous::Dot | Previous::Name => Err(Unsure),
-        }
-    }
-
-    /// A word among sources, where none is expected.
-    #[inline]
-    fn listed(&mut self, word: Token<'a>) -> Sure<Listed> {
-        match fold(word.text) {
-            JOIN => return Ok(Listed::Source),
-            WHERE | GROUP | HAVING | ORDER | LIMIT | OFFSET | UNION | INTERSECT | EXCEPT
-            | FETCH | WINDOWS => {}
-            FOR => self.locks(self.tokens.offset())?,
-            FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
-            | TABLESAMPLE | AS => {
-                return self.label(word);
-            }
-            _ => return Ok(Listed::Word),
-        }
-        self.frames.sources &= !1;
-        Ok(Listed::End)
-    }
-
-    /// AS and the alias behind it.
-    #[inline]
-    fn label(&mut self, word: Token<'a>) -> Sure<Listed> {
-        let is_as = word.text.len() == 2;
-        let label = self
-            .tokens
-            .next()
-            .filter(|label| is_as && matches!(label.kind, Kind::Word | Kind::Quoted));
-        let label = label.ok_or(Unsure)?;
-        if self.opens() {
-            let name = Name {
-                schema: None,
-                last: label,
-            };
-            call::check_alias(name, self.knowledge).map_err(|_| Unsure)?;
-        }
-        Ok(Listed::Word)
-    }
-
-    /// True when a parenthesis is next, or a comment.
-    #[inline]
-    fn opens(&self) -> bool {
-        matches!(self.next_byte(), b'(' | b'/' | b'-')
-    }
-
-    /// The next byte that is no space.
-    #[inline]
-    fn next_byte(&self) -> u8 {
-        let mut at = self.tokens.offset();
-        while is_space(self.byte(at)) {
-            at += 1;
-        }
-        self.byte(at)
-    }
-
-    /// A token where a source is expected.
-    #[inline]
-    fn source(&mut self, first: Token<'a>) -> Sure<Found> {
-        match first.kind {
-            Kind::Open => {
-                self.frames.push()?;
-                self.frames.sources |= 1;
-                return Ok(Found::Part);
-            }
-            Kind::Word => match fold(first.text) {
-                LATERAL => return Ok(Found::Part),
-                SELECT => {
-                    self.frames.sources &= !1;
-                    return Ok(Found::Frame);
-                }
-                ONLY | ROWS | VALUES | TABLE | WITH => return Err(Unsure),
-                _ => {}
-            },
-            Kind::Quoted => {}
-            _ => return Err(Unsure),
-        }
-        self.named(Name {
-            schema: None,
-            last: first,
-        })
-    }
-
-    /// A relation, or a function with its arguments.
-    #[inline]
-    fn named(&mut self, mut name: Name<'a>) -> Sure<Found> {
-        loop {
-            match self.next_byte() {
-                b'.' => {
-                    self.tokens.next();
-                    let last = self.tokens.next().ok_or(Unsure)?;
-                    name = Name {
-                        schema: Some(name.last),
-                        last,
-                    };
-                }
-                b'(' => {
-                    self.tokens.next();
-                    call::check(name, &self.tokens, self.knowledge).map_err(|_| Unsure)?;
-                    self.frames.push()?;
-                    return Ok(Found::Frame);
-                }
-                // A comment, behind which either may be.
-                b'/' | b'-' => return Err(Unsure),
-                _ => break,
-            }
-        }
-        check_relation(name, self.knowledge).map_err(|_| Unsure)?;
-        Ok(Found::Relation)
-    }
-}
-
-/// What was found where a source is expected.
-enum Found {
-    /// A part of one.
-    Part,
-    Relation,
-    /// A parenthesis, in which no sources are listed, or SELECT.
-    Frame,
-}
-
-/// What a word among sources says.
-enum Listed {
-    Word,
-    /// A source is next.
-    Source,
-    /// That was the list.
-    End,
-}
-
-/// What is before a token among sources.
-#[derive(Clone, Copy)]
-enum Previous<'a> {
-    Other,
-    Dot,
-    Name,
-    /// A word that may be a keyword.
-    Word(Token<'a>),
 }

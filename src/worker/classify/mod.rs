@@ -15,6 +15,7 @@ mod query;
 mod read_only;
 mod scan;
 mod settings;
+mod sources;
 mod statement;
 mod token;
 mod transaction;

@@ -11,8 +11,8 @@ use super::{
     token::{Kind, Token, Tokens},
     word::{
         AS, BERNOULLI, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, Folded, GROUP, HAVING,
-        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, MATERIALIZED, MERGE, NO, NOT,
-        OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
+        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, Lengths, MATERIALIZED, MERGE, NO,
+        NOT, OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
         SYSTEM, TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold, folded,
     },
 };
@@ -23,6 +23,38 @@ const DEPTH_MAX: u32 = 63;
 
 /// Common table expressions that are remembered at a time.
 const EXPRESSIONS_MAX: usize = 24;
+
+/// What [`Query::keyword`] knows.
+static KEYWORDS: Lengths = Lengths::of(&[
+    AS,
+    DELETE,
+    DISTINCT,
+    EXCEPT,
+    FETCH,
+    FOR,
+    FROM,
+    GROUP,
+    HAVING,
+    INSERT,
+    INTERSECT,
+    INTO,
+    IS,
+    JOIN,
+    LIMIT,
+    MERGE,
+    NOT,
+    OFFSET,
+    ORDER,
+    ORDINALITY,
+    SELECT,
+    TABLE,
+    TABLESAMPLE,
+    UNION,
+    UPDATE,
+    WHERE,
+    WINDOW,
+    WITH,
+]);
 
 /// Where a query ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +117,8 @@ struct Frames {
     is_source: u64,
     /// It is the query of a common table expression.
     is_expression: u64,
+    /// Common table expressions are seen from where they are given.
+    recursive: u64,
     /// It is a bracket.
     brackets: u64,
     depth: u32,
@@ -115,13 +149,20 @@ impl Frames {
         Some(ended)
     }
 
-    fn bits(&mut self) -> [&mut u64; 6] {
+    /// True within the query of a common table expression that cannot see itself, whose WITH is that deep.
+    fn is_in_expression(&self, of: u32) -> bool {
+        let above = self.depth - of;
+        above > 0 && self.is_expression >> (above - 1) & 1 != 0 && self.recursive >> above & 1 == 0
+    }
+
+    fn bits(&mut self) -> [&mut u64; 7] {
         [
             &mut self.sources,
             &mut self.expressions,
             &mut self.extracts,
             &mut self.is_source,
             &mut self.is_expression,
+            &mut self.recursive,
             &mut self.brackets,
         ]
     }
@@ -162,8 +203,15 @@ impl<'a> Expressions<'a> {
         self.names.get(..self.count).unwrap_or_default()
     }
 
-    fn has(&self, name: Identifier<'_>) -> bool {
-        self.given().iter().any(|(given, _)| given.is_same(name))
+    /// True when the name is given and can be seen: not in the query that it is given to, unless with RECURSIVE.
+    fn has(&self, name: Identifier<'_>, frames: &Frames) -> bool {
+        let given = self.given();
+        let is_seen = |at: usize, of: u32| {
+            let is_last = !given[at + 1..].iter().any(|(_, other)| *other == of);
+            !(is_last && frames.is_in_expression(of))
+        };
+        let mut given_here = given.iter().enumerate();
+        given_here.any(|(at, (given, of))| given.is_same(name) && is_seen(at, *of))
     }
 }
 
@@ -279,7 +327,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
 
     fn is_given(&self, name: Identifier<'_>) -> bool {
         let expressions = self.expressions.as_ref();
-        expressions.is_some_and(|expressions| expressions.has(name))
+        expressions.is_some_and(|expressions| expressions.has(name, &self.frames))
     }
 
     /// A word without quotes.
@@ -292,7 +340,10 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         match (self.expect, word) {
             (Expect::Nothing, _) => {}
             (Expect::Source, ONLY | LATERAL) => return Ok(()),
-            (Expect::Expression, RECURSIVE) if !self.gives_name() => return Ok(()),
+            (Expect::Expression, RECURSIVE) if !self.gives_name() => {
+                self.frames.recursive |= 1;
+                return Ok(());
+            }
             (Expect::Source, SELECT | TABLE | WITH) => self.expect = Expect::Nothing,
             (Expect::Source, VALUES) if self.opens_next() => {
                 self.expect = Expect::Nothing;
@@ -302,7 +353,10 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         }
         let phrase = self.phrase;
         self.name(token)?;
-        self.keyword(word, phrase, token)
+        if KEYWORDS.allow(token.text) {
+            return self.keyword(word, phrase, token);
+        }
+        Ok(())
     }
 
     /// A word that may be a keyword, behind `phrase`.
@@ -328,6 +382,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             FOR => return self.lock(),
             WITH if self.previous == Kind::Open => {
                 self.frames.expressions |= 1;
+                self.frames.recursive &= !1;
                 self.expect = Expect::Expression;
             }
             AS => self.phrase = Phrase::As,

@@ -10,9 +10,9 @@ use super::{
 };
 
 /// Bytes that are looked at together.
-pub(super) const BLOCK: usize = 64;
+const BLOCK: usize = 64;
 /// The byte before a block tells whether a word begins in it, and three behind it how one goes on.
-pub(super) const WINDOW: usize = 1 + BLOCK + 3;
+const WINDOW: usize = 1 + BLOCK + 3;
 
 /// Where something may matter, as a bit per byte of the block that begins at the window's second byte:
 /// quotes, dollars, semicolons, zeros, comments and backslashes, and the beginnings or ends of words, told
@@ -40,9 +40,9 @@ fn stops(window: &[u8; WINDOW]) -> u64 {
     packed(&found)
 }
 
-/// A bit per byte of zeros and ones.
+/// A bit per byte of zeros and ones, of which there are 64 at most.
 #[inline]
-pub(super) fn packed(bytes: &[u8; BLOCK]) -> u64 {
+pub(super) fn packed<const BYTES: usize>(bytes: &[u8; BYTES]) -> u64 {
     /// Moves the lowest bit of byte n to bit 56 + n.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let (eights, _) = bytes.as_chunks::<8>();

@@ -35,7 +35,9 @@ const OWN_FUNCTIONS: [(&str, &str, bool); 9] = [
 ];
 
 /// Schema, name, kind, persistence, number and numbers of what it reads.
-const RELATIONS: [(&str, &str, char, char, u32, &[u32]); 27] = [
+type Known = (&'static str, &'static str, char, char, u32, &'static [u32]);
+
+const RELATIONS: [Known; 27] = [
     ("public", "t", 'r', 'p', 1, &[]),
     ("public", "t1", 'r', 'p', 2, &[]),
     ("public", "t2", 'r', 'p', 3, &[]),

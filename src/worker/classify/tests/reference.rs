@@ -399,6 +399,10 @@ impl Walk<'_> {
         (!tainted && (first.is_some() || is_given)).then_some(length)
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "it shall be seen at once, and share nothing with what it judges"
+    )]
     fn walk(&self, nodes: &[Node], place: Place) -> bool {
         let mut sources = place == Place::Source;
         let mut expects = sources;
