@@ -2,18 +2,18 @@
 //! proxy that loses a Parse, a Sync or a transaction. It runs no SQL and holds no socket. (pure)
 
 use crate::{
-    frames::{Frame, cut, cut_startup, put, put_sized, put_text, take_text},
+    frames::{Frame, cut, cut_startup, put, put_text, take_text},
+    messages::{
+        BIG_ROW_BYTES, PROTOCOL_3_0, put_big_row, put_complete, put_error, put_parameter, put_row,
+    },
     settings::{self, Settings},
 };
 use std::{borrow::Cow, collections::HashMap};
 
-const PROTOCOL_3_0: u32 = 196_608;
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 
-/// Bytes of one data row of a big result, header included.
-const BIG_ROW_BYTES: usize = 1024;
 /// Rows that leave in one send.
 const BIG_ROWS_PER_CHUNK: usize = 64;
 
@@ -516,32 +516,6 @@ fn take_pair(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {
     Some((name, str::from_utf8(value).ok()?, rest))
 }
 
-fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
-    put(out, b'S', |b| {
-        put_text(b, name.as_bytes());
-        put_text(b, value.as_bytes());
-    });
-}
-
-fn put_complete(out: &mut Vec<u8>, tag: &str) {
-    put(out, b'C', |b| put_text(b, tag.as_bytes()));
-}
-
-fn put_error(out: &mut Vec<u8>, sqlstate: &str, message: &str) {
-    put(out, b'E', |b| {
-        for (field, text) in [
-            (b'S', "ERROR"),
-            (b'V', "ERROR"),
-            (b'C', sqlstate),
-            (b'M', message),
-        ] {
-            b.push(field);
-            put_text(b, text.as_bytes());
-        }
-        b.push(0);
-    });
-}
-
 /// Describes the columns of a statement with rows; answers whether it has rows.
 fn put_row_description(statement: &Statement, out: &mut Vec<u8>) -> bool {
     let (column, type_oid, type_bytes): (_, u32, i16) = match statement {
@@ -571,46 +545,4 @@ fn put_row_description(statement: &Statement, out: &mut Vec<u8>) -> bool {
         }
     });
     true
-}
-
-fn put_row(out: &mut Vec<u8>, values: &[&str]) {
-    put(out, b'D', |b| {
-        b.extend_from_slice(&(values.len() as u16).to_be_bytes());
-        values
-            .iter()
-            .for_each(|value| put_sized_value(b, value.as_bytes()));
-    });
-}
-
-fn put_sized_value(out: &mut Vec<u8>, value: &[u8]) {
-    out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-    out.extend_from_slice(value);
-}
-
-fn put_big_row(out: &mut Vec<u8>) {
-    const VALUE: [u8; BIG_ROW_BYTES - 11] = [b'x'; BIG_ROW_BYTES - 11];
-    put(out, b'D', |b| {
-        b.extend_from_slice(&1_u16.to_be_bytes());
-        put_sized_value(b, &VALUE);
-    });
-}
-
-/// The startup packet of a client that trusts and is trusted.
-pub(crate) fn startup_packet(user: &str, database: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_sized(&mut out, |b| {
-        b.extend_from_slice(&PROTOCOL_3_0.to_be_bytes());
-        for text in [
-            "user",
-            user,
-            "database",
-            database,
-            "application_name",
-            "perf",
-            "",
-        ] {
-            put_text(b, text.as_bytes());
-        }
-    });
-    out
 }

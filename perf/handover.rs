@@ -2,9 +2,9 @@
 //! The difference is what it costs that the connection changes cores, as a client feels it. It judges nothing.
 
 use crate::{
-    answers::startup_packet,
     frames::{Scanner, put, put_text},
     histogram::Histogram,
+    messages::startup_packet,
     peers::Workshop,
     process::catch_interrupts,
     suite::{MOCK_USER, pgring_beside},
@@ -47,6 +47,26 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
+    /// The line that `perf handover` prints last.
+    fn line(&self) -> String {
+        let [a, b] = self.near;
+        let [c, d] = self.far;
+        format!("handover {a} {b} {c} {d}")
+    }
+
+    /// Reads what `perf handover` printed.
+    pub(crate) fn read(output: &str) -> Option<Handover> {
+        let line = output
+            .lines()
+            .find_map(|line| line.strip_prefix("handover "))?;
+        let numbers: Result<Vec<f64>, _> = line.split(' ').map(str::parse).collect();
+        let [a, b, c, d] = numbers.ok()?.try_into().ok()?;
+        Some(Handover {
+            near: [a, b],
+            far: [c, d],
+        })
+    }
+
     /// Both, with their names.
     pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 2] {
         [("on one core", self.near), ("on two cores", self.far)]
@@ -62,12 +82,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     for (what, [p50, p99]) in found.rows() {
         println!("  {what:13} p50 {p50:7.1}   p99 {p99:7.1}");
     }
+    println!("{}", found.line());
     Ok(())
 }
 
 /// Measures so many queries of each kind, with a mock server and a pgring of its own.
-pub(crate) fn measure(workshop: &mut Workshop, queries: usize) -> Result<Handover, String> {
-    eprintln!("perf: handover");
+fn measure(workshop: &mut Workshop, queries: usize) -> Result<Handover, String> {
     let mock = workshop.start_mock()?;
     let pair = workshop.start_pair(mock.address, MOCK_USER)?;
     let mut clients = Vec::new();

@@ -17,6 +17,7 @@ mod histogram;
 mod idle;
 mod load;
 mod machine;
+mod messages;
 mod mock;
 mod peers;
 mod pgbench;

@@ -2,8 +2,8 @@
 //! connection and every peer. It sends nothing itself. (pure)
 
 use crate::{
-    answers::startup_packet,
     frames::{put, put_text},
+    messages::startup_packet,
 };
 
 /// How a query is sent.

@@ -3,7 +3,7 @@
 
 use crate::{
     chart,
-    handover::{self, Handover},
+    handover::Handover,
     idle::{self, IdleOutcome},
     machine,
     peers::{LOAD_CPU, Peer, Running, Workshop},
@@ -28,7 +28,7 @@ pub(crate) const MOCK_USER: &str = "perf";
 const LOAD_LIMIT: Duration = Duration::from_secs(70);
 
 /// Measured queries of each kind.
-const HANDOVER_QUERIES: usize = 50_000;
+const HANDOVER_QUERIES: &str = "50000";
 
 /// Arguments of `perf run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -212,10 +212,11 @@ impl Suite {
             }
         }
         if arguments.wants("handover") && self.present.contains(&Peer::Pgring) {
-            match handover::measure(&mut self.workshop, HANDOVER_QUERIES) {
+            match self.measure_handover() {
                 Ok(measured) => handover = Some(measured),
                 Err(reason) => self.note_failure(Peer::Pgring, "handover", &reason),
             }
+            check_interrupt()?;
         }
         if !real.is_empty() {
             let cluster = Cluster::start(&mut self.workshop)?;
@@ -340,6 +341,19 @@ impl Suite {
             .start(command, Some(LOAD_CPU), None, libc::SIGTERM)?
             .finish(limit)?;
         Sample::read(&output).ok_or_else(|| format!("no sample in: {output}"))
+    }
+
+    /// In a process of its own, because this one is bound to a CPU.
+    fn measure_handover(&mut self) -> Result<Handover, String> {
+        eprintln!("perf: handover");
+        let mut command = Command::new(&self.workshop.perf);
+        command.args(["handover", "--queries", HANDOVER_QUERIES]);
+        command.arg("--pgring").arg(&self.workshop.pgring);
+        let output = self
+            .workshop
+            .start(command, None, None, libc::SIGINT)?
+            .finish(LOAD_LIMIT)?;
+        Handover::read(&output).ok_or_else(|| format!("no figures in: {output}"))
     }
 
     /// pgbench knows nothing of the proxy's CPU: that is taken around it, logins included.

@@ -6,8 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod cancel_storm;
 mod catalogs;
+mod consistency;
 mod copy;
 mod crash;
 mod crowd;
@@ -25,6 +27,7 @@ mod roles;
 mod routing;
 mod settings;
 mod timeouts;
+mod transactions;
 mod traps;
 
 use support::{replicated, session, splitting, stage};

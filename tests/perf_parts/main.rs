@@ -13,6 +13,8 @@ mod chart;
 mod frames;
 #[path = "../../perf/histogram.rs"]
 mod histogram;
+#[path = "../../perf/messages.rs"]
+mod messages;
 #[path = "../../perf/sample.rs"]
 mod sample;
 #[path = "../../perf/settings.rs"]

@@ -16,7 +16,7 @@ use super::{
     own::Own,
     pin::Pin,
     portals::Portals,
-    refusing::Refusing,
+    refusing::{Refusing, Why},
     restore::Restore,
     traces::Traces,
 };
@@ -128,6 +128,8 @@ pub struct Conversation {
     pub(super) refusing: Option<Refusing>,
     /// What a message was refused for, until that is counted.
     pub(super) refused_pin: Option<Pin>,
+    /// Its next message is to be refused, because the block has its snapshot on a standby.
+    pub(super) keeps_snapshot: bool,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
@@ -165,6 +167,7 @@ impl Conversation {
             own_requests: VecDeque::new(),
             refusing: None,
             refused_pin: None,
+            keeps_snapshot: false,
             census: Census::default(),
             position: None,
             leaving_block: None,
@@ -206,6 +209,10 @@ impl Conversation {
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
+            tag if self.keeps_snapshot => {
+                self.keeps_snapshot = false;
+                self.refuse_message(tag, Why::Snapshot, desk)
+            }
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
             tag if self.shares_names() && may_name_statement(tag) => {

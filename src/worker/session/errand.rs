@@ -23,6 +23,8 @@ pub(super) struct Errand {
     pub(super) announced: bool,
     /// The block that began on a standby, for the case that it has to go on at the primary.
     pub(super) block: Option<Rc<Statement>>,
+    /// Everything in that block must see the same snapshot.
+    pub(super) keeps_snapshot: bool,
     /// The node counts this request as under way.
     pub(super) counted: Option<Arc<Live>>,
 }

@@ -78,6 +78,8 @@ pub(super) enum Stay {
     Wait,
     /// It must not, and neither may the block go on there.
     Leave,
+    /// It must not, and the block cannot go on elsewhere.
+    Refuse,
 }
 
 impl Session {
@@ -136,12 +138,7 @@ impl Session {
         let Some(begin) = classify::begin(begin) else {
             return false;
         };
-        let isolation = match begin.level {
-            Some(Level::ReadCommitted) => Isolation::ReadCommitted,
-            Some(Level::RepeatableRead) => Isolation::RepeatableRead,
-            Some(Level::Serializable) => Isolation::Serializable,
-            None => standard,
-        };
+        let isolation = Isolation::of(begin.level, standard);
         let declared = begin.read_only == Some(true);
         match isolation {
             Isolation::ReadCommitted if declared => {
@@ -265,6 +262,13 @@ impl Session {
     pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
         let node = lease.backend().facts.node;
         let block = self.conversation.deferred_block().cloned();
+        let begin = block
+            .as_ref()
+            .and_then(|block| classify::begin(block.text()));
+        let keeps_snapshot = begin.is_some_and(|begin| {
+            let isolation = Isolation::of(begin.level, self.has_standard_isolation());
+            isolation != Isolation::ReadCommitted
+        });
         let (errand, counted) = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
@@ -283,6 +287,7 @@ impl Session {
                 wrote: need == Need::Primary && block.is_none(),
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
+                keeps_snapshot,
                 counted: None,
             };
             (errand, live)
@@ -322,7 +327,10 @@ impl Session {
         }
         match need {
             Need::Read(_) if in_block || self.is_still_fit() => Stay::Yes,
-            _ if in_block && self.conversation.is_at_rest() => Stay::Leave,
+            _ if in_block && self.conversation.is_at_rest() => match self.errand.keeps_snapshot {
+                true => Stay::Refuse,
+                false => Stay::Leave,
+            },
             _ => Stay::Wait,
         }
     }
@@ -438,4 +446,16 @@ enum Isolation {
     RepeatableRead,
     Serializable,
     Unknown,
+}
+
+impl Isolation {
+    /// That of a block, by what its BEGIN says and what holds without that.
+    fn of(level: Option<Level>, standard: Self) -> Self {
+        match level {
+            Some(Level::ReadCommitted) => Self::ReadCommitted,
+            Some(Level::RepeatableRead) => Self::RepeatableRead,
+            Some(Level::Serializable) => Self::Serializable,
+            None => standard,
+        }
+    }
 }

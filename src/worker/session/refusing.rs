@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{
-        Tag, Writer,
+        ErrorReport, SqlState, Tag, Writer,
         backend::TransactionStatus,
         tag::{backend, frontend},
     },
@@ -30,6 +30,8 @@ pub(super) enum Why {
     Shape,
     /// It would leave behind what cannot be carried, and that is not allowed.
     Pin(Pin),
+    /// It needs the primary, and its transaction has its snapshot on a standby.
+    Snapshot,
 }
 
 /// A refusal that the server has not told yet.
@@ -53,6 +55,7 @@ impl Why {
         match self {
             Self::Shape => "cached plan must not change result type",
             Self::Pin(_) => "pgring refuses a statement that would pin its session",
+            Self::Snapshot => "pgring refuses a statement that needs the primary",
         }
     }
 
@@ -63,6 +66,7 @@ impl Why {
         match self {
             Self::Shape => writer.message(backend::ERROR_RESPONSE, SHAPE),
             Self::Pin(pin) => writer.error(&pin::refusal(pin)),
+            Self::Snapshot => writer.error(&snapshot_is_elsewhere()),
         };
         out
     }
@@ -131,13 +135,27 @@ impl Conversation {
         desk.bounds.refuses_pins && self.mode() != PoolMode::Session
     }
 
+    /// The next message must not be executed, because its transaction reads on a standby and needs the primary for it.
+    #[cold]
+    pub(crate) fn keep_snapshot(&mut self) {
+        self.keeps_snapshot = true;
+    }
+
     /// A message that would pin the session gets an error, and the transaction that it is in fails.
     #[cold]
     pub(super) fn refuse_pin(&mut self, tag: Tag, pin: Pin, desk: &mut Desk<'_>) -> Verdict {
-        if !self.have_refused(Why::Pin(pin), desk) {
+        self.refuse_message(tag, Why::Pin(pin), desk)
+    }
+
+    /// A message gets an error in place of being executed, and the transaction that it is in fails.
+    #[cold]
+    pub(super) fn refuse_message(&mut self, tag: Tag, why: Why, desk: &mut Desk<'_>) -> Verdict {
+        if !self.have_refused(why, desk) {
             return Verdict::Wait;
         }
-        self.refused_pin = Some(pin);
+        if let Why::Pin(pin) = why {
+            self.refused_pin = Some(pin);
+        }
         if tag == frontend::QUERY {
             self.drop_unnamed(Some(ServerName::UNNAMED));
         }
@@ -170,4 +188,16 @@ impl Conversation {
     pub(crate) fn take_refused_pin(&mut self) -> Option<Pin> {
         self.refused_pin.take()
     }
+}
+
+/// What a statement gets that a transaction with its snapshot on a standby cannot run.
+fn snapshot_is_elsewhere() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::READ_ONLY_TRANSACTION,
+        "this transaction runs on a standby, which cannot run this statement",
+    )
+    .with_detail("At REPEATABLE READ it must not go on at the primary, where its snapshot would be another one.")
+    .with_hint(
+        "Begin it without READ ONLY, or set read_only_transactions in [routing] to \"read_committed\".",
+    )
 }

@@ -144,9 +144,10 @@ impl Session {
                 return Ok(self.stop_for(decided, questions));
             }
             if self.is_guarded() && self.begins_pipeline(decided) {
-                let stay = self.stay(decided);
-                if stay != Stay::Yes {
-                    return Ok(self.stop_before(decided, stay));
+                match self.stay(decided) {
+                    Stay::Yes => {}
+                    Stay::Refuse => self.conversation.keep_snapshot(),
+                    stay => return Ok(self.stop_before(decided, stay)),
                 }
             }
             let piece = &self.pending[decided..];

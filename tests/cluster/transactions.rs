@@ -1,0 +1,250 @@
+//! Transactions that begin on a standby: those that were declared READ ONLY, and the leading reads of others; and how
+//! they go on at the primary when a statement needs that.
+
+use crate::{
+    session::{Answer, Session},
+    splitting::{Splitting, rows},
+    support::{message::*, proxy::Config},
+};
+
+fn stage_with(adapt: impl FnOnce(Config) -> Config) -> (Splitting, Session) {
+    let stage = Splitting::new(&[0, 1], adapt);
+    let mut session = stage.client();
+    for text in [
+        "CREATE TABLE t (id int PRIMARY KEY, n int)",
+        "INSERT INTO t SELECT n, n FROM generate_series(1, 9) n",
+        "CREATE SEQUENCE s",
+    ] {
+        rows(session.query(text));
+    }
+    stage.wait_until_split_for(&mut session);
+    (stage, session)
+}
+
+fn error(answer: Answer) -> String {
+    match answer {
+        Answer::Error(sqlstate, _) => sqlstate,
+        other => panic!("an error was expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn read_only_transactions_run_on_standbys_and_go_on_at_the_primary_when_they_must() {
+    let (stage, mut session) = stage_with(|config| config);
+    for begin in [
+        "BEGIN READ ONLY",
+        "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY",
+    ] {
+        rows(session.query(begin));
+        assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+        assert_eq!(
+            stage.runs_at(&mut session, "SELECT count(*) FROM t"),
+            "standby1"
+        );
+        rows(session.query("COMMIT"));
+    }
+    // A cursor needs the primary; the block goes on there as what it is.
+    rows(session.query("BEGIN READ ONLY"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+    let place = stage.runs_at(
+        &mut session,
+        "DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id",
+    );
+    assert_eq!(place, "primary");
+    assert_eq!(session.query("FETCH c").row(), "1");
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "primary");
+    assert_eq!(session.query("SHOW transaction_read_only").row(), "on");
+    assert_eq!(
+        error(session.query("INSERT INTO t VALUES (100, 1)")),
+        "25006"
+    );
+    assert_eq!(error(session.query("SELECT 1")), "25P02");
+    rows(session.query("COMMIT"));
+    // The primary tells it as it tells everybody: not as a standby would.
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SELECT 1"));
+    match session.query("SELECT nextval('s')") {
+        Answer::Error(sqlstate, text) => {
+            assert_eq!(sqlstate, "25006");
+            assert!(!text.contains("recovery"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    rows(session.query("ROLLBACK"));
+    // An error on the standby fails the block, and nobody notices where.
+    rows(session.query("BEGIN READ ONLY"));
+    assert_eq!(error(session.query("SELECT 1 / (n - n) FROM t")), "22012");
+    assert_eq!(
+        error(session.query("INSERT INTO t VALUES (100, 1)")),
+        "25P02"
+    );
+    assert_eq!(error(session.query("SELECT 1")), "25P02");
+    rows(session.query("ROLLBACK"));
+    assert_eq!(session.query("SELECT count(*) FROM t").row(), "9");
+    // Everything in one text, or one piece.
+    session
+        .send(
+            &[
+                query("BEGIN READ ONLY"),
+                query("SELECT 1"),
+                query("SELECT pg_is_in_recovery()"),
+                query("COMMIT"),
+            ]
+            .concat(),
+        )
+        .unwrap();
+    rows(session.answer());
+    assert_eq!(session.answer().row(), "1");
+    assert_eq!(session.answer().row(), "f");
+    rows(session.answer());
+}
+
+#[test]
+fn savepoints_settings_and_writes_made_possible_leave_the_standby() {
+    let (stage, _) = stage_with(|config| config);
+    for text in [
+        "SAVEPOINT a",
+        "SET LOCAL work_mem = '5MB'",
+        "SET TimeZone = 'Asia/Tokyo'",
+        "LOCK TABLE t IN ACCESS SHARE MODE",
+        "SELECT pg_advisory_xact_lock(1)",
+        "PREPARE p AS SELECT 1",
+        "LISTEN x",
+    ] {
+        let mut session = stage.client();
+        stage.wait_until_split_for(&mut session);
+        rows(session.query("BEGIN READ ONLY"));
+        assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+        let (answer, place) = stage.watch(&mut session, text);
+        assert_eq!(place, "primary", "{text}: {answer:?}");
+        rows(session.query("ROLLBACK"));
+    }
+    let mut session = stage.client();
+    stage.wait_until_split_for(&mut session);
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SELECT * FROM t"));
+    rows(session.query("SAVEPOINT a"));
+    assert_eq!(error(session.query("SELECT 1 / 0")), "22012");
+    rows(session.query("ROLLBACK TO a"));
+    assert_eq!(session.query("SELECT count(*) FROM t").row(), "9");
+    rows(session.query("COMMIT"));
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SET TRANSACTION READ WRITE"));
+    rows(session.query("UPDATE t SET n = 5 WHERE id = 5"));
+    rows(session.query("COMMIT"));
+}
+
+#[test]
+fn read_only_transactions_stay_at_the_primary_when_told_so() {
+    let (stage, mut session) =
+        stage_with(|config| config.set("routing", "read_only_transactions = \"primary\""));
+    rows(session.query("BEGIN READ ONLY"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "primary");
+    rows(session.query("COMMIT"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+}
+
+#[test]
+fn repeatable_reads_run_on_standbys_when_all_may_and_keep_their_snapshot() {
+    let (stage, mut session) =
+        stage_with(|config| config.set("routing", "read_only_transactions = \"all\""));
+    let mut other = stage.client();
+    rows(session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+    let (answer, place) = stage.watch(&mut session, "SELECT sum(n) FROM t");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("45", "standby1"));
+    rows(other.query("UPDATE t SET n = 100"));
+    stage.catch_up(0);
+    assert_eq!(session.query("SELECT sum(n) FROM t").row(), "45");
+    // Going on at the primary would be another snapshot: what a standby must not run is refused, in words of ours.
+    for request in [
+        query("SELECT random() IS NOT NULL"),
+        [
+            parse("", "SELECT random() IS NOT NULL"),
+            bind("", "", &[]),
+            execute(""),
+            sync(),
+        ]
+        .concat(),
+    ] {
+        let mark = stage.mark();
+        match session.ask(&request) {
+            Answer::Error(sqlstate, text) => {
+                assert_eq!(sqlstate, "25006");
+                assert!(text.contains("standby"), "{text}");
+            }
+            other => panic!("it should be refused, not {other:?}"),
+        }
+        assert_eq!(
+            error(session.query(&format!("SELECT sum(n) FROM t {mark}"))),
+            "25P02"
+        );
+        rows(session.query("ROLLBACK"));
+        stage.wait_until_split_for(&mut session);
+        rows(session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+        assert_eq!(session.query("SELECT sum(n) FROM t").row(), "900");
+    }
+    rows(session.query("COMMIT"));
+    stage.wait_until_split_for(&mut session);
+    rows(session.query("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"));
+    assert_eq!(
+        stage.runs_at(&mut session, "SELECT sum(n) FROM t"),
+        "primary"
+    );
+    rows(session.query("COMMIT"));
+}
+
+#[test]
+fn leading_reads_of_a_transaction_use_a_standby_until_its_first_other_statement() {
+    let (stage, mut session) = stage_with(|config| config.set("routing", "leading_reads = true"));
+    rows(session.query("BEGIN"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+    assert_eq!(
+        stage.runs_at(&mut session, "SELECT count(*) FROM t"),
+        "standby1"
+    );
+    assert_eq!(
+        stage.runs_at(&mut session, "UPDATE t SET n = 7 WHERE id = 1"),
+        "primary"
+    );
+    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t WHERE id = 1");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("7", "primary"));
+    rows(session.query("COMMIT"));
+    assert_eq!(stage.sql("SELECT n FROM t WHERE id = 1"), "7");
+    // What fails on the standby fails the block, and its COMMIT commits nothing.
+    rows(session.query("BEGIN"));
+    rows(session.query("SELECT * FROM t"));
+    assert_eq!(error(session.query("SELECT 1 / 0")), "22012");
+    assert_eq!(
+        error(session.query("UPDATE t SET n = 8 WHERE id = 1")),
+        "25P02"
+    );
+    rows(session.query("COMMIT"));
+    assert_eq!(stage.sql("SELECT n FROM t WHERE id = 1"), "7");
+    // A snapshot that must be one is never two.
+    for begin in [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "BEGIN READ WRITE",
+    ] {
+        rows(session.query(begin));
+        assert_eq!(
+            stage.runs_at(&mut session, "SELECT * FROM t"),
+            "primary",
+            "{begin}"
+        );
+        rows(session.query("COMMIT"));
+    }
+    rows(session.query("SET default_transaction_isolation = 'repeatable read'"));
+    rows(session.query("BEGIN"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "primary");
+    rows(session.query("COMMIT"));
+}
+
+#[test]
+fn a_first_statement_that_fixes_the_isolation_comes_first_at_the_primary() {
+    let (stage, mut session) = stage_with(|config| config.set("routing", "leading_reads = true"));
+    rows(session.query("BEGIN"));
+    rows(session.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"));
+    assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "primary");
+    rows(session.query("COMMIT"));
+}
