@@ -11,6 +11,7 @@
     reason = "a broken test bench shall fail the test"
 )]
 
+pub mod actor;
 pub mod crowd;
 pub mod message;
 pub mod mock;

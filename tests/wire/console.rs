@@ -14,7 +14,7 @@ fn record(console: &mut Client, table: &str) -> Vec<(String, String)> {
     records.remove(0)
 }
 
-fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
+pub(super) fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
     console.send(query(&format!("SHOW {table}")));
     let mut columns = Vec::new();
     let mut records = Vec::new();
@@ -34,7 +34,7 @@ fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
     records
 }
 
-fn value<'r>(record: &'r [(String, String)], column: &str) -> &'r str {
+pub(super) fn value<'r>(record: &'r [(String, String)], column: &str) -> &'r str {
     let found = record.iter().find(|(name, _)| name == column);
     &found.unwrap_or_else(|| panic!("no column {column}")).1
 }

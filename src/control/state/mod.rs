@@ -352,6 +352,10 @@ impl State {
     }
 
     fn answered(&mut self, id: NodeId, mut answer: Answer) {
+        // What was on its way when the node was given up says nothing about its return.
+        if !self.is_asked(id) {
+            return;
+        }
         let node = self.node_mut(id);
         node.is_silent = false;
         if let Some(facts) = answer.facts.take() {
