@@ -372,8 +372,15 @@ impl Session {
                     }
                     Ok(None) => return Err(End::Done),
                     Err(CheckoutError::Moved) => continue,
-                    // The node is suspected now, and is not chosen again.
-                    Err(CheckoutError::Unreachable(_)) if self.is_elsewhere(node) => continue,
+                    Err(CheckoutError::Unreachable(_) | CheckoutError::Refused(_))
+                        if self.is_elsewhere(node) =>
+                    {
+                        if !self.is_suspect(node) {
+                            // It would be chosen again, and may refuse this user for ever.
+                            need = Need::Primary;
+                        }
+                        continue;
+                    }
                     Err(error) => {
                         self.conversation.refuse(statement_error(error));
                         return Ok(());
@@ -396,6 +403,14 @@ impl Session {
     fn is_elsewhere(&self, node: NodeId) -> bool {
         self.worker
             .with_snapshot(|snapshot| snapshot.primary != Some(node))
+    }
+
+    /// True while the node is not chosen for reads, because it could not be used.
+    fn is_suspect(&self, node: NodeId) -> bool {
+        self.worker.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_none_or(|state| state.live.is_suspect() || !state.status.is_usable())
+        })
     }
 
     /// A server connection has been found. False when it does not let the session be who it is.
