@@ -45,10 +45,17 @@ pub(crate) struct Load {
 impl Load {
     /// Starts `count` clients of the proxy, each in its own way.
     pub(crate) fn start(stage: &Stage, count: usize) -> Self {
-        stage.sql("CREATE TABLE numbers (n bigint); GRANT ALL ON numbers TO app");
+        stage.sql(Self::TABLE);
+        Self::start_at(stage.proxy.address(), count)
+    }
+
+    /// What they need of the database.
+    pub(crate) const TABLE: &str = "CREATE TABLE numbers (n bigint); GRANT ALL ON numbers TO app";
+
+    /// The same, at this address, where the table is.
+    pub(crate) fn start_at(address: SocketAddr, count: usize) -> Self {
         let acknowledged: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let address = stage.proxy.address();
         let threads = (0..count).map(|number| {
             let client = Client {
                 number,
@@ -82,6 +89,11 @@ impl Load {
 
     /// Ends the clients and compares their books with the table. The number of uncertain inserts.
     pub(crate) fn finish(self, stage: &Stage) -> usize {
+        self.compare(|question| stage.sql(question))
+    }
+
+    /// The same with whoever can be asked for the table.
+    pub(crate) fn compare(self, ask: impl FnOnce(&str) -> String) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         let books: Vec<_> = self
             .threads
@@ -89,7 +101,7 @@ impl Load {
             .flat_map(|thread| thread.join().unwrap())
             .collect();
         let books: BTreeMap<u64, Fate> = books.into_iter().collect();
-        let rows = stage.sql("SELECT n, count(*) FROM numbers GROUP BY n");
+        let rows = ask("SELECT n, count(*) FROM numbers GROUP BY n");
         let mut found: BTreeMap<u64, u64> = rows.lines().map(parse_pair).collect();
         for (number, fate) in &books {
             match (fate, found.remove(number).unwrap_or(0)) {

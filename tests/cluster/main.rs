@@ -9,6 +9,7 @@ mod support;
 mod balance;
 mod cancel_storm;
 mod catalogs;
+mod chaos;
 mod consistency;
 mod copy;
 mod crash;

@@ -123,6 +123,13 @@ impl Session {
         {
             return Err(Fault::Elsewhere(error_message(body)));
         }
+        if header.tag == backend::NOTICE_RESPONSE
+            && self.errand.is_repeatable()
+            && is_farewell(body)
+        {
+            // The client must not hear of it, or the read could not go elsewhere.
+            return Err(Fault::LastWords(error_message(body)));
+        }
         let lease = self.lease.as_mut().expect("a server that speaks is linked");
         let prepared = &mut lease.backend_mut().prepared;
         let answer = self
@@ -308,6 +315,7 @@ fn partial_from_server(
         header.tag,
         backend::READY_FOR_QUERY
             | backend::ERROR_RESPONSE
+            | backend::NOTICE_RESPONSE
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
     ) || awaits_rows && header.tag == backend::DATA_ROW
@@ -349,6 +357,16 @@ fn is_for_primary(body: &[u8]) -> bool {
         ) => recovery(),
         _ => false,
     }
+}
+
+/// True for the notice with which a backend takes its leave when its server is shut down immediately, or crashes.
+fn is_farewell(body: &[u8]) -> bool {
+    let fields = ErrorFields::read(body).ok();
+    let sqlstate = fields.and_then(|fields| fields.sqlstate());
+    matches!(
+        sqlstate,
+        Some(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)
+    )
 }
 
 fn error_message(body: &[u8]) -> String {

@@ -29,6 +29,7 @@ impl Session {
             let settings = self.pools.settings();
             self.clock.set_limits((&*settings).into());
             self.bounds = (&*settings).into();
+            self.may_be_stranded = true;
         }
     }
 

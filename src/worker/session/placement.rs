@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        node::{Lsn, Role},
+        node::{Lsn, Role, Status},
         settings::{Balance, Consistency, ReadOnlyTransactions, Routing, Strategy},
         snapshot::Snapshot,
     },
@@ -342,6 +342,26 @@ impl Session {
             let after = self.must_have_seen(&snapshot.settings.routing);
             node.zip(after)
                 .is_some_and(|(node, after)| route::objection(snapshot, node, after).is_none())
+        })
+    }
+
+    /// Why nobody may wait any longer for the node at hand, which does not answer; `None` when it is used, or may yet
+    /// end what was begun: a node that an operator has detached, and a lost primary while there is no other.
+    #[cold]
+    pub(super) fn stranded(&self) -> Option<String> {
+        let node = self.lease.as_ref()?.backend().facts.node;
+        self.worker.with_snapshot(|snapshot| {
+            let state = snapshot.state(node)?;
+            let is_over = match state.status {
+                Status::Waiting | Status::Up | Status::Unused => false,
+                Status::Quarantine => true,
+                Status::Down => {
+                    let is_replaced = snapshot.primary.is_some_and(|primary| primary != node);
+                    is_replaced || self.errand.is_repeatable()
+                }
+            };
+            let (name, status) = (&snapshot.node(node).name, state.status.name());
+            is_over.then(|| format!("node {name} is {status}: {}", state.reason))
         })
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(super) clock: Clock,
     /// Questions to pgring that its client has prepared.
     pub(super) shows: Shows,
+    /// The nodes may have changed since it was looked whether its own is still used.
+    pub(super) may_be_stranded: bool,
     /// pgring cancelled a request for its length, and that may still be on its way.
     pub(super) cancelling: bool,
 }
@@ -90,6 +92,7 @@ enum Event {
     Server(Received),
     Kill,
     Due(Due),
+    Stranded(String),
 }
 
 /// How a session ends.
@@ -132,6 +135,7 @@ impl Session {
             kept,
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
+            may_be_stranded: false,
             shows: Vec::new(),
             client,
             info,
@@ -201,6 +205,7 @@ impl Session {
                 }
                 Event::Server(Received::Broken(error)) => self.server_lost(&error.to_string()),
                 Event::Kill => Err(shutting_down()),
+                Event::Stranded(why) => self.server_lost(&why),
                 Event::Due(due) => self.limit_reached(due),
             };
             if let Err(end) = handled.and_then(|()| self.after_event()) {
@@ -228,6 +233,11 @@ impl Session {
         }
         if let Poll::Ready(event) = self.poll_server(context) {
             return Poll::Ready(event);
+        }
+        if std::mem::take(&mut self.may_be_stranded)
+            && let Some(why) = self.stranded()
+        {
+            return Poll::Ready(Event::Stranded(why));
         }
         if let Poll::Ready(event) = self.poll_client(context) {
             return Poll::Ready(event);

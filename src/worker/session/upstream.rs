@@ -380,7 +380,9 @@ impl Session {
                     Ok(None) => return Err(End::Done),
                     Err(CheckoutError::Moved) => continue,
                     // Another node may take what this one cannot.
-                    Err(_) if self.is_elsewhere(node) => {
+                    Err(CheckoutError::Unreachable(_) | CheckoutError::Refused(_))
+                        if self.is_elsewhere(node) =>
+                    {
                         avoid |= 1 << (node.0 % 64);
                         continue;
                     }
