@@ -3,6 +3,7 @@
 use crate::{
     answers::*,
     frames::{cut, put, put_sized, put_text},
+    messages::startup_packet,
 };
 
 fn query(text: &str) -> Vec<u8> {
