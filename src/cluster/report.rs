@@ -230,6 +230,8 @@ pub struct PoolReport {
     pub servers_login: u32,
     /// How long the first in the queue has waited, in microseconds.
     pub wait_us_max: u64,
+    /// The longest that a client ever waited while a connection was idle on another core, in microseconds.
+    pub idle_beside_us: u64,
     /// Counters.
     pub counters: Counters,
 }

@@ -44,6 +44,7 @@ const POOLS: &[&str] = &[
     "maxwait",
     "maxwait_us",
     "pool_mode",
+    "idle_while_waiting_us",
 ];
 
 const CONNECTIONS: [&str; 18] = [
@@ -171,6 +172,7 @@ impl Table {
                 (pool.wait_us_max / 1_000_000).to_string(),
                 (pool.wait_us_max % 1_000_000).to_string(),
                 pool.mode.to_owned(),
+                pool.idle_beside_us.to_string(),
             ]
         });
         Self {
@@ -313,6 +315,7 @@ fn merged_pools(reports: &[Report]) -> BTreeMap<PoolKey, PoolReport> {
         known.servers_tested += pool.servers_tested;
         known.servers_login += pool.servers_login;
         known.cancels.add(&pool.cancels);
+        known.idle_beside_us = known.idle_beside_us.max(pool.idle_beside_us);
         known.wait_us_max = known.wait_us_max.max(pool.wait_us_max);
         known.counters.add(&pool.counters);
     }
@@ -455,6 +458,7 @@ fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
         servers_idle: idle,
         servers_tested: tested,
         servers_login: opening,
+        idle_beside_us: pool.idle_beside(),
         wait_us_max: since.map_or(0, |since| {
             now.saturating_duration_since(since).as_micros() as u64
         }),
