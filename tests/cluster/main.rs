@@ -23,6 +23,7 @@ mod login;
 mod pgbench;
 mod pins;
 mod psql;
+mod retry;
 mod roles;
 mod routing;
 mod settings;
