@@ -1,16 +1,19 @@
 //! Owns what the mock server says: one scripted PostgreSQL session that turns bytes into bytes, strict enough to notice a
 //! proxy that loses a Parse, a Sync or a transaction. It runs no SQL and holds no socket. (pure)
 
-use crate::frames::{Frame, cut, cut_startup, put, put_sized, put_text, take_text};
+use crate::{
+    frames::{Frame, cut, cut_startup, put, put_text, take_text},
+    messages::{
+        BIG_ROW_BYTES, PROTOCOL_3_0, put_big_row, put_complete, put_error, put_parameter, put_row,
+    },
+    settings::{self, Settings},
+};
 use std::{borrow::Cow, collections::HashMap};
 
-const PROTOCOL_3_0: u32 = 196_608;
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 
-/// Bytes of one data row of a big result, header included.
-const BIG_ROW_BYTES: usize = 1024;
 /// Rows that leave in one send.
 const BIG_ROWS_PER_CHUNK: usize = 64;
 
@@ -41,10 +44,15 @@ enum Statement {
     Big(usize),
     Begin,
     End(&'static str),
+    /// SET, or set_config, of all of these.
     Set {
-        name: String,
-        value: String,
+        pairs: Vec<(String, String)>,
+        /// The functions have a row.
+        is_query: bool,
     },
+    Reset(String),
+    /// The question for session state.
+    Census,
     Command(&'static str),
     Empty,
 }
@@ -62,6 +70,7 @@ pub(crate) struct Session {
     status: u8,
     skipping: bool,
     parameters: HashMap<String, String>,
+    settings: Settings,
     statements: HashMap<Vec<u8>, Statement>,
     portals: HashMap<Vec<u8>, Statement>,
     /// Rows of a big result that are still owed; no further message is looked at before they are gone.
@@ -81,6 +90,7 @@ impl Session {
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
+            settings: Settings::default(),
             statements: HashMap::new(),
             portals: HashMap::new(),
             owed_rows: 0,
@@ -349,7 +359,7 @@ impl Session {
     fn execute(&mut self, statement: &Statement, out: &mut Vec<u8>) {
         match statement {
             Statement::Row { value, .. } => {
-                put_row(out, value);
+                put_row(out, &[value]);
                 put_complete(out, "SELECT 1");
             }
             Statement::Big(bytes) => self.owed_rows = bytes.div_ceil(BIG_ROW_BYTES),
@@ -361,17 +371,40 @@ impl Session {
                 self.status = b'I';
                 put_complete(out, tag);
             }
-            Statement::Set { name, value } => {
-                self.parameters.insert(name.clone(), value.clone());
-                put_parameter(out, name, value);
-                put_complete(out, "SET");
+            Statement::Set { pairs, is_query } => {
+                if *is_query {
+                    put_row(out, &[""]);
+                }
+                pairs
+                    .iter()
+                    .for_each(|(name, value)| self.set(name, value, out));
+                put_complete(out, if *is_query { "SELECT 1" } else { "SET" });
+            }
+            Statement::Reset(name) => {
+                self.settings.reset(name);
+                put_complete(out, "RESET");
+            }
+            Statement::Census => {
+                let user = &self.parameters["session_authorization"];
+                let rows = self.settings.rows(user);
+                rows.for_each(|row| put_row(out, &row));
+                put_complete(out, "SELECT 1");
             }
             Statement::Command("DISCARD ALL") => {
                 self.statements.clear();
+                self.settings.reset("ALL");
                 put_complete(out, "DISCARD ALL");
             }
             Statement::Command(tag) => put_complete(out, tag),
             Statement::Empty => put(out, b'I', |_| ()),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str, out: &mut Vec<u8>) {
+        self.settings.set(name, value);
+        if let Some(name) = reported(name) {
+            self.parameters.insert(name.into(), value.into());
+            put_parameter(out, name, value);
         }
     }
 
@@ -408,29 +441,26 @@ impl Session {
             ["COMMIT" | "END", ..] => Statement::End("COMMIT"),
             ["ROLLBACK" | "ABORT", ..] => Statement::End("ROLLBACK"),
             ["SET", "LOCAL", ..] => Statement::Command("SET"),
-            ["SET", _, "TO", ..] => self.setting(words[1], &words[3..]),
+            ["SET", _, "TO", ..] => setting(words[1], &words[3..]),
             ["SET", "SESSION", ..] => {
-                self.setting(words.get(2).unwrap_or(&""), words.get(3..).unwrap_or(&[]))
+                setting(words.get(2).unwrap_or(&""), words.get(3..).unwrap_or(&[]))
             }
-            ["SET", _, ..] => self.setting(words[1], &words[2..]),
-            ["RESET", ..] => Statement::Command("RESET"),
+            ["SET", _, ..] => setting(words[1], &words[2..]),
+            ["RESET", ..] => Statement::Reset((*words.get(1).unwrap_or(&"")).into()),
             ["DISCARD", ..] => Statement::Command("DISCARD ALL"),
             ["DEALLOCATE", ..] => Statement::Command("DEALLOCATE"),
             ["LISTEN", ..] => Statement::Command("LISTEN"),
             ["UNLISTEN", ..] => Statement::Command("UNLISTEN"),
             ["CLOSE", ..] => Statement::Command("CLOSE CURSOR"),
             ["SHOW", ..] => self.show(words.get(1).unwrap_or(&"")),
-            _ => answer_row(&text.to_ascii_lowercase()),
-        }
-    }
-
-    fn setting(&self, name: &str, value: &[&str]) -> Statement {
-        match reported(name) {
-            Some(name) => Statement::Set {
-                name: name.into(),
-                value: value.join(" "),
+            _ if settings::is_question(&text) => Statement::Census,
+            _ => match settings::configured(&text) {
+                pairs if pairs.is_empty() => answer_row(&text.to_ascii_lowercase()),
+                pairs => Statement::Set {
+                    pairs,
+                    is_query: true,
+                },
             },
-            None => Statement::Command("SET"),
         }
     }
 
@@ -442,6 +472,13 @@ impl Session {
             column: "setting",
             value: value.map_or(Cow::Borrowed("on"), Cow::Owned),
         }
+    }
+}
+
+fn setting(name: &str, value: &[&str]) -> Statement {
+    Statement::Set {
+        pairs: vec![(name.into(), value.join(" "))],
+        is_query: false,
     }
 }
 
@@ -479,33 +516,7 @@ fn take_pair(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {
     Some((name, str::from_utf8(value).ok()?, rest))
 }
 
-fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
-    put(out, b'S', |b| {
-        put_text(b, name.as_bytes());
-        put_text(b, value.as_bytes());
-    });
-}
-
-fn put_complete(out: &mut Vec<u8>, tag: &str) {
-    put(out, b'C', |b| put_text(b, tag.as_bytes()));
-}
-
-fn put_error(out: &mut Vec<u8>, sqlstate: &str, message: &str) {
-    put(out, b'E', |b| {
-        for (field, text) in [
-            (b'S', "ERROR"),
-            (b'V', "ERROR"),
-            (b'C', sqlstate),
-            (b'M', message),
-        ] {
-            b.push(field);
-            put_text(b, text.as_bytes());
-        }
-        b.push(0);
-    });
-}
-
-/// Describes the one column of a statement with rows; answers whether it has rows.
+/// Describes the columns of a statement with rows; answers whether it has rows.
 fn put_row_description(statement: &Statement, out: &mut Vec<u8>) -> bool {
     let (column, type_oid, type_bytes): (_, u32, i16) = match statement {
         Statement::Row {
@@ -513,56 +524,25 @@ fn put_row_description(statement: &Statement, out: &mut Vec<u8>) -> bool {
         } => ("?column?", 23, 4),
         Statement::Row { column, .. } => (*column, 25, -1),
         Statement::Big(_) => ("payload", 25, -1),
+        Statement::Set { is_query: true, .. } => ("set_config", 25, -1),
+        Statement::Census => ("state", 25, -1),
         _ => return false,
     };
+    let columns: u16 = if *statement == Statement::Census {
+        3
+    } else {
+        1
+    };
     put(out, b'T', |b| {
-        b.extend_from_slice(&1_u16.to_be_bytes());
-        put_text(b, column.as_bytes());
-        b.extend_from_slice(&[0; 6]);
-        b.extend_from_slice(&type_oid.to_be_bytes());
-        b.extend_from_slice(&type_bytes.to_be_bytes());
-        b.extend_from_slice(&(-1_i32).to_be_bytes());
-        b.extend_from_slice(&[0; 2]);
-    });
-    true
-}
-
-fn put_row(out: &mut Vec<u8>, value: &str) {
-    put(out, b'D', |b| {
-        b.extend_from_slice(&1_u16.to_be_bytes());
-        put_sized_value(b, value.as_bytes());
-    });
-}
-
-fn put_sized_value(out: &mut Vec<u8>, value: &[u8]) {
-    out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-    out.extend_from_slice(value);
-}
-
-fn put_big_row(out: &mut Vec<u8>) {
-    const VALUE: [u8; BIG_ROW_BYTES - 11] = [b'x'; BIG_ROW_BYTES - 11];
-    put(out, b'D', |b| {
-        b.extend_from_slice(&1_u16.to_be_bytes());
-        put_sized_value(b, &VALUE);
-    });
-}
-
-/// The startup packet of a client that trusts and is trusted.
-pub(crate) fn startup_packet(user: &str, database: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_sized(&mut out, |b| {
-        b.extend_from_slice(&PROTOCOL_3_0.to_be_bytes());
-        for text in [
-            "user",
-            user,
-            "database",
-            database,
-            "application_name",
-            "perf",
-            "",
-        ] {
-            put_text(b, text.as_bytes());
+        b.extend_from_slice(&columns.to_be_bytes());
+        for _ in 0..columns {
+            put_text(b, column.as_bytes());
+            b.extend_from_slice(&[0; 6]);
+            b.extend_from_slice(&type_oid.to_be_bytes());
+            b.extend_from_slice(&type_bytes.to_be_bytes());
+            b.extend_from_slice(&(-1_i32).to_be_bytes());
+            b.extend_from_slice(&[0; 2]);
         }
     });
-    out
+    true
 }

@@ -2,9 +2,9 @@
 //! The difference is what it costs that the connection changes cores, as a client feels it. It judges nothing.
 
 use crate::{
-    answers::startup_packet,
     frames::{Scanner, put, put_text},
     histogram::Histogram,
+    messages::startup_packet,
     peers::Workshop,
     process::catch_interrupts,
     suite::{MOCK_USER, pgring_beside},
@@ -37,34 +37,87 @@ struct Client {
     process_id: i32,
 }
 
+/// What two clients in turn on one server connection waited for each query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handover {
+    /// Both on one core: p50 and p99 in microseconds.
+    pub(crate) near: [f64; 2],
+    /// Each on its own, so that the connection changes cores for each query.
+    pub(crate) far: [f64; 2],
+}
+
+impl Handover {
+    /// The line that `perf handover` prints last.
+    fn line(&self) -> String {
+        let [a, b] = self.near;
+        let [c, d] = self.far;
+        format!("handover {a} {b} {c} {d}")
+    }
+
+    /// Reads what `perf handover` printed.
+    pub(crate) fn read(output: &str) -> Option<Handover> {
+        let line = output
+            .lines()
+            .find_map(|line| line.strip_prefix("handover "))?;
+        let numbers: Result<Vec<f64>, _> = line.split(' ').map(str::parse).collect();
+        let [a, b, c, d] = numbers.ok()?.try_into().ok()?;
+        Some(Handover {
+            near: [a, b],
+            far: [c, d],
+        })
+    }
+
+    /// Both, with their names.
+    pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 2] {
+        [("on one core", self.near), ("on two cores", self.far)]
+    }
+}
+
 /// Measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     catch_interrupts()?;
     let pgring = arguments.pgring.clone().map_or_else(pgring_beside, Ok)?;
-    let mut workshop = Workshop::new(pgring)?;
+    let found = measure(&mut Workshop::new(pgring)?, arguments.queries)?;
+    println!("query after query of two clients in turn, one server connection, microseconds:");
+    for (what, [p50, p99]) in found.rows() {
+        println!("  {what:13} p50 {p50:7.1}   p99 {p99:7.1}");
+    }
+    println!("{}", found.line());
+    Ok(())
+}
+
+/// Measures so many queries of each kind, with a mock server and a pgring of its own.
+fn measure(workshop: &mut Workshop, queries: usize) -> Result<Handover, String> {
     let mock = workshop.start_mock()?;
     let pair = workshop.start_pair(mock.address, MOCK_USER)?;
-    let failed = |error: io::Error| format!("a client of pgring failed: {error}");
     let mut clients = Vec::new();
     for _ in 0..CLIENTS_MAX {
         clients.push(Client::login(pair.address).map_err(failed)?);
     }
-    let is_far = |it: &Client| (it.process_id - clients[0].process_id).abs() > CORE_DISTANCE;
+    let first = clients[0].process_id;
+    let is_far = |it: &Client| (it.process_id - first).abs() > CORE_DISTANCE;
     let place = |far: bool| (1..clients.len()).find(|place| is_far(&clients[*place]) == far);
     let (Some(near), Some(far)) = (place(false), place(true)) else {
         return Err("all clients came to the same core".into());
     };
-    println!("query after query of two clients in turn, one server connection, microseconds:");
-    for (what, other) in [("on one core", near), ("on two cores", far)] {
-        let mut histogram = Histogram::new();
-        for number in 0..arguments.queries {
-            let client = [0, other][number % 2];
-            histogram.record(clients[client].ask().map_err(failed)?);
-        }
-        let [p50, p99] = [0.5, 0.99].map(|part| histogram.quantile(part) as f64 / 1e3);
-        println!("  {what:13} p50 {p50:7.1}   p99 {p99:7.1}");
+    Ok(Handover {
+        near: in_turn(&mut clients, near, queries)?,
+        far: in_turn(&mut clients, far, queries)?,
+    })
+}
+
+/// p50 and p99 of queries that the first client and another send in turn.
+fn in_turn(clients: &mut [Client], other: usize, queries: usize) -> Result<[f64; 2], String> {
+    let mut histogram = Histogram::new();
+    for number in 0..queries {
+        let client = [0, other][number % 2];
+        histogram.record(clients[client].ask().map_err(failed)?);
     }
-    Ok(())
+    Ok([0.5, 0.99].map(|part| histogram.quantile(part) as f64 / 1e3))
+}
+
+fn failed(error: io::Error) -> String {
+    format!("a client of pgring failed: {error}")
 }
 
 impl Client {

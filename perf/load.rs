@@ -294,10 +294,17 @@ impl Load {
         let client = &self.clients[at];
         match client.phase {
             Phase::Login if client.ready == 1 => match self.script.prepare {
-                Some(bytes) => self.ask(at, Phase::Preparing, bytes),
+                Some((bytes, _)) => self.ask(at, Phase::Preparing, bytes),
                 None => return self.risen(at),
             },
-            Phase::Preparing if client.ready == 1 => return self.risen(at),
+            Phase::Preparing
+                if self
+                    .script
+                    .prepare
+                    .is_none_or(|(_, ready)| client.ready == ready) =>
+            {
+                return self.risen(at);
+            }
             Phase::Running if client.ready == self.script.ready => return self.answered(at),
             Phase::Running if client.ready > self.script.ready => {
                 return Err(self.failure(at, "more ReadyForQuery than questions"));

@@ -31,6 +31,12 @@ const READY_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) enum Peer {
     Floor,
     Pgring,
+    /// pgring, whose clients have set something.
+    PgringSettings,
+    /// pgring with one worker that may run on every CPU.
+    PgringOne,
+    /// The same with two.
+    PgringTwo,
     PgBouncer,
     /// PgBouncer with session pooling, for what it cannot do per transaction.
     PgBouncerSession,
@@ -38,9 +44,12 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Peer; 5] = [
+    pub(crate) const ALL: [Peer; 8] = [
         Peer::Floor,
         Peer::Pgring,
+        Peer::PgringSettings,
+        Peer::PgringOne,
+        Peer::PgringTwo,
         Peer::PgBouncer,
         Peer::PgBouncerSession,
         Peer::Pgpool,
@@ -50,16 +59,33 @@ impl Peer {
         match self {
             Peer::Floor => "floor",
             Peer::Pgring => "pgring",
+            Peer::PgringSettings => "pgring (settings)",
+            Peer::PgringOne => "pgring (1 worker)",
+            Peer::PgringTwo => "pgring (2 workers)",
             Peer::PgBouncer => "PgBouncer",
             Peer::PgBouncerSession => "PgBouncer (session)",
             Peer::Pgpool => "Pgpool-II",
         }
     }
 
+    /// True for pgring, whatever it has to do.
+    pub(crate) fn is_ours(self) -> bool {
+        let ours = [
+            Peer::Pgring,
+            Peer::PgringSettings,
+            Peer::PgringOne,
+            Peer::PgringTwo,
+        ];
+        ours.contains(&self)
+    }
+
     fn file_name(self) -> &'static str {
         match self {
             Peer::Floor => "floor",
             Peer::Pgring => "pgring",
+            Peer::PgringSettings => "pgring-settings",
+            Peer::PgringOne => "pgring-one",
+            Peer::PgringTwo => "pgring-two",
             Peer::PgBouncer => "pgbouncer",
             Peer::PgBouncerSession => "pgbouncer-session",
             Peer::Pgpool => "pgpool",
@@ -171,7 +197,11 @@ impl Workshop {
             .map_err(|error| format!("cannot make {}: {error}", folder.display()));
         made.and_then(|()| give_to(&folder, self.account))?;
         let mut process = match peer {
-            Peer::Pgring => self.start_pgring(&folder, address, backend)?,
+            Peer::PgringOne => self.start_pgring(&folder, address, backend, 1, None)?,
+            Peer::PgringTwo => self.start_pgring(&folder, address, backend, 2, None)?,
+            ours if ours.is_ours() => {
+                self.start_pgring(&folder, address, backend, 1, Some(PROXY_CPU))?
+            }
             Peer::Pgpool => self.start_pgpool(&folder, address, backend)?,
             _ => self.start_pgbouncer(&folder, peer, address, backend, user)?,
         };
@@ -188,12 +218,17 @@ impl Workshop {
         folder: &Path,
         address: SocketAddrV4,
         backend: SocketAddrV4,
+        workers: usize,
+        cpu: Option<usize>,
     ) -> Result<Process, String> {
         let file = folder.join("pgring.toml");
-        write(&file, &pgring_settings(address, backend, 1, POOL_SIZE))?;
+        write(
+            &file,
+            &pgring_settings(address, backend, workers, POOL_SIZE),
+        )?;
         let mut command = Command::new(&self.pgring);
         command.args(["run", "-c"]).arg(&file);
-        self.start(command, Some(PROXY_CPU), None, libc::SIGINT)
+        self.start(command, cpu, None, libc::SIGINT)
     }
 
     /// pgring with two workers, free to run on every CPU, that share one server connection.
@@ -270,9 +305,9 @@ impl Workshop {
     pub(crate) fn version(&self, peer: Peer) -> Result<String, String> {
         let mut command = match peer {
             Peer::Floor => return Ok("of this commit".into()),
-            Peer::Pgring => Command::new(&self.pgring),
             Peer::Pgpool => Command::new("pgpool"),
             Peer::PgBouncer | Peer::PgBouncerSession => Command::new("pgbouncer"),
+            _ => Command::new(&self.pgring),
         };
         first_line(command.arg("--version"))
     }

@@ -1,8 +1,8 @@
 //! Owns the question "does this proxy answer yet?": one login and one query over a plain socket. It judges no answer.
 
 use crate::{
-    answers::startup_packet,
     frames::{Scanner, put, put_text},
+    messages::startup_packet,
     script::TERMINATE,
 };
 use std::{

@@ -3,6 +3,7 @@
 
 use crate::{
     chart::{Bar, thousands},
+    handover::Handover,
     idle::{self, Idle},
     machine::Facts,
     peers::Peer,
@@ -53,9 +54,9 @@ pub(crate) fn bars(findings: &Findings) -> Option<Vec<Bar>> {
 fn color(peer: Peer) -> &'static str {
     match peer {
         Peer::Floor => "#9aa4ae",
-        Peer::Pgring => "#1a7f5a",
         Peer::PgBouncer | Peer::PgBouncerSession => "#4a78b5",
         Peer::Pgpool => "#b0703c",
+        _ => "#1a7f5a",
     }
 }
 
@@ -65,6 +66,9 @@ fn put_tables(out: &mut String, findings: &Findings) {
     }
     if !findings.idle.is_empty() {
         put_idle(out, findings);
+    }
+    if let Some(handover) = &findings.handover {
+        put_handover(out, handover);
     }
     if !findings.failures.is_empty() {
         out.push_str("## Failures\n\n");
@@ -140,6 +144,15 @@ fn put_idle(out: &mut String, findings: &Findings) {
     );
 }
 
+fn put_handover(out: &mut String, handover: &Handover) {
+    out.push_str("## Two clients in turn on one server connection (`handover`)\n\n");
+    let rows = handover
+        .rows()
+        .map(|(what, [p50, p99])| vec![what.into(), format!("{p50:.1}"), format!("{p99:.1}")]);
+    put_table(out, &["clients", "p50 µs", "p99 µs"], rows.into());
+    out.push_str("On two cores each query takes the connection from one to the other.\n\n");
+}
+
 fn idle_row(peer: Peer, idle: &Idle) -> Vec<String> {
     vec![
         peer.label().into(),
@@ -162,7 +175,8 @@ fn put_machine(out: &mut String, findings: &Findings, facts: &Facts) {
             "Rounds: {} alternating, {} s each after {} s of warm-up; medians, and medians of the ratios within a round",
             pace.rounds, pace.seconds, pace.warmup
         ),
-        "Placement: proxy on CPU 0; mock server and load generator on CPU 1; for pgbench only the proxy is placed".into(),
+        "Placement: proxy on CPU 0; mock server and load generator on CPU 1; for pgbench only the proxy is placed; \
+          for cores-64 and the hand-over the proxy is not".into(),
     ];
     lines.extend(
         facts

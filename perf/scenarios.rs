@@ -99,6 +99,18 @@ fn against_mock() -> Vec<Scenario> {
             &["--clients", "16", "--form", "extended", "--depth", "16"],
         ),
         load(
+            "settings-64",
+            "Simple query, 64 clients that have all set the same, and 64 that have set nothing",
+            &[Peer::Pgring, Peer::PgringSettings],
+            &["--clients", "64"],
+        ),
+        load(
+            "cores-64",
+            "Simple query, 64 clients, on two CPUs together with the mock server and the load",
+            &[Peer::PgringOne, Peer::PgringTwo],
+            &["--clients", "64"],
+        ),
+        load(
             "storm-16",
             "Connection storm: connect, log in, one query, Terminate; 16 at once",
             &POOLERS,

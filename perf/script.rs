@@ -2,8 +2,8 @@
 //! connection and every peer. It sends nothing itself. (pure)
 
 use crate::{
-    answers::startup_packet,
     frames::{put, put_text},
+    messages::startup_packet,
 };
 
 /// How a query is sent.
@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Rows that the statement answers
     #[arg(long, default_value_t = 1)]
     rows: u64,
+    /// Set something that the server reports and something that it does not, once after login
+    #[arg(long)]
+    settings: bool,
     /// User and database to log in with
     #[arg(long, default_value = "perf")]
     user: String,
@@ -40,13 +43,17 @@ pub(crate) struct Arguments {
 /// The bytes of the run and what must come back for them.
 pub(crate) struct Script {
     pub(crate) startup: &'static [u8],
-    pub(crate) prepare: Option<&'static [u8]>,
+    /// Sent once after login, and how many ReadyForQuery messages answer it.
+    pub(crate) prepare: Option<(&'static [u8], u64)>,
     pub(crate) round: &'static [u8],
     /// ReadyForQuery messages per round.
     pub(crate) ready: u64,
     pub(crate) rows: u64,
     pub(crate) queries: u64,
 }
+
+/// One that the server reports, and one that it does not.
+const SETTINGS: &str = "SET DateStyle = 'German'; SET work_mem = '8MB'";
 
 /// The client's farewell.
 pub(crate) const TERMINATE: &[u8] = &[b'X', 0, 0, 0, 4];
@@ -57,8 +64,7 @@ impl Script {
         let queries = arguments.depth as u64;
         Script {
             startup: startup_packet(&arguments.user, &arguments.user).leak(),
-            prepare: (arguments.form == Form::Prepared)
-                .then(|| &*prepare_bytes(&arguments.sql).leak()),
+            prepare: prepare_bytes(arguments),
             round: round_bytes(arguments).leak(),
             ready: if simple { queries } else { 1 },
             rows: queries * arguments.rows,
@@ -75,11 +81,18 @@ fn put_parse(out: &mut Vec<u8>, name: &str, sql: &str) {
     });
 }
 
-fn prepare_bytes(sql: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_parse(&mut out, "s1", sql);
-    put(&mut out, b'S', |_| ());
-    out
+fn prepare_bytes(arguments: &Arguments) -> Option<(&'static [u8], u64)> {
+    let (mut out, mut ready) = (Vec::new(), 0);
+    if arguments.settings {
+        put(&mut out, b'Q', |b| put_text(b, SETTINGS.as_bytes()));
+        ready += 1;
+    }
+    if arguments.form == Form::Prepared {
+        put_parse(&mut out, "s1", &arguments.sql);
+        put(&mut out, b'S', |_| ());
+        ready += 1;
+    }
+    (ready > 0).then(|| (&*out.leak(), ready))
 }
 
 fn round_bytes(arguments: &Arguments) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 use crate::{
     chart,
+    handover::Handover,
     idle::{self, IdleOutcome},
     machine,
     peers::{LOAD_CPU, Peer, Running, Workshop},
@@ -25,6 +26,9 @@ use std::{
 pub(crate) const MOCK_USER: &str = "perf";
 /// How long a load may take beyond its measured time: logins, and waiting for answers that do not come.
 const LOAD_LIMIT: Duration = Duration::from_secs(70);
+
+/// Measured queries of each kind.
+const HANDOVER_QUERIES: &str = "50000";
 
 /// Arguments of `perf run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -106,6 +110,7 @@ pub(crate) struct Findings {
     pub(crate) pace: Pace,
     pub(crate) findings: Vec<Finding>,
     pub(crate) idle: Vec<IdleOutcome>,
+    pub(crate) handover: Option<Handover>,
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) commands: Vec<String>,
     /// What did not work, in order.
@@ -142,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     match findings
         .failures
         .iter()
-        .filter(|(peer, _)| *peer == Peer::Pgring)
+        .filter(|(peer, _)| peer.is_ours())
         .count()
     {
         0 => Ok(()),
@@ -168,6 +173,7 @@ impl Suite {
             .filter(|peer| !arguments.leaves_out(*peer))
         {
             match suite.workshop.version(peer) {
+                Ok(_) if peer.is_ours() && peer != Peer::Pgring => suite.present.push(peer),
                 Ok(version) => {
                     suite.present.push(peer);
                     suite.versions.push((peer.label().into(), version));
@@ -191,6 +197,7 @@ impl Suite {
             wanted.partition(|scenario| matches!(scenario.work, Work::Load(_)));
         let mut findings = Vec::new();
         let mut idle = Vec::new();
+        let mut handover = None;
         if !mocked.is_empty() {
             let mock = self.workshop.start_mock()?;
             self.start_peers(&mocked, mock.address, MOCK_USER);
@@ -204,6 +211,13 @@ impl Suite {
                 }
             }
         }
+        if arguments.wants("handover") && self.present.contains(&Peer::Pgring) {
+            match self.measure_handover() {
+                Ok(measured) => handover = Some(measured),
+                Err(reason) => self.note_failure(Peer::Pgring, "handover", &reason),
+            }
+            check_interrupt()?;
+        }
         if !real.is_empty() {
             let cluster = Cluster::start(&mut self.workshop)?;
             self.versions
@@ -215,6 +229,7 @@ impl Suite {
             pace: self.pace,
             findings,
             idle,
+            handover,
             versions: std::mem::take(&mut self.versions),
             commands: std::mem::take(&mut self.workshop.commands),
             failures: std::mem::take(&mut self.failures),
@@ -294,7 +309,12 @@ impl Suite {
         let running = &self.running[&peer];
         let (address, watch) = (running.address, procfs::tree(running.process.id()));
         match (work, cluster) {
-            (Work::Load(arguments), _) => self.measure_load(address, &watch, arguments),
+            (Work::Load(arguments), _) => {
+                let with_settings = peer == Peer::PgringSettings;
+                let settings = with_settings.then(|| "--settings".to_owned());
+                let arguments: Vec<_> = arguments.iter().cloned().chain(settings).collect();
+                self.measure_load(address, &watch, &arguments)
+            }
             (Work::Pgbench(work), Some(cluster)) => {
                 self.measure_pgbench(address, &watch, *work, cluster)
             }
@@ -321,6 +341,19 @@ impl Suite {
             .start(command, Some(LOAD_CPU), None, libc::SIGTERM)?
             .finish(limit)?;
         Sample::read(&output).ok_or_else(|| format!("no sample in: {output}"))
+    }
+
+    /// In a process of its own, because this one is bound to a CPU.
+    fn measure_handover(&mut self) -> Result<Handover, String> {
+        eprintln!("perf: handover");
+        let mut command = Command::new(&self.workshop.perf);
+        command.args(["handover", "--queries", HANDOVER_QUERIES]);
+        command.arg("--pgring").arg(&self.workshop.pgring);
+        let output = self
+            .workshop
+            .start(command, None, None, libc::SIGINT)?
+            .finish(LOAD_LIMIT)?;
+        Handover::read(&output).ok_or_else(|| format!("no figures in: {output}"))
     }
 
     /// pgbench knows nothing of the proxy's CPU: that is taken around it, logins included.

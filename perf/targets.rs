@@ -48,96 +48,137 @@ impl Bound {
 const OF_FLOOR: Bound = Bound::AtLeast(0.92, Some(0.97));
 const OF_PGBOUNCER: Bound = Bound::AtLeast(1.20, Some(1.30));
 
-/// Scenario, pgring's rival in it, figure, bound.
-const RATIOS: [(&str, Peer, Metric, Bound); 17] = [
-    ("simple-16", Peer::Floor, Metric::QueriesPerSecond, OF_FLOOR),
+/// What equal settings may cost.
+const OF_PLAIN: Bound = Bound::AtLeast(0.98, None);
+/// Microseconds in which a query is answered whose server connection has to change cores first, 99 times of 100.
+const HANDOVER_P99_MAX: f64 = 50.0;
+
+/// Scenario, who is measured, the rival, figure, bound.
+type Ratio = (&'static str, Peer, Peer, Metric, Bound);
+
+const RATIOS: [Ratio; 18] = [
+    (
+        "settings-64",
+        Peer::PgringSettings,
+        Peer::Pgring,
+        Metric::QueriesPerSecond,
+        OF_PLAIN,
+    ),
     (
         "simple-16",
+        Peer::Pgring,
+        Peer::Floor,
+        Metric::QueriesPerSecond,
+        OF_FLOOR,
+    ),
+    (
+        "simple-16",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         OF_PGBOUNCER,
     ),
-    ("simple-64", Peer::Floor, Metric::QueriesPerSecond, OF_FLOOR),
     (
         "simple-64",
+        Peer::Pgring,
+        Peer::Floor,
+        Metric::QueriesPerSecond,
+        OF_FLOOR,
+    ),
+    (
+        "simple-64",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         OF_PGBOUNCER,
     ),
     (
         "prepared-16",
+        Peer::Pgring,
         Peer::Floor,
         Metric::QueriesPerSecond,
         OF_FLOOR,
     ),
     (
         "prepared-64",
+        Peer::Pgring,
         Peer::Floor,
         Metric::QueriesPerSecond,
         OF_FLOOR,
     ),
     (
         "simple-1",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::P50Microseconds,
         Bound::AtMost(1.05),
     ),
     (
         "simple-64",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::P99Microseconds,
         Bound::AtMost(1.0),
     ),
     (
         "pgbench-select-1-simple",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-16-simple",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-64-simple",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-1-extended",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-16-extended",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-64-extended",
+        Peer::Pgring,
         Peer::PgBouncer,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-1-prepared",
+        Peer::Pgring,
         Peer::PgBouncerSession,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-16-prepared",
+        Peer::Pgring,
         Peer::PgBouncerSession,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
     ),
     (
         "pgbench-select-64-prepared",
+        Peer::Pgring,
         Peer::PgBouncerSession,
         Metric::QueriesPerSecond,
         Bound::AtLeast(1.0, None),
@@ -151,6 +192,7 @@ pub(crate) fn put_targets(out: &mut String, findings: &Findings) {
         .map(|ratio| ratio_target(findings, *ratio))
         .collect();
     targets.extend(idle_targets(findings));
+    targets.push(handover_target(findings));
     let rows = targets.into_iter().map(|target| {
         let verdict = match (&target.measured, target.met) {
             (None, _) => "not measured",
@@ -174,10 +216,7 @@ pub(crate) fn put_targets(out: &mut String, findings: &Findings) {
     );
 }
 
-fn ratio_target(
-    findings: &Findings,
-    (name, rival, metric, bound): (&str, Peer, Metric, Bound),
-) -> Target {
+fn ratio_target(findings: &Findings, (name, ours, rival, metric, bound): Ratio) -> Target {
     let figure = match metric {
         Metric::P50Microseconds => "p50",
         Metric::P99Microseconds => "p99",
@@ -187,9 +226,9 @@ fn ratio_target(
         let finding = find(findings, name)?;
         row(finding, own)?.ratio(row(finding, rival)?, metric)
     };
-    let (own, floor) = (ratio(Peer::Pgring), ratio(Peer::Floor));
+    let (own, floor) = (ratio(ours), ratio(Peer::Floor));
     Target {
-        what: format!("{name}: {figure}, pgring / {}", rival.label()),
+        what: format!("{name}: {figure}, {} / {}", ours.label(), rival.label()),
         wanted: bound.text(),
         measured: own.map(|ratio| format!("{ratio:.3}")),
         floor: floor.map(|ratio| format!("{ratio:.3}")),
@@ -223,4 +262,15 @@ fn idle_targets(findings: &Findings) -> [Target; 2] {
             met: rest.is_some_and(|(ticks, _)| ticks == 0),
         },
     ]
+}
+
+fn handover_target(findings: &Findings) -> Target {
+    let p99 = findings.handover.map(|handover| handover.far[1]);
+    Target {
+        what: "handover: p99 of a query whose connection changes cores".into(),
+        wanted: format!("at most {HANDOVER_P99_MAX:.0} µs"),
+        measured: p99.map(|p99| format!("{p99:.1} µs")),
+        floor: None,
+        met: p99.is_some_and(|p99| p99 <= HANDOVER_P99_MAX),
+    }
 }

@@ -28,6 +28,8 @@ mod console;
 mod greeting;
 #[path = "wire/limits.rs"]
 mod limits;
+#[path = "wire/nodes.rs"]
+mod nodes;
 #[path = "wire/pools.rs"]
 mod pools;
 #[path = "wire/server_death.rs"]

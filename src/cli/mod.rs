@@ -66,6 +66,9 @@ pub(crate) struct RunArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub(crate) config: PathBuf,
+    /// Forget which nodes were down or fenced before
+    #[arg(long)]
+    pub(crate) discard_status: bool,
 }
 
 const CHECK_NOTES: &str = "\

@@ -18,6 +18,12 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         }
     };
     log::start(&settings.log);
+    if args.discard_status
+        && let Err(error) = control::discard_status(&settings)
+    {
+        tracing::error!("[health] status_file cannot be removed: {error}");
+        return ExitCode::FAILURE;
+    }
     match control::run(settings, &args.config, start_worker) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -119,6 +119,10 @@ pub enum ToControl {
     Keys(Ticket, Arc<SaltedKeys>),
     /// A worker could not use a node: it is to be probed now.
     Suspect(NodeId),
+    /// An operator wants this node to be used, whatever pgring believes of it.
+    Attach(NodeId),
+    /// An operator wants this node not to be used.
+    Detach(NodeId),
     /// The first connection to a node was made.
     Connected(NodeId),
     /// Statements of this database, by its name on the servers, want its catalog; or it may have changed.

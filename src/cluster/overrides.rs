@@ -192,3 +192,66 @@ fn text_pattern(pattern: &str) -> Result<Regex, OverrideError> {
         .build()
         .map_err(refused)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(readers: &[&str], writers: &[&str], patterns: &[&str]) -> Overrides {
+        Overrides::new(readers, writers, patterns).unwrap()
+    }
+
+    #[test]
+    fn names_are_found_whatever_their_case() {
+        let lists = overrides(&["f", "App.G", "/get_.*/", r"/app\.set_.*/"], &[], &[]);
+        let schema = Some(&b"APP"[..]);
+        for (of, name, expected) in [
+            (None, "F", true),
+            (schema, "f", true),
+            (schema, "g", true),
+            (None, "g", false),
+            (Some(&b"other"[..]), "g", false),
+            (None, "GET_it", true),
+            (None, "forget_it", false),
+            (schema, "set_it", true),
+            (None, "set_it", false),
+            (None, "h", false),
+        ] {
+            assert_eq!(lists.reads(of, name.as_bytes()), expected, "{of:?} {name}");
+        }
+        let long = "x".repeat(1_000);
+        assert!(!lists.reads(schema, long.as_bytes()));
+    }
+
+    #[test]
+    fn a_writer_may_be_called_without_its_schema() {
+        let lists = overrides(&[], &["app.f"], &[]);
+        assert!(lists.writes(None, b"f") && lists.writes(Some(b"app"), b"f"));
+        assert!(!lists.writes(Some(b"other"), b"f") && !lists.writes(None, b"g"));
+    }
+
+    #[test]
+    fn patterns_of_texts_match_anywhere() {
+        let lists = overrides(&[], &[], &["^/\\* batch", "from x.*for report"]);
+        assert_eq!(lists.primary_pattern(b"/* BATCH */ SELECT 1"), Some(0));
+        assert_eq!(
+            lists.primary_pattern(b"SELECT 1 FROM x\n-- for report"),
+            Some(1)
+        );
+        assert_eq!(lists.primary_pattern(b"SELECT 1"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        let refused = |readers: &[&str], patterns: &[&str]| {
+            Overrides::new(readers, &[], patterns)
+                .unwrap_err()
+                .to_string()
+        };
+        for name in ["", "a.b.c", "f(int)", ".f", "/f"] {
+            assert!(refused(&[name], &[]).contains("read_functions"), "{name}");
+        }
+        assert!(refused(&["/a)|(b/"], &[]).contains("no regular expression"));
+        assert!(refused(&[], &["("]).contains("primary_patterns"));
+    }
+}

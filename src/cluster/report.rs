@@ -16,6 +16,10 @@ pub enum ReportKind {
     Cancels,
     /// What each node was sent.
     Nodes,
+    /// A line for each reason to pin a session.
+    Pins,
+    /// A line for each time limit.
+    Timeouts,
 }
 
 /// One core's answer.
@@ -29,6 +33,10 @@ pub enum Report {
     Servers(Vec<ServerReport>),
     /// To [`ReportKind::Cancels`].
     Cancels(WorkerId, CancelReport),
+    /// To [`ReportKind::Pins`]: the same reasons from every core.
+    Pins(Vec<PinReport>),
+    /// To [`ReportKind::Timeouts`]: the same limits from every core.
+    Timeouts(Vec<TimeoutReport>),
     /// To [`ReportKind::Nodes`], by node.
     Nodes(Vec<NodeCounters>),
 }
@@ -104,6 +112,28 @@ fn is_ddl(tag: &[u8]) -> bool {
     DDL.iter().any(|start| tag.starts_with(start))
 }
 
+/// Sessions that keep their server connection for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinReport {
+    /// The state that is kept there.
+    pub reason: &'static str,
+    /// Sessions now.
+    pub sessions: u32,
+    /// How often one was pinned.
+    pub total: u64,
+    /// How often that was refused.
+    pub refused: u64,
+}
+
+/// How often a time limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutReport {
+    /// The setting.
+    pub setting: &'static str,
+    /// How often.
+    pub total: u64,
+}
+
 /// Cancel requests of one core, since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CancelReport {
@@ -154,6 +184,29 @@ impl Counters {
     }
 }
 
+/// Cancel requests that are under way for one pool on one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCancels {
+    /// Who asked, and is waiting for the server.
+    pub clients_active: u32,
+    /// Who asked, and whose request has not been sent to the server.
+    pub clients_waiting: u32,
+    /// Requests on their way to a server.
+    pub servers_active: u32,
+    /// Server connections that they are for.
+    pub servers_canceled: u32,
+}
+
+impl PoolCancels {
+    /// Adds another core's.
+    pub fn add(&mut self, other: &Self) {
+        self.clients_active += other.clients_active;
+        self.clients_waiting += other.clients_waiting;
+        self.servers_active += other.servers_active;
+        self.servers_canceled += other.servers_canceled;
+    }
+}
+
 /// One pool on one core.
 #[derive(Clone, Debug)]
 pub struct PoolReport {
@@ -165,6 +218,8 @@ pub struct PoolReport {
     pub clients_active: u32,
     /// Clients that wait for one.
     pub clients_waiting: u32,
+    /// Cancel requests of its clients and of its time limits.
+    pub cancels: PoolCancels,
     /// Server connections lent to a client.
     pub servers_active: u32,
     /// Server connections at hand.
@@ -175,6 +230,8 @@ pub struct PoolReport {
     pub servers_login: u32,
     /// How long the first in the queue has waited, in microseconds.
     pub wait_us_max: u64,
+    /// The longest that a client ever waited while a connection was idle on another core, in microseconds.
+    pub idle_beside_us: u64,
     /// Counters.
     pub counters: Counters,
 }

@@ -11,6 +11,7 @@ mod prepare;
 mod publishing;
 mod signals;
 mod state;
+mod status_file;
 mod watch;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
     publishing::Publishing,
@@ -137,6 +139,46 @@ fn check_descriptors(settings: &Settings) -> Result<(), ControlError> {
     })
 }
 
+/// One worker for each wake-up, with listening sockets of its own.
+fn start_workers(
+    settings: &Settings,
+    switchboard: &Arc<Switchboard>,
+    wakes: Vec<WakeHandle>,
+    start_worker: impl Fn(WorkerStart) -> Result<Join, String>,
+) -> Result<Vec<Option<Join>>, ControlError> {
+    let cpus = cpus::for_workers(&settings.runtime);
+    let listeners = listen::open(&settings.listen, wakes.len())?;
+    let mut joins = Vec::new();
+    for (number, (listeners, wake)) in listeners.into_iter().zip(wakes).enumerate() {
+        let id = WorkerId(number as u16);
+        let start = WorkerStart {
+            id,
+            cpu: cpus.get(number).copied(),
+            buffers: BufferSizes {
+                client: settings.runtime.client_buffers,
+                server: settings.runtime.server_buffers,
+            },
+            listeners,
+            wake,
+            switchboard: Arc::clone(switchboard),
+        };
+        let join = start_worker(start).map_err(|error| ControlError::Worker(id, error))?;
+        joins.push(Some(join));
+    }
+    Ok(joins)
+}
+
+/// What is believed of the nodes before anybody has looked.
+fn remembered(settings: &Settings) -> State {
+    let mut state = State::new(
+        watch::members(settings),
+        settings.health.retries,
+        time::unix_micros(),
+    );
+    status_file::restore(settings, &mut state);
+    state
+}
+
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -202,38 +244,16 @@ impl Control {
             schema: AtomicU64::new(0),
         });
         signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
-        let cpus = cpus::for_workers(&settings.runtime);
-        let listeners = listen::open(&settings.listen, workers)?;
-        let mut joins = Vec::new();
-        for (number, (listeners, wake)) in listeners.into_iter().zip(wakes).enumerate() {
-            let id = WorkerId(number as u16);
-            let start = WorkerStart {
-                id,
-                cpu: cpus.get(number).copied(),
-                buffers: BufferSizes {
-                    client: settings.runtime.client_buffers,
-                    server: settings.runtime.server_buffers,
-                },
-                listeners,
-                wake,
-                switchboard: Arc::clone(&switchboard),
-            };
-            joins.push(Some(
-                start_worker(start).map_err(|error| ControlError::Worker(id, error))?,
-            ));
-        }
+        let joins = start_workers(&settings, &switchboard, wakes, start_worker)?;
         let keys =
             KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
         let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&switchboard)));
+        let deriver = Deriver::new(keys.clone(), Arc::clone(&switchboard));
         let watch = Watch::new(
             reactor.clone(),
             Rc::clone(&publishing),
-            Deriver::new(keys.clone(), Arc::clone(&switchboard)),
-            State::new(
-                watch::members(&settings),
-                settings.health.retries,
-                time::unix_micros(),
-            ),
+            deriver,
+            remembered(&settings),
         );
         Ok(Self {
             file,
@@ -310,6 +330,8 @@ impl Control {
             }
             ToControl::Keys(ticket, keys) => self.watch.derived(ticket, keys),
             ToControl::Suspect(node) => self.watch.suspect(node),
+            ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
+            ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
             ToControl::Connected(node) => self.watch.on(Event::Connected(node)),
             ToControl::Catalog(database) => self.watch.want_catalog(database),
             ToControl::LostCommit => self.watch.lost_commit(),

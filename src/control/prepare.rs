@@ -25,9 +25,9 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
         epoch,
         users: users.collect(),
         nodes: (0..settings.nodes.len()).map(unwatched).collect(),
-        overrides: overrides(&settings.routing),
         // Who looks at the nodes will find it.
         primary: settings.health.user.is_none().then_some(NodeId(0)),
+        overrides: overrides(&settings.routing),
         settings: Arc::new(settings),
         catalogs: HashMap::new(),
     }

@@ -154,9 +154,10 @@ impl<'a> BackendKeyData<'a> {
 }
 
 /// Where the session stands when the server is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TransactionStatus {
     /// No transaction is open.
+    #[default]
     Idle,
     /// A transaction is open.
     InTransaction,

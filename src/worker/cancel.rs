@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -19,7 +20,10 @@ use super::{
     pool::{Facts, Lease},
 };
 use crate::{
-    cluster::report::CancelReport,
+    cluster::{
+        budget::PoolKey,
+        report::{CancelReport, PoolCancels},
+    },
     ids::{ConnectionId, WorkerId},
     limits::{CANCEL_SECONDS_MAX, CANCELS_MAX},
     net::{Received, task},
@@ -50,6 +54,24 @@ struct Round {
     held: Cell<bool>,
     over: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
+    /// Clients that have asked for it.
+    askers: Cell<u32>,
+}
+
+/// Somebody who is counted while waiting.
+struct Counted<'a>(&'a Cell<u32>);
+
+impl<'a> Counted<'a> {
+    fn enter(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Round {
@@ -59,12 +81,19 @@ impl Round {
             held: Cell::new(false),
             over: Cell::new(false),
             waiting: RefCell::default(),
+            askers: Cell::new(0),
         })
     }
 
     fn end(&self) {
         self.over.set(true);
         self.waiting.take().into_iter().for_each(task::wake);
+    }
+
+    /// A client has asked for it, and waits.
+    async fn has_effect(&self) {
+        let _asker = Counted::enter(&self.askers);
+        self.is_over().await;
     }
 
     async fn is_over(&self) {
@@ -86,6 +115,8 @@ pub(crate) struct Inbox {
     round: RefCell<Option<Rc<Round>>>,
     /// The client waits for a server connection and shall not any more.
     dequeued: Cell<bool>,
+    /// Who asks for a later request than the one that is being cancelled.
+    behind: Cell<u32>,
 }
 
 impl Inbox {
@@ -112,6 +143,8 @@ impl Inbox {
 #[derive(Default)]
 pub(crate) struct Cancels {
     counts: Cell<CancelReport>,
+    /// Those that are on their way to a server: whose pool, and for which connection.
+    under_way: RefCell<Vec<(PoolKey, Rc<Facts>)>>,
     /// Requests have been dropped, and that was logged, since the last time nothing was under way.
     flooded: Cell<bool>,
 }
@@ -128,7 +161,7 @@ impl Cancels {
     }
 
     /// Takes one of the places for requests to servers; false when there is none.
-    fn enter(&self) -> bool {
+    fn enter(&self, key: &PoolKey, facts: &Rc<Facts>) -> bool {
         if self.counts.get().active >= CANCELS_MAX {
             self.drop_one();
             return false;
@@ -137,11 +170,18 @@ impl Cancels {
             counts.active += 1;
             counts.forwarded += 1;
         });
+        let entry = (key.clone(), Rc::clone(facts));
+        self.under_way.borrow_mut().push(entry);
         true
     }
 
-    fn leave(&self) {
+    fn leave(&self, facts: &Rc<Facts>) {
         self.count(|counts| counts.active -= 1);
+        let mut under_way = self.under_way.borrow_mut();
+        let place = under_way
+            .iter()
+            .position(|(_, other)| Rc::ptr_eq(other, facts));
+        under_way.swap_remove(place.expect("what leaves has entered"));
         if self.counts.get().active == 0 {
             self.flooded.set(false);
         }
@@ -198,14 +238,40 @@ pub(super) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
         let Some(round) = before else { break };
         if round.request == info.request.get() {
             worker.cancels.count(|counts| counts.coalesced += 1);
-            return round.is_over().await;
+            return round.has_effect().await;
         }
         // It is for an earlier request of the same client.
+        let _asker = Counted::enter(&info.cancel.behind);
         round.is_over().await;
     }
     if let Some(round) = begin(worker, &info) {
-        round.is_over().await;
+        round.has_effect().await;
     }
+}
+
+/// The cancel requests that are under way now, by pool.
+pub(super) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
+    let mut pools: HashMap<PoolKey, PoolCancels> = HashMap::new();
+    for info in worker.clients.all() {
+        let round = info.cancel.round.borrow();
+        let askers = round.as_ref().map_or(0, |round| round.askers.get());
+        let held = round.as_ref().is_some_and(|round| round.held.get());
+        let behind = info.cancel.behind.get();
+        if askers + behind > 0 {
+            let counts = pools.entry(info.key.clone()).or_default();
+            counts.clients_waiting += behind + if held { askers } else { 0 };
+            counts.clients_active += if held { 0 } else { askers };
+        }
+    }
+    let under_way = worker.cancels.under_way.borrow();
+    for (number, (key, facts)) in under_way.iter().enumerate() {
+        let counts = pools.entry(key.clone()).or_default();
+        counts.servers_active += 1;
+        let mut before = under_way[..number].iter();
+        let is_first = !before.any(|(_, other)| Rc::ptr_eq(other, facts));
+        counts.servers_canceled += u32::from(is_first);
+    }
+    pools
 }
 
 fn is_owner(info: &ClientInfo, process_id: i32, key: &[u8]) -> bool {
@@ -236,7 +302,7 @@ fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
 /// Has the server cancel what this client runs.
 fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
     let facts = info.server.borrow().clone();
-    let (Some(facts), true) = (facts, worker.cancels.enter()) else {
+    let Some(facts) = facts.filter(|facts| worker.cancels.enter(&info.key, facts)) else {
         info.cancel.round.take();
         return round.end();
     };
@@ -246,7 +312,7 @@ fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
     let (worker, info, round) = (Rc::clone(worker), Rc::clone(info), Rc::clone(round));
     task::spawn(async move {
         deliver(&worker, &facts).await;
-        worker.cancels.leave();
+        worker.cancels.leave(&facts);
         facts.cancels.set(facts.cancels.get() - 1);
         info.cancel
             .round
@@ -302,8 +368,8 @@ pub(super) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
 
 /// Ends what still runs over a connection that nobody will use any more, then closes it. Its permit is kept
 /// until then, because the server does not notice a closed connection before it has something to say.
-pub(super) fn abandon(worker: &Rc<Worker>, lease: Lease) {
-    if !worker.cancels.enter() {
+pub(super) fn abandon(worker: &Rc<Worker>, key: &PoolKey, lease: Lease) {
+    if !worker.cancels.enter(key, &lease.backend().facts) {
         return;
     }
     let worker = Rc::clone(worker);
@@ -311,7 +377,7 @@ pub(super) fn abandon(worker: &Rc<Worker>, lease: Lease) {
         let backend = lease.backend();
         backend.stream.pause();
         deliver(&worker, &backend.facts).await;
-        worker.cancels.leave();
+        worker.cancels.leave(&backend.facts);
         drop(lease);
     });
 }
@@ -349,6 +415,7 @@ pub(super) fn cancelled() -> ErrorReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ids::NodeId, net::Address};
 
     #[test]
     fn a_process_id_names_its_owner() {
@@ -368,10 +435,27 @@ mod tests {
     #[test]
     fn what_is_too_much_is_dropped_and_counted() {
         let cancels = Cancels::default();
-        assert!((0..CANCELS_MAX).all(|_| cancels.enter()));
-        assert!(!cancels.enter() && !cancels.enter());
-        cancels.leave();
-        assert!(cancels.enter());
+        let key = PoolKey {
+            database: "app".into(),
+            user: "app".into(),
+        };
+        let facts = Rc::new(Facts {
+            node: NodeId(0),
+            address: Address::Unix("/".into()),
+            id: ConnectionId {
+                slot: 0,
+                generation: 0,
+            },
+            process_id: 1,
+            cancel_key: [].into(),
+            opened_us: 0,
+            cancels: Cell::new(0),
+        });
+        let enter = || cancels.enter(&key, &facts);
+        assert!((0..CANCELS_MAX).all(|_| enter()));
+        assert!(!enter() && !enter());
+        cancels.leave(&facts);
+        assert!(enter());
         let counts = cancels.counts();
         assert_eq!(counts.active, CANCELS_MAX);
         assert_eq!(counts.forwarded, u64::from(CANCELS_MAX) + 1);

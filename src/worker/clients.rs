@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{cancel, pool::Facts};
+use super::{cancel, pool::Facts, session::pin::Pin};
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
     ids::ConnectionId,
@@ -54,10 +54,13 @@ pub(crate) struct ClientInfo {
     pub(crate) connected_us: u64,
     pub(crate) request: Cell<Instant>,
     pub(crate) state: Cell<State>,
-    pub(crate) pinned: Cell<&'static str>,
+    /// Why it keeps its server connection.
+    pub(crate) pinned: Cell<Option<Pin>>,
     pub(crate) application_name: RefCell<Vec<u8>>,
     /// The server connection it holds.
     pub(crate) server: RefCell<Option<Rc<Facts>>>,
+    /// Those that it keeps and that are not at work.
+    pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: cancel::Inbox,
     /// Settings may have changed since the session last looked.
@@ -111,6 +114,15 @@ impl Clients {
         for info in self.all() {
             info.reloaded.set(true);
             info.waker.wake();
+        }
+    }
+
+    /// Wakes every session that waits for a server or a node.
+    pub(crate) fn wake_waiting(&self) {
+        for info in self.by_slot.borrow().iter().flatten() {
+            if info.state.get() == State::Waiting {
+                info.waker.wake();
+            }
         }
     }
 

@@ -113,13 +113,20 @@ impl Worker {
                     .for_each(|asked| asked.answer(report.clone()));
             }
             ToWorker::Adopt(descriptor) => accept::adopt(self, descriptor),
-            ToWorker::Reload | ToWorker::NodesChanged => self.reload(),
+            ToWorker::Reload => {
+                self.refresh_pools();
+                self.clients.reload_all();
+            }
+            ToWorker::NodesChanged => {
+                self.refresh_pools();
+                self.clients.wake_waiting();
+            }
             ToWorker::Drain => self.drain(),
             ToWorker::Stop => self.stop(),
         }
     }
 
-    fn reload(self: &Rc<Self>) {
+    fn refresh_pools(self: &Rc<Self>) {
         let snapshot = self.snapshot();
         for set in self.pool_sets() {
             set.refresh(self, &snapshot);
@@ -128,7 +135,6 @@ impl Worker {
             // There may be more connections now.
             pool.serve_waiters(self);
         }
-        self.clients.reload_all();
         self.reactor.wake_keeper();
     }
 

@@ -10,11 +10,12 @@ mod console;
 mod mail;
 mod parameters;
 mod pool;
-mod route;
+pub mod route;
 mod scraps;
 pub mod session;
 mod startup;
 pub mod statements;
+mod tally;
 mod welcome;
 
 use std::{
@@ -35,12 +36,14 @@ use self::{
     pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
     statements::Store,
+    tally::Tally,
 };
 use crate::link::wire;
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},
         messages::ToControl,
+        node::Status,
         publish::Reader,
         report::NodeCounters,
         snapshot::Snapshot,
@@ -71,6 +74,7 @@ pub(crate) struct Worker {
     answered: RefCell<Vec<NodeCounters>>,
     clients: Clients,
     cancels: Cancels,
+    tally: Tally,
     doors: RefCell<Vec<Rc<Incoming>>>,
     questions: Questions,
     started: Instant,
@@ -165,6 +169,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         answered: RefCell::default(),
         clients: Clients::default(),
         cancels: Cancels::default(),
+        tally: Tally::default(),
         doors: RefCell::default(),
         questions: Questions::default(),
         started: time::now(),
@@ -271,6 +276,17 @@ impl Worker {
     /// The name of a node.
     pub(crate) fn node_name(&self, node: NodeId) -> String {
         self.with_snapshot(|snapshot| snapshot.node(node).name.clone())
+    }
+
+    /// A connection to a node was made for clients.
+    pub(crate) fn note_connected(&self, node: NodeId) {
+        let is_first = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_some_and(|state| state.status == Status::Waiting)
+        });
+        if is_first {
+            let _ = self.switchboard.control.put(ToControl::Connected(node));
+        }
     }
 
     /// Nobody here will learn how far the log was written after a commit: the control core is to ask.

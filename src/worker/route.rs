@@ -11,24 +11,36 @@ use crate::{
     },
     ids::NodeId,
     protocol::{ErrorReport, SqlState},
+    worker::classify::Hint,
 };
 
 /// What a read asks of its node.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
+pub struct Wish<'a> {
     /// What its node must have replayed.
-    pub(crate) after: Lsn,
+    pub after: Lsn,
+    /// Where a comment in it wants it to go.
+    pub hint: Option<Hint<'a>>,
     /// Where its client's reads are to go.
-    pub(crate) preference: Option<&'a Preference>,
+    pub preference: Option<&'a Preference>,
     /// Where they have gone so far, when they are to stay together.
-    pub(crate) favourite: Option<NodeId>,
+    pub favourite: Option<NodeId>,
+    /// Nodes that could not take it just now, a bit each.
+    pub avoid: u64,
     /// A random number.
-    pub(crate) random: u64,
+    pub random: u64,
+}
+
+impl Wish<'_> {
+    /// True for a node that could not take it just now. (There are at most 64 nodes.)
+    fn avoids(&self, node: NodeId) -> bool {
+        self.avoid >> (node.0 % 64) & 1 == 1
+    }
 }
 
 /// Why a node does not take a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Objection {
+pub enum Objection {
     /// It is not used.
     Unused(Status),
     /// A standby that is not known to follow the primary.
@@ -69,26 +81,47 @@ impl std::fmt::Display for Objection {
 }
 
 /// A position as PostgreSQL writes it.
-pub(crate) fn written(lsn: Lsn) -> String {
+pub fn written(lsn: Lsn) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
 
 /// The node of a proven read; `None` while no node can take it.
 #[inline]
-pub(crate) fn place_read(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
-    let favourite = wish
-        .favourite
-        .filter(|node| objection(snapshot, *node, wish.after).is_none());
+pub fn place_read(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
+    let stays = |node: &NodeId| {
+        wish.hint.is_none()
+            && !wish.avoids(*node)
+            && objection(snapshot, *node, wish.after).is_none()
+    };
+    let favourite = wish.favourite.filter(stays);
     favourite
         .or_else(|| preferred(snapshot, wish))
         .or_else(|| draw(snapshot, wish, |_| true))
-        .or_else(|| last_resort(snapshot, wish.after))
+        .or_else(|| last_resort(snapshot, wish))
 }
 
-/// The node that a preference asks for, if it can take the read.
+/// The node that a comment or a preference asks for, if it can take the read.
+#[inline]
 fn preferred(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
+    if let Some(hint) = wish.hint
+        && let Some(node) = draw(snapshot, wish, |node| is_hinted(snapshot, node, hint))
+    {
+        return Some(node);
+    }
+    by_preference(snapshot, wish, wish.preference?)
+}
+
+fn is_hinted(snapshot: &Snapshot, node: NodeId, hint: Hint<'_>) -> bool {
+    match hint {
+        Hint::Primary => Some(node) == snapshot.primary,
+        Hint::Standby => Some(node) != snapshot.primary,
+        Hint::Node(name) => snapshot.node(node).name.as_bytes() == name,
+    }
+}
+
+/// With the probability of its share the nodes it names; else the others, and instead of a standby the primary.
+fn by_preference(snapshot: &Snapshot, wish: &Wish<'_>, preference: &Preference) -> Option<NodeId> {
     const WHOLE: u64 = 1000;
-    let preference = wish.preference?;
     // The low bits draw the node.
     let is_hit = (wish.random >> 32) % WHOLE < u64::from(preference.share);
     let is_meant = |node: NodeId| match &preference.node {
@@ -109,6 +142,7 @@ fn draw(snapshot: &Snapshot, wish: &Wish<'_>, may: impl Fn(NodeId) -> bool) -> O
     let candidates = || {
         snapshot.ids().filter(|node| {
             may(*node)
+                && !wish.avoids(*node)
                 && match objection(snapshot, *node, wish.after) {
                     None => true,
                     Some(Objection::Lagging(..)) => routing.laggards != Laggards::Others,
@@ -188,7 +222,7 @@ fn instead_of_laggard(snapshot: &Snapshot, wish: &Wish<'_>, drawn: NodeId) -> Op
 
 /// When nothing could be drawn: the primary, or a standby that only lacks weight.
 #[cold]
-fn last_resort(snapshot: &Snapshot, after: Lsn) -> Option<NodeId> {
+fn last_resort(snapshot: &Snapshot, wish: &Wish<'_>) -> Option<NodeId> {
     let is_usable = |node: &NodeId| {
         snapshot
             .state(*node)
@@ -198,29 +232,29 @@ fn last_resort(snapshot: &Snapshot, after: Lsn) -> Option<NodeId> {
     primary.or_else(|| {
         let mut standbys = snapshot.standbys();
         standbys.find(|node| {
-            let objection = objection(snapshot, *node, after);
-            matches!(objection, None | Some(Objection::Weightless))
+            let objection = objection(snapshot, *node, wish.after);
+            !wish.avoids(*node) && matches!(objection, None | Some(Objection::Weightless))
         })
     })
 }
 
 /// Why this node does not take a read that must not miss `after`; `None` when it does.
 #[inline]
-pub(crate) fn objection(snapshot: &Snapshot, node: NodeId, after: Lsn) -> Option<Objection> {
+pub fn objection(snapshot: &Snapshot, node: NodeId, after: Lsn) -> Option<Objection> {
     let state = snapshot.state(node)?;
     if !state.status.is_usable() {
         return Some(Objection::Unused(state.status));
     }
-    if snapshot.node(node).weight == 0 {
-        return Some(Objection::Weightless);
-    }
     if state.live.is_suspect() {
         return Some(Objection::Suspect);
     }
-    match state.role {
+    let objection = match state.role {
         Role::Primary => None,
         Role::Standby => objection_to_standby(state, &snapshot.settings.routing, after),
-    }
+    };
+    // Last, because it is the only one that a read without any other node may pass over.
+    let is_weightless = || snapshot.node(node).weight == 0;
+    objection.or_else(|| is_weightless().then_some(Objection::Weightless))
 }
 
 #[inline]
@@ -244,7 +278,7 @@ fn objection_to_standby(state: &NodeState, routing: &Routing, after: Lsn) -> Opt
 }
 
 /// What a statement gets that no node can take.
-pub(crate) fn no_node() -> ErrorReport {
+pub fn no_node() -> ErrorReport {
     ErrorReport::error(
         SqlState::CANNOT_CONNECT_NOW,
         "no node can take this statement",

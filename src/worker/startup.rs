@@ -14,6 +14,7 @@ use super::{
     pool::{CheckoutError, PoolSet},
     route,
     session::serve::Session,
+    tally::Timeout,
     welcome,
     wire::{Wire, WireError},
 };
@@ -144,6 +145,7 @@ async fn let_in(
     let greeted = worker.reactor.deadline(begun + limit, greeted).await;
     let Ok(greeted) = greeted else {
         tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
+        worker.tally.timed_out(Timeout::Login);
         return Ok(None);
     };
     let hello = match greeted? {
@@ -158,7 +160,10 @@ async fn let_in(
         worker.with_snapshot(|snapshot| snapshot.settings.login_timeout(&key.database, &key.user));
     let proven = Box::pin(prove(worker, stream, &mut wire, &hello, refuse));
     let proven = worker.reactor.deadline(begun + limit, proven).await;
-    let snapshot = proven.unwrap_or_else(|Elapsed| Err(too_slow().into()))?;
+    let snapshot = proven.unwrap_or_else(|Elapsed| {
+        worker.tally.timed_out(Timeout::Login);
+        Err(too_slow().into())
+    })?;
     let guest = Guest {
         hello,
         snapshot,
@@ -552,9 +557,10 @@ fn introduce(
         connected_us: time::unix_micros(),
         request: Cell::new(time::now()),
         state: Cell::new(State::Idle),
-        pinned: Cell::new(""),
+        pinned: Cell::new(None),
         application_name: RefCell::new(application_name.to_vec()),
         server: RefCell::new(None),
+        kept: RefCell::default(),
         kill: Cell::new(None),
         cancel: Default::default(),
         reloaded: Cell::new(false),

@@ -10,6 +10,24 @@ fn lab(script: &str) -> String {
     run(&mut lab)
 }
 
+#[test]
+fn reads_go_to_its_standby() {
+    let script = "for i in $(seq 300); do echo 'SELECT 1;'; done | psql -X -q -o /dev/null; \
+                  psql -X -A -t -c 'SHOW POOL_NODES'";
+    let said = lab(script);
+    let counts: Vec<_> = said
+        .lines()
+        .map(|line| line.split('|').collect::<Vec<_>>())
+        .map(|row| (row[6].to_owned(), row[8].parse::<u32>().unwrap()))
+        .collect();
+    let [(primary, of_primary), (standby, of_standby)] = &counts[..] else {
+        panic!("{said}");
+    };
+    assert_eq!((primary.as_str(), standby.as_str()), ("primary", "standby"));
+    // By chance, each about half of them.
+    assert!(*of_primary > 50 && *of_standby > 50, "{said}");
+}
+
 mod alone {
     use super::*;
 

@@ -20,6 +20,7 @@ mod leak;
 mod limits;
 mod load;
 mod login;
+mod oracle;
 mod pgbench;
 mod pins;
 mod psql;

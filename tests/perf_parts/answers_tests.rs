@@ -3,6 +3,7 @@
 use crate::{
     answers::*,
     frames::{cut, put, put_sized, put_text},
+    messages::startup_packet,
 };
 
 fn query(text: &str) -> Vec<u8> {
@@ -163,6 +164,28 @@ fn settings_that_are_reported_are_reported_again_when_set() {
     let mut out = Vec::new();
     session.receive(&query("SHOW application_name"), &mut out);
     assert!(out.windows(5).any(|bytes| bytes == [0, 0, 0, 1, b'x']));
+}
+
+/// What pgring asks for session state, and how it gives settings to a connection.
+#[test]
+fn settings_are_told_when_pgring_asks_for_them() {
+    let mut session = started();
+    let census = query("SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE x UNION ALL y");
+    assert_eq!(ask(&mut session, &census), "TDCZI", "who it is");
+    let given = "SELECT pg_catalog.set_config(E'datestyle',E'German',false), \
+                 pg_catalog.set_config(E'work_mem',E'8MB',false)";
+    assert_eq!(ask(&mut session, &query(given)), "TDSCZI");
+    let mut out = Vec::new();
+    session.receive(&census, &mut out);
+    let told = String::from_utf8_lossy(&out).into_owned();
+    for text in ["datestyle\0\0\0\u{6}German", "work_mem\0\0\0\u{3}8MB"] {
+        assert!(told.contains(text), "{told:?}");
+    }
+    assert_eq!(
+        ask(&mut session, &query("RESET \"work_mem\";RESET ALL")),
+        "CCZI"
+    );
+    assert_eq!(ask(&mut session, &census), "TDCZI");
 }
 
 #[test]

@@ -13,8 +13,12 @@ mod chart;
 mod frames;
 #[path = "../../perf/histogram.rs"]
 mod histogram;
+#[path = "../../perf/messages.rs"]
+mod messages;
 #[path = "../../perf/sample.rs"]
 mod sample;
+#[path = "../../perf/settings.rs"]
+mod settings;
 #[path = "../../perf/slots.rs"]
 mod slots;
 

@@ -11,6 +11,7 @@
     reason = "a broken test bench shall fail the test"
 )]
 
+pub mod actor;
 pub mod crowd;
 pub mod message;
 pub mod mock;
@@ -19,6 +20,7 @@ pub mod peer;
 pub mod proxy;
 pub mod replicated;
 pub mod session;
+pub mod snapshot;
 pub mod splitting;
 pub mod stage;
 pub mod tools;
@@ -52,6 +54,7 @@ pub fn postgres(options: &Options) -> Cluster {
         .unwrap_or_else(|error| panic!("{error}"));
     cluster.primary.create_login("app", "secret").unwrap();
     cluster.primary.create_database("app", "app").unwrap();
+    cluster.wait_until_replayed().unwrap();
     cluster
 }
 

@@ -73,10 +73,15 @@ impl Replicated {
             .collect()
     }
 
-    /// Of each node what these columns say, joined by a space.
+    /// Of each node what these columns say, joined by a space. Whether a connection was made to a usable node
+    /// already is no matter: it is `waiting`.
     pub fn columns(&self, names: &[&str]) -> Vec<String> {
+        let value = |row: &Row, name: &str| match row[name].as_str() {
+            "up" if name == "status" => "waiting".to_owned(),
+            value => value.to_owned(),
+        };
         let row = |row: Row| {
-            let values: Vec<_> = names.iter().map(|name| row[*name].clone()).collect();
+            let values: Vec<_> = names.iter().map(|name| value(&row, name)).collect();
             values.join(" ")
         };
         self.nodes().into_iter().map(row).collect()

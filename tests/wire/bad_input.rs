@@ -3,7 +3,11 @@
 
 use std::io::Write;
 
-use super::bystander::{Bystander, Stage, round_trip};
+use super::{
+    bystander::{Bystander, Stage, round_trip},
+    pools::console,
+    timeouts::reached,
+};
 use crate::support::{
     eventually,
     message::*,
@@ -264,6 +268,8 @@ fn a_client_that_stalls_before_it_is_logged_in_is_dropped() {
     let mut asked = Client::connect(stage.proxy.address());
     assert_eq!(asked.send(ssl_request()).receive_byte(), b'N');
     asked.expect_end();
+    let mut console = console(&stage.proxy);
+    assert_eq!(reached(&mut console, "login_timeout"), 6);
     stage.bystander().works_on();
 }
 

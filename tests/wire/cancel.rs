@@ -42,6 +42,15 @@ pub(crate) fn counts(console: &mut Client) -> [u64; 5] {
     std::array::from_fn(|_| fields.next().unwrap())
 }
 
+/// What SHOW POOLS says of cancel requests under way, of its only pool: clients whose request was sent, clients whose
+/// request was not, requests, and server connections that they are for.
+fn under_way(console: &mut Client) -> [u64; 4] {
+    let rows = console.rows("SHOW POOLS");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let fields: Vec<_> = rows[0].split('|').collect();
+    [4, 5, 7, 8].map(|column: usize| fields[column].parse().unwrap())
+}
+
 /// A server whose connections, cancel requests among them, are taken one by one; a pool of one connection.
 fn by_hand() -> (MockServer, Proxy) {
     let server = MockServer::bind();
@@ -195,11 +204,13 @@ fn who_asked_is_kept_waiting_until_the_server_has_acted() {
     let mut again = ask(&proxy, &client);
     eventually("it was joined", || counts(&mut console)[2] == 1);
     assert_eq!(counts(&mut console), [1, 1, 1, 0, 0]);
+    assert_eq!(under_way(&mut console), [2, 0, 1, 1]);
     assert!(is_silent(&asking) && is_silent(&again));
     drop(request);
     asking.expect_end();
     again.expect_end();
     assert_eq!(counts(&mut console)[0], 0);
+    assert_eq!(under_way(&mut console), [0; 4]);
     backend.answer(all([error("57014", "canceling statement"), ready()]));
     client.expect_error("57014");
     client.expect("Z");
@@ -209,6 +220,7 @@ fn who_asked_is_kept_waiting_until_the_server_has_acted() {
 #[test]
 fn a_request_for_the_next_statement_is_not_joined_with_one_before() {
     let (server, proxy) = by_hand();
+    let mut console = console(&proxy);
     let (mut client, mut backend) = running(&server, &proxy);
     let mut asking = ask(&proxy, &client);
     let mut request = server.accept();
@@ -223,6 +235,7 @@ fn a_request_for_the_next_statement_is_not_joined_with_one_before() {
     client.send(query("SELECT 2"));
     backend.expect_message(query("SELECT 2"));
     let mut next = ask(&proxy, &client);
+    eventually("it was heard", || under_way(&mut console) == [1, 1, 1, 1]);
     drop(request);
     asking.expect_end();
     server.accept().receive_initial();
@@ -267,6 +280,7 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
     let mut asking = ask(&stage.proxy, &client);
     asking.wait_until_taken();
     assert_eq!(counts(&mut console)[1], 0);
+    eventually("it was heard", || under_way(&mut console) == [0, 1, 0, 0]);
     assert!(is_silent(&asking));
     backend.answer(&is_set);
     assert_eq!(stage.server.next_cancel().0, backend.process_id());

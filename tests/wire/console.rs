@@ -14,7 +14,7 @@ fn record(console: &mut Client, table: &str) -> Vec<(String, String)> {
     records.remove(0)
 }
 
-fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
+pub(super) fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
     console.send(query(&format!("SHOW {table}")));
     let mut columns = Vec::new();
     let mut records = Vec::new();
@@ -34,7 +34,7 @@ fn records(console: &mut Client, table: &str) -> Vec<Vec<(String, String)>> {
     records
 }
 
-fn value<'r>(record: &'r [(String, String)], column: &str) -> &'r str {
+pub(super) fn value<'r>(record: &'r [(String, String)], column: &str) -> &'r str {
     let found = record.iter().find(|(name, _)| name == column);
     &found.unwrap_or_else(|| panic!("no column {column}")).1
 }
@@ -157,6 +157,7 @@ fn what_pins_a_session_is_named_until_it_is_gone() {
         backend.expect_census();
         backend.answer(census("app", &[], letter));
         eventually("the session was pinned", || pinned(&mut console) == reason);
+        assert_eq!(pins(&mut console, reason), [1, 1, 0]);
         // It is nobody else's.
         other.send(query("SELECT 'other'"));
         client.send(query(ends));
@@ -169,7 +170,42 @@ fn what_pins_a_session_is_named_until_it_is_gone() {
         backend.answer(one_value("other"));
         other.expect("T D C Z");
         assert_eq!(pinned(&mut console), "");
+        assert_eq!(pins(&mut console, reason), [0, 1, 0]);
     }
+    // Who leaves is not pinned any more.
+    client.send(query("LISTEN a"));
+    backend.expect_message(query("LISTEN a"));
+    backend.answer(all([command_complete("LISTEN"), ready()]));
+    client.expect("C Z");
+    backend.expect_census();
+    backend.answer(census("app", &[], "l"));
+    eventually("the session was pinned", || {
+        pins(&mut console, "listen") == [1, 2, 0]
+    });
+    drop(client);
+    eventually("it had left", || pins(&mut console, "listen") == [0, 2, 0]);
+}
+
+/// Of one reason: sessions, how many there were, how many were refused.
+fn pins(console: &mut Client, reason: &str) -> [u64; 3] {
+    let records = records(console, "PINS");
+    let found = records.iter().find(|row| value(row, "reason") == reason);
+    let row = found.unwrap_or_else(|| panic!("no {reason} in {records:?}"));
+    ["sessions", "total_pinned", "total_refused"].map(|column| number(row, column))
+}
+
+#[test]
+fn refused_pins_are_counted_by_all_cores() {
+    let stage = Stage::set_with(|config| config.workers(2).set("pool", "pin = \"refuse\""));
+    let mut console = console(&stage.proxy);
+    // Whoever comes from a new socket may be on either core.
+    for number in 1..=10 {
+        let mut client = stage.client();
+        client.send(query("LISTEN a"));
+        client.expect("E Z");
+        assert_eq!(pins(&mut console, "listen"), [0, 0, number]);
+    }
+    assert_eq!(pins(&mut console, "library"), [0; 3]);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::thread;
 
-use super::bystander::{Stage, round_trip};
+use super::{
+    bystander::{Stage, round_trip},
+    timeouts::reached,
+};
 use crate::support::{
     eventually,
     message::*,
@@ -229,6 +232,7 @@ fn nobody_waits_longer_than_checkout_timeout() {
     ]));
     other.expect_error("53300");
     other.expect_exactly(ready());
+    assert_eq!(reached(&mut console(&stage.proxy), "checkout_timeout"), 2);
     commit(&mut client, &mut backend);
     round_trip(&mut other, &mut backend);
 }

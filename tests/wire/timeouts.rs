@@ -40,14 +40,23 @@ fn expect_cancel(stage: &Stage, console: &mut Client, backend: &Backend) {
     });
 }
 
+/// How often this limit was reached.
+pub(crate) fn reached(console: &mut Client, setting: &str) -> u64 {
+    let rows = console.rows("SHOW TIMEOUTS");
+    let of_setting = |row: &String| row.strip_prefix(&format!("{setting}|"))?.parse().ok();
+    let found = rows.iter().find_map(of_setting);
+    found.unwrap_or_else(|| panic!("no {setting} in {rows:?}"))
+}
+
 #[test]
 fn a_query_that_takes_too_long_is_cancelled() {
     let stage = stage("query_timeout = \"100ms\"");
     let (mut console, mut client) = (console(&stage.proxy), stage.client());
     client.send(query(SLOW));
     let mut backend = stage.server.expect(query(SLOW));
-    for _ in 0..3 {
+    for number in 1..=3 {
         expect_cancel(&stage, &mut console, &backend);
+        assert_eq!(reached(&mut console, "query_timeout"), number);
         backend.answer(all([cancelled(), ready()]));
         client.expect_error("57014");
         client.expect_exactly(ready());
@@ -279,6 +288,14 @@ fn a_reload_holds_for_those_who_are_connected() {
         .reload(&config(&stage, "idle_in_transaction_timeout = \"1ms\""));
     expect_fatal(&mut held, "25P03");
     held_backend.expect_end();
+    let counted = |setting| reached(&mut console, setting);
+    let settings = [
+        "query_timeout",
+        "client_idle_timeout",
+        "idle_in_transaction_timeout",
+        "transaction_timeout",
+    ];
+    assert_eq!(settings.map(counted), [1, 2, 1, 0]);
 
     // And off again.
     stage.proxy.reload(&config(&stage, "size = 7"));

@@ -11,6 +11,7 @@ pub(super) fn text(stage: &Stage) -> String {
     let superuser = stage.cluster.primary.address().port();
     let (processes, configuration) = (processes(stage), stage.configuration());
     let (configuration, pid) = (configuration.display(), stage.proxy.pid());
+    let splitting = splitting(stage, &uri);
     format!(
         "
 The lab is up; Ctrl-C removes everything. Connect from another terminal:
@@ -26,8 +27,25 @@ To try
   pgbench -i -s 10 {uri}
   pgbench -S -c 16 -T 10 -M prepared {uri}
   psql {console} -c 'SHOW POOLS'
-  psql -h {folder} -p {superuser} -U postgres     # past pgring, as superuser
+{splitting}  psql -h {folder} -p {superuser} -U postgres     # past pgring, as superuser
 
+"
+    )
+}
+
+/// How to see that reads go to standbys, where there are any.
+fn splitting(stage: &Stage, uri: &str) -> String {
+    let Some(standby) = stage.cluster.standbys.first() else {
+        return String::new();
+    };
+    let (folder, port) = (standby.socket_dir().display(), standby.address().port());
+    format!(
+        "
+Reads go to the standbys, writes to the primary
+  psql {uri} -c 'SHOW POOL_NODES'
+  psql {uri} -c 'SHOW ROUTE SELECT lower(relname) FROM pg_class'
+  psql {uri} -c 'SELECT inet_server_port()'       # again and again
+  psql -h {folder} -p {port} -U postgres -c 'SELECT pg_promote()'       # and look again: pgring follows
 "
     )
 }

@@ -55,6 +55,7 @@ impl Stage {
         let may_look = format!("GRANT pg_monitor TO {WATCHER}");
         cluster.primary.sql("postgres", &may_look)?;
         cluster.primary.create_database(NAME, NAME)?;
+        cluster.wait_until_replayed()?;
         events.check()?;
         say("starting pgring");
         let nodes = cluster

@@ -96,6 +96,19 @@ impl Cluster {
         Ok(self.standbys.last_mut().expect("one was added just now"))
     }
 
+    /// Waits until every standby has what the primary has written up to now.
+    pub fn wait_until_replayed(&self) -> Result<(), Error> {
+        let written = self
+            .primary
+            .sql("postgres", "SELECT pg_current_wal_flush_lsn()")?;
+        let look = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        for standby in &self.standbys {
+            // Each look takes a moment of its own.
+            while standby.sql("postgres", &look)? != "t" {}
+        }
+        Ok(())
+    }
+
     /// The primary, then the standbys.
     pub fn servers(&self) -> impl Iterator<Item = &Postgres> {
         std::iter::once(&self.primary).chain(&self.standbys)

@@ -32,8 +32,6 @@ pub struct Postgres {
     name: String,
     port: u16,
     data: PathBuf,
-    /// What it says once clients may come.
-    ready: &'static str,
     process: Option<Process>,
     installation: Installation,
     // Last, so that the folder goes after the process that works in it.
@@ -49,12 +47,7 @@ impl Postgres {
         configuration: &str,
         hba: &str,
     ) -> Result<Self, Error> {
-        let primary = Self::new(
-            "primary",
-            installation,
-            workplace,
-            "ready to accept connections",
-        )?;
+        let primary = Self::new("primary", installation, workplace)?;
         let mut initdb = primary.tool("initdb");
         initdb.args([
             "--no-sync",
@@ -76,8 +69,7 @@ impl Postgres {
 
     /// Copies a running server into a streaming standby of it.
     pub(super) fn standby_of(source: &Self, name: &str) -> Result<Self, Error> {
-        let ready = "ready to accept read-only connections";
-        let standby = Self::new(name, &source.installation, &source.workplace, ready)?;
+        let standby = Self::new(name, &source.installation, &source.workplace)?;
         let mut copy = source.tool("pg_basebackup");
         copy.args([
             "--no-sync",
@@ -94,13 +86,11 @@ impl Postgres {
         name: &str,
         installation: &Installation,
         workplace: &Arc<Workplace>,
-        ready: &'static str,
     ) -> Result<Self, Error> {
         Ok(Self {
             name: name.to_owned(),
             port: free_port()?,
             data: workplace.path().join(name),
-            ready,
             process: None,
             installation: installation.clone(),
             workplace: Arc::clone(workplace),
@@ -117,9 +107,17 @@ impl Postgres {
             .arg(format!("port={}", self.port));
         command.arg("-c").arg(format!("cluster_name={}", self.name));
         let process = self.workplace.spawn(&self.name, command, Signal::Quit)?;
-        process.wait_for(self.ready)?;
+        process.wait_for(self.ready())?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// What it says when clients may come; a standby becomes a primary, and the other way round.
+    fn ready(&self) -> &'static str {
+        match self.data.join("standby.signal").exists() {
+            true => "ready to accept read-only connections",
+            false => "ready to accept connections",
+        }
     }
 
     /// Shuts it down and waits until it has ended; nothing happens when it does not run.

@@ -283,6 +283,14 @@ impl Budget {
         wants.min_by_key(|(_, since)| *since)
     }
 
+    /// Since when the connection has been idle that has been so for longest on another core, while somebody waits on
+    /// this one for whom none is on its way.
+    pub fn oldest_idle_beside(&self, worker: WorkerId) -> Option<Micros> {
+        self.seat(worker).waits_for_connection()?;
+        let idle = self.seats_beside(worker);
+        idle.filter_map(|(_, seat)| seat.idle_since()).min()
+    }
+
     /// Connections on their way to that core.
     pub fn coming(&self, worker: WorkerId) -> u32 {
         self.seat(worker).coming()

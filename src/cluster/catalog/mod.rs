@@ -122,8 +122,25 @@ pub enum Named {
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     functions: Names<Functions>,
-    relations: Names<Vec<Relation>>,
+    relations: Names<Relations>,
     projections: Names<()>,
+}
+
+/// The relations of one name.
+#[derive(Clone, Debug)]
+struct Relations {
+    /// What the name alone may stand for.
+    all: Named,
+    each: Vec<Relation>,
+}
+
+impl Default for Relations {
+    fn default() -> Self {
+        Self {
+            all: Named::Unknown,
+            each: Vec::new(),
+        }
+    }
 }
 
 /// The functions of one name.
@@ -167,13 +184,15 @@ impl Catalog {
     }
 
     fn add_relation(&mut self, fact: &RelationFact, taint: Option<(Taint, bool)>) {
-        self.relations.entry(fact.name.as_bytes()).push(Relation {
+        let relations = self.relations.entry(fact.name.as_bytes());
+        relations.each.push(Relation {
             schema: fact.schema.as_bytes().into(),
             oid: fact.oid,
             row_security: fact.row_security,
             taint: taint.map(|(taint, _)| taint),
             is_inherited: taint.is_some_and(|(_, is_inherited)| is_inherited),
         });
+        relations.all = stands_for(relations.each.iter());
     }
 
     /// What a call of `name` may do. Without a schema, in whatever schema it may be found.
@@ -196,14 +215,13 @@ impl Catalog {
     /// What `name` in FROM may stand for, beside a common table expression.
     #[inline]
     pub fn named(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Named {
-        let mut found = Named::Unknown;
-        for relation in self.relations(schema, name) {
-            match relation.taint {
-                Some(taint) => return Named::Tainted(taint, relation.is_inherited),
-                None => found = Named::Replicated,
-            }
+        match schema {
+            Some(_) => stands_for(self.relations(schema, name)),
+            None => self
+                .relations
+                .find(name)
+                .map_or(Named::Unknown, |relations| relations.all),
         }
-        found
     }
 
     /// The relations that `name` may stand for.
@@ -213,7 +231,8 @@ impl Catalog {
         schema: Option<Identifier<'c>>,
         name: Identifier<'_>,
     ) -> impl Iterator<Item = &'c Relation> {
-        let known = self.relations.find(name).map_or(&[][..], Vec::as_slice);
+        let relations = self.relations.find(name);
+        let known = relations.map_or(&[][..], |relations| relations.each.as_slice());
         let is_meant =
             move |relation: &&Relation| schema.is_none_or(|schema| schema.is(&relation.schema));
         known.iter().filter(is_meant)
@@ -230,6 +249,18 @@ impl Catalog {
     pub fn projects_nothing(&self) -> bool {
         self.projections.is_empty()
     }
+}
+
+/// The worst of what a name may stand for.
+fn stands_for<'c>(relations: impl Iterator<Item = &'c Relation>) -> Named {
+    let mut found = Named::Unknown;
+    for relation in relations {
+        match relation.taint {
+            Some(taint) => return Named::Tainted(taint, relation.is_inherited),
+            None => found = Named::Replicated,
+        }
+    }
+    found
 }
 
 fn called(fact: &FunctionFact) -> Called {

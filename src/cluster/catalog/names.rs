@@ -58,7 +58,28 @@ impl<'a> Identifier<'a> {
 
 /// Values under names.
 #[derive(Clone, Debug)]
-pub(super) struct Names<T>(HashTable<(Box<[u8]>, T)>);
+pub(super) struct Names<T>(HashTable<Entry<T>>);
+
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    name: Box<[u8]>,
+    /// It has no large ASCII letters, so that it is what a name without quotes becomes.
+    is_small: bool,
+    value: T,
+}
+
+impl<T> Entry<T> {
+    #[inline]
+    fn is(&self, name: Identifier<'_>) -> bool {
+        if self.name.len() != name.name.len() {
+            return false;
+        }
+        if name.exact || self.is_small && *self.name == *name.name {
+            return *self.name == *name.name;
+        }
+        self.is_small && name.name.eq_ignore_ascii_case(&self.name)
+    }
+}
 
 impl<T> Default for Names<T> {
     fn default() -> Self {
@@ -71,11 +92,15 @@ impl<T: Default> Names<T> {
     pub(super) fn entry(&mut self, name: &[u8]) -> &mut T {
         let entry = self.0.entry(
             hash(name),
-            |(known, _)| **known == *name,
-            |(known, _)| hash(known),
+            |known| *known.name == *name,
+            |known| hash(&known.name),
         );
-        let entry = entry.or_insert_with(|| (name.into(), T::default()));
-        &mut entry.into_mut().1
+        let entry = entry.or_insert_with(|| Entry {
+            name: name.into(),
+            is_small: !name.iter().any(u8::is_ascii_uppercase),
+            value: T::default(),
+        });
+        &mut entry.into_mut().value
     }
 }
 
@@ -85,8 +110,8 @@ impl<T> Names<T> {
         if name.name.len() > NAME_BYTES_MAX {
             return None;
         }
-        let found = self.0.find(hash(name.name), |(known, _)| name.is(known));
-        found.map(|(_, value)| value)
+        let found = self.0.find(hash(name.name), |known| known.is(name));
+        found.map(|known| &known.value)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,11 +129,24 @@ fn hash(name: &[u8]) -> u64 {
         let product = u128::from(hash ^ word) * u128::from(FACTOR);
         product as u64 ^ (product >> 64) as u64
     };
-    let (words, rest) = name.as_chunks::<8>();
-    let hash = words.iter().fold(name.len() as u64, |hash, word| {
-        mix(hash, u64::from_le_bytes(*word) | SMALL)
-    });
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    mix(hash, u64::from_le_bytes(last) | SMALL)
+    let hash = name.len() as u64;
+    match name.len() {
+        0..4 => {
+            let byte = |at: usize| name.get(at).copied().map_or(0, u64::from);
+            mix(hash, byte(0) | byte(1) << 8 | byte(2) << 16 | SMALL)
+        }
+        4..8 => {
+            let [first, last] = [name.first_chunk(), name.last_chunk()]
+                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
+            mix(hash, u64::from(first) | u64::from(last) << 32 | SMALL)
+        }
+        _ => {
+            let (words, _) = name.as_chunks::<8>();
+            let last = name.last_chunk().copied().unwrap_or_default();
+            let hash = words.iter().fold(hash, |hash, word| {
+                mix(hash, u64::from_le_bytes(*word) | SMALL)
+            });
+            mix(hash, u64::from_le_bytes(last) | SMALL)
+        }
+    }
 }

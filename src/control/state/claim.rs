@@ -118,7 +118,13 @@ impl State {
             true => format!(
                 "it claims to be the primary, as {name} does, which more standbys follow ({theirs}, not {ours})"
             ),
-            false => format!("it claims to be the primary, as {name} does, which was it before"),
+            false => {
+                let why = match self.last_primary == Some(winner) {
+                    true => "which was it before",
+                    false => "which comes before it in the configuration",
+                };
+                format!("it claims to be the primary, as {name} does, {why}")
+            }
         }
     }
 

@@ -251,11 +251,11 @@ impl State {
         (node.failures, node.status == Status::Down)
     }
 
-    /// True once every node that may be used has answered, or has had its chance.
+    /// True once every node has answered, or has had its chance.
     pub(super) fn is_surveyed(&self) -> bool {
         self.nodes.iter().all(|node| {
             let had_its_chance = node.answer.is_some() || node.failures > 0 || node.is_silent;
-            had_its_chance || !node.status.is_usable()
+            had_its_chance || node.status == Status::Unused
         })
     }
 
@@ -352,6 +352,10 @@ impl State {
     }
 
     fn answered(&mut self, id: NodeId, mut answer: Answer) {
+        // What was on its way when the node was given up says nothing about its return.
+        if !self.is_asked(id) {
+            return;
+        }
         let node = self.node_mut(id);
         node.is_silent = false;
         if let Some(facts) = answer.facts.take() {

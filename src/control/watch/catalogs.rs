@@ -140,7 +140,7 @@ async fn load(watch: &Watch, database: &Arc<str>) {
     let outcome = ask(watch, database).await;
     let now = time::now();
     // A schema that changes all the time must not keep the primary busy with this.
-    let pause = Duration::from_millis(CATALOG_PAUSE_MS).max(now.duration_since(start) * 4);
+    let pause = Duration::from_millis(CATALOG_PAUSE_MS).max(now.duration_since(start));
     watch.with_known(database, |known| known.rest_until = now + pause);
     match outcome {
         Ok(answer) => loaded(watch, database, schema, answer, now),

@@ -22,6 +22,7 @@ use super::{
     line::Destination,
     publishing::Publishing,
     state::{Effect, Event, Member, Outcome, State, View},
+    status_file,
 };
 use crate::{
     auth::SaltedKeys,
@@ -46,6 +47,7 @@ pub(super) struct Watch {
     nodes: Vec<Watched>,
     catalogs: Catalogs,
     lost: Lost,
+    status_file: status_file::Writer,
     /// Settings have changed.
     on_reload: Bell,
     /// Grows with each change of how nodes are looked at; lines of an older one are not used.
@@ -98,6 +100,7 @@ impl Watch {
             nodes,
             catalogs: Catalogs::default(),
             lost: Lost::default(),
+            status_file: status_file::Writer::default(),
             on_reload: Bell::default(),
             generation: Cell::new(0),
             surveyed: Cell::new(false),
@@ -164,18 +167,19 @@ impl Watch {
         }
     }
 
-    /// Something has happened to a node.
+    /// Something has happened to a node. While nobody looks at the nodes, nothing follows from that.
     pub(super) fn on(&self, event: Event) {
         if usize::from(event.node().0) >= self.nodes.len() {
             return;
         }
         let effects = self.state.borrow_mut().on(event, time::unix_micros());
+        if !self.is_on() {
+            return;
+        }
         for effect in effects {
             self.carry_out(effect);
         }
-        if self.is_on() {
-            self.publish();
-        }
+        self.publish();
         if !self.surveyed.get() && self.state.borrow().is_surveyed() {
             self.surveyed.set(true);
             self.publishing.surveyed();
@@ -191,7 +195,11 @@ impl Watch {
                 self.node(node).live.suspect();
             }
             Effect::Ask(node) => self.node(node).ask.ring(),
-            Effect::Save => {}
+            Effect::Save => {
+                let snapshot = self.publishing.current();
+                self.status_file
+                    .save(&snapshot.settings, &self.state.borrow());
+            }
         }
     }
 

@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use memchr::memchr;
-
 use super::{
     hint, read_only,
     token::{Reading, Tokens},
@@ -49,6 +47,8 @@ pub enum Reason<'a> {
     NotText,
     /// A quote or a comment has no end.
     Unended,
+    /// Parentheses or brackets do not pair.
+    Unpaired,
     /// A name that is not read: with a quote in it, or written in numbers.
     UnreadableName(&'a [u8]),
     /// Parentheses or common table expressions beyond what is counted.
@@ -130,13 +130,14 @@ fn judge<'a>(
     if text.len() > ROUTED_TEXT_BYTES_MAX {
         return Err(Reason::TooLong);
     }
-    if std::str::from_utf8(text).is_err() || memchr(0, text).is_some() {
+    let seen = Seen::of(text);
+    if seen.zero || seen.high && std::str::from_utf8(text).is_err() {
         return Err(Reason::NotText);
     }
     if let Some(number) = knowledge.overrides.primary_pattern(text) {
         return Err(Reason::PrimaryPattern(number));
     }
-    if hint::wants_primary(text) {
+    if seen.comment && hint::wants_primary(text) {
         return Err(Reason::Hint);
     }
     let mut tokens = Tokens::new(text, Reading::Standard);
@@ -145,6 +146,36 @@ fn judge<'a>(
         judge(&mut Tokens::new(text, Reading::Backslash), knowledge)?;
     }
     Ok(statements)
+}
+
+/// What bytes a text has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    zero: bool,
+    /// Some byte is not ASCII.
+    high: bool,
+    /// A slash with a star behind it.
+    comment: bool,
+}
+
+impl Seen {
+    /// Without branches, so that the compiler makes vectors of it.
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let (mut zero, mut high, mut comment) = (0, 0, 0);
+        for byte in text {
+            zero |= u8::from(*byte == 0);
+            high |= byte;
+        }
+        for (byte, next) in text.iter().zip(text.get(1..).unwrap_or_default()) {
+            comment |= u8::from(*byte == b'/') & u8::from(*next == b'*');
+        }
+        Self {
+            zero: zero != 0,
+            high: high >= 0x80,
+            comment: comment != 0,
+        }
+    }
 }
 
 impl fmt::Display for Reason<'_> {
@@ -156,6 +187,7 @@ impl fmt::Display for Reason<'_> {
             Self::TooLong => write!(to, "longer than {ROUTED_TEXT_BYTES_MAX} bytes"),
             Self::NotText => write!(to, "not UTF-8, or with a zero byte in it"),
             Self::Unended => write!(to, "a quote or a comment has no end"),
+            Self::Unpaired => write!(to, "parentheses or brackets do not pair"),
             Self::UnreadableName(name) => write!(to, "the name {} is not read", shown(name)),
             Self::TooDeep => write!(to, "too many parentheses or common table expressions"),
             Self::Statement(word) => write!(

@@ -8,12 +8,11 @@
 use super::{
     call::{self, Name, identifier},
     class::{Knowledge, Reason},
-    read_only::Pace,
     token::{Kind, Token, Tokens},
     word::{
         AS, BERNOULLI, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, Folded, GROUP, HAVING,
-        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, MATERIALIZED, MERGE, NO, NOT,
-        OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
+        INSERT, INTERSECT, INTO, IS, JOIN, KEY, LATERAL, LIMIT, Lengths, MATERIALIZED, MERGE, NO,
+        NOT, OFFSET, ONLY, ORDER, ORDINALITY, OVERLAY, RECURSIVE, ROWS, SELECT, SHARE, SUBSTRING,
         SYSTEM, TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold, folded,
     },
 };
@@ -24,6 +23,38 @@ const DEPTH_MAX: u32 = 63;
 
 /// Common table expressions that are remembered at a time.
 const EXPRESSIONS_MAX: usize = 24;
+
+/// What [`Query::keyword`] knows.
+static KEYWORDS: Lengths = Lengths::of(&[
+    AS,
+    DELETE,
+    DISTINCT,
+    EXCEPT,
+    FETCH,
+    FOR,
+    FROM,
+    GROUP,
+    HAVING,
+    INSERT,
+    INTERSECT,
+    INTO,
+    IS,
+    JOIN,
+    LIMIT,
+    MERGE,
+    NOT,
+    OFFSET,
+    ORDER,
+    ORDINALITY,
+    SELECT,
+    TABLE,
+    TABLESAMPLE,
+    UNION,
+    UPDATE,
+    WHERE,
+    WINDOW,
+    WITH,
+]);
 
 /// Where a query ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +117,10 @@ struct Frames {
     is_source: u64,
     /// It is the query of a common table expression.
     is_expression: u64,
+    /// Common table expressions are seen from where they are given.
+    recursive: u64,
+    /// It is a bracket.
+    brackets: u64,
     depth: u32,
 }
 
@@ -97,8 +132,11 @@ impl Frames {
         self.depth += 1;
     }
 
-    /// Answers what has just ended.
-    fn pop(&mut self) -> Phrase {
+    /// Answers what has just ended; `None` when that is not what a parenthesis, or a bracket, closes.
+    fn pop(&mut self, is_bracket: bool) -> Option<Phrase> {
+        if self.depth == 0 || (self.brackets & 1 != 0) != is_bracket {
+            return None;
+        }
         let ended = match (self.is_source & 1, self.is_expression & 1) {
             (1, _) => Phrase::Source,
             (_, 1) => Phrase::Expression,
@@ -107,17 +145,25 @@ impl Frames {
         for bits in self.bits() {
             *bits >>= 1;
         }
-        self.depth = self.depth.saturating_sub(1);
-        ended
+        self.depth -= 1;
+        Some(ended)
     }
 
-    fn bits(&mut self) -> [&mut u64; 5] {
+    /// True within the query of a common table expression that cannot see itself, whose WITH is that deep.
+    fn is_in_expression(&self, of: u32) -> bool {
+        let above = self.depth - of;
+        above > 0 && self.is_expression >> (above - 1) & 1 != 0 && self.recursive >> above & 1 == 0
+    }
+
+    fn bits(&mut self) -> [&mut u64; 7] {
         [
             &mut self.sources,
             &mut self.expressions,
             &mut self.extracts,
             &mut self.is_source,
             &mut self.is_expression,
+            &mut self.recursive,
+            &mut self.brackets,
         ]
     }
 }
@@ -157,8 +203,15 @@ impl<'a> Expressions<'a> {
         self.names.get(..self.count).unwrap_or_default()
     }
 
-    fn has(&self, name: Identifier<'_>) -> bool {
-        self.given().iter().any(|(given, _)| given.is_same(name))
+    /// True when the name is given and can be seen: not in the query that it is given to, unless with RECURSIVE.
+    fn has(&self, name: Identifier<'_>, frames: &Frames) -> bool {
+        let given = self.given();
+        let is_seen = |at: usize, of: u32| {
+            let is_last = !given[at + 1..].iter().any(|(_, other)| *other == of);
+            !(is_last && frames.is_in_expression(of))
+        };
+        let mut given_here = given.iter().enumerate();
+        given_here.any(|(at, (given, of))| given.is_same(name) && is_seen(at, *of))
     }
 }
 
@@ -173,7 +226,7 @@ pub(super) struct Query<'a, 't, 'k> {
     /// What the last token was, and the name that it ends or is a dot behind.
     previous: Kind,
     chain: Option<Chain<'a>>,
-    expressions: Expressions<'a>,
+    expressions: Option<Expressions<'a>>,
     /// Columns may be calls.
     watches_columns: bool,
 }
@@ -189,7 +242,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             phrase: Phrase::None,
             previous: Kind::Open,
             chain: None,
-            expressions: Expressions::new(),
+            expressions: None,
             watches_columns: knowledge
                 .catalog
                 .is_some_and(|catalog| !catalog.projects_nothing()),
@@ -197,7 +250,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     }
 
     /// Reads up to the end, which is read too.
-    pub(super) fn run(mut self, first: Token<'a>, end: End, _pace: Pace) -> Result<(), Reason<'a>> {
+    pub(super) fn run(mut self, first: Token<'a>, end: End) -> Result<(), Reason<'a>> {
         let mut next = Some(first);
         while let Some(token) = next.filter(|token| token.kind != Kind::Semicolon) {
             self.step(token)?;
@@ -205,6 +258,9 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
                 return Ok(());
             }
             next = self.tokens.next();
+        }
+        if self.frames.depth > 0 {
+            return Err(Reason::Unpaired);
         }
         self.end_source(None)
     }
@@ -219,7 +275,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             Kind::Word => self.word(token)?,
             Kind::Quoted => self.name(token)?,
             Kind::Open => self.open()?,
-            Kind::Close => self.close(),
+            Kind::Close => self.close(false)?,
             Kind::Comma => self.comma(),
             Kind::UnicodeQuoted => return Err(Reason::UnreadableName(token.text)),
             Kind::Broken => return Err(Reason::Unended),
@@ -235,7 +291,16 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         let Some(chain) = self.chain.filter(|chain| chain.is_source) else {
             return Ok(());
         };
-        if next.is_some_and(|next| is_part(next) || self.previous == Kind::Dot) {
+        let is_name = |next: Token<'_>| matches!(next.kind, Kind::Word | Kind::Quoted);
+        if self.previous == Kind::Dot {
+            let goes_on = next.is_some_and(is_name);
+            return if goes_on {
+                Ok(())
+            } else {
+                Err(Reason::UnreadableName(chain.name.last.text))
+            };
+        }
+        if next.is_some_and(is_part) {
             return Ok(());
         }
         self.chain = None;
@@ -253,11 +318,16 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             .is_none()
             .then(|| identifier(name.last))
             .flatten();
-        let is_given = || lone.is_some_and(|name| self.expressions.has(name));
+        let is_given = || lone.is_some_and(|name| self.is_given(name));
         match check_relation(name, self.knowledge) {
             Err(Reason::UnknownRelation(_) | Reason::NoCatalog(_)) if is_given() => Ok(()),
             verdict => verdict,
         }
+    }
+
+    fn is_given(&self, name: Identifier<'_>) -> bool {
+        let expressions = self.expressions.as_ref();
+        expressions.is_some_and(|expressions| expressions.has(name, &self.frames))
     }
 
     /// A word without quotes.
@@ -269,7 +339,11 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         let word = fold(token.text);
         match (self.expect, word) {
             (Expect::Nothing, _) => {}
-            (Expect::Source, ONLY | LATERAL) | (Expect::Expression, RECURSIVE) => return Ok(()),
+            (Expect::Source, ONLY | LATERAL) => return Ok(()),
+            (Expect::Expression, RECURSIVE) if !self.gives_name() => {
+                self.frames.recursive |= 1;
+                return Ok(());
+            }
             (Expect::Source, SELECT | TABLE | WITH) => self.expect = Expect::Nothing,
             (Expect::Source, VALUES) if self.opens_next() => {
                 self.expect = Expect::Nothing;
@@ -279,7 +353,10 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         }
         let phrase = self.phrase;
         self.name(token)?;
-        self.keyword(word, phrase, token)
+        if KEYWORDS.allow(token.text) {
+            return self.keyword(word, phrase, token);
+        }
+        Ok(())
     }
 
     /// A word that may be a keyword, behind `phrase`.
@@ -305,6 +382,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
             FOR => return self.lock(),
             WITH if self.previous == Kind::Open => {
                 self.frames.expressions |= 1;
+                self.frames.recursive &= !1;
                 self.expect = Expect::Expression;
             }
             AS => self.phrase = Phrase::As,
@@ -345,6 +423,11 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         self.tokens.clone().next()
     }
 
+    /// True when what was read last is the name of a common table expression.
+    fn gives_name(&self) -> bool {
+        self.opens_next() || folded(self.peek()) == AS
+    }
+
     fn opens_next(&self) -> bool {
         self.peek().is_some_and(|next| next.kind == Kind::Open)
     }
@@ -365,19 +448,23 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         };
         if self.previous == Kind::Dot {
             self.column(token)?;
-            if let Some(qualifier) = self.chain {
-                let schema = Some(qualifier.name.last);
-                chain = Chain {
-                    name: Name {
-                        schema,
-                        last: token,
-                    },
-                    ..qualifier
-                };
-            }
+            // Behind a value it is a field of it, which nothing but itself may qualify: no function is called so.
+            let qualifier = self.chain.unwrap_or(chain);
+            let schema = Some(qualifier.name.last);
+            chain = Chain {
+                name: Name {
+                    schema,
+                    last: token,
+                },
+                ..qualifier
+            };
         } else if chain.is_given {
+            if !self.gives_name() {
+                return Err(Reason::UnreadableName(token.text));
+            }
             let name = identifier(token).ok_or(Reason::UnreadableName(token.text))?;
-            self.expressions.add(name, self.frames.depth)?;
+            let expressions = self.expressions.get_or_insert_with(Expressions::new);
+            expressions.add(name, self.frames.depth)?;
         }
         self.chain = Some(chain);
         Ok(())
@@ -427,7 +514,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     fn call(&self, chain: Chain<'a>) -> Result<(), Reason<'a>> {
         // Names of columns, or the size of a type, in CAST(x AS varchar(10)).
         let names_columns = chain.is_given || matches!(chain.before, Phrase::As | Phrase::Source);
-        if names_columns {
+        if names_columns && chain.name.schema.is_none() {
             return call::check_alias(chain.name, self.knowledge);
         }
         let word = || fold(chain.name.last.text);
@@ -448,10 +535,13 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, is_bracket: bool) -> Result<(), Reason<'a>> {
         self.rest();
-        self.phrase = self.frames.pop();
-        self.expressions.leave(self.frames.depth);
+        self.phrase = self.frames.pop(is_bracket).ok_or(Reason::Unpaired)?;
+        if let Some(expressions) = &mut self.expressions {
+            expressions.leave(self.frames.depth);
+        }
+        Ok(())
     }
 
     fn comma(&mut self) {
@@ -468,11 +558,12 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
     fn other(&mut self, token: Token<'a>) -> Result<(), Reason<'a>> {
         self.rest();
         match token.text {
-            b"[" => self.push(),
-            b"]" => {
-                self.frames.pop();
+            b"[" => {
+                self.push()?;
+                self.frames.brackets |= 1;
                 Ok(())
             }
+            b"]" => self.close(true),
             _ => Ok(()),
         }
     }

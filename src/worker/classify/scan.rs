@@ -40,9 +40,9 @@ fn stops(window: &[u8; WINDOW]) -> u64 {
     packed(&found)
 }
 
-/// A bit per byte of zeros and ones.
+/// A bit per byte of zeros and ones, of which there are 64 at most.
 #[inline]
-fn packed(bytes: &[u8; BLOCK]) -> u64 {
+pub(super) fn packed<const BYTES: usize>(bytes: &[u8; BYTES]) -> u64 {
     /// Moves the lowest bit of byte n to bit 56 + n.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let (eights, _) = bytes.as_chunks::<8>();

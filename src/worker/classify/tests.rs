@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod class_properties;
 mod classes;
 mod properties;
+mod reference;
 mod table;
 mod tokens;
 

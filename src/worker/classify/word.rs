@@ -67,11 +67,39 @@ keywords! {
     LISTEN LOAD LOCAL LOCALTIME LOCALTIMESTAMP LOCK MATERIALIZED MERGE MOVE NATIONAL NCHAR NEXT NO NORMALIZE NOT
     NOTIFY NULLIF NUMERIC OFFSET ON ONLY OPERATOR OR ORDER ORDINALITY OVER OVERLAPS OVERLAY PASSING PLACING
     POSITION PRECISION PREPARE PREPARED PROCEDURE READ REASSIGN RECURSIVE REFRESH REINDEX RELEASE REPEATABLE
-    REPLACE RESET RETURN REVOKE ROLLBACK ROLLUP ROW ROWS SAVEPOINT SECURITY SELECT SERIALIZABLE SESSION SET SETS
-    SHARE SHOW SOME START STDOUT SUBSTRING SYMMETRIC SYSTEM TABLE TABLESAMPLE TEMP TEMPORARY THEN TIME TIMESTAMP
-    TO TRAILING TRANSACTION TREAT TRIM TRUE TRUNCATE UESCAPE UNCOMMITTED UNION UNLISTEN UPDATE USING VACUUM
-    VALUES VARCHAR VARIADIC VARYING VERBOSE WHEN WHERE WINDOW WITH WORK WRITE XMLATTRIBUTES XMLCONCAT XMLELEMENT
-    XMLEXISTS XMLFOREST XMLNAMESPACES XMLPARSE XMLPI XMLROOT XMLSERIALIZE XMLTABLE ZONE
+    REPLACE RESET RETURN REVOKE ROLLBACK ROLLUP ROW ROWS SAVEPOINT SECOND SECURITY SELECT SERIALIZABLE SESSION
+    SET SETS SHARE SHOW SOME START STDOUT SUBSTRING SYMMETRIC SYSTEM TABLE TABLESAMPLE TEMP TEMPORARY THEN TIME
+    TIMESTAMP TO TRAILING TRANSACTION TREAT TRIM TRUE TRUNCATE UESCAPE UNCOMMITTED UNION UNLISTEN UPDATE USING
+    VACUUM VALUES VARCHAR VARIADIC VARYING VERBOSE WHEN WHERE WINDOW WITH WORK WRITE XMLATTRIBUTES XMLCONCAT
+    XMLELEMENT XMLEXISTS XMLFOREST XMLNAMESPACES XMLPARSE XMLPI XMLROOT XMLSERIALIZE XMLTABLE ZONE
+}
+
+/// Lengths of some keywords by their first letter, by which most words are told from all of them.
+pub(super) struct Lengths([u32; 256]);
+
+impl Lengths {
+    pub(super) const fn of(keywords: &[Folded]) -> Self {
+        let mut lengths = [0; 256];
+        let mut at = 0;
+        while at < keywords.len() {
+            let word = keywords[at].to_le_bytes();
+            let mut length = 0;
+            while length < KEYWORD_BYTES_MAX && word[length] != 0x20 {
+                length += 1;
+            }
+            lengths[word[0] as usize] |= 1 << length;
+            lengths[word[0].to_ascii_uppercase() as usize] |= 1 << length;
+            at += 1;
+        }
+        Self(lengths)
+    }
+
+    /// False for words that are none of the keywords for sure.
+    #[inline]
+    pub(super) fn allow(&self, word: &[u8]) -> bool {
+        let first = word.first().copied().unwrap_or_default();
+        word.len() < 32 && self.0[usize::from(first)] >> word.len() & 1 != 0
+    }
 }
 
 /// The keyword that a token may be; 0 when it is no word.

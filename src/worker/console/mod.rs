@@ -191,6 +191,10 @@ impl Console {
             ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
             ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
             ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
+            ["show", "pins"] => Table::pins(&self.worker.ask_all(ReportKind::Pins).await),
+            ["show", "timeouts"] => {
+                Table::timeouts(&self.worker.ask_all(ReportKind::Timeouts).await)
+            }
             ["show", "stats"] => {
                 Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
             }
@@ -223,6 +227,7 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW VERSION, SHOW POOL_NODES, \
-         SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the database in question.")
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, \
+         SHOW VERSION, SHOW POOL_NODES, SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the \
+         database in question.")
 }

@@ -5,15 +5,19 @@ use std::{collections::BTreeMap, rc::Rc};
 use crate::{
     cluster::{
         budget::PoolKey,
-        report::{ClientReport, Counters, PoolReport, Report, ReportKind, ServerReport},
+        report::{
+            ClientReport, Counters, PinReport, PoolCancels, PoolReport, Report, ReportKind,
+            ServerReport, TimeoutReport,
+        },
         settings::PoolMode,
     },
     protocol::Writer,
     time,
     worker::{
-        Worker,
+        Worker, cancel,
         clients::{ClientInfo, State},
         pool::{Backend, Facts, PoolSet},
+        session::pin::Pin,
     },
 };
 
@@ -40,6 +44,7 @@ const POOLS: &[&str] = &[
     "maxwait",
     "maxwait_us",
     "pool_mode",
+    "idle_while_waiting_us",
 ];
 
 const CONNECTIONS: [&str; 18] = [
@@ -96,6 +101,10 @@ const CANCELS: &[&str] = &[
     "total_dropped",
 ];
 
+const PINS: &[&str] = &["reason", "sessions", "total_pinned", "total_refused"];
+
+const TIMEOUTS: &[&str] = &["setting", "total"];
+
 const STATS: &[&str] = &[
     "database",
     "total_server_assignment_count",
@@ -151,11 +160,11 @@ impl Table {
                 pool.key.user.to_string(),
                 pool.clients_active.to_string(),
                 pool.clients_waiting.to_string(),
-                "0".into(),
-                "0".into(),
+                pool.cancels.clients_active.to_string(),
+                pool.cancels.clients_waiting.to_string(),
                 pool.servers_active.to_string(),
-                "0".into(),
-                "0".into(),
+                pool.cancels.servers_active.to_string(),
+                pool.cancels.servers_canceled.to_string(),
                 pool.servers_idle.to_string(),
                 "0".into(),
                 pool.servers_tested.to_string(),
@@ -163,6 +172,7 @@ impl Table {
                 (pool.wait_us_max / 1_000_000).to_string(),
                 (pool.wait_us_max % 1_000_000).to_string(),
                 pool.mode.to_owned(),
+                pool.idle_beside_us.to_string(),
             ]
         });
         Self {
@@ -211,6 +221,57 @@ impl Table {
         }
     }
 
+    pub(super) fn pins(reports: &[Report]) -> Self {
+        let mut merged: Vec<PinReport> = Vec::new();
+        for report in reports {
+            let Report::Pins(pins) = report else { continue };
+            if merged.is_empty() {
+                merged.clone_from(pins);
+                continue;
+            }
+            for (sum, other) in merged.iter_mut().zip(pins) {
+                sum.sessions += other.sessions;
+                sum.total += other.total;
+                sum.refused += other.refused;
+            }
+        }
+        let rows = merged.iter().map(|pins| {
+            vec![
+                pins.reason.to_owned(),
+                pins.sessions.to_string(),
+                pins.total.to_string(),
+                pins.refused.to_string(),
+            ]
+        });
+        Self {
+            columns: PINS,
+            rows: rows.collect(),
+        }
+    }
+
+    pub(super) fn timeouts(reports: &[Report]) -> Self {
+        let mut merged: Vec<TimeoutReport> = Vec::new();
+        for report in reports {
+            let Report::Timeouts(timeouts) = report else {
+                continue;
+            };
+            if merged.is_empty() {
+                merged.clone_from(timeouts);
+                continue;
+            }
+            for (sum, other) in merged.iter_mut().zip(timeouts) {
+                sum.total += other.total;
+            }
+        }
+        let rows = merged
+            .iter()
+            .map(|timeouts| vec![timeouts.setting.to_owned(), timeouts.total.to_string()]);
+        Self {
+            columns: TIMEOUTS,
+            rows: rows.collect(),
+        }
+    }
+
     pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
         let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
         for pool in merged_pools(reports).into_values() {
@@ -253,6 +314,8 @@ fn merged_pools(reports: &[Report]) -> BTreeMap<PoolKey, PoolReport> {
         known.servers_idle += pool.servers_idle;
         known.servers_tested += pool.servers_tested;
         known.servers_login += pool.servers_login;
+        known.cancels.add(&pool.cancels);
+        known.idle_beside_us = known.idle_beside_us.max(pool.idle_beside_us);
         known.wait_us_max = known.wait_us_max.max(pool.wait_us_max);
         known.counters.add(&pool.counters);
     }
@@ -350,13 +413,7 @@ fn stats_row(database: String, counters: &Counters, seconds: u64) -> Vec<String>
 /// What this core has to say.
 pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
     match kind {
-        ReportKind::Pools => Report::Pools(
-            worker
-                .pool_sets()
-                .iter()
-                .map(|pools| pool_report(worker, pools))
-                .collect(),
-        ),
+        ReportKind::Pools => Report::Pools(pool_reports(worker)),
         ReportKind::Clients => Report::Clients(
             worker
                 .clients
@@ -368,7 +425,19 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
         ReportKind::Servers => Report::Servers(server_reports(worker)),
         ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
         ReportKind::Nodes => Report::Nodes(worker.answered.borrow().clone()),
+        ReportKind::Pins => Report::Pins(worker.tally.pins()),
+        ReportKind::Timeouts => Report::Timeouts(worker.tally.timeouts()),
     }
+}
+
+fn pool_reports(worker: &Worker) -> Vec<PoolReport> {
+    let mut cancels = cancel::by_pool(worker);
+    let pools = worker.pool_sets();
+    let report = |pool: &Rc<PoolSet>| PoolReport {
+        cancels: cancels.remove(&pool.key).unwrap_or_default(),
+        ..pool_report(worker, pool)
+    };
+    pools.iter().map(report).collect()
 }
 
 fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
@@ -384,10 +453,12 @@ fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
         },
         clients_active: pool.clients.get() - waiting.min(pool.clients.get()),
         clients_waiting: waiting,
+        cancels: PoolCancels::default(),
         servers_active: open - idle - opening - tested,
         servers_idle: idle,
         servers_tested: tested,
         servers_login: opening,
+        idle_beside_us: pool.idle_beside(),
         wait_us_max: since.map_or(0, |since| {
             now.saturating_duration_since(since).as_micros() as u64
         }),
@@ -425,7 +496,7 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
             .map_or(0, |facts| facts.process_id),
         process_id: info.process_id,
         application_name: String::from_utf8_lossy(&info.application_name.borrow()).into_owned(),
-        pinned: info.pinned.get(),
+        pinned: info.pinned.get().map_or("", Pin::reason),
     }
 }
 
@@ -458,6 +529,11 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
         servers.extend(
             held.iter()
                 .map(|facts| server_report(worker, &info.key, facts, "active", ago_us)),
+        );
+        let kept = info.kept.borrow();
+        servers.extend(
+            kept.iter()
+                .map(|facts| server_report(worker, &info.key, facts, "used", ago_us)),
         );
     }
     servers

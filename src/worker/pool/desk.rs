@@ -118,6 +118,8 @@ pub(crate) struct Desk<C, W> {
     next_look: Micros,
     /// Somebody waits for whom nobody has looked around yet.
     is_seeking: bool,
+    /// The longest that somebody waited while a connection was idle on another core.
+    idle_beside: Micros,
 }
 
 impl<C, W> Drop for Desk<C, W> {
@@ -141,6 +143,7 @@ impl<C, W> Desk<C, W> {
             blocked: Blocked::default(),
             next_look: 0,
             is_seeking: false,
+            idle_beside: 0,
         }
     }
 
@@ -188,20 +191,47 @@ impl<C, W> Desk<C, W> {
         self.blocked.first()
     }
 
+    /// The longest that somebody waited here while a connection was idle on another core, or there while one was
+    /// idle here. Never less than it was; a little more when what was on its way to somebody got lost.
+    pub(crate) fn idle_beside(&self) -> Micros {
+        self.idle_beside
+    }
+
     /// The connection that was used last, unless somebody waits already.
     #[inline]
-    pub(crate) fn take_idle(&mut self) -> Option<C> {
+    pub(crate) fn take_idle(&mut self, effects: &impl Effects) -> Option<C> {
         if !self.waiters.is_empty() {
             return None;
         }
-        self.pop_idle()
+        self.pop_idle(effects)
     }
 
     #[inline]
-    fn pop_idle(&mut self) -> Option<C> {
+    fn pop_idle(&mut self, effects: &impl Effects) -> Option<C> {
         let idle = self.idle.pop()?;
+        if self.budget.is_wanted_beside(false) {
+            let wanted = self.budget.oldest_want_beside(self.worker);
+            self.note_idle_beside(effects, idle.since, wanted.map(|(_, since)| since));
+        }
         self.show_idle();
         Some(idle.connection)
+    }
+
+    /// Somebody has waited since then, and a connection was idle somewhere since then, if both is so.
+    #[cold]
+    fn note_idle_beside(&mut self, effects: &impl Effects, since: Micros, other: Option<Micros>) {
+        if let Some(other) = other {
+            let both = effects.now().saturating_sub(since.max(other));
+            self.idle_beside = self.idle_beside.max(both);
+        }
+    }
+
+    /// The first in the queue is about to leave it.
+    fn note_end_of_wait(&mut self, effects: &impl Effects) {
+        let idle = self.budget.oldest_idle_beside(self.worker);
+        if let Some(first) = self.waiters.front() {
+            self.note_idle_beside(effects, first.since, idle);
+        }
     }
 
     /// Puts a client at the end of the queue.
@@ -218,6 +248,7 @@ impl<C, W> Desk<C, W> {
         effects: &impl Effects<Connection = C>,
         mut who: impl FnMut(&W) -> bool,
     ) -> Vec<W> {
+        self.note_end_of_wait(effects);
         let mut left = Vec::new();
         let mut place = 0;
         while let Some(waiting) = self.waiters.get(place) {
@@ -254,7 +285,7 @@ impl<C, W> Desk<C, W> {
         let Some((target, _)) = self.budget.oldest_want_beside(self.worker) else {
             return false;
         };
-        let Some(connection) = self.take_idle() else {
+        let Some(connection) = self.take_idle(effects) else {
             return false;
         };
         self.budget.promise(target);
@@ -369,7 +400,13 @@ impl<C, W> Desk<C, W> {
         arrived: bool,
     ) {
         match self.fate(effects, arrived) {
-            Fate::Serve => self.serve_first(effects, connection),
+            Fate::Serve => {
+                // What arrives from another core was idle no more while it was on its way.
+                if !arrived {
+                    self.note_end_of_wait(effects);
+                }
+                self.serve_first(effects, connection);
+            }
             Fate::HandOver(target) => {
                 self.budget.promise(target);
                 effects.hand_over(connection, target);
@@ -398,7 +435,7 @@ impl<C, W> Desk<C, W> {
         self.show_idle();
         // Whoever has begun to wait since then may have looked before this one was shown.
         if self.fate(effects, false) != Fate::Rest
-            && let Some(connection) = self.pop_idle()
+            && let Some(connection) = self.pop_idle(effects)
         {
             self.dispose(effects, connection, false);
         }

@@ -106,6 +106,7 @@ impl Pool {
         if self.backoff.take().failures > 0 {
             tracing::info!(database = %self.key.database, user = %self.key.user, "server connections open again");
         }
+        worker.note_connected(self.node);
         self.desk.borrow_mut().open_ended();
         self.take_back(worker, backend);
         self.serve_waiters(worker);

@@ -252,7 +252,8 @@ impl Pool {
         let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
-            let backend = self.desk.borrow_mut().take_idle()?;
+            let hands = Hands { worker, pool: self };
+            let backend = self.desk.borrow_mut().take_idle(&hands)?;
             backend.stream.park(false);
             if backend.stream.has_news() {
                 // Closed by the server, or speaking out of turn.
@@ -303,6 +304,12 @@ impl Pool {
             || !self.is_called(&backend.database)
     }
 
+    /// True when the limits leave room for one more connection, and nobody waits for it.
+    pub(crate) fn may_open_soon(&self) -> bool {
+        let budget = self.budget();
+        self.desk.borrow().waiting() == 0 && budget.used() < budget.max(budget::Refusal::Pool)
+    }
+
     /// Permits of this core, idle connections among them, those being opened, those being tested.
     pub(crate) fn census(&self) -> [u32; 4] {
         let desk = self.desk.borrow();
@@ -319,6 +326,11 @@ impl Pool {
         let desk = self.desk.borrow();
         let first = desk.waiters().next();
         (desk.waiting(), first.map(|first| first.since))
+    }
+
+    /// The longest that somebody waited while a connection was idle on another core, in microseconds.
+    pub(crate) fn idle_beside(&self) -> Micros {
+        self.desk.borrow().idle_beside()
     }
 
     /// Shows every idle connection to `look`.

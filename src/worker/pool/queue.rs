@@ -14,7 +14,7 @@ use crate::{
     cluster::{budget::Refusal, node::Role},
     net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
-    worker::Worker,
+    worker::{Worker, tally::Timeout},
 };
 
 /// How a waiter takes a failing server.
@@ -124,7 +124,10 @@ impl Pool {
             Ok(Some(Ok(backend))) => Ok(Some(self.lend(worker, backend))),
             Ok(Some(Err(error))) => Err(error),
             Ok(None) => Ok(None),
-            Err(Elapsed) => Err(CheckoutError::Own(self.waited_too_long())),
+            Err(Elapsed) => {
+                worker.tally.timed_out(Timeout::Checkout);
+                Err(CheckoutError::Own(self.waited_too_long()))
+            }
         }
     }
 

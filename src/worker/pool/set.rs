@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use super::{Judge, Pool};
 use crate::{
     cluster::{
-        budget::PoolKey,
+        budget::{Micros, PoolKey},
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
@@ -174,6 +174,13 @@ impl PoolSet {
             first = [first, since].into_iter().flatten().min();
         });
         (waiting, first)
+    }
+
+    /// The most that [`Pool::idle_beside`] says of any of its pools.
+    pub(crate) fn idle_beside(&self) -> Micros {
+        let mut most = 0;
+        self.for_each(|pool| most = most.max(pool.idle_beside()));
+        most
     }
 
     /// True when no client and no connection of it is left, and nobody but so many holders knows of any pool.

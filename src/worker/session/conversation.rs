@@ -126,6 +126,8 @@ pub struct Conversation {
     pub(super) own_requests: VecDeque<Own>,
     /// What the server is made to refuse.
     pub(super) refusing: Option<Refusing>,
+    /// What a message was refused for, until that is counted.
+    pub(super) refused_pin: Option<Pin>,
     /// Its next message is to be refused, because the block has its snapshot on a standby.
     pub(super) keeps_snapshot: bool,
     pub(super) census: Census,
@@ -164,6 +166,7 @@ impl Conversation {
             refusal: None,
             own_requests: VecDeque::new(),
             refusing: None,
+            refused_pin: None,
             keeps_snapshot: false,
             census: Census::default(),
             position: None,

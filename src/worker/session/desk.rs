@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    cluster::settings::{PinPolicy, PoolSettings, StateCheck},
+    cluster::settings::{PinPolicy, PoolMode, PoolSettings, StateCheck},
     worker::{
         parameters::Parameters,
         statements::{Store, prepared::Prepared},
@@ -43,7 +43,7 @@ impl From<&PoolSettings> for Bounds {
     fn from(settings: &PoolSettings) -> Self {
         Self {
             always_checked: settings.state_check == StateCheck::Always,
-            refuses_pins: settings.pin == PinPolicy::Refuse,
+            refuses_pins: settings.pin == PinPolicy::Refuse && settings.mode != PoolMode::Session,
             server_statements: settings.statements_per_connection as usize,
             client_bytes: settings.statement_bytes_per_client,
         }

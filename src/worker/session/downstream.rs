@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cluster::settings::PoolMode,
+    ids::NodeId,
     limits::SERVER_MESSAGE_BYTES_MAX,
     net::Chunk,
     protocol::{
@@ -59,7 +60,8 @@ impl Session {
             Err(Fault::LastWords(message)) => self.server_lost(&message),
             Err(Fault::Elsewhere(why)) => {
                 self.placement.insist_on_primary();
-                self.server_lost(&why)
+                self.read_elsewhere(&why);
+                Ok(())
             }
             Err(Fault::End(end)) => Err(end),
         }
@@ -308,7 +310,8 @@ impl Session {
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         if self.errand.is_repeatable() && self.outtake.is_between() {
-            self.read_elsewhere(why);
+            let node = self.read_elsewhere(why);
+            self.worker.suspect(node);
             return Ok(());
         }
         let mid_message = self.outtake.is_passing() && self.outtake_forwards;
@@ -332,9 +335,9 @@ impl Session {
 }
 
 impl Session {
-    /// A read whose node has not said a word goes to another one.
+    /// A read of which the client has heard nothing goes to another node than this one.
     #[cold]
-    fn read_elsewhere(&mut self, why: &str) {
+    fn read_elsewhere(&mut self, why: &str) -> NodeId {
         let mut lease = self.lease.take().expect("a read has a node");
         let node = lease.backend().facts.node;
         tracing::info!(
@@ -344,13 +347,13 @@ impl Session {
         let read = std::mem::take(&mut lease.backend_mut().read);
         self.lease = Some(lease);
         self.unlink();
-        self.worker.suspect(node);
         self.outtake = Cutter::default();
         self.intake_forwards = false;
         let mut out = Vec::new();
         self.conversation.forget_attempt(&mut out);
         self.answer(&mut out);
         self.repeat_read(read);
+        node
     }
 }
 

@@ -92,7 +92,7 @@ impl Owed {
 }
 
 /// The account of one session with the server connection it holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Never starts with [`Owed::CopyEnd`].
     owed: VecDeque<Owed>,
@@ -127,30 +127,6 @@ pub(crate) struct Ledger {
     /// A Sync of ours must be sent.
     sync_due: bool,
     lost: bool,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            owed: VecDeque::new(),
-            gone: 0,
-            pipelines: 0,
-            own: 0,
-            risky: false,
-            said: 0,
-            readies: 0,
-            readies_to_commit: 0,
-            commit_unsynced: false,
-            status: TransactionStatus::Idle,
-            open: false,
-            skipping: false,
-            copying_in: false,
-            swallowed: 0,
-            doubtful: 0,
-            sync_due: false,
-            lost: false,
-        }
-    }
 }
 
 impl Ledger {

@@ -13,6 +13,7 @@ mod errand;
 mod extended;
 mod heal;
 mod hidden;
+mod keep;
 mod ledger;
 mod limbo;
 mod lookahead;

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     protocol::{ErrorReport, SqlState, backend::TransactionStatus},
-    worker::cancel::{self, Work},
+    worker::{
+        cancel::{self, Work},
+        tally::Timeout,
+    },
 };
 
 impl Session {
@@ -47,6 +50,12 @@ impl Session {
     /// A time limit is reached.
     #[cold]
     pub(super) fn limit_reached(&mut self, due: Due) -> Result<(), End> {
+        self.worker.tally.timed_out(match due {
+            Due::Query | Due::Grace => Timeout::Query,
+            Due::Transaction => Timeout::Transaction,
+            Due::IdleInTransaction => Timeout::IdleInTransaction,
+            Due::ClientIdle => Timeout::ClientIdle,
+        });
         if due == Due::Query {
             let key = &self.info.key;
             tracing::info!(
@@ -63,7 +72,7 @@ impl Session {
             && self.conversation.work() != Work::Nothing
             && let Some(lease) = self.unlink()
         {
-            cancel::abandon(&self.worker, lease);
+            cancel::abandon(&self.worker, &self.info.key, lease);
         }
         match mid_message {
             true => Err(End::Done),

@@ -25,9 +25,24 @@ pub enum Pin {
     Library,
     /// It may hold an advisory lock.
     AdvisoryLock,
+    /// The server answered what was not asked: nobody knows where the session stands.
+    Unfollowed,
 }
 
 impl Pin {
+    /// Each of them, at its own number.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::PreparedStatement,
+        Self::OddStatement,
+        Self::Setting,
+        Self::Listen,
+        Self::TemporaryObject,
+        Self::HeldCursor,
+        Self::Library,
+        Self::AdvisoryLock,
+        Self::Unfollowed,
+    ];
+
     /// As SHOW CLIENTS says it.
     pub fn reason(self) -> &'static str {
         match self {
@@ -39,6 +54,7 @@ impl Pin {
             Self::HeldCursor => "cursor with hold",
             Self::Library => "library",
             Self::AdvisoryLock => "advisory lock",
+            Self::Unfollowed => "conversation cannot be followed",
         }
     }
 }
@@ -96,7 +112,7 @@ fn advice(pin: Pin) -> &'static str {
         Pin::AdvisoryLock => {
             "Use pg_advisory_xact_lock, or set mode = \"session\" or pin = \"allow\"."
         }
-        Pin::OddStatement | Pin::Setting | Pin::Listen | Pin::Library => {
+        Pin::OddStatement | Pin::Setting | Pin::Listen | Pin::Library | Pin::Unfollowed => {
             "Set mode = \"session\" or pin = \"allow\" for this database or user."
         }
     }

@@ -15,10 +15,11 @@ use crate::{
     },
     ids::{Epoch, NodeId},
     limits::RECORDED_BYTES_MAX,
-    protocol::backend::TransactionStatus,
+    net::Chunk,
+    protocol::{Header, backend::TransactionStatus, tag::frontend},
     random::Seeded,
     worker::{
-        classify::{self, Class, Level},
+        classify::{self, Class, Hint, Level},
         pool::Lease,
         route::{self, Wish},
     },
@@ -175,15 +176,26 @@ impl Session {
     }
 
     /// The node for that; `None` while there is none.
-    pub(super) fn place(&mut self, need: Need) -> Option<NodeId> {
+    pub(super) fn place(&mut self, need: Need, avoid: u64) -> Option<NodeId> {
         let worker = Rc::clone(&self.worker);
         worker.with_snapshot(|snapshot| match need {
             Need::Primary => snapshot.primary,
-            Need::Read(_) => self.place_read(snapshot),
+            Need::Read(_) => {
+                let pending = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
+                let hint = first_text(&pending).and_then(classify::hint);
+                let node = self.place_read(snapshot, hint, avoid);
+                self.pending = pending;
+                node
+            }
         })
     }
 
-    pub(super) fn place_read(&mut self, snapshot: &Snapshot) -> Option<NodeId> {
+    pub(super) fn place_read(
+        &mut self,
+        snapshot: &Snapshot,
+        hint: Option<Hint<'_>>,
+        avoid: u64,
+    ) -> Option<NodeId> {
         let routing = &snapshot.settings.routing;
         let after = self.must_have_seen(routing);
         let preference = self.preference(snapshot);
@@ -193,6 +205,8 @@ impl Session {
         let stays = routing.balance == Balance::Session;
         let wish = Wish {
             after,
+            hint,
+            avoid,
             preference: preference.and_then(|place| routing.preferences.get(place)),
             favourite: self.placement.favourite.filter(|_| stays),
             random: self.placement.random.next_u64(),
@@ -269,7 +283,8 @@ impl Session {
                 heard: false,
                 is_watched: splits && consistency != Consistency::Eventual,
                 is_global: splits && consistency == Consistency::Global,
-                wrote: need == Need::Primary,
+                // What a block does is seen as it goes on.
+                wrote: need == Need::Primary && block.is_none(),
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
                 keeps_snapshot,
@@ -403,6 +418,20 @@ impl Session {
             self.worker.lost_commit();
         }
         self.errand = Errand::default();
+    }
+}
+
+/// The text of the first message, when that is a Query or a Parse.
+fn first_text(bytes: &[u8]) -> Option<&[u8]> {
+    let header = Header::read(bytes).ok()??;
+    let body = bytes.get(Header::BYTES..header.frame_bytes())?;
+    match header.tag {
+        frontend::QUERY => body.strip_suffix(b"\0"),
+        frontend::PARSE => {
+            let content = body.get(memchr::memchr(0, body)? + 1..)?;
+            content.get(..memchr::memchr(0, content)?)
+        }
+        _ => None,
     }
 }
 

@@ -153,6 +153,9 @@ impl Conversation {
         if !self.have_refused(why, desk) {
             return Verdict::Wait;
         }
+        if let Why::Pin(pin) = why {
+            self.refused_pin = Some(pin);
+        }
         if tag == frontend::QUERY {
             self.drop_unnamed(Some(ServerName::UNNAMED));
         }
@@ -172,11 +175,18 @@ impl Conversation {
         let Some(pin) = self.forbidden(classify::facts(text), text, desk) else {
             return false;
         };
+        self.refused_pin = Some(pin);
         Writer::new(desk.out)
             .error(&pin::refusal(pin))
             .ready_for_query(TransactionStatus::Idle);
         self.forget_unnamed();
         true
+    }
+
+    /// True once when a message was refused for what it would have left behind.
+    #[inline]
+    pub(crate) fn take_refused_pin(&mut self) -> Option<Pin> {
+        self.refused_pin.take()
     }
 }
 

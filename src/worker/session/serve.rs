@@ -15,6 +15,8 @@ use super::{
     conversation::Conversation,
     desk::Bounds,
     errand::Errand,
+    keep::Kept,
+    pin::Pin,
     placement::Placement,
     show::Shows,
 };
@@ -56,6 +58,8 @@ pub(crate) struct Session {
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
     pub(super) errand: Errand,
+    /// What it keeps besides.
+    pub(super) kept: Kept,
     /// What it remembers for placing its requests.
     pub(super) placement: Placement,
     /// Where the client's messages end.
@@ -120,12 +124,15 @@ impl Session {
         pools.clients.set(pools.clients.get() + 1);
         let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
+        let kept = Kept::new(&worker, &pools);
+        let conversation = Conversation::new(Self::rules_mode(&kept, &pools));
         Self {
             conversation: if parameters.is_empty() {
-                Conversation::new(pools.mode())
+                conversation
             } else {
-                Conversation::new(pools.mode()).with_settings()
+                conversation.with_settings()
             },
+            kept,
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
             may_be_stranded: false,
@@ -374,7 +381,9 @@ impl Session {
             // A cancel is on its way: it must not hit the next client's query.
             return drop(lease);
         }
-        if lease.backend().prepared.is_stained() {
+        if self.kept.is_on() {
+            self.keep(lease);
+        } else if lease.backend().prepared.is_stained() {
             lease.release_dirty();
         } else {
             lease.release();
@@ -404,11 +413,15 @@ impl Session {
     /// Server and session disagree about what was asked: nobody may trust this connection any more.
     #[cold]
     fn server_speaks_out_of_turn(&self) {
-        let pinned = self
-            .conversation
-            .pinned()
-            .map_or("conversation cannot be followed", |pin| pin.reason());
-        self.info.pinned.set(pinned);
+        self.note_pin(self.conversation.pinned().or(Some(Pin::Unfollowed)));
+    }
+
+    /// Why the session keeps its server connection from now on.
+    pub(super) fn note_pin(&self, pin: Option<Pin>) {
+        let before = self.info.pinned.replace(pin);
+        if before != pin {
+            self.worker.tally.pin_changed(before, pin);
+        }
     }
 
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
@@ -438,6 +451,9 @@ impl Session {
             self.account(&lease);
             lease.release_dirty();
         }
+        for lease in self.kept.take_all() {
+            lease.release_dirty();
+        }
         tracing::debug!(client = %self.info.id, "client left");
     }
 }
@@ -445,6 +461,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.unlink();
+        self.note_pin(None);
         self.worker.clients.leave(&self.info);
         self.pools.clients.set(self.pools.clients.get() - 1);
         self.worker.forget_unused(&self.pools.key, 1, 0);

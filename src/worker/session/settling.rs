@@ -81,7 +81,6 @@ impl Session {
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
         lease.backend_mut().parameters = there.clone();
         let pinned = self.conversation.pinned();
-        self.info.pinned.set(pinned.map_or("", |pin| pin.reason()));
         // What was reset is what the client came with, not what the server began with.
         let mut all = interner.joined(&there, &self.startup);
         if !has_reset && there.get("role").is_none() && all.get("role").is_some() {
@@ -95,18 +94,19 @@ impl Session {
         if self.conversation.is_restoring() {
             self.restore();
         }
-        // What was found in a transaction may yet be rolled back.
-        match pinned {
-            Some(pin) if self.conversation.status() == TransactionStatus::Idle => self.may_pin(pin),
-            _ => Ok(()),
-        }
+        self.may_pin(pinned)
     }
 
-    /// The session has state that ties it to its connection, which only the server could tell.
-    fn may_pin(&self, pin: Pin) -> Result<(), End> {
-        if self.bounds.refuses_pins && self.pools.mode() != PoolMode::Session {
+    /// The session has state that ties it to its connection, which only the server could tell, or has none.
+    fn may_pin(&self, pinned: Option<Pin>) -> Result<(), End> {
+        let refuses = self.bounds.refuses_pins && self.pools.mode() != PoolMode::Session;
+        // What was found in a transaction may yet be rolled back.
+        let stays = self.conversation.status() == TransactionStatus::Idle;
+        if let Some(pin) = pinned.filter(|_| refuses && stays) {
+            self.worker.tally.pin_refused(pin);
             return Err(End::Told(pin::found(pin)));
         }
+        self.note_pin(pinned);
         Ok(())
     }
 

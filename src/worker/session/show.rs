@@ -17,7 +17,7 @@ use crate::{
         tag::{backend, frontend},
     },
     worker::{
-        classify::Class,
+        classify::{self, Class},
         console::{Route, Show, Table},
         route,
         statements::text_bytes,
@@ -172,7 +172,7 @@ impl Session {
         let (class, reason) = self.explain_class(statement);
         let is_read = class == Class::Read && self.is_free_to_move(&snapshot.settings.routing);
         let chosen = match is_read {
-            true => self.place_read(&snapshot),
+            true => self.place_read(&snapshot, classify::hint(statement), 0),
             false => snapshot.primary,
         };
         let after = self.must_have_seen(&snapshot.settings.routing);

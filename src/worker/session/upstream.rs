@@ -115,7 +115,10 @@ impl Session {
             }
         }
         if let Some(pin) = self.conversation.pinned() {
-            self.info.pinned.set(pin.reason());
+            self.note_pin(Some(pin));
+        }
+        if let Some(pin) = self.conversation.take_refused_pin() {
+            self.worker.tally.pin_refused(pin);
         }
         Ok(())
     }
@@ -349,16 +352,20 @@ impl Session {
     /// Gets a server connection with the session's settings, or has the request refused.
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
         let mut need = self.need();
-        let mut held_since = None;
+        let (mut held_since, mut avoid) = (None, 0);
         loop {
-            let Some(node) = self.place(need) else {
+            let Some(node) = self.place(need, avoid) else {
                 match Box::pin(self.hold(&mut held_since)).await? {
                     Held::Changed => continue,
                     Held::Refused => return Ok(()),
                 }
             };
             let pool = self.pools.pool(&self.worker, node);
-            let lease = match pool.try_checkout(&self.worker) {
+            let lease = match self.connection_at_hand(&pool) {
+                None if self.is_better_at_primary(&pool) => {
+                    need = Need::Primary;
+                    continue;
+                }
                 Some(lease) => lease,
                 None => match self.wait_for_server(&pool).await {
                     Ok(lease) if self.info.cancel.is_dequeued() => {
@@ -372,13 +379,11 @@ impl Session {
                     }
                     Ok(None) => return Err(End::Done),
                     Err(CheckoutError::Moved) => continue,
+                    // Another node may take what this one cannot.
                     Err(CheckoutError::Unreachable(_) | CheckoutError::Refused(_))
                         if self.is_elsewhere(node) =>
                     {
-                        if !self.is_suspect(node) {
-                            // It would be chosen again, and may refuse this user for ever.
-                            need = Need::Primary;
-                        }
+                        avoid |= 1 << (node.0 % 64);
                         continue;
                     }
                     Err(error) => {
@@ -403,14 +408,6 @@ impl Session {
     fn is_elsewhere(&self, node: NodeId) -> bool {
         self.worker
             .with_snapshot(|snapshot| snapshot.primary != Some(node))
-    }
-
-    /// True while the node is not chosen for reads, because it could not be used.
-    fn is_suspect(&self, node: NodeId) -> bool {
-        self.worker.with_snapshot(|snapshot| {
-            let state = snapshot.state(node);
-            state.is_none_or(|state| state.live.is_suspect() || !state.status.is_usable())
-        })
     }
 
     /// A server connection has been found. False when it does not let the session be who it is.

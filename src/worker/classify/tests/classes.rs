@@ -25,8 +25,8 @@ const FUNCTIONS: &str = include_str!(concat!(
 const OWN_FUNCTIONS: [(&str, &str, bool); 9] = [
     ("public", "vol", true),
     ("app", "reader", false),
-    ("app", "both", false),
-    ("other", "both", true),
+    ("app", "mixed", false),
+    ("other", "mixed", true),
     ("public", "geometry", false),
     ("app", "listed_reader", true),
     ("app", "listed_reader_too", true),
@@ -35,7 +35,9 @@ const OWN_FUNCTIONS: [(&str, &str, bool); 9] = [
 ];
 
 /// Schema, name, kind, persistence, number and numbers of what it reads.
-const RELATIONS: [(&str, &str, char, char, u32, &[u32]); 27] = [
+type Known = (&'static str, &'static str, char, char, u32, &'static [u32]);
+
+const RELATIONS: [Known; 27] = [
     ("public", "t", 'r', 'p', 1, &[]),
     ("public", "t1", 'r', 'p', 2, &[]),
     ("public", "t2", 'r', 'p', 3, &[]),
@@ -65,7 +67,7 @@ const RELATIONS: [(&str, &str, char, char, u32, &[u32]); 27] = [
     ("pg_catalog", "pg_sequences", 'v', 'p', 27, &[]),
 ];
 
-fn functions() -> impl Iterator<Item = FunctionFact> {
+pub(super) fn functions() -> impl Iterator<Item = FunctionFact> {
     let fact = |schema: &str, name: &str, volatile| FunctionFact {
         schema: schema.to_owned(),
         name: name.to_owned(),
@@ -82,7 +84,7 @@ fn functions() -> impl Iterator<Item = FunctionFact> {
     builtin.chain(own.map(move |(schema, name, volatile)| fact(schema, name, *volatile)))
 }
 
-fn relations() -> impl Iterator<Item = RelationFact> {
+pub(super) fn relations() -> impl Iterator<Item = RelationFact> {
     let relations = RELATIONS.iter();
     relations.map(
         |(schema, name, kind, persistence, oid, bases)| RelationFact {

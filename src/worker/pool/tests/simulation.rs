@@ -10,6 +10,9 @@ const WORK: u64 = 100_000;
 /// How many that came clearly later may be served before somebody who waits on another core.
 const OVERTAKEN_MAX: u32 = 8;
 
+/// Longest, in microseconds, that a desk may have seen somebody wait while a connection was idle elsewhere.
+const IDLE_BESIDE_MAX: u64 = 2_000;
+
 /// Totals over many seeds: what never happened was not tested.
 #[derive(Debug, Default)]
 struct Totals {
@@ -19,6 +22,7 @@ struct Totals {
     reserved: u64,
     lost: u64,
     overtaken_max: u32,
+    idle_beside_max: u64,
 }
 
 fn simulate(seed: u64, totals: &mut Totals) {
@@ -36,6 +40,7 @@ fn simulate(seed: u64, totals: &mut Totals) {
     totals.reserved += world.reserved.get();
     totals.lost += world.lost.get();
     totals.overtaken_max = totals.overtaken_max.max(world.overtaken_max.get());
+    totals.idle_beside_max = totals.idle_beside_max.max(world.idle_beside_max());
 }
 
 fn simulate_all(seeds: std::ops::Range<u64>) {
@@ -51,9 +56,14 @@ fn simulate_all(seeds: std::ops::Range<u64>) {
         reserved,
         lost,
         overtaken_max,
+        idle_beside_max,
     } = totals;
     assert!(served > 10_000 && handed > 1_000 && evicted > 100 && reserved > 100 && lost > 100);
     assert!(overtaken_max <= OVERTAKEN_MAX, "{overtaken_max}");
+    assert!(
+        idle_beside_max > 0 && idle_beside_max <= IDLE_BESIDE_MAX,
+        "{idle_beside_max}"
+    );
 }
 
 #[test]

@@ -417,6 +417,15 @@ impl World {
         }
     }
 
+    /// What the desks say of the longest that somebody waited while a connection was idle elsewhere.
+    pub(super) fn idle_beside_max(&self) -> Micros {
+        let desks = self.desks.iter().flatten();
+        desks
+            .map(|desk| desk.borrow().idle_beside())
+            .max()
+            .unwrap_or(0)
+    }
+
     // What clients do.
 
     fn ask(&self, number: usize) {
@@ -425,9 +434,14 @@ impl World {
             return;
         }
         client.round.set(client.round.get() + 1);
+        let floor = Floor {
+            world: self,
+            core: client.core,
+            pool: client.pool,
+        };
         let idle = self.desks[client.core][client.pool]
             .borrow_mut()
-            .take_idle();
+            .take_idle(&floor);
         if let Some(connection) = idle {
             return self.lend(number, connection);
         }

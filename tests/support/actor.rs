@@ -1,0 +1,198 @@
+//! A server that only plays one towards those who look at it, and may misbehave in every way. Never survives its test.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use pgring::protocol::{Frames, Header, startup::Initial, tag::frontend};
+
+use super::{message, mock::PARAMETERS};
+
+/// What it does on each connection, from its first byte on.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// A good server.
+    Plays(Role),
+    /// These bytes, and then nothing more.
+    Says(Vec<u8>),
+    /// A good login, and then these bytes in answer to any question.
+    Answers(Vec<u8>),
+    /// The connection number n ends after n bytes of what a good server says.
+    EndsEarly(Role),
+    /// Closes at once every second time.
+    Flaps(Role),
+    /// A question is answered with rows for ever.
+    Raves,
+}
+
+/// What a good server says of itself.
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub in_recovery: bool,
+    pub timeline: u32,
+}
+
+impl Role {
+    pub fn primary() -> Self {
+        Self {
+            in_recovery: false,
+            timeline: 1,
+        }
+    }
+
+    pub fn standby() -> Self {
+        Self {
+            in_recovery: true,
+            timeline: 1,
+        }
+    }
+
+    /// Everything between the login and the client's leave.
+    fn answer(&self, text: &str) -> Vec<u8> {
+        let row = match text {
+            _ if text.contains("pg_is_in_recovery") => {
+                let timeline = match self.in_recovery {
+                    true => self.timeline.to_string(),
+                    false => format!("{:08X}0000000000000001", self.timeline),
+                };
+                let recovery = if self.in_recovery { "t" } else { "f" };
+                message::row(&[recovery, "0/1000100", &timeline, "8192"])
+            }
+            _ => message::row(&["1"]),
+        };
+        let mut answer = [row, message::command_complete("SELECT 1")].concat();
+        if text.contains("system_identifier") {
+            let facts = message::row(&["7", "", ""]);
+            let done = message::command_complete("SELECT 1");
+            answer.extend([facts, done.clone(), done].concat());
+        }
+        answer.extend(message::ready());
+        answer
+    }
+}
+
+/// Listens, and plays its part to everybody.
+pub struct Actor {
+    address: SocketAddr,
+    part: Arc<Mutex<Part>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Actor {
+    pub fn new(part: Part) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let actor = Self {
+            address: listener.local_addr().unwrap(),
+            part: Arc::new(Mutex::new(part)),
+            connections: Arc::default(),
+        };
+        let (part, connections) = (Arc::clone(&actor.part), Arc::clone(&actor.connections));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let number = connections.fetch_add(1, Ordering::Relaxed);
+                let part = part.lock().unwrap().clone();
+                // The other side may end it whenever it likes.
+                thread::spawn(move || play(&part, number, stream.unwrap()).ok());
+            }
+        });
+        actor
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From the next connection on.
+    pub fn play(&self, part: Part) {
+        *self.part.lock().unwrap() = part;
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn play(part: &Part, number: usize, mut stream: TcpStream) -> std::io::Result<()> {
+    match part {
+        Part::Plays(role) => converse(&mut stream, usize::MAX, |text| role.answer(text)),
+        Part::EndsEarly(role) => converse(&mut stream, number, |text| role.answer(text)),
+        Part::Flaps(role) => match number % 2 {
+            0 => Ok(()),
+            _ => converse(&mut stream, usize::MAX, |text| role.answer(text)),
+        },
+        Part::Answers(bytes) => converse(&mut stream, usize::MAX, |_| bytes.clone()),
+        Part::Says(bytes) => {
+            stream.write_all(bytes)?;
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        }
+        Part::Raves => converse(&mut stream, usize::MAX, |_| {
+            message::row(&["t"; 50]).repeat(100_000)
+        }),
+    }
+}
+
+/// A server that says at most so many bytes, and then closes.
+fn converse(
+    stream: &mut TcpStream,
+    mut bytes_max: usize,
+    answer: impl Fn(&str) -> Vec<u8>,
+) -> std::io::Result<()> {
+    let mut say = |stream: &mut TcpStream, bytes: &[u8]| {
+        let part = bytes.len().min(bytes_max);
+        bytes_max -= part;
+        stream.write_all(&bytes[..part])?;
+        match part < bytes.len() {
+            true => Err(std::io::Error::other("it has said enough")),
+            false => Ok(()),
+        }
+    };
+    let mut received = Vec::new();
+    let packet = loop {
+        if let Ok(Some((_, length))) = Initial::read(&received) {
+            break length;
+        }
+        receive(stream, &mut received)?;
+    };
+    received.drain(..packet);
+    let parameters = PARAMETERS.map(|(name, value)| message::parameter_status(name, value));
+    let key = message::backend_key_data(7, b"1234");
+    let greeting = [
+        message::authentication_ok(),
+        parameters.concat(),
+        key,
+        message::ready(),
+    ];
+    say(stream, &greeting.concat())?;
+    loop {
+        let asked = Frames::new(&received).next();
+        let Some(Ok(frame)) = asked else {
+            receive(stream, &mut received)?;
+            continue;
+        };
+        let length = Header::BYTES + frame.body.len();
+        if frame.tag == frontend::TERMINATE {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(frame.body).into_owned();
+        received.drain(..length);
+        say(stream, &answer(&text))?;
+    }
+}
+
+fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut piece = [0; 4096];
+    match stream.read(&mut piece)? {
+        0 => Err(std::io::Error::other("the client has left")),
+        bytes => {
+            received.extend_from_slice(&piece[..bytes]);
+            Ok(())
+        }
+    }
+}
