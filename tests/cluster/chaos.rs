@@ -84,21 +84,42 @@ impl Readers {
     }
 }
 
-/// Each reader has its protocol.
+/// Each reader has its protocol. Each message of the answer comes once: whoever asks again on the client's behalf must
+/// not answer twice.
 fn read(session: &mut Session, number: usize) -> Answer {
     let text = format!("SELECT {number}");
-    match number % 3 {
-        0 => session.query(&text),
-        1 => session.ask(&[parse("", &text), bind("", "", &[]), execute(""), sync()].concat()),
+    let parsed = [parse("", &text), bind("", "", &[])].concat();
+    let (request, expected) = match number % 3 {
+        0 => (query(&text), "TDCZ"),
+        1 => ([parsed, execute(""), sync()].concat(), "12DCZ"),
         _ => {
-            let named = [
-                parse("", "SELECT $1"),
-                bind("", "", &[&number.to_string()]),
-                execute(""),
-                sync(),
-            ];
-            session.ask(&named.concat())
+            let described = [parsed, describe_portal(""), execute(""), sync()];
+            (described.concat(), "12TDCZ")
         }
+    };
+    if let Err(closed) = session.send(&request) {
+        return closed;
+    }
+    let (mut tags, mut value, mut error) = (String::new(), String::new(), None);
+    while !tags.ends_with('Z') {
+        let (tag, body) = match session.message() {
+            Ok(message) => message,
+            Err(closed) => return closed,
+        };
+        tags.push(char::from(tag.0));
+        match tag.0 {
+            b'D' => value = String::from_utf8_lossy(&body[6..]).into_owned(),
+            b'E' => {
+                let (sqlstate, text) = error_fields(&body);
+                error = Some(Answer::Error(sqlstate, text));
+            }
+            _ => {}
+        }
+    }
+    match error {
+        Some(error) => error,
+        None if tags == expected => Answer::Rows(vec![value]),
+        None => Answer::Rows(vec![format!("{tags} in place of {expected}")]),
     }
 }
 

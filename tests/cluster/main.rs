@@ -24,6 +24,7 @@ mod oracle;
 mod pgbench;
 mod pins;
 mod psql;
+mod retry;
 mod roles;
 mod routing;
 mod settings;

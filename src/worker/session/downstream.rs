@@ -1,6 +1,7 @@
 //! From the server to the client: watches the few messages that matter, forwards, and answers for a server that is gone.
 
 use super::{
+    answers::is_fatal,
     conversation::{AfterLoss, Answer},
     serve::{End, Session, hold_if},
 };
@@ -48,7 +49,10 @@ impl Session {
         self.pools.counters.borrow_mut().sent += chunk.len() as u64;
         self.announce_commit();
         let mut decided = 0;
-        let judged = self.judge_all(&mut chunk, &mut decided);
+        let judged = match self.foreseen(&chunk) {
+            Some(fault) => Err(fault),
+            None => self.judge_all(&mut chunk, &mut decided),
+        };
         self.forward_to_client(&mut chunk, &mut decided);
         match judged {
             Ok(()) => Ok(()),
@@ -60,6 +64,46 @@ impl Session {
                 Ok(())
             }
             Err(Fault::End(end)) => Err(end),
+        }
+    }
+
+    /// An error for which the read at hand goes elsewhere, when it comes together with the beginning of the answer:
+    /// a server has told what rows look like when it finds that it cannot give any. Nothing is judged, so that
+    /// all of it can be forgotten.
+    #[inline]
+    fn foreseen(&self, chunk: &[u8]) -> Option<Fault> {
+        if !self.errand.is_repeatable() || !self.outtake.is_between() {
+            return None;
+        }
+        let mut rest = chunk;
+        let mut ours = self.conversation.own_requests_ahead();
+        loop {
+            let header = Header::read(rest).ok()??;
+            let body = rest.get(Header::BYTES..header.frame_bytes())?;
+            rest = rest.get(header.frame_bytes()..)?;
+            match header.tag {
+                backend::READY_FOR_QUERY if ours > 0 => ours -= 1,
+                backend::ERROR_RESPONSE if ours > 0 => return None,
+                _ if ours > 0 => {}
+                backend::PARSE_COMPLETE
+                | backend::BIND_COMPLETE
+                | backend::CLOSE_COMPLETE
+                | backend::PARAMETER_DESCRIPTION
+                | backend::ROW_DESCRIPTION
+                | backend::NO_DATA
+                | backend::PARAMETER_STATUS => {}
+                backend::NOTICE_RESPONSE if is_farewell(body) => {
+                    return Some(Fault::LastWords(error_message(body)));
+                }
+                backend::NOTICE_RESPONSE => {}
+                backend::ERROR_RESPONSE if is_fatal(body) => {
+                    return Some(Fault::LastWords(error_message(body)));
+                }
+                backend::ERROR_RESPONSE if self.errand.on_standby && is_for_primary(body) => {
+                    return Some(Fault::Elsewhere(error_message(body)));
+                }
+                _ => return None,
+            }
         }
     }
 
@@ -132,9 +176,16 @@ impl Session {
         }
         let lease = self.lease.as_mut().expect("a server that speaks is linked");
         let prepared = &mut lease.backend_mut().prepared;
-        let answer = self
+        let mut answer = self
             .conversation
             .server_message(header.tag, body, prepared)?;
+        if header.tag == backend::PARAMETER_STATUS
+            && self.errand.on_standby
+            && body.starts_with(b"in_hot_standby\0")
+        {
+            // The client is with the cluster, and was told of its primary.
+            answer = Answer::Swallow;
+        }
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
                 self.count_answer(header.tag, body);

@@ -116,6 +116,12 @@ impl Conversation {
         self.deferred = self.leaving_block.take();
     }
 
+    /// How many requests of pgring's own the server answers before the client's.
+    #[inline]
+    pub(super) fn own_requests_ahead(&self) -> usize {
+        self.own_requests.len()
+    }
+
     /// True when nothing that pgring itself asked is outstanding.
     pub(super) fn own_requests_are_done(&self) -> bool {
         self.own_requests.is_empty()

@@ -1,0 +1,219 @@
+//! Reads whose server goes away before its answer: another node answers, and the client gets that answer, whole and
+//! once. Reads of which the client has got something are not repeated.
+
+use pgring::cli::postgres::Stop;
+
+use crate::{
+    session::{Answer, Session},
+    splitting::{Servers, Splitting, rows},
+    support::{eventually, message::*},
+};
+
+/// It takes for ever on a standby, and no time on the primary.
+const NAP: &str = "CREATE FUNCTION nap(t text) RETURNS text LANGUAGE plpgsql STABLE AS \
+    'BEGIN IF pg_is_in_recovery() THEN PERFORM pg_sleep(600); END IF; RETURN t; END'";
+
+fn stage() -> (Splitting, Session) {
+    let servers = Servers {
+        weights: &[0, 1],
+        logged: false,
+        settings: &["max_standby_streaming_delay = 0"],
+    };
+    let stage = Splitting::with(&servers, |config| config);
+    let mut session = stage.client();
+    rows(session.query(NAP));
+    rows(session.query("CREATE TABLE t AS SELECT 'well'::text AS n"));
+    stage.wait_until_split_for(&mut session);
+    (stage, session)
+}
+
+/// Waits until the standby runs it.
+fn wait_until_napping(stage: &Splitting) {
+    let look = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let standby = &stage.stage.server.standbys[0];
+    eventually("the standby ran it", || {
+        standby.sql("app", look).unwrap() == "1"
+    });
+}
+
+fn terminate_backends(stage: &Splitting) {
+    let kill =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    stage.stage.server.standbys[0].sql("app", kill).unwrap();
+}
+
+/// The letters of an answer's messages, and its rows' only value.
+fn letters(session: &mut Session) -> (String, String) {
+    let (mut tags, mut value) = (String::new(), String::new());
+    while !tags.ends_with('Z') {
+        let (tag, body) = session.message().unwrap();
+        tags.push(char::from(tag.0));
+        if tag.0 == b'D' {
+            value += &String::from_utf8_lossy(&body[6..]);
+        }
+    }
+    (tags, value)
+}
+
+/// Requests of one read in every form, and the letters of the answer to each.
+fn requests() -> Vec<(Vec<u8>, &'static str)> {
+    let unnamed = parse("", "SELECT nap('again')");
+    let bound = bind("", "", &[]);
+    vec![
+        (query("SELECT nap('again')"), "TDCZ"),
+        (
+            [unnamed.clone(), bound.clone(), execute(""), sync()].concat(),
+            "12DCZ",
+        ),
+        // It has a name at the server by now, and pgring answers the Parse.
+        (
+            [
+                unnamed.clone(),
+                bound.clone(),
+                describe_portal(""),
+                execute(""),
+                sync(),
+            ]
+            .concat(),
+            "12TDCZ",
+        ),
+        (
+            [unnamed, describe_statement(""), bound, execute(""), sync()].concat(),
+            "1tT2DCZ",
+        ),
+        (
+            [
+                parse("named", "SELECT nap('again')"),
+                bind("p", "named", &[]),
+                execute("p"),
+                close_portal("p"),
+                sync(),
+            ]
+            .concat(),
+            "12DC3Z",
+        ),
+        (
+            [bind("", "named", &[]), execute(""), sync()].concat(),
+            "2DCZ",
+        ),
+        (query("SELECT nap('aga'); SELECT nap('in')"), "TDCTDCZ"),
+    ]
+}
+
+#[test]
+fn a_read_whose_backend_is_terminated_is_answered_once_by_another_node() {
+    let (stage, mut session) = stage();
+    for (request, expected) in requests() {
+        stage.wait_until_split_for(&mut session);
+        session.send(&request).unwrap();
+        wait_until_napping(&stage);
+        terminate_backends(&stage);
+        assert_eq!(
+            letters(&mut session),
+            (expected.to_owned(), "again".to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_read_whose_standby_is_killed_is_answered_once_by_another_node() {
+    for how in [None, Some(Stop::Fast), Some(Stop::Immediate)] {
+        let (mut stage, mut session) = stage();
+        let mut sessions = Vec::new();
+        for (request, expected) in requests() {
+            if expected != "2DCZ" {
+                let mut session = stage.client();
+                session.send(&request).unwrap();
+                sessions.push((session, expected));
+            }
+        }
+        let look = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        let standby = &mut stage.stage.server.standbys[0];
+        eventually("the standby ran them", || {
+            standby.sql("app", look).unwrap() == sessions.len().to_string()
+        });
+        match how {
+            None => standby.kill().unwrap(),
+            Some(how) => standby.stop(how).unwrap(),
+        }
+        for (session, expected) in &mut sessions {
+            assert_eq!(
+                letters(session),
+                ((*expected).to_owned(), "again".to_owned())
+            );
+        }
+        assert_eq!(session.query("SELECT nap('x')").row(), "x");
+    }
+}
+
+#[test]
+fn a_read_that_conflicts_with_what_is_replayed_is_answered_by_the_primary() {
+    let (stage, mut session) = stage();
+    for request in [
+        query("SELECT nap(n) FROM t"),
+        [
+            parse("", "SELECT nap(n) FROM t"),
+            bind("", "", &[]),
+            execute(""),
+            sync(),
+        ]
+        .concat(),
+    ] {
+        stage.wait_until_split_for(&mut session);
+        session.send(&request).unwrap();
+        wait_until_napping(&stage);
+        stage
+            .sql("ALTER TABLE t ADD COLUMN IF NOT EXISTS more int; ALTER TABLE t DROP COLUMN more");
+        assert_eq!(session.answer().row(), "well");
+    }
+}
+
+#[test]
+fn a_read_that_was_answered_in_part_is_not_repeated() {
+    let (stage, mut session) = stage();
+    // So much fills the server's buffers, and is sent before it naps.
+    let text = "SELECT repeat('x', 50000) UNION ALL SELECT nap('y')";
+    session.send(&query(text)).unwrap();
+    assert_eq!(session.message().unwrap().0.0, b'T');
+    wait_until_napping(&stage);
+    terminate_backends(&stage);
+    match session.answer() {
+        Answer::Error(sqlstate, _) => assert_eq!(sqlstate, "08006"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(session.query("SELECT 1").row(), "1");
+    // In a transaction that has begun there, neither: what it has seen would be lost.
+    stage.wait_until_split_for(&mut session);
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SELECT n FROM t"));
+    session.send(&query("SELECT nap('y')")).unwrap();
+    wait_until_napping(&stage);
+    terminate_backends(&stage);
+    match session.answer() {
+        Answer::Error(sqlstate, _) => assert_eq!(sqlstate, "08006"),
+        other => panic!("{other:?}"),
+    }
+    rows(session.query("ROLLBACK"));
+    assert_eq!(session.query("SELECT 1").row(), "1");
+}
+
+/// Pgpool-II takes the end of one backend for that of its server.
+#[test]
+fn a_terminated_backend_is_not_a_dead_node() {
+    let (stage, mut session) = stage();
+    session.send(&query("SELECT nap('x')")).unwrap();
+    wait_until_napping(&stage);
+    terminate_backends(&stage);
+    assert_eq!(session.answer().row(), "x");
+    // Somebody else's, who is told so; constant or not.
+    let mut other = stage.client();
+    rows(other.query("BEGIN; SELECT random()"));
+    rows(session.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = 'app'"));
+    assert!(matches!(other.query("SELECT 1"), Answer::Error(..)));
+    rows(other.query("ROLLBACK"));
+    stage.wait_until_split_for(&mut session);
+    let states = stage.stage.columns(&["status"]);
+    assert_eq!(states, ["up", "up"]);
+    let log = stage.stage.proxy.process().log();
+    assert!(!log.iter().any(|line| line.contains("is down")), "{log:?}");
+}
