@@ -5,7 +5,7 @@ mod snapshot;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use pgring::{
     cluster::snapshot::Snapshot,
     random::Seeded,
@@ -51,5 +51,8 @@ fn decide(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decide);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decide(&mut criterion);
+    criterion.final_summary();
+}
