@@ -33,6 +33,8 @@ pub(crate) enum Peer {
     Pgring,
     /// pgring, whose clients have set something.
     PgringSettings,
+    /// pgring with a standby that gets no reads: what it costs to look for one that does.
+    PgringSplits,
     /// pgring with one worker that may run on every CPU.
     PgringOne,
     /// The same with two.
@@ -44,10 +46,11 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Peer; 8] = [
+    pub(crate) const ALL: [Peer; 9] = [
         Peer::Floor,
         Peer::Pgring,
         Peer::PgringSettings,
+        Peer::PgringSplits,
         Peer::PgringOne,
         Peer::PgringTwo,
         Peer::PgBouncer,
@@ -60,6 +63,7 @@ impl Peer {
             Peer::Floor => "floor",
             Peer::Pgring => "pgring",
             Peer::PgringSettings => "pgring (settings)",
+            Peer::PgringSplits => "pgring (splitting)",
             Peer::PgringOne => "pgring (1 worker)",
             Peer::PgringTwo => "pgring (2 workers)",
             Peer::PgBouncer => "PgBouncer",
@@ -73,6 +77,7 @@ impl Peer {
         let ours = [
             Peer::Pgring,
             Peer::PgringSettings,
+            Peer::PgringSplits,
             Peer::PgringOne,
             Peer::PgringTwo,
         ];
@@ -84,6 +89,7 @@ impl Peer {
             Peer::Floor => "floor",
             Peer::Pgring => "pgring",
             Peer::PgringSettings => "pgring-settings",
+            Peer::PgringSplits => "pgring-splits",
             Peer::PgringOne => "pgring-one",
             Peer::PgringTwo => "pgring-two",
             Peer::PgBouncer => "pgbouncer",
@@ -101,6 +107,8 @@ pub(crate) struct Workshop {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) account: Option<Account>,
     started: usize,
+    /// A standby of the server behind the proxies.
+    pub(crate) standby: Option<SocketAddrV4>,
     /// Every command of this run, as a person would type it.
     pub(crate) commands: Vec<String>,
 }
@@ -126,6 +134,7 @@ impl Workshop {
             folder,
             account,
             started: 0,
+            standby: None,
             commands: Vec::new(),
         })
     }
@@ -197,8 +206,12 @@ impl Workshop {
             .map_err(|error| format!("cannot make {}: {error}", folder.display()));
         made.and_then(|()| give_to(&folder, self.account))?;
         let mut process = match peer {
+            Peer::PgringSplits if self.standby.is_none() => {
+                return Err("it needs a standby".into());
+            }
             Peer::PgringOne => self.start_pgring(&folder, address, backend, 1, None)?,
             Peer::PgringTwo => self.start_pgring(&folder, address, backend, 2, None)?,
+            Peer::PgringSplits => self.start_splitting(&folder, address, backend)?,
             ours if ours.is_ours() => {
                 self.start_pgring(&folder, address, backend, 1, Some(PROXY_CPU))?
             }
@@ -221,11 +234,35 @@ impl Workshop {
         workers: usize,
         cpu: Option<usize>,
     ) -> Result<Process, String> {
+        let text = pgring_settings(address, backend, workers, POOL_SIZE);
+        self.start_pgring_with(folder, &text, cpu)
+    }
+
+    /// pgring that looks for each read whether it may go to the standby, which it may not for want of weight.
+    fn start_splitting(
+        &mut self,
+        folder: &Path,
+        address: SocketAddrV4,
+        backend: SocketAddrV4,
+    ) -> Result<Process, String> {
+        let standby = self.standby.ok_or("it needs a standby")?;
+        let mut text = pgring_settings(address, backend, 1, POOL_SIZE);
+        text += &format!(
+            "[[node]]\nname = \"standby\"\naddress = \"{standby}\"\nweight = 0\n\
+             [health]\nuser = \"{}\"\n",
+            crate::pgbench::USER
+        );
+        self.start_pgring_with(folder, &text, Some(PROXY_CPU))
+    }
+
+    fn start_pgring_with(
+        &mut self,
+        folder: &Path,
+        text: &str,
+        cpu: Option<usize>,
+    ) -> Result<Process, String> {
         let file = folder.join("pgring.toml");
-        write(
-            &file,
-            &pgring_settings(address, backend, workers, POOL_SIZE),
-        )?;
+        write(&file, text)?;
         let mut command = Command::new(&self.pgring);
         command.args(["run", "-c"]).arg(&file);
         self.start(command, cpu, None, libc::SIGINT)

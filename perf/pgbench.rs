@@ -38,6 +38,7 @@ const SETTINGS: [&str; 7] = [
 pub(crate) struct Cluster {
     // The server ends with this value.
     _server: Process,
+    _standby: Option<Process>,
     pub(crate) address: SocketAddrV4,
     programs: PathBuf,
     pub(crate) version: String,
@@ -88,12 +89,39 @@ impl Cluster {
         let version = first_line(Command::new(programs.join("postgres")).arg("--version"))?;
         let mut cluster = Cluster {
             _server: server,
+            _standby: None,
             address,
             programs,
             version,
         };
         cluster.fill(workshop)?;
         Ok(cluster)
+    }
+
+    /// Starts a standby of it.
+    pub(crate) fn add_standby(&mut self, workshop: &mut Workshop) -> Result<SocketAddrV4, String> {
+        let data = workshop.folder.path().join("standby");
+        let mut copy = Command::new(self.programs.join("pg_basebackup"));
+        copy.args(["-h", &self.address.ip().to_string()])
+            .args(["-p", &self.address.port().to_string()])
+            .args(["-U", USER, "-R", "-c", "fast", "--no-sync", "-D"])
+            .arg(&data);
+        workshop
+            .start(copy, None, workshop.account, libc::SIGTERM)?
+            .finish(SETUP_LIMIT)?;
+        let address = free_address()?;
+        let mut standby = workshop.start(
+            server(&self.programs, &data, address),
+            None,
+            workshop.account,
+            libc::SIGINT,
+        )?;
+        wait_for("the standby", SETUP_LIMIT, || {
+            standby.check()?;
+            Ok(probe::answers(address, USER).then_some(()))
+        })?;
+        self._standby = Some(standby);
+        Ok(address)
     }
 
     fn fill(&mut self, workshop: &mut Workshop) -> Result<(), String> {

@@ -57,7 +57,22 @@ pub(crate) fn all() -> Vec<Scenario> {
         true,
         true,
     ));
+    scenarios.extend(splitting());
     scenarios
+}
+
+/// What splitting reads off costs where none is: they are judged, and stay at the primary.
+fn splitting() -> impl Iterator<Item = Scenario> {
+    let works = [("select", true), ("tpcb", false)].into_iter();
+    works.flat_map(|(name, select_only)| {
+        ["simple", "prepared"].map(|protocol| {
+            let name = format!("pgbench-splitting-{name}-{protocol}");
+            let mut scenario = pgbench(&name, protocol, 16, select_only, false);
+            scenario.title += ", splitting";
+            scenario.peers = vec![Peer::Pgring, Peer::PgringSplits];
+            scenario
+        })
+    })
 }
 
 fn against_mock() -> Vec<Scenario> {

@@ -219,11 +219,20 @@ impl Suite {
             check_interrupt()?;
         }
         if !real.is_empty() {
-            let cluster = Cluster::start(&mut self.workshop)?;
+            let mut cluster = Cluster::start(&mut self.workshop)?;
             self.versions
                 .push(("PostgreSQL".into(), cluster.version.clone()));
-            self.start_peers(&real, cluster.address, pgbench::USER);
-            findings.extend(self.measure_each(&real, Some(&cluster))?);
+            let (splitting, plain): (Vec<_>, Vec<_>) = real
+                .into_iter()
+                .partition(|scenario| scenario.peers.contains(&Peer::PgringSplits));
+            self.start_peers(&plain, cluster.address, pgbench::USER);
+            findings.extend(self.measure_each(&plain, Some(&cluster))?);
+            if !splitting.is_empty() {
+                let standby = cluster.add_standby(&mut self.workshop)?;
+                self.workshop.standby = Some(standby);
+                self.start_peers(&splitting, cluster.address, pgbench::USER);
+                findings.extend(self.measure_each(&splitting, Some(&cluster))?);
+            }
         }
         Ok(Findings {
             pace: self.pace,

@@ -50,13 +50,15 @@ const OF_PGBOUNCER: Bound = Bound::AtLeast(1.20, Some(1.30));
 
 /// What equal settings may cost.
 const OF_PLAIN: Bound = Bound::AtLeast(0.98, None);
+/// What looking for a node may cost.
+const OF_ONE_NODE: Bound = Bound::AtLeast(0.97, None);
 /// Microseconds in which a query is answered whose server connection has to change cores first, 99 times of 100.
 const HANDOVER_P99_MAX: f64 = 50.0;
 
 /// Scenario, who is measured, the rival, figure, bound.
 type Ratio = (&'static str, Peer, Peer, Metric, Bound);
 
-const RATIOS: [Ratio; 18] = [
+const RATIOS: [Ratio; 20] = [
     (
         "settings-64",
         Peer::PgringSettings,
@@ -119,6 +121,20 @@ const RATIOS: [Ratio; 18] = [
         Peer::PgBouncer,
         Metric::P99Microseconds,
         Bound::AtMost(1.0),
+    ),
+    (
+        "pgbench-splitting-select-simple",
+        Peer::PgringSplits,
+        Peer::Pgring,
+        Metric::QueriesPerSecond,
+        OF_ONE_NODE,
+    ),
+    (
+        "pgbench-splitting-select-prepared",
+        Peer::PgringSplits,
+        Peer::Pgring,
+        Metric::QueriesPerSecond,
+        OF_ONE_NODE,
     ),
     (
         "pgbench-select-1-simple",
