@@ -21,7 +21,8 @@ pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// goes to the primary.
 pub const ROUTED_TEXT_BYTES_MAX: usize = 256 * 1024;
 
-/// Shared statements one core remembers before it forgets those that no client and no connection has.
+/// Shared statements one core remembers before it forgets those that no client and no connection has: so many at least,
+/// and as many as are in use.
 pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
 
 /// Invented settings (those with a dot in their names) one session may touch in one transaction; one that

@@ -19,7 +19,10 @@ use pgring::{
         route::{Objection, Wish, objection, place_read},
     },
 };
-use support::snapshot::{P, S1, S2, nodes};
+use support::snapshot::{P, nodes};
+
+const S1: NodeId = NodeId(1);
+const S2: NodeId = NodeId(2);
 
 /// A wish without wishes.
 fn anything() -> Wish<'static> {

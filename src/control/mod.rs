@@ -332,7 +332,7 @@ impl Control {
             ToControl::Suspect(node) => self.watch.suspect(node),
             ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
-            ToControl::Connected(node) => self.watch.on(Event::Connected(node)),
+            ToControl::Connected(node) => self.watch.connected(node),
             ToControl::Catalog(database) => self.watch.want_catalog(database),
             ToControl::LostCommit => self.watch.lost_commit(),
             ToControl::Surveyed => self.serve_when_ready(),

@@ -7,12 +7,14 @@ use crate::{
     cluster::{
         facts::DatabaseFacts,
         messages::{ToControl, ToWorker},
+        node::{NodeState, Status},
         publish::Publisher,
         settings::Settings,
         snapshot::{Snapshot, User},
         switchboard::Switchboard,
     },
     ids::{Epoch, NodeId},
+    time,
 };
 
 /// The publisher, and who is told.
@@ -58,6 +60,20 @@ impl Publishing {
             }
             next.primary = primary;
         });
+    }
+
+    /// A client's connection was made to a node that nobody looks at.
+    pub(super) fn connected(&self, node: NodeId) {
+        let place = usize::from(node.0);
+        let current = self.current();
+        let is_news = |state: &NodeState| state.status == Status::Waiting;
+        if current.nodes.get(place).is_some_and(is_news) {
+            self.publish_nodes(|next| {
+                next.nodes[place].status = Status::Up;
+                next.nodes[place].since_us = time::unix_micros();
+                next.nodes[place].reason = "a connection was made to it".into();
+            });
+        }
     }
 
     /// Something is known of a database, or nothing any more.

@@ -107,8 +107,8 @@ fn sessions_keep_their_node_when_balance_is_by_session() {
     assert_share(&seen, "standby2", 0.5);
 }
 
-#[test]
-fn nodes_are_preferred_by_database_user_and_application_with_their_shares() {
+/// A cluster with preferences of all kinds.
+fn preferring() -> Splitting {
     let stage = Splitting::silent(&[1, 1, 1], |config| {
         [
             "application_name = \"first\"\nnode = \"standby1\"",
@@ -131,6 +131,12 @@ fn nodes_are_preferred_by_database_user_and_application_with_their_shares() {
         .create_database("reports", "app")
         .unwrap();
     (0..2).for_each(|standby| stage.catch_up(standby));
+    stage
+}
+
+#[test]
+fn nodes_are_preferred_by_database_user_and_application_with_their_shares() {
+    let stage = preferring();
     let address = stage.stage.proxy.address();
     let called = |name: &str| {
         Session::login_with(

@@ -38,14 +38,12 @@ impl Readers {
             let (done, wrong, stop) = (Arc::clone(&done), Arc::clone(&wrong), Arc::clone(&stop));
             thread::spawn(move || {
                 let mut session = Session::login(address).unwrap();
-                while !stop.load(SeqCst) {
+                let mut is_over = false;
+                while !is_over && !stop.load(SeqCst) {
                     let answer = read(&mut session, number);
                     if answer != Answer::Rows(vec![number.to_string()]) {
-                        let is_over = matches!(answer, Answer::Closed(_));
+                        is_over = matches!(answer, Answer::Closed(_));
                         wrong.lock().unwrap().push(answer);
-                        if is_over {
-                            return;
-                        }
                     }
                     done[number].fetch_add(1, SeqCst);
                 }

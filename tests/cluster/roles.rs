@@ -253,6 +253,9 @@ fn one_node_without_a_watcher_is_not_looked_at() {
     };
     let columns = ["status", "role", "pg_status", "pg_role"];
     assert_eq!(stage.columns(&columns), ["waiting primary unknown unknown"]);
+    assert_eq!(stage.nodes()[0]["status"], "waiting");
+    stage.proxy.psql("SELECT 1");
+    eventually("it was up", || stage.nodes()[0]["status"] == "up");
     assert_eq!(
         stage
             .server

@@ -11,12 +11,10 @@ use pgring::{
     ids::{Epoch, NodeId},
 };
 
-pub const P: NodeId = NodeId(0);
-pub const S1: NodeId = NodeId(1);
-pub const S2: NodeId = NodeId(2);
+pub(crate) const P: NodeId = NodeId(0);
 
 /// Nodes `p`, `s1` and `s2` of these weights. `routing`: lines of `[routing]`; what follows `[x]` in it comes after.
-pub fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
+pub(crate) fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
     let (routing, rest) = routing.split_once("[x]").unwrap_or((routing, ""));
     let mut text = format!(
         "[auth]\nmethod = \"trust\"\n[health]\nuser = \"w\"\n[routing]\n{routing}\n{rest}\n"
@@ -26,7 +24,7 @@ pub fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
             "[[node]]\nname = \"{name}\"\naddress = \"127.0.0.1:5432\"\nweight = {weight}\n"
         );
     }
-    let settings = config::parse(&text, Path::new("snapshot.toml")).unwrap();
+    let settings = config::parse(&text, Path::new("snapshot.toml")).expect("it is a configuration");
     Snapshot {
         epoch: Epoch(1),
         settings: Arc::new(settings),

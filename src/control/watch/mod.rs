@@ -167,6 +167,14 @@ impl Watch {
         }
     }
 
+    /// A client's connection was made to the node.
+    pub(super) fn connected(&self, node: NodeId) {
+        match self.is_on() {
+            true => self.on(Event::Connected(node)),
+            false => self.publishing.connected(node),
+        }
+    }
+
     /// Something has happened to a node. While nobody looks at the nodes, nothing follows from that.
     pub(super) fn on(&self, event: Event) {
         if usize::from(event.node().0) >= self.nodes.len() {

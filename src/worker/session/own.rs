@@ -9,7 +9,10 @@ use super::{
 use std::rc::Rc;
 
 use crate::{
-    cluster::{node::Lsn, settings::PoolMode},
+    cluster::{
+        node::{Lsn, end_of_log},
+        settings::PoolMode,
+    },
     protocol::{
         ProtocolError, Tag,
         backend::{DataRow, TransactionStatus},
@@ -88,7 +91,7 @@ impl Conversation {
         server.drop_unnamed();
         self.position = None;
         self.own_requests.push_back(Own::Position);
-        "SELECT pg_catalog.pg_current_wal_insert_lsn()"
+        "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')"
     }
 
     /// What it answered, if it could.
@@ -167,10 +170,11 @@ impl Conversation {
     }
 }
 
-/// A row with a position as PostgreSQL writes it: two hexadecimal numbers and a slash.
+/// A row with a position as PostgreSQL writes it, two hexadecimal numbers and a slash, and the size of a page.
 fn read_position(body: &[u8]) -> Option<Lsn> {
-    let column = DataRow::read(body).ok()?.next()??;
-    let (high, low) = std::str::from_utf8(column).ok()?.split_once('/')?;
+    let mut columns = DataRow::read(body).ok()?;
+    let mut text = || std::str::from_utf8(columns.next()??).ok();
+    let ((high, low), page) = (text()?.split_once('/')?, text()?.parse().ok()?);
     let half = |text: &str| u32::from_str_radix(text, 16).ok().map(u64::from);
-    Some(half(high)? << 32 | half(low)?)
+    Some(end_of_log(half(high)? << 32 | half(low)?, page))
 }

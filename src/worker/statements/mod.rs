@@ -157,6 +157,9 @@ pub(crate) struct Store {
     table: RefCell<HashTable<Rc<Statement>>>,
     hasher: DefaultHashBuilder,
     next: Cell<u64>,
+    /// So many at least are there before they are looked through for what nobody has: twice those that were left the
+    /// last time, so that one client with very many does not make each new one expensive for all.
+    full: Cell<usize>,
     /// The schema they were parsed under, as far as pgring can tell.
     schema: Cell<u64>,
 }
@@ -178,8 +181,9 @@ impl Store {
         }
         let statement = Rc::new(self.make(content, Some(context)));
         if statement.context.is_some() {
-            if table.len() >= STATEMENTS_KEPT_MAX {
+            if table.len() >= STATEMENTS_KEPT_MAX.max(self.full.get()) {
                 table.retain(|statement| Rc::strong_count(statement) > 1);
+                self.full.set(2 * table.len());
             }
             table.insert_unique(hash, Rc::clone(&statement), |statement| {
                 self.hash_of(statement)
@@ -284,6 +288,26 @@ mod tests {
             store.of(&content(&format!("SELECT {number}")), Some(&plain));
         }
         assert!(store.table.borrow().len() <= STATEMENTS_KEPT_MAX);
+    }
+
+    #[test]
+    fn those_in_use_are_not_looked_through_for_each_new_one() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        let make = |number: usize| store.of(&content(&format!("SELECT {number}")), Some(&plain));
+        let used: Vec<_> = (0..STATEMENTS_KEPT_MAX).map(make).collect();
+        let len = || store.table.borrow().len();
+        for number in STATEMENTS_KEPT_MAX..2 * STATEMENTS_KEPT_MAX {
+            make(number);
+            assert_eq!(len(), number + 1, "nothing was looked for");
+        }
+        make(0);
+        make(usize::MAX);
+        assert_eq!(len(), used.len() + 1);
+        // When they are used no more, no more are kept than at first.
+        drop(used);
+        (0..3 * STATEMENTS_KEPT_MAX).for_each(|number| drop(make(number)));
+        assert!(len() <= STATEMENTS_KEPT_MAX, "{}", len());
     }
 
     #[test]
