@@ -32,6 +32,8 @@ mod limits;
 mod nodes;
 #[path = "wire/pools.rs"]
 mod pools;
+#[path = "wire/positions.rs"]
+mod positions;
 #[path = "wire/server_death.rs"]
 mod server_death;
 #[path = "wire/settings.rs"]

@@ -30,6 +30,7 @@ mod retry;
 mod roles;
 mod routing;
 mod settings;
+mod shows;
 mod timeouts;
 mod transactions;
 mod traps;

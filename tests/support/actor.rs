@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -29,6 +29,48 @@ pub enum Part {
     Flaps(Role),
     /// A question is answered with rows for ever.
     Raves,
+    /// A good server that tells pgring's sessions how far it has written only when it is let.
+    Hesitates(Role, Arc<Latch>),
+}
+
+/// What a server was asked by sessions, and whether it may tell them how far it has written.
+#[derive(Debug, Default)]
+pub struct Latch {
+    state: Mutex<Latched>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Latched {
+    asked: Vec<String>,
+    is_open: bool,
+}
+
+impl Latch {
+    /// What sessions have asked so far, in this order, the control core left out.
+    pub fn asked(&self) -> Vec<String> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    /// Whoever waits is told, and nobody waits any more.
+    pub fn open(&self) {
+        self.state.lock().unwrap().is_open = true;
+        self.changed.notify_all();
+    }
+
+    /// Notes a question; one about the position waits.
+    fn pass(&self, text: &str) {
+        let is_about_position = text.contains("pg_current_wal_insert_lsn");
+        let mut state = self.state.lock().unwrap();
+        let noted = match is_about_position {
+            true => "position",
+            false => text.trim_end_matches('\0'),
+        };
+        state.asked.push(noted.to_owned());
+        while is_about_position && !state.is_open {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
 }
 
 /// What a good server says of itself.
@@ -132,6 +174,18 @@ fn play(part: &Part, number: usize, mut stream: TcpStream) -> std::io::Result<()
             stream.write_all(bytes)?;
             stream.read_to_end(&mut Vec::new()).map(drop)
         }
+        Part::Hesitates(role, latch) => converse(&mut stream, usize::MAX, |text| {
+            const POSITION: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()\0";
+            if text != POSITION && !text.starts_with("UPDATE") {
+                return role.answer(text);
+            }
+            latch.pass(text);
+            let row = match text.contains("pg_current_wal_insert_lsn") {
+                true => message::row(&["0/1000200"]),
+                false => Vec::new(),
+            };
+            [row, message::command_complete("UPDATE 1"), message::ready()].concat()
+        }),
         Part::Raves => converse(&mut stream, usize::MAX, |_| {
             message::row(&["t"; 50]).repeat(100_000)
         }),
