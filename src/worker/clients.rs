@@ -9,7 +9,7 @@ use std::{
 use super::{cancel, pool::Facts, session::pin::Pin};
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
-    ids::ConnectionId,
+    ids::{ConnectionId, NodeId},
     net::task::WakerCell,
     protocol::{ErrorReport, SqlState},
 };
@@ -121,6 +121,17 @@ impl Clients {
     pub(crate) fn wake_waiting(&self) {
         for info in self.by_slot.borrow().iter().flatten() {
             if info.state.get() == State::Waiting {
+                info.waker.wake();
+            }
+        }
+    }
+
+    /// Tells the sessions that have a server connection to such a node that they may wait in vain.
+    pub(crate) fn wake_those_at(&self, is_such: impl Fn(NodeId) -> bool) {
+        for info in self.all() {
+            let node = info.server.borrow().as_ref().map(|facts| facts.node);
+            if node.is_some_and(&is_such) {
+                info.reloaded.set(true);
                 info.waker.wake();
             }
         }

@@ -120,6 +120,11 @@ impl Worker {
             ToWorker::NodesChanged => {
                 self.refresh_pools();
                 self.clients.wake_waiting();
+                let snapshot = self.snapshot();
+                self.clients.wake_those_at(|node| {
+                    let state = snapshot.state(node);
+                    state.is_none_or(|state| !state.status.is_usable())
+                });
             }
             ToWorker::Drain => self.drain(),
             ToWorker::Stop => self.stop(),

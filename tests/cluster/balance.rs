@@ -212,7 +212,8 @@ fn the_node_with_the_fewest_requests_is_chosen() {
             .unwrap();
     }
     let running = |server: &pgring::cli::postgres::Postgres| {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%/* long */' AND state = 'active' AND pid <> pg_backend_pid()";
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%/* long */' AND state = \
+            'active' AND pid <> pg_backend_pid()";
         server.sql("app", sql).unwrap().parse::<usize>().unwrap()
     };
     let count = || -> Vec<usize> { stage.stage.server.servers().map(running).collect() };

@@ -227,7 +227,10 @@ fn a_terminated_backend_is_not_a_dead_node() {
     // Somebody else's, who is told so; constant or not.
     let mut other = stage.client();
     rows(other.query("BEGIN; SELECT random()"));
-    rows(session.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = 'app'"));
+    rows(session.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle \
+        in transaction' AND usename = 'app'",
+    ));
     assert!(matches!(other.query("SELECT 1"), Answer::Error(..)));
     rows(other.query("ROLLBACK"));
     stage.wait_until_split_for(&mut session);

@@ -69,7 +69,7 @@ fn nodes_and_their_counts_are_shown_in_every_protocol_and_state() {
         let prepared = [parse("show", text), describe_statement("show"), sync()].concat();
         let run = [bind("", "show", &[]), execute(""), sync()].concat();
         let close = [close_statement("show"), sync()].concat();
-        let mut check = |session: &mut Session, state: &str| {
+        let check = |session: &mut Session, state: &str| {
             let with = |letters: &str| format!("{letters}Z{state}");
             assert_eq!(shape(session, &simple), (with("TDDC"), expected.to_owned()));
             assert_eq!(

@@ -248,3 +248,60 @@ fn a_first_statement_that_fixes_the_isolation_comes_first_at_the_primary() {
     assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "primary");
     rows(session.query("COMMIT"));
 }
+
+/// A session that keeps its connections splits its reads as others do, and sees its own writes and settings.
+#[test]
+fn session_mode_splits_as_well() {
+    let (stage, _) = stage_with(|config| config.set("pool", "mode = \"session\""));
+    let mut session = stage.client();
+    stage.wait_until_split_for(&mut session);
+    for n in 20..23 {
+        assert_eq!(stage.runs_at(&mut session, "SELECT * FROM t"), "standby1");
+        rows(session.query(&format!("INSERT INTO t VALUES ({n}, 1)")));
+        let count = format!("SELECT count(*) FROM t WHERE id = {n}");
+        assert_eq!(session.query(&count).row(), "1");
+        rows(session.query("SET TimeZone = 'Asia/Tokyo'"));
+        stage.wait_until_split_for(&mut session);
+        let (answer, place) = stage.watch(&mut session, "SHOW TimeZone");
+        assert_eq!(answer.row(), "Asia/Tokyo", "at {place}");
+        rows(session.query("RESET TimeZone"));
+        rows(session.query("BEGIN"));
+        rows(session.query("UPDATE t SET n = 9 WHERE id = 1"));
+        let (answer, place) = stage.watch(&mut session, "SELECT n FROM t WHERE id = 1");
+        assert_eq!((answer.row().as_str(), place.as_str()), ("9", "primary"));
+        rows(session.query("ROLLBACK"));
+        stage.wait_until_split_for(&mut session);
+    }
+    rows(session.query("CREATE TEMP TABLE mine AS SELECT 4 AS n"));
+    assert_eq!(session.query("SELECT n FROM mine").row(), "4");
+}
+
+/// A function that says it reads, and takes a lock for the session: the session stays where the lock is. What that
+/// server cannot run it refuses itself; the client does not wait for ever.
+#[test]
+fn a_session_that_is_tied_to_a_standby_hears_what_that_cannot_do() {
+    let (stage, mut session) = stage_with(|config| config.set("pool", "state_check = \"always\""));
+    rows(session.query(
+        "CREATE FUNCTION locks() RETURNS int LANGUAGE plpgsql STABLE AS \
+         'BEGIN PERFORM pg_advisory_lock(5); RETURN 1; END'",
+    ));
+    stage.wait_until_split_for(&mut session);
+    assert_eq!(stage.runs_at(&mut session, "SELECT locks()"), "standby1");
+    assert_eq!(stage.runs_at(&mut session, "SELECT 1"), "standby1");
+    for _ in 0..2 {
+        match session.query("INSERT INTO t VALUES (30, 1)") {
+            Answer::Error(sqlstate, _) => assert_eq!(sqlstate, "25006"),
+            other => panic!("{other:?}"),
+        }
+    }
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SELECT random()"));
+    rows(session.query("COMMIT"));
+    // Without the lock it is as free as before.
+    assert_eq!(session.query("SELECT pg_advisory_unlock(5)").row(), "t");
+    rows(session.query("INSERT INTO t VALUES (30, 1)"));
+    assert_eq!(
+        session.query("SELECT count(*) FROM t WHERE id = 30").row(),
+        "1"
+    );
+}

@@ -195,7 +195,15 @@ fn temporary_and_unlogged_tables_are_copied_prepared_and_described_at_the_primar
     // A temporary table that hides a lasting one.
     rows(session.query("CREATE TEMP TABLE both_ways AS SELECT 6 AS n"));
     assert_eq!(session.query("SELECT n FROM both_ways").row(), "6");
-    assert_eq!(session.query("SELECT count(*) FROM pg_class WHERE oid = 'both_ways'::regclass AND relpersistence = 't'").row(), "1");
+    assert_eq!(
+        session
+            .query(
+                "SELECT count(*) FROM pg_class WHERE oid = 'both_ways'::regclass AND \
+        relpersistence = 't'"
+            )
+            .row(),
+        "1"
+    );
     rows(session.query("COPY both_ways TO STDOUT"));
     rows(session.query("PREPARE pt AS SELECT n FROM both_ways"));
     assert_eq!(session.query("EXECUTE pt").row(), "6");

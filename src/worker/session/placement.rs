@@ -262,6 +262,8 @@ impl Session {
     pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
         let node = lease.backend().facts.node;
         let block = self.conversation.deferred_block().cloned();
+        // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
+        let is_seen = block.is_some() && self.begins_pipeline(0);
         let begin = block
             .as_ref()
             .and_then(|block| classify::begin(block.text()));
@@ -283,8 +285,7 @@ impl Session {
                 heard: false,
                 is_watched: splits && consistency != Consistency::Eventual,
                 is_global: splits && consistency == Consistency::Global,
-                // What a block does is seen as it goes on.
-                wrote: need == Need::Primary && block.is_none(),
+                wrote: need == Need::Primary && !is_seen,
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
                 keeps_snapshot,
@@ -324,6 +325,13 @@ impl Session {
         if !self.errand.on_standby {
             self.errand.wrote |= need == Need::Primary;
             return Stay::Yes;
+        }
+        if self.conversation.pinned().is_some() {
+            // It cannot leave: what a standby cannot do, the standby refuses. A census may yet say that it can.
+            return match self.conversation.own_requests_are_done() {
+                true => Stay::Yes,
+                false => Stay::Wait,
+            };
         }
         match need {
             Need::Read(_) if in_block || self.is_still_fit() => Stay::Yes,

@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// True when the message at `at` is the first of its pipeline, and there is enough of it to be judged.
-    fn begins_pipeline(&self, at: usize) -> bool {
+    pub(super) fn begins_pipeline(&self, at: usize) -> bool {
         let piece = self.pending.get(at..).unwrap_or_default();
         let is_judged = |header: Header| {
             let body = piece.get(Header::BYTES..).unwrap_or_default();
