@@ -165,6 +165,29 @@ fn a_read_whose_backend_crashes_is_answered_once_by_another_node() {
     }
 }
 
+/// What kills its server may do so because of what it is: it must not go through all nodes.
+#[test]
+fn a_read_whose_backend_crashes_twice_is_not_sent_a_third_time() {
+    const HANG: &str = "CREATE FUNCTION hang() RETURNS text LANGUAGE plpgsql STABLE AS \
+        $$ BEGIN PERFORM pg_sleep(600); RETURN ''; END $$";
+    let (stage, mut session) = stage();
+    rows(session.query(HANG));
+    stage.wait_until_split_for(&mut session);
+    session.send(&query("SELECT hang()")).unwrap();
+    let server = &stage.stage.server;
+    for node in [&server.standbys[0], &server.primary] {
+        let look =
+            "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        let mut pid = 0;
+        eventually("the node ran it", || {
+            pid = node.sql("app", look).unwrap().parse().unwrap();
+            pid != 0
+        });
+        signal(pid, Signal::Kill);
+    }
+    assert_eq!(letters(&mut session).0, "EZ");
+}
+
 #[test]
 fn a_read_that_conflicts_with_what_is_replayed_is_answered_by_the_primary() {
     let (stage, mut session) = stage();

@@ -262,6 +262,7 @@ impl Session {
         let now = self.worker.reactor.now();
         let mut counters = self.pools.counters.borrow_mut();
         self.clock.answered(idle, now);
+        self.placement.forget_crash();
         counters.queries += 1;
         counters.query_us += now
             .saturating_duration_since(self.info.request.get())
@@ -307,6 +308,15 @@ impl Session {
         self.server_lost(&error.to_string())
     }
 
+    /// The server has ended the connection without a word, as it does when it crashes. That may be because of what it
+    /// was asked, which must not go through all nodes then: it is repeated once.
+    pub(super) fn server_vanished(&mut self, why: &str) -> Result<(), End> {
+        if self.placement.has_seen_crash() {
+            self.errand.can_repeat = false;
+        }
+        self.server_lost(why)
+    }
+
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
         if self.errand.is_repeatable() && self.outtake.is_between() {
@@ -340,7 +350,7 @@ impl Session {
     fn read_elsewhere(&mut self, why: &str) -> NodeId {
         let mut lease = self.lease.take().expect("a read has a node");
         let node = lease.backend().facts.node;
-        tracing::info!(
+        tracing::debug!(
             client = %self.info.id, node = self.worker.node_name(node), reason = why,
             "a read goes to another node"
         );

@@ -39,6 +39,8 @@ pub(super) struct Placement {
     is_unknown: bool,
     /// The next request goes to the primary, whatever it is.
     only_primary: bool,
+    /// A server has vanished under the request that is under way.
+    saw_crash: bool,
 }
 
 impl Placement {
@@ -50,12 +52,23 @@ impl Placement {
             newest: 0,
             is_unknown: false,
             only_primary: false,
+            saw_crash: false,
         }
     }
 
     /// The client has another name: another preference may hold.
     pub(super) fn forget_preference(&mut self) {
         self.preference = None;
+    }
+
+    /// True when a server has vanished under this request before.
+    pub(super) fn has_seen_crash(&mut self) -> bool {
+        std::mem::replace(&mut self.saw_crash, true)
+    }
+
+    /// A request was answered.
+    pub(super) fn forget_crash(&mut self) {
+        self.saw_crash = false;
     }
 
     /// The primary is being asked how far it has written; until it answers nobody knows.

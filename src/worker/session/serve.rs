@@ -201,9 +201,9 @@ impl Session {
                 }
                 Event::Client(Received::Broken(_)) => Err(End::Done),
                 Event::Server(Received::End) => {
-                    self.server_lost("the server closed the connection")
+                    self.server_vanished("the server closed the connection")
                 }
-                Event::Server(Received::Broken(error)) => self.server_lost(&error.to_string()),
+                Event::Server(Received::Broken(error)) => self.server_vanished(&error.to_string()),
                 Event::Kill => Err(shutting_down()),
                 Event::Stranded(why) => self.server_lost(&why),
                 Event::Due(due) => self.limit_reached(due),
