@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    session::Session,
+    session::{Answer, Session},
     splitting::Splitting,
     support::{eventually, proxy::Config},
 };
@@ -13,6 +13,14 @@ use crate::{
 fn stage(weights: &[u32], lines: &[&str]) -> Splitting {
     let stage = Splitting::silent(weights, |config| lag_config(config, lines));
     stage.sql("CREATE TABLE ballast (t text); GRANT ALL ON ballast TO app");
+    // Pgring looks at the catalog anew when a statement that it has seen may have changed it.
+    let looks = stage.client().query("CREATE TEMP TABLE look (n int)");
+    assert!(matches!(looks, Answer::Rows(_)), "{looks:?}");
+    let mut session = stage.client();
+    eventually("pgring knew the table", || {
+        let routes = stage.routes(&mut session, "SELECT count(*) FROM ballast");
+        routes[0].starts_with("read|")
+    });
     (0..weights.len() - 1).for_each(|standby| stage.catch_up(standby));
     stage
 }
