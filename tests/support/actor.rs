@@ -175,13 +175,14 @@ fn play(part: &Part, number: usize, mut stream: TcpStream) -> std::io::Result<()
             stream.read_to_end(&mut Vec::new()).map(drop)
         }
         Part::Hesitates(role, latch) => converse(&mut stream, usize::MAX, |text| {
-            const POSITION: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()\0";
+            const POSITION: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn(), \
+                pg_catalog.current_setting('wal_block_size')\0";
             if text != POSITION && !text.starts_with("UPDATE") {
                 return role.answer(text);
             }
             latch.pass(text);
             let row = match text.contains("pg_current_wal_insert_lsn") {
-                true => message::row(&["0/1000200"]),
+                true => message::row(&["0/1000200", "8192"]),
                 false => Vec::new(),
             };
             [row, message::command_complete("UPDATE 1"), message::ready()].concat()
