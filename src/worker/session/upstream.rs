@@ -350,8 +350,35 @@ impl Session {
     }
 
     /// Gets a server connection with the session's settings, or has the request refused.
+    #[inline]
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
-        let mut need = self.need();
+        let need = self.need();
+        if self.acquire_at_once(need) {
+            return Ok(());
+        }
+        // Who waits can afford the memory, and who does not need not have it.
+        Box::pin(self.acquire_later(need)).await
+    }
+
+    /// The same when a connection is at hand and nothing is to be waited for.
+    #[inline]
+    fn acquire_at_once(&mut self, need: Need) -> bool {
+        if self.parameters.has_identity() {
+            return false;
+        }
+        let Some(node) = self.place(need, 0) else {
+            return false;
+        };
+        let pool = self.pools.pool(&self.worker, node);
+        let Some(mut lease) = self.connection_at_hand(&pool) else {
+            return false;
+        };
+        self.begin_errand(&mut lease, need);
+        self.link(lease);
+        true
+    }
+
+    async fn acquire_later(&mut self, mut need: Need) -> Result<(), End> {
         let (mut held_since, mut avoid) = (None, 0);
         loop {
             let Some(node) = self.place(need, avoid) else {
