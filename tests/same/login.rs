@@ -101,6 +101,11 @@ fn conversations() -> Vec<Conversation> {
             ],
         )
         .starting_with(&[("role", "reader")]),
+        simple(
+            "no role after all was discarded",
+            &["DISCARD ALL", "SET ROLE NONE", "SELECT current_user"],
+        )
+        .starting_with(&[("role", "reader")]),
         simple("the same twice", &[ALL]).starting_with(&[
             ("work_mem", "5MB"),
             ("work_mem", "6MB"),

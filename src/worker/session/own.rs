@@ -57,6 +57,7 @@ impl Conversation {
         self.own_requests.push_back(Own::Census);
         self.census = Census::default();
         self.traces.census_begins();
+        self.restore.census_begins();
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
         self.traces.question(known, in_transaction)
     }
@@ -68,8 +69,7 @@ impl Conversation {
         if self.ledger.status() != TransactionStatus::Idle {
             // What was found may yet be rolled back.
             self.traces.note_report();
-        } else if !self.restore.reset {
-            self.restore.was_reset = false;
+            self.restore.census_was_early();
         }
         census
     }

@@ -18,8 +18,10 @@ pub(super) struct Restore {
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(super) reset: bool,
-    /// Since the last census of a session outside a transaction there was one.
-    pub(super) was_reset: bool,
+    /// There was one that no census outside a transaction has come after.
+    was_reset: bool,
+    /// There was one before the census that is under way, or was the last.
+    reset_before_census: bool,
     /// The ReadyForQuery that waits, while settings are restored.
     ready: Option<TransactionStatus>,
     /// What the server has reported since.
@@ -40,6 +42,16 @@ impl Restore {
     pub(super) fn note(&mut self, text: &[u8]) {
         self.reset |= self.concerned && may_reset(text);
         self.was_reset |= self.reset;
+    }
+
+    /// The server is asked behind all that was sent; what is sent from now on is for the next census.
+    pub(super) fn census_begins(&mut self) {
+        self.reset_before_census = std::mem::take(&mut self.was_reset);
+    }
+
+    /// It was taken in a transaction, which may yet be rolled back.
+    pub(super) fn census_was_early(&mut self) {
+        self.was_reset |= self.reset_before_census;
     }
 
     /// The server reports a setting; true when the client shall not hear it yet.
@@ -69,9 +81,9 @@ impl Conversation {
         Answer::Restore
     }
 
-    /// True when settings may have been reset since the last census outside a transaction.
+    /// True when settings may have been reset between the last two censuses (those in transactions do not count).
     pub(crate) fn has_reset(&self) -> bool {
-        self.restore.was_reset
+        self.restore.reset_before_census
     }
 
     /// True while the client waits to hear that its reset is done.
