@@ -224,6 +224,30 @@ fn wait_for_all(stage: &Splitting) {
     });
 }
 
+/// Reads that this node has answered.
+fn reads(stage: &Splitting, node: usize) -> u64 {
+    stage.stage.columns(&["select_cnt"])[node].parse().unwrap()
+}
+
+/// Which of two standbys has received more of the log of a primary that is gone: the other can follow it, and not the
+/// other way round.
+fn furthest(stage: &Splitting) -> usize {
+    let asked = |text: &str| {
+        let standbys = stage.stage.server.standbys.iter();
+        standbys
+            .map(|standby| standby.sql("postgres", text).unwrap())
+            .collect::<Vec<_>>()
+    };
+    eventually("nobody received any more", || {
+        asked("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+            .iter()
+            .all(|streaming| streaming == "0")
+    });
+    let received = asked("SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')");
+    let received: Vec<u64> = received.iter().map(|it| it.parse().unwrap()).collect();
+    usize::from(received[1] > received[0])
+}
+
 /// How a server ends.
 #[derive(Clone, Copy)]
 enum End {
@@ -261,13 +285,10 @@ fn standby_goes_and_returns(how: End) {
         crowd.wait_for_progress(20);
         begin(&mut stage.stage.server.standbys[standby], frozen);
         wait_for_all(&stage);
-        let reads = || -> u64 {
-            stage.stage.columns(&["select_cnt"])[standby + 1]
-                .parse()
-                .unwrap()
-        };
-        let before = reads();
-        eventually("it took reads again", || reads() > before);
+        let before = reads(&stage, standby + 1);
+        eventually("it took reads again", || {
+            reads(&stage, standby + 1) > before
+        });
         crowd.wait_for_progress(10);
     }
     // Its death is nothing to those who write.
@@ -383,14 +404,15 @@ mod alone {
         crowd.idle[1]
             .send(&query("BEGIN; INSERT INTO numbers VALUES (0)"))
             .unwrap();
-        let [promoted, other] = &stage.stage.server.standbys[..] else {
-            panic!("there are two standbys");
-        };
+        let furthest = furthest(&stage);
+        let promoted = &stage.stage.server.standbys[furthest];
+        let other = &stage.stage.server.standbys[1 - furthest];
         assert_eq!(sql(promoted, "SELECT pg_promote()"), "t");
         let follow = format!(
-            "ALTER SYSTEM SET primary_conninfo = 'host={} port={} user=postgres application_name=standby2'",
+            "ALTER SYSTEM SET primary_conninfo = 'host={} port={} user=postgres application_name=standby{}'",
             promoted.socket_dir().display(),
-            promoted.address().port()
+            promoted.address().port(),
+            2 - furthest
         );
         sql(other, &follow);
         other.reload().unwrap();
@@ -398,7 +420,9 @@ mod alone {
         rows(crowd.idle[1].answer());
         rows(crowd.idle[1].query("ROLLBACK"));
         rows(crowd.idle[0].query("DELETE FROM numbers WHERE n = 0"));
-        let wanted = ["down standby", "up primary", "up standby"];
+        let mut wanted = ["down standby"; 3];
+        wanted[1 + furthest] = "up primary";
+        wanted[2 - furthest] = "up standby";
         eventually("the roles were the new ones", || {
             let rows = stage.stage.columns(&["status", "role"]);
             rows.iter()
@@ -407,13 +431,8 @@ mod alone {
         });
         crowd.wait_for_progress(20);
         // The other standby follows, and takes reads.
-        let before: u64 = stage.stage.columns(&["select_cnt"])[2].parse().unwrap();
-        eventually("it took reads", || {
-            stage.stage.columns(&["select_cnt"])[2]
-                .parse::<u64>()
-                .unwrap()
-                > before
-        });
-        crowd.disperse(&stage.stage.server.standbys[0]);
+        let before = reads(&stage, 2 - furthest);
+        eventually("it took reads", || reads(&stage, 2 - furthest) > before);
+        crowd.disperse(&stage.stage.server.standbys[furthest]);
     }
 }

@@ -42,6 +42,7 @@ pub struct Session {
     stream: TcpStream,
     received: Vec<u8>,
     taken: usize,
+    is_in_block: bool,
 }
 
 impl Session {
@@ -74,12 +75,18 @@ impl Session {
             stream,
             received: Vec::new(),
             taken: 0,
+            is_in_block: false,
         })
     }
 
     /// How long it waits for bytes; twice the usual patience unless told.
     pub fn set_patience(&self, patience: Duration) {
         self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// True when the last answer left it in a transaction block, failed or not.
+    pub fn is_in_block(&self) -> bool {
+        self.is_in_block
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Answer> {
@@ -109,7 +116,10 @@ impl Session {
                 Err(closed) => return error.unwrap_or(closed),
             };
             match tag {
-                READY_FOR_QUERY => return error.unwrap_or(Answer::Rows(rows)),
+                READY_FOR_QUERY => {
+                    self.is_in_block = body != b"I";
+                    return error.unwrap_or(Answer::Rows(rows));
+                }
                 DATA_ROW => rows.push(row(Frame { tag, body: &body })),
                 ERROR_RESPONSE if error.is_none() => {
                     let (sqlstate, text) = message::error_fields(&body);

@@ -106,7 +106,7 @@ fn rows_and_everything_else_a_server_says() {
             &mut client,
             &all([
                 notification(text),
-                parameter_status("in_hot_standby", text),
+                parameter_status("server_version", text),
                 error("XX000", text),
                 ready(),
             ]),

@@ -179,11 +179,8 @@ impl Session {
         let mut answer = self
             .conversation
             .server_message(header.tag, body, prepared)?;
-        if header.tag == backend::PARAMETER_STATUS
-            && self.errand.on_standby
-            && body.starts_with(b"in_hot_standby\0")
-        {
-            // The client is with the cluster, and was told of its primary.
+        if header.tag == backend::PARAMETER_STATUS && body.starts_with(b"in_hot_standby\0") {
+            // The client is with the cluster, and was told of its primary; this one may just have been promoted.
             answer = Answer::Swallow;
         }
         match header.tag {
@@ -362,7 +359,8 @@ impl Session {
         let mut out = Vec::new();
         self.conversation.forget_attempt(&mut out);
         self.answer(&mut out);
-        self.repeat_read(read);
+        self.judge_again(read);
+        self.stalled = true;
         node
     }
 }
