@@ -3,7 +3,7 @@
 
 use crate::{
     session::{Answer, Session},
-    splitting::{Splitting, rows},
+    splitting::{Splitting, error, rows},
     support::{message::*, proxy::Config},
 };
 
@@ -19,13 +19,6 @@ fn stage_with(adapt: impl FnOnce(Config) -> Config) -> (Splitting, Session) {
     }
     stage.wait_until_split_for(&mut session);
     (stage, session)
-}
-
-fn error(answer: Answer) -> String {
-    match answer {
-        Answer::Error(sqlstate, _) => sqlstate,
-        other => panic!("an error was expected, not {other:?}"),
-    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! there. Every read could go to a standby alone; what must not is caught by its answer or by the servers' logs.
 
 use crate::{
-    session::{Answer, Session},
-    splitting::{Splitting, rows},
+    session::Session,
+    splitting::{Splitting, error, rows},
     support::message::*,
 };
 
@@ -19,13 +19,6 @@ fn stage_with(sql: &[&str]) -> (Splitting, Session) {
     }
     stage.wait_until_split_for(&mut session);
     (stage, session)
-}
-
-fn error(answer: Answer) -> String {
-    match answer {
-        Answer::Error(sqlstate, _) => sqlstate,
-        other => panic!("an error was expected, not {other:?}"),
-    }
 }
 
 /// Each of these, and then the read, must be seen in its own transaction; nothing of it is left afterwards.

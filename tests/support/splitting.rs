@@ -196,6 +196,14 @@ impl Splitting {
     }
 }
 
+/// The SQLSTATE of an answer that is an error; fails the test for anything else.
+pub fn error(answer: Answer) -> String {
+    match answer {
+        Answer::Error(sqlstate, _) => sqlstate,
+        other => panic!("an error was expected, not {other:?}"),
+    }
+}
+
 /// The rows of an answer; fails the test for anything else.
 pub fn rows(answer: Answer) -> Vec<String> {
     match answer {

@@ -31,22 +31,17 @@ impl Table {
     ];
 
     /// Columns of `SHOW POOL_BACKEND_STATS`.
-    pub(super) const BACKEND_STATS: &[&str] = &[
-        "node_id",
-        "hostname",
-        "port",
-        "status",
-        "role",
-        "select_cnt",
-        "insert_cnt",
-        "update_cnt",
-        "delete_cnt",
-        "ddl_cnt",
-        "other_cnt",
-        "panic_cnt",
-        "fatal_cnt",
-        "error_cnt",
-    ];
+    pub(super) const BACKEND_STATS: &[&str] = &{
+        let mut columns = [
+            "node_id", "hostname", "port", "status", "role", "", "", "", "", "", "", "", "", "",
+        ];
+        let mut kind = 0;
+        while kind < NodeCounters::KINDS.len() {
+            columns[5 + kind] = NodeCounters::KINDS[kind];
+            kind += 1;
+        }
+        columns
+    };
 
     /// Columns of `SHOW ROUTE`.
     pub(super) const ROUTE: &[&str] = &["class", "reason", "node", "chosen", "why_not"];

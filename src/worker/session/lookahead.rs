@@ -6,7 +6,11 @@
 
 use std::rc::Rc;
 
-use super::{conversation::Conversation, extended::Naming, names::Meaning};
+use super::{
+    conversation::Conversation,
+    extended::{Naming, split_parse},
+    names::Meaning,
+};
 use crate::{
     protocol::{Header, tag::frontend},
     worker::{
@@ -150,8 +154,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     }
 
     fn parse(&mut self, body: &'a [u8]) -> Option<bool> {
-        let name_bytes = memchr::memchr(0, body)?;
-        let (name, content) = (body.get(..name_bytes)?, body.get(name_bytes + 1..)?);
+        let (name, content) = split_parse(body)?;
         let text = content.get(..text_bytes(content)?)?;
         Some(self.statements.add(name) && self.passes(&Asked::Text(text)))
     }

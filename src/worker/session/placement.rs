@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{
     errand::Errand,
+    extended::split_parse,
     lookahead::{Asked, Need},
     serve::Session,
 };
@@ -22,6 +23,7 @@ use crate::{
         classify::{self, Class, Hint, Level},
         pool::Lease,
         route::{self, Wish},
+        statements::text_bytes,
     },
 };
 
@@ -277,14 +279,7 @@ impl Session {
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
-        let begin = block
-            .as_ref()
-            .and_then(|block| classify::begin(block.text()));
-        let keeps_snapshot = begin.is_some_and(|begin| {
-            let isolation = Isolation::of(begin.level, self.has_standard_isolation());
-            isolation != Isolation::ReadCommitted
-        });
-        let (errand, counted) = self.worker.with_snapshot(|snapshot| {
+        let (mut errand, counted) = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
             let state = snapshot.state(node);
@@ -301,7 +296,7 @@ impl Session {
                 wrote: need == Need::Primary && !is_seen,
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
-                keeps_snapshot,
+                keeps_snapshot: false,
                 counted: None,
             };
             (errand, live)
@@ -309,8 +304,12 @@ impl Session {
         if let Some(live) = &counted {
             live.count(true);
         }
+        errand.counted = counted;
+        errand.keeps_snapshot = errand
+            .block
+            .as_ref()
+            .is_some_and(|block| self.keeps_snapshot(block.text()));
         self.errand = errand;
-        self.errand.counted = counted;
         if let Need::Read(bytes) = need
             && self.conversation.deferred_block().is_none()
             && bytes <= RECORDED_BYTES_MAX
@@ -320,6 +319,14 @@ impl Session {
             read.extend_from_slice(self.pending.get(..bytes).unwrap_or_default());
             self.errand.can_repeat = true;
         }
+    }
+
+    /// Everything in a block that begins so must see the same snapshot.
+    fn keeps_snapshot(&self, begin: &[u8]) -> bool {
+        classify::begin(begin).is_some_and(|begin| {
+            let isolation = Isolation::of(begin.level, self.has_standard_isolation());
+            isolation != Isolation::ReadCommitted
+        })
     }
 
     /// A pipeline begins at `at` while a connection is at hand: may it go there?
@@ -449,8 +456,8 @@ fn first_text(bytes: &[u8]) -> Option<&[u8]> {
     match header.tag {
         frontend::QUERY => body.strip_suffix(b"\0"),
         frontend::PARSE => {
-            let content = body.get(memchr::memchr(0, body)? + 1..)?;
-            content.get(..memchr::memchr(0, content)?)
+            let (_, content) = split_parse(body)?;
+            content.get(..text_bytes(content)?)
         }
         _ => None,
     }
@@ -459,25 +466,33 @@ fn first_text(bytes: &[u8]) -> Option<&[u8]> {
 /// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
 /// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
 fn hides_ascii(encoding: &[u8]) -> bool {
-    const SUCH: [&str; 7] = ["sjis", "big5", "gbk", "gb18030", "uhc", "johab", "shift"];
-    let name: String = encoding
-        .iter()
-        .filter(|byte| byte.is_ascii_alphanumeric())
-        .map(|byte| byte.to_ascii_lowercase() as char)
-        .collect();
-    SUCH.iter().any(|such| name.contains(such))
-        || [
-            "mskanji",
-            "win932",
-            "windows932",
-            "win949",
-            "windows949",
-            "win950",
-            "windows950",
-            "win936",
-            "windows936",
-        ]
-        .contains(&&*name)
+    const SUCH: [&[u8]; 7] = [
+        b"sjis", b"big5", b"gbk", b"gb18030", b"uhc", b"johab", b"shift",
+    ];
+    const OTHERS: [&[u8]; 9] = [
+        b"mskanji",
+        b"win932",
+        b"windows932",
+        b"win949",
+        b"windows949",
+        b"win950",
+        b"windows950",
+        b"win936",
+        b"windows936",
+    ];
+    // Longer than any name of an encoding. It is asked for each request, so nothing is allocated.
+    let mut letters = [0; 32];
+    let mut count = 0;
+    for byte in encoding.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+        let Some(place) = letters.get_mut(count) else {
+            return true;
+        };
+        *place = byte.to_ascii_lowercase();
+        count += 1;
+    }
+    let name = letters.get(..count).unwrap_or_default();
+    let has = |such: &&[u8]| memchr::memmem::find(name, such).is_some();
+    SUCH.iter().any(has) || OTHERS.contains(&name)
 }
 
 /// An isolation level, as far as it matters where a transaction runs.

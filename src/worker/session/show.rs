@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{
     conversation::Conversation,
-    extended::Naming,
+    extended::{Naming, split_parse},
     names::Meaning,
     serve::{End, Session},
 };
@@ -68,10 +68,7 @@ impl Session {
         let body = bytes.get(Header::BYTES..header.frame_bytes())?;
         let may_be = match header.tag {
             frontend::QUERY => Show::may_be(body),
-            frontend::PARSE => {
-                let text = memchr::memchr(0, body).and_then(|end| body.get(end + 1..));
-                text.is_some_and(Show::may_be)
-            }
+            frontend::PARSE => split_parse(body).is_some_and(|(_, content)| Show::may_be(content)),
             frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => !self.shows.is_empty(),
             _ => false,
         };
@@ -206,8 +203,7 @@ impl<'a> Reading<'a> {
         const CLOSED: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
         let step = match header.tag {
             frontend::PARSE => {
-                let end = memchr::memchr(0, body)?;
-                let (name, content) = (body.get(..end)?, body.get(end + 1..)?);
+                let (name, content) = split_parse(body)?;
                 let show = Show::read(content.get(..text_bytes(content)?)?)?;
                 if !name.is_empty() && !self.is_free(name) {
                     return None;

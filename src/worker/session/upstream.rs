@@ -139,16 +139,9 @@ impl Session {
         let mut decided = 0;
         loop {
             if self.begins_pipeline(decided)
-                && let Some(questions) = self.questions(decided)
+                && let Some(pumped) = self.look_at_pipeline(decided)
             {
-                return Ok(self.stop_for(decided, questions));
-            }
-            if self.is_guarded() && self.begins_pipeline(decided) {
-                match self.stay(decided) {
-                    Stay::Yes => {}
-                    Stay::Refuse => self.conversation.keep_snapshot(),
-                    stay => return Ok(self.stop_before(decided, stay)),
-                }
+                return Ok(pumped);
             }
             let piece = &self.pending[decided..];
             let (verdict, taken) = match self.intake.cut(piece, partial_from_client)? {
@@ -182,6 +175,25 @@ impl Session {
         self.forward_to_server(decided);
         self.pending = Chunk::from(Vec::new());
         Ok(Pumped::All)
+    }
+
+    /// A pipeline begins at `at`: what stops it there, if anything does.
+    #[inline]
+    fn look_at_pipeline(&mut self, at: usize) -> Option<Pumped> {
+        if let Some(questions) = self.questions(at) {
+            return Some(self.stop_for(at, questions));
+        }
+        if !self.is_guarded() {
+            return None;
+        }
+        match self.stay(at) {
+            Stay::Yes => None,
+            Stay::Refuse => {
+                self.conversation.keep_snapshot();
+                None
+            }
+            stay => Some(self.stop_before(at, stay)),
+        }
     }
 
     /// True when the message at `at` is the first of its pipeline, and there is enough of it to be judged.
@@ -282,14 +294,13 @@ impl Session {
         }
     }
 
-    /// The read that a node did not answer is judged again, before what the client sent next.
+    /// What the client sent before is judged again, before what it sent next.
     #[cold]
-    pub(super) fn repeat_read(&mut self, mut read: Vec<u8>) {
-        read.extend_from_slice(&self.intake.take_held());
-        read.extend_from_slice(&self.pending);
+    pub(super) fn judge_again(&mut self, mut sent: Vec<u8>) {
+        sent.extend_from_slice(&self.intake.take_held());
+        sent.extend_from_slice(&self.pending);
         self.intake = Cutter::default();
-        self.pending = Chunk::from(read);
-        self.stalled = true;
+        self.pending = Chunk::from(sent);
     }
 
     /// What was recorded is sent again, before what the client sent next.
@@ -299,11 +310,8 @@ impl Session {
             .lease
             .as_mut()
             .expect("a refused pipeline keeps its server");
-        let mut again = std::mem::take(&mut lease.backend_mut().record);
-        again.extend_from_slice(&self.intake.take_held());
-        again.extend_from_slice(&self.pending);
-        self.intake = Cutter::default();
-        self.pending = Chunk::from(again);
+        let record = std::mem::take(&mut lease.backend_mut().record);
+        self.judge_again(record);
     }
 
     /// What the rules themselves have for the server goes before the client's bytes.
