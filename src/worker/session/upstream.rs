@@ -519,7 +519,7 @@ impl Session {
                 client.poll_ended(context)
             }
         };
-        let lease = Box::pin(pool.checkout(&self.worker, Urgency::Statement, gone)).await;
+        let lease = pool.checkout(&self.worker, Urgency::Statement, gone).await;
         self.end_waiting();
         lease
     }
