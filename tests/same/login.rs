@@ -142,6 +142,28 @@ fn conversations() -> Vec<Conversation> {
         simple("an encoding that does not exist", &["SELECT 1"])
             .starting_with(&[("client_encoding", "KLINGON")]),
         talk(
+            "reset, and more in the same piece",
+            [
+                q("SET TimeZone = 'UTC'"),
+                ask([
+                    query("RESET TimeZone"),
+                    query("SHOW TimeZone"),
+                    query("SHOW work_mem"),
+                ]),
+                ask([
+                    unnamed("DISCARD ALL"),
+                    sync(),
+                    query(ALL),
+                    unnamed("SET TimeZone = 'UTC'"),
+                    unnamed("RESET ALL"),
+                    sync(),
+                    query(ALL),
+                ]),
+                q(ALL),
+            ],
+        )
+        .starting_with(&rich),
+        talk(
             "settings and statements",
             [
                 ask([parse("s", "SELECT DATE '2024-12-31'"), sync()]),

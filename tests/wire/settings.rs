@@ -352,3 +352,52 @@ fn a_state_that_cannot_be_told_pins_the_session() {
         client = other;
     }
 }
+
+const RESET: &str = "RESET application_name";
+
+/// The server has done what a RESET says, and is asked what there is now.
+fn is_reset(client: &mut Client, backend: &mut Backend) {
+    backend.expect_message(query(RESET));
+    backend.answer(all([
+        command_complete("RESET"),
+        parameter_status("application_name", ""),
+        ready(),
+    ]));
+    client.expect("C");
+}
+
+#[test]
+fn what_follows_a_reset_waits_for_the_settings_that_the_client_came_with() {
+    let stage = stage();
+    let (mut client, mut backend) = login(&stage, "one", None);
+    client.send(all([query("SELECT 0"), query(RESET), query("SELECT 1")]));
+    backend.expect_message(query("SELECT 0"));
+    backend.answer(one_value("0"));
+    client.expect("T D C Z");
+    is_reset(&mut client, &mut backend);
+    backend.take_census(&[]);
+    backend.expect_message(query(&set_name("one")));
+    backend.answer(name_is_set("one"));
+    client.expect("Z");
+    backend.expect_message(query("SELECT 1"));
+    backend.answer(one_value("1"));
+    client.expect("T D C Z");
+    round_trip(&mut client, &mut backend);
+}
+
+#[test]
+fn a_server_may_die_before_the_client_has_its_settings_again() {
+    let stage = stage();
+    let (mut client, mut backend) = login(&stage, "one", None);
+    client.send(query(RESET));
+    is_reset(&mut client, &mut backend);
+    backend.expect_census();
+    drop(backend);
+    client.expect_error("08006");
+    client.expect("Z");
+    client.send(query("SELECT 1"));
+    let mut backend = stage.server.next();
+    backend.expect_message(all([query(&set_name("one")), query("SELECT 1")]));
+    backend.answer(all([name_is_set("one"), one_value("1")]));
+    client.expect("T D C Z");
+}

@@ -197,7 +197,7 @@ impl Conversation {
                 return Ok(Verdict::Discard);
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
-            _ if self.is_healing() => return Ok(Verdict::Wait),
+            _ if self.is_healing() || self.waits_for_settings() => return Ok(Verdict::Wait),
             // Should one of ours fail, the server would skip this together with the request before it.
             tag if self.ledger.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
             _ => {}

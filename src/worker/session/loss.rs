@@ -22,6 +22,7 @@ impl Conversation {
         self.refusing = None;
         self.portals.clear();
         self.traces.connection_is_gone();
+        let was_restoring = self.restore.connection_is_gone();
         self.commands.clear();
         self.heal = Heal::Impossible;
         let already_skipping = self.ledger.is_skipping();
@@ -36,14 +37,15 @@ impl Conversation {
             return AfterLoss::Ends;
         }
         let report = loss.report(why);
-        for _ in owed.iter().filter(|owed| owed.ends_with_ready()) {
+        let readies = owed.iter().filter(|owed| owed.ends_with_ready()).count();
+        for _ in 0..readies + usize::from(was_restoring) {
             Writer::new(out).error(&report).ready_for_query(loss.status);
         }
         if mid_pipeline && !already_skipping {
             Writer::new(out).error(&report);
         }
         if loss.status == TransactionStatus::Failed {
-            let told = mid_pipeline || !owed.is_empty();
+            let told = mid_pipeline || was_restoring || !owed.is_empty();
             self.limbo = Some(Limbo::new(told, mid_pipeline));
         } else {
             self.skipping = mid_pipeline;

@@ -54,6 +54,13 @@ impl Restore {
         self.was_reset |= self.reset_before_census;
     }
 
+    /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
+    pub(super) fn connection_is_gone(&mut self) -> bool {
+        (self.reset, self.was_reset) = (false, false);
+        self.reports.clear();
+        self.ready.take().is_some()
+    }
+
     /// The server reports a setting; true when the client shall not hear it yet.
     pub(super) fn report(&mut self, body: &[u8]) -> bool {
         let Some(status) = ParameterStatus::read(body).ok().filter(|_| self.concerned) else {
@@ -86,6 +93,12 @@ impl Conversation {
         self.restore.reset_before_census
     }
 
+    /// True when the next request must wait until the client has its own settings again, not the server's.
+    #[inline]
+    pub(super) fn waits_for_settings(&self) -> bool {
+        self.restore.reset && self.ledger.begins_pipeline() && !self.is_at_rest()
+    }
+
     /// True while the client waits to hear that its reset is done.
     pub(crate) fn is_restoring(&self) -> bool {
         self.restore.ready.is_some()
@@ -95,7 +108,8 @@ impl Conversation {
     pub(crate) fn restored(&mut self, login: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
         let mut out = Vec::new();
         let restore = &mut self.restore;
-        restore.reset = false;
+        // A request before the one that resets may have been answered.
+        restore.reset &= !self.ledger.is_at_rest();
         // The last of each name counts; the server reports in the order of names.
         let reports: BTreeMap<_, _> = std::mem::take(&mut restore.reports)
             .into_iter()
