@@ -80,6 +80,9 @@ impl Conversation {
         let told = self
             .refusal_error()
             .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
+        if self.ledger.is_last_pipeline() {
+            self.restore.request_failed();
+        }
         let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);
         self.names

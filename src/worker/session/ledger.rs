@@ -297,6 +297,11 @@ impl Ledger {
         self.readies == 1 && !self.open && self.owed.back() == Some(&Owed::Sync)
     }
 
+    /// True when what is answered now is not followed by another pipeline.
+    pub(crate) fn is_last_pipeline(&self) -> bool {
+        self.readies + usize::from(self.open) <= 1
+    }
+
     /// A Sync that pgring answers: the server has seen nothing of its pipeline.
     pub(crate) fn sync_alone(&mut self) {
         self.open = false;

@@ -18,16 +18,25 @@ pub(super) struct Restore {
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(super) reset: bool,
-    /// There was one that no census outside a transaction has come after.
-    was_reset: bool,
-    /// There was one before the census that is under way, or was the last.
-    reset_before_census: bool,
+    /// What was, that no census outside a transaction has come after.
+    since_census: Resets,
+    /// What was before the census that is under way, or was the last.
+    before_census: Resets,
     /// The ReadyForQuery that waits, while settings are restored.
     ready: Option<TransactionStatus>,
     /// What the server has reported since.
     reports: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the client was told after its login.
     told: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What may have been reset.
+#[derive(Clone, Copy, Debug, Default)]
+struct Resets {
+    /// Some setting.
+    any: bool,
+    /// Who the session is, of which the server does not say whether it was set or reset.
+    role: bool,
 }
 
 impl Restore {
@@ -40,23 +49,38 @@ impl Restore {
 
     /// A statement that may change settings is sent.
     pub(super) fn note(&mut self, text: &[u8]) {
-        self.reset |= self.concerned && may_reset(text);
-        self.was_reset |= self.reset;
+        if !self.concerned {
+            return;
+        }
+        let resets = may_reset(text);
+        self.reset |= resets;
+        self.since_census.any |= resets;
+        if names_role(text) {
+            self.since_census.role = resets;
+        }
     }
 
     /// The server is asked behind all that was sent; what is sent from now on is for the next census.
     pub(super) fn census_begins(&mut self) {
-        self.reset_before_census = std::mem::take(&mut self.was_reset);
+        self.before_census = std::mem::take(&mut self.since_census);
     }
 
-    /// It was taken in a transaction, which may yet be rolled back.
+    /// It was taken in a transaction, which may yet be rolled back. A role that is given back now has been set, and
+    /// whoever has none at a later census has said so.
     pub(super) fn census_was_early(&mut self) {
-        self.was_reset |= self.reset_before_census;
+        let gives_back = self.ready.is_some();
+        self.since_census.any |= self.before_census.any;
+        self.since_census.role |= self.before_census.role && !gives_back;
+    }
+
+    /// The only request under way has failed, and changed nothing.
+    pub(super) fn request_failed(&mut self) {
+        self.since_census.role = false;
     }
 
     /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
     pub(super) fn connection_is_gone(&mut self) -> bool {
-        (self.reset, self.was_reset) = (false, false);
+        (self.reset, self.since_census) = (false, Resets::default());
         self.reports.clear();
         self.ready.take().is_some()
     }
@@ -90,7 +114,12 @@ impl Conversation {
 
     /// True when settings may have been reset between the last two censuses (those in transactions do not count).
     pub(crate) fn has_reset(&self) -> bool {
-        self.restore.reset_before_census
+        self.restore.before_census.any
+    }
+
+    /// True when that may have been the session's role.
+    pub(crate) fn has_reset_role(&self) -> bool {
+        self.restore.before_census.role
     }
 
     /// True when the next request must wait until the client has its own settings again, not the server's.
@@ -131,9 +160,16 @@ impl Conversation {
 
 /// True for a text with one of the words that set something back.
 fn may_reset(text: &[u8]) -> bool {
+    has_one(text, &[b"reset", b"discard", b"default", b"null"])
+}
+
+/// True for a text with one of the words for who a session is. (RESET ALL leaves that alone, DISCARD ALL does not.)
+fn names_role(text: &[u8]) -> bool {
+    has_one(text, &[b"role", b"authorization", b"discard"])
+}
+
+fn has_one(text: &[u8], words: &[&[u8]]) -> bool {
     let lower = text.to_ascii_lowercase();
-    let words: [&[u8]; 4] = [b"reset", b"discard", b"default", b"null"];
-    words
-        .iter()
-        .any(|word| memchr::memmem::find(&lower, word).is_some())
+    let mut words = words.iter();
+    words.any(|word| memchr::memmem::find(&lower, word).is_some())
 }

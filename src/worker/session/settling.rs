@@ -83,7 +83,8 @@ impl Session {
         let pinned = self.conversation.pinned();
         // What was reset is what the client came with, not what the server began with.
         let mut all = interner.joined(&there, &self.startup);
-        if !has_reset && there.get("role").is_none() && all.get("role").is_some() {
+        let has_role = there.get("role").is_some() || self.conversation.has_reset_role();
+        if !has_role && all.get("role").is_some() {
             // It was not reset: the session has said that it has none.
             all = interner.joined(
                 &interner.of([("role".to_owned(), &b"none"[..])].into_iter()),
