@@ -54,3 +54,22 @@ fn what_cannot_be_read_any_more_is_not_believed_for_long() {
     superuser("GRANT CONNECT ON DATABASE app TO watcher");
     wait_for_class(&stage, "SELECT lower('A')", "read");
 }
+
+/// Pgpool-II, 3.6: what it shared of the catalog outlasted a failover, until it expired.
+#[test]
+fn what_was_known_does_not_outlast_a_failover() {
+    let mut stage = Replicated::new(1, |config| {
+        config.set("routing", "catalog_refresh = \"1h\"")
+    });
+    stage
+        .proxy
+        .psql("CREATE FUNCTION f() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'");
+    wait_for_class(&stage, "SELECT f()", "read");
+    // Nobody tells pgring of what somebody does at the new primary.
+    stage.server.primary.kill().unwrap();
+    let standby = &stage.server.standbys[0];
+    standby.sql("app", "SELECT pg_promote()").unwrap();
+    standby.sql("app", "ALTER FUNCTION f() VOLATILE").unwrap();
+    stage.wait_for(&["down standby", "waiting primary"]);
+    wait_for_class(&stage, "SELECT f()", "write");
+}
