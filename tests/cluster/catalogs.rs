@@ -65,11 +65,17 @@ fn what_was_known_does_not_outlast_a_failover() {
         .proxy
         .psql("CREATE FUNCTION f() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'");
     wait_for_class(&stage, "SELECT f()", "read");
-    // Nobody tells pgring of what somebody does at the new primary.
-    stage.server.primary.kill().unwrap();
+    // Nobody tells pgring what somebody does at the servers.
+    let alter = "ALTER FUNCTION f() VOLATILE";
+    stage.server.primary.sql("app", alter).unwrap();
     let standby = &stage.server.standbys[0];
+    let look = "SELECT provolatile FROM pg_proc WHERE proname = 'f'";
+    eventually("the standby knew", || {
+        standby.sql("app", look).unwrap() == "v"
+    });
+    assert_eq!(class(&stage, "SELECT f()"), "read");
+    stage.server.primary.kill().unwrap();
     standby.sql("app", "SELECT pg_promote()").unwrap();
-    standby.sql("app", "ALTER FUNCTION f() VOLATILE").unwrap();
     stage.wait_for(&["down standby", "waiting primary"]);
     wait_for_class(&stage, "SELECT f()", "write");
 }

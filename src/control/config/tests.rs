@@ -271,7 +271,8 @@ fn gap_a_preference_names_a_node_that_there_is() {
     let preferring = |node: &str| minimal_and(&format!("[[preference]]\nnode = {node}"));
     for node in ["STANDBY", "Standby", "PRIMARY", "PG1", "pg2", "0", "7"] {
         let problems = refusal(&preferring(&format!("{node:?}")));
-        let expected = "test.toml:2: [[preference]] node: no [[node]] has this name; there are \"pg1\"";
+        let expected =
+            "test.toml:2: [[preference]] node: no [[node]] has this name; there are \"pg1\"";
         assert!(problems.starts_with(expected), "{problems}");
     }
     for node in ["0", "7", "true"] {

@@ -484,10 +484,7 @@ fn quirk_what_a_reload_leaves_out_is_over() {
 fn a_silent_node_takes_nothing_from_the_others() {
     let mut stage = Stage::usual();
     stage.fail(B);
-    stage.on(Event::Answered(
-        A,
-        with_followers(primary(1), &["b", "c"]),
-    ));
+    stage.on(Event::Answered(A, with_followers(primary(1), &["b", "c"])));
     stage.on(Event::Silent(C, "no".to_owned()));
     stage.fail(C);
     stage.probe_well(B);

@@ -327,6 +327,8 @@ impl Session {
             client = %self.info.id, database = %key.database, user = %key.user, reason = why,
             "server connection lost"
         );
+        // What was being committed may be: its client can find that out, and tell others.
+        self.announce_commit();
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.
