@@ -16,6 +16,7 @@ use super::{
     own::Own,
     pin::Pin,
     portals::Portals,
+    questions::Questions,
     refusing::{Refusing, Why},
     restore::Restore,
     traces::Traces,
@@ -46,6 +47,8 @@ pub enum Verdict {
     Wait,
     /// The client has prepared more than it may.
     Full,
+    /// It is a question to pgring, whose turn it is.
+    Asks,
     /// It is dropped; an answer may have been written.
     Discard,
     /// The client leaves.
@@ -93,6 +96,7 @@ pub struct Conversation {
     pub(super) ledger: Ledger,
     pub(super) names: Names,
     pub(super) portals: Portals,
+    pub(super) questions: Questions,
     pub(super) traces: Traces,
     /// A transaction block that no server has seen.
     pub(super) deferred: Option<Rc<Statement>>,
@@ -147,6 +151,7 @@ impl Conversation {
             ledger: Ledger::default(),
             names: Names::default(),
             portals: Portals::default(),
+            questions: Questions::default(),
             traces: Traces::default(),
             deferred: None,
             bound_alone: None,
@@ -190,6 +195,11 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Result<Verdict, ProtocolError> {
         header.check_frontend()?;
+        if self.may_ask(header.tag, body)
+            && let Some(verdict) = self.ask(header, body, desk)
+        {
+            return Ok(verdict);
+        }
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
@@ -242,7 +252,7 @@ impl Conversation {
     /// were any. In an open pipeline the server keeps its answers until it is asked for them; once its end has been
     /// sent, the answers come by themselves.
     #[cold]
-    fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
+    pub(super) fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
         let settled = self.ledger.settled();
         self.say_due(desk);
         if self.ledger.settled() > settled {
@@ -407,7 +417,7 @@ impl Conversation {
         self.mode
     }
 
-    fn answers_itself(&self) -> bool {
+    pub(super) fn answers_itself(&self) -> bool {
         self.limbo.is_some() || self.skipping || self.refusal.is_some()
     }
 

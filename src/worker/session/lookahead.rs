@@ -15,6 +15,7 @@ use crate::{
     protocol::{Header, tag::frontend},
     worker::{
         classify,
+        console::Show,
         statements::{Statement, text_bytes},
     },
 };
@@ -166,7 +167,8 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         }
         match self.rules.names.find(name, self.rules.ledger.pipeline()) {
             Meaning::Statement(statement) => self.passes(&Asked::Statement(&statement)),
-            Meaning::Nothing | Meaning::Unsure => false,
+            Meaning::Nothing => self.rules.asks(name).is_some(),
+            Meaning::Unsure => false,
         }
     }
 
@@ -183,8 +185,13 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     fn passes(&self, asked: &Asked<'_>) -> bool {
         let is_end = || self.may_end && classify::plain_ending(asked.text()).is_some();
         match asked {
-            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end(),
+            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end() || is_question(text),
             Asked::Statement(it) => (self.is_read)(Asked::Statement(it)) || is_end(),
         }
     }
+}
+
+/// True for what pgring itself answers: it needs no node.
+fn is_question(text: &[u8]) -> bool {
+    Show::may_be(text) && Show::read(text).is_some()
 }
