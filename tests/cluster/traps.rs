@@ -465,6 +465,48 @@ fn information_schema_and_catalogs_are_read_where_reads_go() {
     }
 }
 
+/// Writes outside a transaction, and what each changes for a read of another name.
+fn writes_of_every_kind() -> [(Vec<u8>, &'static str, &'static str); 11] {
+    let named = all([
+        parse("named", "INSERT INTO t VALUES (23, 7)"),
+        bind("", "named", &[]),
+        execute(""),
+        sync(),
+    ]);
+    let copy = all([
+        query("COPY t FROM STDIN"),
+        copy_data(b"24\t7\n"),
+        copy_done(),
+    ]);
+    let code = query("DO 'BEGIN INSERT INTO t VALUES (22, 7); END'");
+    let two = query("INSERT INTO child VALUES (1); INSERT INTO child VALUES (2)");
+    [
+        (query(WRITE), "SELECT count(*) FROM v", "3"),
+        (query("SELECT f()"), "SELECT count(*) FROM t", "4"),
+        (query("CALL p()"), "SELECT count(*) FROM v", "5"),
+        (code, "SELECT count(*) FROM t", "6"),
+        (two, "SELECT count(*) FROM log", "2"),
+        (
+            query("DELETE FROM t WHERE id = 1"),
+            "SELECT count(*) FROM child",
+            "1",
+        ),
+        (
+            query("INSERT INTO part VALUES (1)"),
+            "SELECT count(*) FROM parted",
+            "1",
+        ),
+        (
+            query("INSERT INTO parted VALUES (2)"),
+            "SELECT count(*) FROM part",
+            "2",
+        ),
+        (named, "SELECT count(*) FROM t", "6"),
+        (copy, "SELECT count(*) FROM t", "7"),
+        (query("TRUNCATE t, child"), "SELECT count(*) FROM v", "0"),
+    ]
+}
+
 /// Pgpool-II, 2.8: writes outside a transaction of which its tracking knew nothing, or that reach other tables than
 /// they name; the standby has none of them.
 #[test]
@@ -483,64 +525,10 @@ fn reads_after_a_write_of_any_kind_outside_a_transaction_see_it() {
         "CREATE PROCEDURE p() LANGUAGE sql AS 'INSERT INTO t VALUES (21, 7)'",
     ]);
     stage.replay(0, false);
-    let writes: [(&[u8], &str, &str); 11] = [
-        (&query(WRITE), "SELECT count(*) FROM v", "3"),
-        (&query("SELECT f()"), "SELECT count(*) FROM t", "4"),
-        (&query("CALL p()"), "SELECT count(*) FROM v", "5"),
-        (
-            &query("DO 'BEGIN INSERT INTO t VALUES (22, 7); END'"),
-            "SELECT count(*) FROM t",
-            "6",
-        ),
-        (
-            &query("INSERT INTO child VALUES (1); INSERT INTO child VALUES (2)"),
-            "SELECT count(*) FROM log",
-            "2",
-        ),
-        (
-            &query("DELETE FROM t WHERE id = 1"),
-            "SELECT count(*) FROM child",
-            "1",
-        ),
-        (
-            &query("INSERT INTO part VALUES (1)"),
-            "SELECT count(*) FROM parted",
-            "1",
-        ),
-        (
-            &query("INSERT INTO parted VALUES (2)"),
-            "SELECT count(*) FROM part",
-            "2",
-        ),
-        (
-            &all([
-                parse("named", "INSERT INTO t VALUES (23, 7)"),
-                bind("", "named", &[]),
-                execute(""),
-                sync(),
-            ]),
-            "SELECT count(*) FROM t",
-            "6",
-        ),
-        (
-            &all([
-                query("COPY t FROM STDIN"),
-                copy_data(b"24\t7\n"),
-                copy_done(),
-            ]),
-            "SELECT count(*) FROM t",
-            "7",
-        ),
-        (&query("TRUNCATE t, child"), "SELECT count(*) FROM v", "0"),
-    ];
-    for (write, read, expected) in writes {
-        rows(session.ask(write));
-        assert_eq!(
-            session.query(read).row(),
-            expected,
-            "{read} after {}",
-            String::from_utf8_lossy(write)
-        );
+    for (write, read, expected) in writes_of_every_kind() {
+        rows(session.ask(&write));
+        let text = String::from_utf8_lossy(&write);
+        assert_eq!(session.query(read).row(), expected, "{read} after {text}");
     }
     // The standby would have said something else.
     let standby = &stage.stage.server.standbys[0];
