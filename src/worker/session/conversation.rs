@@ -132,13 +132,15 @@ pub struct Conversation {
     pub(super) refusing: Option<Refusing>,
     /// What a message was refused for, until that is counted.
     pub(super) refused_pin: Option<Pin>,
-    /// Its next message is to be refused, because the block has its snapshot on a standby.
-    pub(super) keeps_snapshot: bool,
+    /// Why its next message is to be refused.
+    pub(super) must_refuse: Option<Why>,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
     /// The block that is being ended to go on at another node.
     pub(super) leaving_block: Option<Rc<Statement>>,
+    /// The deferred block had read there.
+    pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
     pub(super) renamed: Vec<u8>,
 }
@@ -172,10 +174,11 @@ impl Conversation {
             own_requests: VecDeque::new(),
             refusing: None,
             refused_pin: None,
-            keeps_snapshot: false,
+            must_refuse: None,
             census: Census::default(),
             position: None,
             leaving_block: None,
+            has_read: false,
             renamed: Vec::new(),
         }
     }
@@ -219,10 +222,7 @@ impl Conversation {
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
-            tag if self.keeps_snapshot => {
-                self.keeps_snapshot = false;
-                self.refuse_message(tag, Why::Snapshot, desk)
-            }
+            tag if self.must_refuse.is_some() => self.refuse_next(tag, desk),
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
             tag if self.shares_names() && may_name_statement(tag) => {

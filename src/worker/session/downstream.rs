@@ -185,6 +185,8 @@ impl Session {
         }
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
+                // SHOW is the one read that takes no snapshot.
+                self.errand.has_read |= !body.starts_with(b"SHOW");
                 self.count_answer(header.tag, body);
             }
             _ => {}

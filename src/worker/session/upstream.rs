@@ -184,8 +184,8 @@ impl Session {
         }
         match self.stay(at) {
             Stay::Yes => None,
-            Stay::Refuse => {
-                self.conversation.keep_snapshot();
+            Stay::Refuse(why) => {
+                self.conversation.refuse_to_leave(why);
                 None
             }
             stay => Some(self.stop_before(at, stay)),
