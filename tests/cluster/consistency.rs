@@ -374,15 +374,11 @@ fn loses_an_answer(consistency: &str) -> (Splitting, Session, Session) {
     });
     let (mut session, other) = (stage.client(), stage.client());
     rows(session.query("CREATE TABLE t AS SELECT 0 AS n"));
+    rows(session.query("SET synchronous_commit = on"));
     stage.wait_until_split_for(&mut session);
     stage.replay(0, false);
-    for text in [
-        "BEGIN",
-        "SET LOCAL synchronous_commit = on",
-        "UPDATE t SET n = 1",
-    ] {
-        rows(session.query(text));
-    }
+    rows(session.query("BEGIN"));
+    rows(session.query("UPDATE t SET n = 1"));
     session.send(&query("COMMIT")).unwrap();
     eventually("it was written and not answered", || {
         stage.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == "1"
