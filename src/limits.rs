@@ -172,3 +172,7 @@ pub const EVICTION_ORDER_US: u64 = 100_000;
 
 /// The same as a part of the wait: where all wait for long, an eighth more or less is no difference.
 pub const ORDER_PART_OF_WAIT: u64 = 8;
+
+/// Questions to pgring itself (`SHOW POOL_NODES`) that one client may have prepared and bound: nobody needs more than
+/// a handful.
+pub const QUESTIONS_MAX: usize = 100;

@@ -166,6 +166,36 @@ fn both_lag_limits_hold_each_in_its_own_unit() {
     assert_eq!(objection(&snapshot, S1, 0), None);
 }
 
+/// Pgpool-II, 2.2: milliseconds became microseconds in 32 bits, so that limits above 71 minutes were other ones.
+#[test]
+fn gap_a_limit_of_hours_is_one() {
+    let after = |minutes: u64| {
+        let lag = |nodes: &mut Vec<NodeState>| {
+            nodes[1].live.set_position(100, 0, minutes * 60_000_000);
+        };
+        objection(&states(lag, [0, 1, 1], "max_lag = \"2h\""), S1, 0)
+    };
+    assert_eq!(after(119), None);
+    let lagging = Objection::Lagging(0, 121 * 60_000_000);
+    assert_eq!(after(121), Some(lagging));
+    // 32 bits of microseconds are over after 71.6 minutes.
+    assert_eq!(after(72), None);
+    assert!(after(200).is_some());
+}
+
+/// A comment that names a node which there is not, or in other letters, asks for nothing.
+#[test]
+fn a_hint_that_names_nobody_is_ignored() {
+    let snapshot = nodes([0, 1, 1], "");
+    for name in [&b"S1"[..], b"STANDBY", b"9", b""] {
+        let wish = Wish {
+            hint: Some(Hint::Node(name)),
+            ..anything()
+        };
+        assert_near(draws(&snapshot, wish, 10_000), [0.0, 0.5, 0.5]);
+    }
+}
+
 #[test]
 fn the_least_busy_node_for_its_weight_is_chosen() {
     let busy = |nodes: &mut Vec<NodeState>| {

@@ -215,7 +215,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::state::{Event, Member, Outcome};
+    use crate::control::state::{Answer, Event, Member, Outcome};
 
     fn state(names: &[&str]) -> State {
         let member = |name: &&str| Member {
@@ -257,6 +257,37 @@ mod tests {
         assert_eq!(statuses(&after), expected);
         assert_eq!(after.timeline(), 9);
         assert_eq!(after.views()[2].since_us, 1000);
+    }
+
+    /// Pgpool-II, 1.6: a node in quarantine was written as one that is down, and one that the file did not have was
+    /// `unused` after a restart.
+    #[test]
+    fn quirk_a_fence_is_kept_and_a_new_node_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("status");
+        let mut before = state(&["a", "b"]);
+        let claims = |timeline| Answer {
+            timeline,
+            ..Answer::default()
+        };
+        before.on(Event::Answered(NodeId(0), claims(1)), 1);
+        before.on(Event::Answered(NodeId(1), claims(2)), 2);
+        assert_eq!(statuses(&before), [Status::Quarantine, Status::Waiting]);
+        // Written for another reason, and again when the node is down as well.
+        before.on(Event::Connected(NodeId(1)), 3);
+        for _ in 0..2 {
+            write(&file, &text(&before).unwrap()).unwrap();
+            let names = ["a", "b", "c"];
+            let mut after = state(&names);
+            restore(&settings(&names, &file), &mut after);
+            let expected = [Status::Quarantine, Status::Waiting, Status::Waiting];
+            assert_eq!(statuses(&after), expected);
+            // It still claims what it claimed: nobody believes it, though nobody else says otherwise.
+            after.on(Event::Answered(NodeId(0), claims(1)), 4);
+            assert_eq!(after.primary(), None);
+            let gone = Outcome::Failed("gone".to_owned());
+            before.on(Event::Probed(NodeId(0), gone), 5);
+        }
     }
 
     #[test]

@@ -54,3 +54,28 @@ fn what_cannot_be_read_any_more_is_not_believed_for_long() {
     superuser("GRANT CONNECT ON DATABASE app TO watcher");
     wait_for_class(&stage, "SELECT lower('A')", "read");
 }
+
+/// Pgpool-II, 3.6: what it shared of the catalog outlasted a failover, until it expired.
+#[test]
+fn what_was_known_does_not_outlast_a_failover() {
+    let mut stage = Replicated::new(1, |config| {
+        config.set("routing", "catalog_refresh = \"1h\"")
+    });
+    stage
+        .proxy
+        .psql("CREATE FUNCTION f() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'");
+    wait_for_class(&stage, "SELECT f()", "read");
+    // Nobody tells pgring what somebody does at the servers.
+    let alter = "ALTER FUNCTION f() VOLATILE";
+    stage.server.primary.sql("app", alter).unwrap();
+    let standby = &stage.server.standbys[0];
+    let look = "SELECT provolatile FROM pg_proc WHERE proname = 'f'";
+    eventually("the standby knew", || {
+        standby.sql("app", look).unwrap() == "v"
+    });
+    assert_eq!(class(&stage, "SELECT f()"), "read");
+    stage.server.primary.kill().unwrap();
+    standby.sql("app", "SELECT pg_promote()").unwrap();
+    stage.wait_for(&["down standby", "waiting primary"]);
+    wait_for_class(&stage, "SELECT f()", "write");
+}

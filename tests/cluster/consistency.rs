@@ -15,7 +15,7 @@ use pgring::random::Seeded;
 
 use crate::{
     session::{Answer, Session},
-    splitting::{Servers, Splitting, rows},
+    splitting::{Servers, Splitting, error, rows},
     support::{eventually, message::*},
 };
 
@@ -354,5 +354,72 @@ fn with_session_a_commit_is_read_at_the_primary_until_a_standby_has_it() {
     stage.replay(0, true);
     stage.wait_until_split_for(&mut session);
     let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
+}
+
+/// The primary dies between a COMMIT and its answer. The commit is in its log, and will be there when it is back: no
+/// standby has it, and nobody who can have heard of it reads there meanwhile.
+fn loses_an_answer(consistency: &str) -> (Splitting, Session, Session) {
+    let servers = Servers {
+        weights: &[0, 1],
+        logged: true,
+        // A commit that asks for more than the local log waits for ever.
+        settings: &[
+            "synchronous_standby_names = 'nobody'",
+            "synchronous_commit = local",
+        ],
+    };
+    let stage = Splitting::with(&servers, |config| {
+        config.set("routing", &format!("consistency = \"{consistency}\""))
+    });
+    let (mut session, other) = (stage.client(), stage.client());
+    rows(session.query("CREATE TABLE t AS SELECT 0 AS n"));
+    rows(session.query("SET synchronous_commit = on"));
+    stage.wait_until_split_for(&mut session);
+    stage.replay(0, false);
+    rows(session.query("BEGIN"));
+    rows(session.query("UPDATE t SET n = 1"));
+    session.send(&query("COMMIT")).unwrap();
+    eventually("it was written and not answered", || {
+        stage.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == "1"
+    });
+    (stage, session, other)
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_not_missed_by_its_session() {
+    let (mut stage, mut session, mut other) = loses_an_answer("session");
+    stage.stage.server.primary.kill().unwrap();
+    assert_eq!(error(session.answer()), "08007");
+    // It waits for who knows; others, who were told nothing, go on.
+    session.send(&query("SELECT n FROM t")).unwrap();
+    assert_eq!(other.query("SELECT n FROM t").row(), "0");
+    stage.stage.server.primary.start().unwrap();
+    assert_eq!(session.answer().row(), "1");
+    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "primary"));
+    stage.replay(0, true);
+    stage.wait_until_split_for(&mut session);
+    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
+}
+
+/// Whose commit it was can find it, and tell the others.
+#[test]
+fn with_global_a_commit_whose_answer_was_lost_is_missed_by_nobody() {
+    let (mut stage, mut session, mut other) = loses_an_answer("global");
+    stage.stage.server.primary.kill().unwrap();
+    assert_eq!(error(session.answer()), "08007");
+    for waiting in [&mut session, &mut other] {
+        waiting.send(&query("SELECT n FROM t")).unwrap();
+    }
+    stage.stage.server.primary.start().unwrap();
+    assert_eq!(session.answer().row(), "1");
+    assert_eq!(other.answer().row(), "1");
+    let (answer, place) = stage.watch(&mut other, "SELECT n FROM t");
+    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "primary"));
+    stage.replay(0, true);
+    stage.wait_until_split_for(&mut other);
+    let (answer, place) = stage.watch(&mut other, "SELECT n FROM t");
     assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
 }

@@ -39,7 +39,8 @@ fn shape(session: &mut Session, request: &[u8]) -> (String, String) {
     session.send(request).unwrap();
     let (mut letters, mut described) = (String::new(), String::new());
     loop {
-        let (tag, body) = session.message().unwrap();
+        let message = session.message();
+        let (tag, body) = message.unwrap_or_else(|gone| panic!("{gone:?} after {letters}"));
         letters.push(char::from(tag.0));
         match tag.0 {
             b'T' => described = columns(&body),
@@ -255,4 +256,143 @@ fn a_route_tells_class_reason_node_and_why_not_the_others() {
         "{inside:?}"
     );
     rows(session.query("ROLLBACK"));
+}
+
+/// The letters of the answer to one pipeline.
+fn letters(session: &mut Session, messages: &[Vec<u8>]) -> String {
+    shape(session, &[&messages.concat()[..], &sync()].concat()).0
+}
+
+fn run(text: &str) -> Vec<u8> {
+    [parse("", text), bind("", "", &[]), execute("")].concat()
+}
+
+/// As drivers ask that begin a transaction with its first statement, in one pipeline.
+#[test]
+fn questions_between_others_of_their_pipeline_are_answered_in_their_place() {
+    let (_stage, mut session) = stage();
+    let show = "SHOW POOL_NODES";
+    let begin = [run("BEGIN"), run(show)];
+    assert_eq!(letters(&mut session, &begin), "12C12DDCZT");
+    // Once more, when BEGIN is known and needs no server.
+    rows(session.query("COMMIT"));
+    assert_eq!(letters(&mut session, &begin), "12C12DDCZT");
+    let ask = [run("INSERT INTO t VALUES (2)"), run(show), run("SELECT 5")];
+    assert_eq!(letters(&mut session, &ask), "12C12DDC12DCZT");
+    rows(session.query("COMMIT"));
+    assert_eq!(session.query("SELECT count(*) FROM t").row(), "2");
+    assert_eq!(letters(&mut session, &ask), "12C12DDC12DCZI");
+    // Alone in front, behind, twice, with a Flush, and a Sync between.
+    let ask = [run(show), run("SELECT 5"), flush(), run(show), run(show)];
+    assert_eq!(letters(&mut session, &ask), "12DDC12DC12DDC12DDCZI");
+    let ask = [run("SELECT 5"), run(show)];
+    session.send(&[ask.concat(), sync()].concat()).unwrap();
+    let ask = [run(show), run("SELECT 5")];
+    assert_eq!(letters(&mut session, &ask), "12DC12DDCZI");
+    assert_eq!(letters(&mut session, &[]), "12DDC12DCZI");
+    assert_eq!(letters(&mut session, &[]), "ZI");
+}
+
+/// What comes behind an error is skipped, and an error behind undoes what came before.
+#[test]
+fn questions_share_the_fate_of_their_pipeline() {
+    let (_stage, mut session) = stage();
+    let show = run("SHOW POOL_NODES");
+    let fails = run("SELECT 1 / (n - n) FROM t");
+    let ask = [fails.clone(), show.clone(), run("SELECT 5")];
+    assert_eq!(letters(&mut session, &ask), "12EZI");
+    let write = run("INSERT INTO t VALUES (3)");
+    let ask = [write.clone(), show.clone(), fails.clone()];
+    assert_eq!(letters(&mut session, &ask), "12C12DDC12EZI");
+    rows(session.query("BEGIN"));
+    assert_eq!(letters(&mut session, &ask), "12C12DDC12EZE");
+    assert_eq!(
+        letters(&mut session, std::slice::from_ref(&show)),
+        "12DDCZE"
+    );
+    assert_eq!(letters(&mut session, &[write, show]), "EZE");
+    rows(session.query("ROLLBACK"));
+    assert_eq!(session.query("SELECT count(*) FROM t").row(), "1");
+}
+
+/// Names of questions and of statements, in every pool mode.
+#[test]
+fn questions_have_names_beside_those_of_statements() {
+    for mode in ["transaction", "session"] {
+        let stage = Splitting::silent(&[0, 1], |config| {
+            config.set("pool", &format!("mode = \"{mode}\""))
+        });
+        let mut session = stage.client();
+        let show = "SHOW POOL_NODES";
+        let two = [parse("show", show), parse("five", "SELECT 5")];
+        assert_eq!(letters(&mut session, &two), "11ZI");
+        let ask = [
+            bind("five", "five", &[]),
+            bind("show", "show", &[]),
+            execute("five"),
+            execute("show"),
+            describe_portal("show"),
+            close_portal("show"),
+            execute("five"),
+        ];
+        assert_eq!(letters(&mut session, &ask), "22DCDDCT3CZI");
+        // What has no name is what was parsed last.
+        assert_eq!(letters(&mut session, &[parse("", show)]), "1ZI");
+        assert_eq!(letters(&mut session, &[parse("", "SELECT 5")]), "1ZI");
+        let unnamed = [bind("", "", &[]), execute("")];
+        assert_eq!(letters(&mut session, &unnamed), "2DCZI");
+        assert_eq!(letters(&mut session, &[parse("", show)]), "1ZI");
+        assert_eq!(letters(&mut session, &unnamed), "2DDCZI");
+        rows(session.query("SELECT 5"));
+        assert_eq!(letters(&mut session, &unnamed), "EZI");
+        // And a portal is what was bound last.
+        let ask = [
+            bind("", "show", &[]),
+            bind("", "five", &[]),
+            execute(""),
+            bind("", "show", &[]),
+            execute(""),
+        ];
+        assert_eq!(letters(&mut session, &ask), "22DC2DDCZI");
+        let ask = [close_statement("show"), bind("", "show", &[]), execute("")];
+        assert_eq!(letters(&mut session, &ask), "3EZI");
+        assert_eq!(letters(&mut session, &[execute("")]), "EZI");
+    }
+}
+
+/// A question needs no node: a transaction that reads on a standby goes on there.
+#[test]
+fn questions_move_no_transaction() {
+    let (stage, mut session) = stage();
+    let standby_reads = || {
+        stage.stage.columns(&["select_cnt"])[1]
+            .parse::<u64>()
+            .unwrap()
+    };
+    rows(session.query("BEGIN READ ONLY"));
+    rows(session.query("SELECT n FROM t"));
+    let before = standby_reads();
+    let ask = [
+        run("SELECT n FROM t"),
+        run("SHOW POOL_NODES"),
+        run("SELECT n FROM t"),
+    ];
+    assert_eq!(letters(&mut session, &ask), "12DC12DDC12DCZT");
+    assert_eq!(standby_reads(), before + 2);
+    rows(session.query("COMMIT"));
+}
+
+/// Nobody needs more than a handful of them.
+#[test]
+fn questions_that_a_client_keeps_are_counted() {
+    let (_stage, mut session) = stage();
+    for number in 0..100 {
+        let ask = [parse(&format!("s{number}"), "SHOW POOL_NODES")];
+        assert_eq!(letters(&mut session, &ask), "1ZI");
+    }
+    let one_more = [parse("s", "SHOW POOL_NODES"), sync()].concat();
+    match session.ask(&one_more) {
+        Answer::Error(sqlstate, _) => assert_eq!(sqlstate, "53400"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -298,3 +298,158 @@ fn a_session_that_is_tied_to_a_standby_hears_what_that_cannot_do() {
         "1"
     );
 }
+
+/// What must come before the first query is too late at the primary as well, when that was on a standby.
+#[test]
+fn what_must_come_first_is_too_late_wherever_the_block_has_read() {
+    let (stage, _) = stage_with(|config| config.set("routing", "leading_reads = true"));
+    let level = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+    for (begin, read, late, sqlstate) in [
+        ("BEGIN READ ONLY", "SELECT * FROM t", level, "25001"),
+        ("BEGIN", "SELECT * FROM t", level, "25001"),
+        (
+            "BEGIN READ ONLY",
+            "SELECT 1",
+            "SET TRANSACTION READ WRITE",
+            "25001",
+        ),
+        (
+            "BEGIN READ ONLY",
+            "SELECT 1",
+            "SET LOCAL transaction_isolation = 'serializable'",
+            "25001",
+        ),
+        // These are not, as on any server.
+        (
+            "BEGIN READ ONLY",
+            "SELECT 1",
+            "SET TRANSACTION READ ONLY",
+            "",
+        ),
+        ("BEGIN", "SELECT 1", "SET TRANSACTION READ ONLY", ""),
+        ("BEGIN READ ONLY", "SHOW TimeZone", level, ""),
+        ("BEGIN READ ONLY", "", level, ""),
+    ] {
+        let mut session = stage.client();
+        let mut direct = stage.direct(&stage.stage.server.primary);
+        stage.wait_until_split_for(&mut session);
+        for session in [&mut direct, &mut session] {
+            rows(session.query(begin));
+            rows(session.query(read));
+            let found = match session.query(late) {
+                Answer::Error(sqlstate, _) => sqlstate,
+                _ => String::new(),
+            };
+            assert_eq!(found, sqlstate, "{begin}; {read}; {late}");
+            if found.is_empty() {
+                rows(session.query("SELECT count(*) FROM t"));
+            }
+            rows(session.query("ROLLBACK"));
+        }
+        // The next block has nothing behind it.
+        rows(session.query("BEGIN"));
+        rows(session.query(level));
+        rows(session.query("COMMIT"));
+    }
+}
+
+/// The letters of an answer up to ReadyForQuery, and what its first error says.
+fn fetch(session: &mut Session, messages: &[Vec<u8>]) -> (String, String) {
+    session
+        .send(&[&messages.concat()[..], &sync()].concat())
+        .unwrap();
+    let (mut letters, mut said) = (String::new(), String::new());
+    loop {
+        let (tag, body) = session.message().unwrap();
+        letters.push(char::from(tag.0));
+        match tag.0 {
+            b'E' => said = error_fields(&body).0,
+            b'Z' => return (letters, said),
+            _ => {}
+        }
+    }
+}
+
+/// A portal that a client reads in parts stays where it is; what would take the block away from it is refused.
+#[test]
+fn a_portal_on_a_standby_is_read_to_its_end() {
+    let (stage, mut session) = stage_with(|config| config);
+    let mark = stage.mark();
+    let read = format!("SELECT id FROM t ORDER BY id {mark}");
+    for portal in ["", "c"] {
+        stage.wait_until_split_for(&mut session);
+        let open = [
+            parse("", &read),
+            bind(portal, "", &[]),
+            execute_rows(portal, 2),
+        ];
+        let some = [execute_rows(portal, 4)];
+        rows(session.query("BEGIN READ ONLY"));
+        assert_eq!(fetch(&mut session, &open).0, "12DDsZ");
+        assert_eq!(fetch(&mut session, &some).0, "DDDDsZ");
+        assert_eq!(fetch(&mut session, &some).0, "DDDCZ");
+        rows(session.query("COMMIT"));
+        // Read to its end, or closed, it is in nobody's way.
+        let close = [close_portal(portal)];
+        for ends in [
+            &[some[0].clone(), some[0].clone(), close[0].clone()][..],
+            &close,
+        ] {
+            stage.wait_until_split_for(&mut session);
+            rows(session.query("BEGIN READ ONLY"));
+            assert_eq!(fetch(&mut session, &open).0, "12DDsZ");
+            fetch(&mut session, ends);
+            assert_eq!(session.query("SELECT pg_is_in_recovery()").row(), "f");
+            rows(session.query("COMMIT"));
+        }
+        // Neither moved nor asked of a server that may answer something else.
+        stage.wait_until_split_for(&mut session);
+        rows(session.query("BEGIN READ ONLY"));
+        assert_eq!(fetch(&mut session, &open).0, "12DDsZ");
+        match session.query("SELECT pg_is_in_recovery()") {
+            Answer::Error(sqlstate, text) => {
+                assert_eq!(sqlstate, "25006");
+                assert!(text.contains("standby"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(error(session.query("SELECT 1")), "25P02");
+        rows(session.query("ROLLBACK"));
+    }
+    assert_eq!(stage.witnesses(&mark), "standby1");
+}
+
+/// A block that may write will have to go on at the primary: it opens no portal elsewhere.
+#[test]
+fn a_block_that_may_write_reads_in_parts_at_the_primary() {
+    let (stage, mut session) = stage_with(|config| config.set("routing", "leading_reads = true"));
+    for portal in ["", "c"] {
+        stage.wait_until_split_for(&mut session);
+        let mark = stage.mark();
+        let read = format!("SELECT id FROM t ORDER BY id {mark}");
+        rows(session.query("BEGIN"));
+        assert_eq!(stage.runs_at(&mut session, "SELECT 1"), "standby1");
+        let open = [
+            parse("", &read),
+            bind(portal, "", &[]),
+            execute_rows(portal, 2),
+        ];
+        assert_eq!(fetch(&mut session, &open).0, "12DDsZ");
+        assert_eq!(stage.witnesses(&mark), "primary");
+        if portal == "c" {
+            rows(session.query("UPDATE t SET n = 5 WHERE id = 5"));
+        }
+        let some = [execute_rows(portal, 4)];
+        assert_eq!(fetch(&mut session, &some).0, "DDDDsZ");
+        rows(session.query("ROLLBACK"));
+        // One that only lasts, and is read later.
+        stage.wait_until_split_for(&mut session);
+        rows(session.query("BEGIN"));
+        rows(session.query("SELECT 1"));
+        let open = [parse("", &read), bind("later", "", &[])];
+        assert_eq!(fetch(&mut session, &open).0, "12Z");
+        rows(session.query("UPDATE t SET n = 5 WHERE id = 5"));
+        assert_eq!(fetch(&mut session, &[execute("later")]).0, "DDDDDDDDDCZ");
+        rows(session.query("ROLLBACK"));
+    }
+}

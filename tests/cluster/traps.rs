@@ -464,3 +464,205 @@ fn information_schema_and_catalogs_are_read_where_reads_go() {
         );
     }
 }
+
+/// Writes outside a transaction, and what each changes for a read of another name.
+fn writes_of_every_kind() -> [(Vec<u8>, &'static str, &'static str); 11] {
+    let named = all([
+        parse("named", "INSERT INTO t VALUES (23, 7)"),
+        bind("", "named", &[]),
+        execute(""),
+        sync(),
+    ]);
+    let copy = all([
+        query("COPY t FROM STDIN"),
+        copy_data(b"24\t7\n"),
+        copy_done(),
+    ]);
+    let code = query("DO 'BEGIN INSERT INTO t VALUES (22, 7); END'");
+    let two = query("INSERT INTO child VALUES (1); INSERT INTO child VALUES (2)");
+    [
+        (query(WRITE), "SELECT count(*) FROM v", "3"),
+        (query("SELECT f()"), "SELECT count(*) FROM t", "4"),
+        (query("CALL p()"), "SELECT count(*) FROM v", "5"),
+        (code, "SELECT count(*) FROM t", "6"),
+        (two, "SELECT count(*) FROM log", "2"),
+        (
+            query("DELETE FROM t WHERE id = 1"),
+            "SELECT count(*) FROM child",
+            "1",
+        ),
+        (
+            query("INSERT INTO part VALUES (1)"),
+            "SELECT count(*) FROM parted",
+            "1",
+        ),
+        (
+            query("INSERT INTO parted VALUES (2)"),
+            "SELECT count(*) FROM part",
+            "2",
+        ),
+        (named, "SELECT count(*) FROM t", "6"),
+        (copy, "SELECT count(*) FROM t", "7"),
+        (query("TRUNCATE t, child"), "SELECT count(*) FROM v", "0"),
+    ]
+}
+
+/// Pgpool-II, 2.8: writes outside a transaction of which its tracking knew nothing, or that reach other tables than
+/// they name; the standby has none of them.
+#[test]
+fn reads_after_a_write_of_any_kind_outside_a_transaction_see_it() {
+    let (stage, mut session) = stage_with(&[
+        TABLE,
+        "CREATE VIEW v AS SELECT * FROM t",
+        "CREATE TABLE child (id int REFERENCES t ON DELETE CASCADE)",
+        "CREATE TABLE parted (n int) PARTITION BY LIST (n)",
+        "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1, 2, 3)",
+        "CREATE TABLE log (n int)",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO log VALUES (1); RETURN NULL; END'",
+        "CREATE TRIGGER noting AFTER INSERT ON child EXECUTE FUNCTION note()",
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'INSERT INTO t VALUES (20, 7)'",
+        "CREATE PROCEDURE p() LANGUAGE sql AS 'INSERT INTO t VALUES (21, 7)'",
+    ]);
+    stage.replay(0, false);
+    for (write, read, expected) in writes_of_every_kind() {
+        rows(session.ask(&write));
+        let text = String::from_utf8_lossy(&write);
+        assert_eq!(session.query(read).row(), expected, "{read} after {text}");
+    }
+    // The standby would have said something else.
+    let standby = &stage.stage.server.standbys[0];
+    assert_eq!(standby.sql("app", "SELECT count(*) FROM t").unwrap(), "2");
+    stage.replay(0, true);
+}
+
+/// Pgpool-II, 2.10: a SELECT that was parsed before a write stayed at its standby until it was parsed anew, and after
+/// that transaction it stayed at the primary for ever.
+#[test]
+fn a_statement_parsed_before_a_write_sees_it_and_is_free_again() {
+    let (stage, mut session) = stage_with(&[TABLE]);
+    let mark = stage.mark();
+    let count = format!("SELECT count(*) FROM t WHERE n = 7 {mark}");
+    rows(session.ask(&all([
+        parse("counts", &count),
+        describe_statement("counts"),
+        sync(),
+    ])));
+    let run = all([bind("", "counts", &[]), execute(""), sync()]);
+    assert_eq!(session.ask(&run).row(), "0");
+    assert_eq!(stage.witnesses(&mark), "standby1");
+    rows(session.query("BEGIN"));
+    rows(session.query(WRITE));
+    assert_eq!(session.ask(&run).row(), "1");
+    rows(session.query("ROLLBACK"));
+    stage.wait_until_split_for(&mut session);
+    let select_count = || {
+        stage.stage.columns(&["select_cnt"])[1]
+            .parse::<u64>()
+            .unwrap()
+    };
+    let before = select_count();
+    assert_eq!(session.ask(&run).row(), "0");
+    assert_eq!(select_count(), before + 1);
+}
+
+/// Pgpool-II, 2.7: what a name means was remembered without the search path.
+#[test]
+fn names_mean_what_the_search_path_says() {
+    let (stage, mut session) = stage_with(&[
+        "CREATE SCHEMA a; CREATE SCHEMA b",
+        "CREATE UNLOGGED TABLE a.named AS SELECT 1 AS n",
+        "CREATE TABLE b.named AS SELECT 2 AS n",
+    ]);
+    for (path, expected) in [("b", "2"), ("a", "1"), ("b, a", "2"), ("a, b", "1")] {
+        rows(session.query(&format!("SET search_path = {path}")));
+        stage.wait_until_split_for(&mut session);
+        assert_eq!(session.query("SELECT n FROM named").row(), expected);
+        assert_eq!(session.query("SELECT n FROM a.named").row(), "1");
+        assert_eq!(
+            stage.runs_at(&mut session, "SELECT n FROM a.named"),
+            "primary"
+        );
+        assert_eq!(
+            stage.runs_at(&mut session, "SELECT n FROM b.named"),
+            "standby1"
+        );
+    }
+}
+
+/// Pgpool-II, 2.5: neither reached the node of the reads. 2.11: an error of the primary's COMMIT met the success of a
+/// standby's.
+#[test]
+fn constraints_are_deferred_and_libraries_loaded_where_it_counts() {
+    let (stage, mut session) =
+        stage_with(&[TABLE, "CREATE TABLE child (id int REFERENCES t DEFERRABLE)"]);
+    for deferred in [false, true] {
+        rows(session.query("BEGIN"));
+        rows(session.query("SELECT count(*) FROM t"));
+        if deferred {
+            rows(session.query("SET CONSTRAINTS ALL DEFERRED"));
+            rows(session.query("INSERT INTO child VALUES (99)"));
+            assert_eq!(session.query("SELECT count(*) FROM child").row(), "1");
+            assert_eq!(error(session.query("COMMIT")), "23503");
+        } else {
+            assert_eq!(
+                error(session.query("INSERT INTO child VALUES (99)")),
+                "23503"
+            );
+            rows(session.query("ROLLBACK"));
+        }
+        stage.wait_until_split_for(&mut session);
+        let (answer, place) = stage.watch(&mut session, "SELECT count(*) FROM child");
+        assert_eq!((answer.row().as_str(), place.as_str()), ("0", "standby1"));
+    }
+    // Only a superuser may.
+    let mut session = Session::login_as(stage.stage.proxy.address(), "postgres", "app").unwrap();
+    stage.wait_until_split_for(&mut session);
+    rows(session.query("LOAD 'auto_explain'"));
+    assert_eq!(
+        stage.runs_at(&mut session, "SELECT count(*) FROM t"),
+        "primary"
+    );
+    assert_eq!(session.query("SHOW auto_explain.log_analyze").row(), "off");
+}
+
+/// Pgpool-II, 3: `in_hot_standby` was told as the primary's, and SHOW might answer the standby's.
+#[test]
+fn the_session_is_never_told_that_it_is_on_a_standby() {
+    let (stage, _) = stage_with(&[TABLE]);
+    let mut session = Session::connect(stage.stage.proxy.address()).unwrap();
+    session
+        .send(&startup(&[("user", "app"), ("database", "app")]))
+        .unwrap();
+    let mut told = Vec::new();
+    let mut listen = |session: &mut Session| {
+        loop {
+            let (tag, body) = session.message().unwrap();
+            if tag.0 == b'S' && body.starts_with(b"in_hot_standby") {
+                told.push(String::from_utf8_lossy(&body).into_owned());
+            }
+            if tag.0 == b'Z' {
+                return;
+            }
+        }
+    };
+    listen(&mut session);
+    for text in [
+        "SELECT 1",
+        "BEGIN READ ONLY",
+        "SELECT 2",
+        "COMMIT",
+        WRITE,
+        "SELECT 3",
+    ] {
+        session.send(&query(text)).unwrap();
+        listen(&mut session);
+    }
+    assert_eq!(told, ["in_hot_standby\0off\0"]);
+    for text in [
+        "SHOW in_hot_standby",
+        "SELECT current_setting('in_hot_standby')",
+    ] {
+        assert_eq!(session.query(text).row(), "off");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -31,6 +31,8 @@ pub enum Part {
     Raves,
     /// A good server that tells pgring's sessions how far it has written only when it is let.
     Hesitates(Role, Arc<Latch>),
+    /// A good server to those who look at it; all others lose their connection in the middle of their login.
+    Deserts(Role),
 }
 
 /// What a server was asked by sessions, and whether it may tell them how far it has written.
@@ -44,6 +46,8 @@ pub struct Latch {
 struct Latched {
     asked: Vec<String>,
     is_open: bool,
+    /// Whoever waits loses its connection.
+    is_cut: bool,
 }
 
 impl Latch {
@@ -58,8 +62,14 @@ impl Latch {
         self.changed.notify_all();
     }
 
-    /// Notes a question; one about the position waits.
-    fn pass(&self, text: &str) {
+    /// Whoever waits loses its connection, and so does who asks from now on.
+    pub fn cut(&self) {
+        self.state.lock().unwrap().is_cut = true;
+        self.changed.notify_all();
+    }
+
+    /// Notes a question; one about the position waits. False when it is not to be answered.
+    fn pass(&self, text: &str) -> bool {
         let is_about_position = text.contains("pg_current_wal_insert_lsn");
         let mut state = self.state.lock().unwrap();
         let noted = match is_about_position {
@@ -67,9 +77,10 @@ impl Latch {
             false => text.trim_end_matches('\0'),
         };
         state.asked.push(noted.to_owned());
-        while is_about_position && !state.is_open {
+        while is_about_position && !state.is_open && !state.is_cut {
             state = self.changed.wait(state).unwrap();
         }
+        !(is_about_position && state.is_cut)
     }
 }
 
@@ -78,6 +89,8 @@ impl Latch {
 pub struct Role {
     pub in_recovery: bool,
     pub timeline: u32,
+    /// How far it has written, or replayed.
+    pub lsn: &'static str,
 }
 
 impl Role {
@@ -85,13 +98,14 @@ impl Role {
         Self {
             in_recovery: false,
             timeline: 1,
+            lsn: "0/1000100",
         }
     }
 
     pub fn standby() -> Self {
         Self {
             in_recovery: true,
-            timeline: 1,
+            ..Self::primary()
         }
     }
 
@@ -104,7 +118,7 @@ impl Role {
                     false => format!("{:08X}0000000000000001", self.timeline),
                 };
                 let recovery = if self.in_recovery { "t" } else { "f" };
-                message::row(&[recovery, "0/1000100", &timeline, "8192"])
+                message::row(&[recovery, self.lsn, &timeline, "8192"])
             }
             _ => message::row(&["1"]),
         };
@@ -174,22 +188,47 @@ fn play(part: &Part, number: usize, mut stream: TcpStream) -> std::io::Result<()
             stream.write_all(bytes)?;
             stream.read_to_end(&mut Vec::new()).map(drop)
         }
-        Part::Hesitates(role, latch) => converse(&mut stream, usize::MAX, |text| {
-            const POSITION: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn(), \
-                pg_catalog.current_setting('wal_block_size')\0";
-            if text != POSITION && !text.starts_with("UPDATE") {
-                return role.answer(text);
-            }
-            latch.pass(text);
-            let row = match text.contains("pg_current_wal_insert_lsn") {
-                true => message::row(&["0/1000200", "8192"]),
-                false => Vec::new(),
+        Part::Deserts(role) => {
+            let bytes = match is_watcher(&stream)? {
+                true => usize::MAX,
+                false => 20,
             };
-            [row, message::command_complete("UPDATE 1"), message::ready()].concat()
-        }),
+            converse(&mut stream, bytes, |text| role.answer(text))
+        }
+        Part::Hesitates(role, latch) => {
+            let end = stream.try_clone()?;
+            converse(&mut stream, usize::MAX, |text| {
+                const POSITION: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn(), \
+                    pg_catalog.current_setting('wal_block_size')\0";
+                if text != POSITION && !text.starts_with("UPDATE") {
+                    return role.answer(text);
+                }
+                if !latch.pass(text) {
+                    // It may be gone already.
+                    end.shutdown(Shutdown::Both).ok();
+                }
+                let row = match text.contains("pg_current_wal_insert_lsn") {
+                    true => message::row(&["0/1000200", "8192"]),
+                    false => Vec::new(),
+                };
+                [row, message::command_complete("UPDATE 1"), message::ready()].concat()
+            })
+        }
         Part::Raves => converse(&mut stream, usize::MAX, |_| {
             message::row(&["t"; 50]).repeat(100_000)
         }),
+    }
+}
+
+/// True when who has connected, and said nothing yet, is going to log in to look.
+fn is_watcher(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut packet = [0; 1024];
+    loop {
+        let bytes = stream.peek(&mut packet)?;
+        match Initial::read(&packet[..bytes]) {
+            Ok(None) if bytes > 0 => {}
+            _ => return Ok(packet[..bytes].windows(7).any(|it| it == b"watcher")),
+        }
     }
 }
 

@@ -180,3 +180,41 @@ fn a_second_primary_is_never_served() {
     stage.wait_for(["waiting primary", "quarantine primary"]);
     stage.works(&mut client);
 }
+
+/// Pgpool-II, 2.4: an error of reading while a session's connection logs in always made the node a dead one.
+#[test]
+fn quirk_a_connection_that_ends_at_its_login_is_no_dead_node() {
+    let primary = Actor::new(Part::Plays(Role::primary()));
+    let other = Actor::new(Part::Deserts(Role::standby()));
+    let config = Config::trust(primary.address())
+        .node("other", other.address())
+        .set("pool", "login_backoff = \"1ms\"")
+        .set("pool", "login_backoff_max = \"5ms\"")
+        .set("routing", "replay_poll = \"5ms\"")
+        .set("health", "user = \"watcher\"")
+        .set("health", "period = \"5ms\"")
+        .set("health", "retries = 0");
+    let stage = Stage {
+        proxy: Proxy::start(&config),
+        _primary: primary,
+        other,
+    };
+    stage.wait_for(["waiting primary", "waiting standby"]);
+    let mut client = stage.proxy.client();
+    let said = |text: &str| {
+        let log = stage.proxy.process().log();
+        log.iter().filter(|line| line.contains(text)).count()
+    };
+    let mut read = || {
+        client.send(query("SELECT 1"));
+        // The other node answers.
+        client.expect("D C Z");
+    };
+    eventually("reads had tried it", || {
+        read();
+        said("cannot open a server connection") > 0
+    });
+    (0..300).for_each(|_| read());
+    assert_eq!(said("node other is down"), 0);
+    stage.wait_for(["waiting primary", "waiting standby"]);
+}

@@ -8,6 +8,7 @@ use crate::support::{
     actor::{Actor, Latch, Part, Role},
     eventually,
     message::*,
+    peer::Client,
     proxy::{Config, Proxy},
 };
 
@@ -19,7 +20,8 @@ fn stage(latch: &Arc<Latch>, consistency: &str) -> (Proxy, [Actor; 2]) {
         .node("standby", standby.address())
         .set("pool", "size = 1")
         .set("routing", &format!("consistency = \"{consistency}\""))
-        .set("health", "user = \"watcher\"");
+        .set("health", "user = \"watcher\"")
+        .set("health", "timeout = \"500ms\"");
     (Proxy::start(&config), [primary, standby])
 }
 
@@ -68,4 +70,43 @@ fn with_eventual_nobody_asks() {
         client.expect("C Z");
     }
     assert_eq!(latch.asked(), ["UPDATE t SET a = 1"; 2]);
+}
+
+/// What the session's reads are told about the standby.
+fn objection(client: &mut Client) -> String {
+    let routes = console::records(client, "ROUTE SELECT 1");
+    console::value(&routes[1], "why_not").to_owned()
+}
+
+/// The connection ends between the commit's answer and its position: with `global` no standby is read, by anybody,
+/// until the control core has asked the primary, and then by what the primary says.
+#[test]
+fn a_position_that_was_lost_is_asked_for_by_the_control_core() {
+    let latch = Arc::new(Latch::default());
+    let (proxy, [primary, _standby]) = stage(&latch, "global");
+    let (mut writer, mut reader) = (proxy.client(), proxy.client());
+    eventually("the standby could be read", || {
+        objection(&mut reader).is_empty()
+    });
+    writer.send(query("UPDATE t SET a = 1"));
+    writer.expect("C Z");
+    let unknown = "what this must not miss is known to the primary only";
+    assert_eq!(objection(&mut reader), unknown);
+    // It does not say anything for now.
+    primary.play(Part::Says(vec![]));
+    latch.cut();
+    eventually("the connection was gone", || {
+        let log = proxy.process().log();
+        log.iter()
+            .any(|line| line.contains("server connection lost"))
+    });
+    assert_eq!(objection(&mut reader), unknown);
+    primary.play(Part::Plays(Role {
+        lsn: "0/1000300",
+        ..Role::primary()
+    }));
+    let found = "it has replayed up to 0/1000100, and this must not miss 0/1000300";
+    eventually("it was found", || objection(&mut reader) == found);
+    // The session itself, which was told, asks with its next request.
+    assert_eq!(objection(&mut writer), unknown);
 }

@@ -265,6 +265,43 @@ fn what_routing_says_arrives() {
     assert_eq!(settings.failover.hold, Duration::ZERO);
 }
 
+/// Pgpool-II, 2.1: STANDBY and PRIMARY were accepted and meant node 0, a number beyond the nodes meant the main node.
+#[test]
+fn gap_a_preference_names_a_node_that_there_is() {
+    let preferring = |node: &str| minimal_and(&format!("[[preference]]\nnode = {node}"));
+    for node in ["STANDBY", "Standby", "PRIMARY", "PG1", "pg2", "0", "7"] {
+        let problems = refusal(&preferring(&format!("{node:?}")));
+        let expected =
+            "test.toml:2: [[preference]] node: no [[node]] has this name; there are \"pg1\"";
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+    for node in ["0", "7", "true"] {
+        let problems = refusal(&preferring(node));
+        assert!(problems.contains("[[preference]] node: "), "{problems}");
+    }
+    for (node, meant) in [
+        ("primary", Preferred::Primary),
+        ("standby", Preferred::Standby),
+        ("pg1", Preferred::Named("pg1".to_owned())),
+    ] {
+        let settings = settings(&preferring(&format!("{node:?}")));
+        assert_eq!(settings.routing.preferences[0].node, meant);
+    }
+}
+
+/// Health checks, 2.1: a node's own `connect_timeout` was read and the global one used; an empty database was one of
+/// two, depending on whom one asks.
+#[test]
+fn quirk_what_is_not_used_is_refused() {
+    let more = "[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"\nconnect_timeout = \"1s\"";
+    let problems = refusal(&minimal_and(more));
+    let expected = "test.toml:4: [[node]] connect_timeout: no such key";
+    assert!(problems.contains(expected), "{problems}");
+    let problems = refusal(&minimal_and("[health]\nuser = \"w\"\ndatabase = \"\""));
+    let expected = "test.toml:3: [health] database: \"\" is empty";
+    assert!(problems.contains(expected), "{problems}");
+}
+
 #[test]
 fn one_node_needs_nobody_to_watch_it_and_two_do() {
     let two = format!("{MINIMAL}\n[[node]]\nname = \"b\"\naddress = \"127.0.0.1:5433\"\n");

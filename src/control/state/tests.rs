@@ -268,6 +268,7 @@ fn a_primary_that_was_away_is_the_primary_again_when_nobody_took_its_place() {
     stage.expect(Some(A), ["waiting"; 3]);
 }
 
+/// Pgpool-II, 3.3: who follows whom was told by the names of hosts, which had to be written in the same way.
 #[test]
 fn of_two_on_one_timeline_the_one_with_followers_is_believed() {
     let mut stage = Stage::new();
@@ -283,6 +284,7 @@ fn of_two_on_one_timeline_the_one_with_followers_is_believed() {
     );
 }
 
+/// Pgpool-II, 3.2: of several the one with the highest number was taken, because the search went on.
 #[test]
 fn without_any_evidence_the_primary_stays_what_it_is() {
     let mut stage = Stage::usual();
@@ -423,7 +425,7 @@ fn what_was_before_a_restart_holds() {
     stage.on(Event::Answered(C, standby(2)));
     stage.expect(None, ["quarantine", "down", "waiting"]);
     assert_eq!(stage.reads(), [C]);
-    // The only one that takes writes is used, though it was down.
+    // The only one that takes writes is used, though it was down. (Pgpool-II, 1.6: it stayed down.)
     stage.probe_well(B);
     stage.on(Event::Answered(B, primary(2)));
     stage.expect(Some(B), ["quarantine", "waiting", "waiting"]);
@@ -432,4 +434,76 @@ fn what_was_before_a_restart_holds() {
     stage.fail(A);
     let kept = stage.state.to_remember();
     assert_eq!(kept[0].1.status, Status::Quarantine);
+}
+
+/// Pgpool-II, 1.2: `last_status_change` is also that of the old and of the new primary when they change roles.
+#[test]
+fn a_change_of_roles_is_dated_at_both() {
+    // A switchover: nobody was down.
+    let mut stage = Stage::usual();
+    let began = stage.view(C).since_us;
+    stage.on(Event::Answered(A, standby(1)));
+    assert_eq!(stage.view(A).since_us, stage.now);
+    assert_eq!(stage.view(B).since_us, began);
+    stage.on(Event::Answered(B, primary(2)));
+    assert_eq!(stage.view(B).since_us, stage.now);
+    assert_eq!(stage.view(A).since_us, stage.now - 1);
+    assert_eq!(stage.view(C).since_us, began);
+    // What says nothing new changes nothing.
+    stage.on(Event::Answered(B, primary(2)));
+    assert_eq!(stage.view(B).since_us, stage.now - 1);
+}
+
+/// Pgpool-II, 1.4: what a node was once told to be it stayed, though a reload left that out.
+#[test]
+fn quirk_what_a_reload_leaves_out_is_over() {
+    let mut stage = Stage::usual();
+    let members = |names: [Option<&str>; 3]| {
+        let member = |name: Option<&str>| Member {
+            name: String::new(),
+            application_name: name.map(str::to_owned),
+        };
+        names.map(member).into()
+    };
+    let told = members([None, Some("replica"), None]);
+    stage.state.set_members(told, 5);
+    stage.on(Event::Answered(A, with_followers(primary(1), &["replica"])));
+    assert_eq!(stage.view(B).replication_state, "streaming");
+    stage.fail(B);
+    stage.expect(Some(A), ["waiting"; 3]);
+    stage.state.set_members(members([None; 3]), 1);
+    stage.on(Event::Connected(A));
+    assert_eq!(stage.view(B).replication_state, "");
+    stage.fail(B);
+    stage.expect(Some(A), ["up", "down", "waiting"]);
+}
+
+/// Pgpool-II, 3.4: a node that could not be asked left all of them without a state of replication until the next
+/// good round, and nobody came back by itself meanwhile.
+#[test]
+fn a_silent_node_takes_nothing_from_the_others() {
+    let mut stage = Stage::usual();
+    stage.fail(B);
+    stage.on(Event::Answered(A, with_followers(primary(1), &["b", "c"])));
+    stage.on(Event::Silent(C, "no".to_owned()));
+    stage.fail(C);
+    stage.probe_well(B);
+    stage.on(Event::Answered(B, standby(1)));
+    stage.expect(Some(A), ["waiting", "waiting", "down"]);
+    assert_eq!(stage.view(B).replication_state, "streaming");
+    assert_eq!(stage.reads(), [B]);
+}
+
+/// Pgpool-II, 2.4: an error of reading at a login took the node out, whatever the settings said. What a worker has
+/// seen is a reason to look, and only what is seen then counts.
+#[test]
+fn quirk_one_look_decides_nothing_and_its_retries_do() {
+    let mut stage = Stage::usual();
+    for _ in 0..3 {
+        let effects = stage.on(Event::Probed(B, Outcome::Failed("read error".to_owned())));
+        assert!(effects.contains(&Effect::Suspect(B)) && !effects.contains(&Effect::Save));
+        stage.expect(Some(A), ["waiting"; 3]);
+        let effects = stage.probe_well(B);
+        assert!(effects.contains(&Effect::Trust(B)));
+    }
 }

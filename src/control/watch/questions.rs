@@ -165,7 +165,10 @@ fn value(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Frames, Writer};
+    use crate::{
+        control::watch::lag::Samples,
+        protocol::{Frames, Writer},
+    };
 
     fn row<T>(values: &[Option<&str>], read: impl FnOnce(DataRow<'_>) -> T) -> T {
         let mut out = Vec::new();
@@ -195,6 +198,21 @@ mod tests {
         let fresh = [Some("t"), None, None, Some("8192")];
         let unknown = row(&fresh, position).unwrap();
         assert_eq!((unknown.lsn, unknown.timeline), (0, 0));
+    }
+
+    /// Pgpool-II, 3.4: the high half of a position counted for 16 MiB too little.
+    #[test]
+    fn quirk_positions_go_on_across_four_gibibytes() {
+        let at = |text: &str| {
+            let columns = [Some("t"), Some(text), Some("1"), Some("8192")];
+            row(&columns, position).unwrap().lsn
+        };
+        assert_eq!(at("1/100") - at("0/FFFFFF00"), 0x200);
+        assert_eq!(at("A/5000") - at("9/5000"), 1 << 32);
+        let mut samples = Samples::default();
+        let now = crate::time::now();
+        samples.add(1, at("1/100"), now);
+        assert_eq!(samples.lag(at("0/FFFFFF00"), now).0, 0x200);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Conversation {
         let tag = classify::begin(begin.text())?.tag;
         let complete = if tag == "BEGIN" { BEGUN } else { STARTED };
         self.ledger.owe(Owed::SaidBegin(complete));
-        self.deferred = Some(begin);
+        self.defer(begin);
         Some(())
     }
 

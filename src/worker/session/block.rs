@@ -40,7 +40,7 @@ impl Conversation {
         let Some(begin) = classify::begin(text) else {
             return false;
         };
-        self.deferred = Some(statement_of(text, desk));
+        self.defer(statement_of(text, desk));
         Writer::new(desk.out)
             .command_complete(begin.tag)
             .ready_for_query(TransactionStatus::InTransaction);
@@ -48,14 +48,30 @@ impl Conversation {
         true
     }
 
+    /// The client has begun a block.
+    pub(super) fn defer(&mut self, begin: Rc<Statement>) {
+        self.deferred = Some(begin);
+        self.has_read = false;
+    }
+
     /// A server connection is at hand: the block begins there.
     pub(super) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
+        self.run_ahead(statement, desk);
+        if std::mem::take(&mut self.has_read) {
+            // It has its first snapshot behind it: what must come before that is refused here, too.
+            let read = desk.store.of(b"SELECT 1\0\0\0", None);
+            self.run_ahead(&read, desk);
+        }
+        self.ledger.begins();
+    }
+
+    /// Has a statement without parameters executed ahead of the client's message.
+    fn run_ahead(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
         self.bind_ahead(statement, desk);
         Writer::new(desk.ahead)
             .execute("", 0)
             .expect("the unnamed portal's name has no NUL");
         self.ledger.owe(Owed::OwnExecute);
-        self.ledger.begins();
     }
 
     /// Binds a statement without parameters to the unnamed portal.

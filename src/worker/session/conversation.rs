@@ -16,6 +16,7 @@ use super::{
     own::Own,
     pin::Pin,
     portals::Portals,
+    questions::Questions,
     refusing::{Refusing, Why},
     restore::Restore,
     traces::Traces,
@@ -46,6 +47,8 @@ pub enum Verdict {
     Wait,
     /// The client has prepared more than it may.
     Full,
+    /// It is a question to pgring, whose turn it is.
+    Asks,
     /// It is dropped; an answer may have been written.
     Discard,
     /// The client leaves.
@@ -93,6 +96,7 @@ pub struct Conversation {
     pub(super) ledger: Ledger,
     pub(super) names: Names,
     pub(super) portals: Portals,
+    pub(super) questions: Questions,
     pub(super) traces: Traces,
     /// A transaction block that no server has seen.
     pub(super) deferred: Option<Rc<Statement>>,
@@ -128,13 +132,15 @@ pub struct Conversation {
     pub(super) refusing: Option<Refusing>,
     /// What a message was refused for, until that is counted.
     pub(super) refused_pin: Option<Pin>,
-    /// Its next message is to be refused, because the block has its snapshot on a standby.
-    pub(super) keeps_snapshot: bool,
+    /// Why its next message is to be refused.
+    pub(super) must_refuse: Option<Why>,
     pub(super) census: Census,
     /// How far the log was written, when that was asked.
     pub(super) position: Option<Lsn>,
     /// The block that is being ended to go on at another node.
     pub(super) leaving_block: Option<Rc<Statement>>,
+    /// The deferred block had read there.
+    pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
     pub(super) renamed: Vec<u8>,
 }
@@ -147,6 +153,7 @@ impl Conversation {
             ledger: Ledger::default(),
             names: Names::default(),
             portals: Portals::default(),
+            questions: Questions::default(),
             traces: Traces::default(),
             deferred: None,
             bound_alone: None,
@@ -167,10 +174,11 @@ impl Conversation {
             own_requests: VecDeque::new(),
             refusing: None,
             refused_pin: None,
-            keeps_snapshot: false,
+            must_refuse: None,
             census: Census::default(),
             position: None,
             leaving_block: None,
+            has_read: false,
             renamed: Vec::new(),
         }
     }
@@ -190,6 +198,11 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Result<Verdict, ProtocolError> {
         header.check_frontend()?;
+        if self.may_ask(header.tag, body)
+            && let Some(verdict) = self.ask(header, body, desk)
+        {
+            return Ok(verdict);
+        }
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
@@ -209,10 +222,7 @@ impl Conversation {
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
-            tag if self.keeps_snapshot => {
-                self.keeps_snapshot = false;
-                self.refuse_message(tag, Why::Snapshot, desk)
-            }
+            tag if self.must_refuse.is_some() => self.refuse_next(tag, desk),
             frontend::QUERY => self.judge_query(header, body, desk),
             frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
             tag if self.shares_names() && may_name_statement(tag) => {
@@ -242,7 +252,7 @@ impl Conversation {
     /// were any. In an open pipeline the server keeps its answers until it is asked for them; once its end has been
     /// sent, the answers come by themselves.
     #[cold]
-    fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
+    pub(super) fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
         let settled = self.ledger.settled();
         self.say_due(desk);
         if self.ledger.settled() > settled {
@@ -407,7 +417,7 @@ impl Conversation {
         self.mode
     }
 
-    fn answers_itself(&self) -> bool {
+    pub(super) fn answers_itself(&self) -> bool {
         self.limbo.is_some() || self.skipping || self.refusal.is_some()
     }
 

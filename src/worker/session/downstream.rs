@@ -185,6 +185,8 @@ impl Session {
         }
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
+                // SHOW is the one read that takes no snapshot.
+                self.errand.has_read |= !body.starts_with(b"SHOW");
                 self.count_answer(header.tag, body);
             }
             _ => {}
@@ -327,6 +329,8 @@ impl Session {
             client = %self.info.id, database = %key.database, user = %key.user, reason = why,
             "server connection lost"
         );
+        // What was being committed may be: its client can find that out, and tell others.
+        self.announce_commit();
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.

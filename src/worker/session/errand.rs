@@ -23,8 +23,12 @@ pub(super) struct Errand {
     pub(super) announced: bool,
     /// The block that began on a standby, for the case that it has to go on at the primary.
     pub(super) block: Option<Rc<Statement>>,
+    /// Something in that block has taken a snapshot: what must come before the first one is too late.
+    pub(super) has_read: bool,
     /// Everything in that block must see the same snapshot.
     pub(super) keeps_snapshot: bool,
+    /// That block can write, and will have to go on at the primary: nothing of it may be left open on the standby.
+    pub(super) may_write: bool,
     /// The node counts this request as under way.
     pub(super) counted: Option<Arc<Live>>,
 }

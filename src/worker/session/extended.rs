@@ -390,7 +390,10 @@ impl Conversation {
     }
 
     fn judge_close(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
-        let naming = Naming::read(frontend::CLOSE, body)?;
+        let Some(naming) = Naming::read(frontend::CLOSE, body) else {
+            self.close_portal(body);
+            return None;
+        };
         match self.names.find(naming.name, self.ledger.pipeline()) {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing if !naming.name.is_empty() && !naming.name.starts_with(PREFIX) => {
@@ -407,6 +410,21 @@ impl Conversation {
         }
         self.ledger.owe(Owed::SaidClose);
         Some(Verdict::Discard)
+    }
+
+    fn close_portal(&mut self, body: &[u8]) {
+        if let Some(portal) = body
+            .strip_prefix(b"P")
+            .and_then(|rest| rest.strip_suffix(b"\0"))
+        {
+            self.portals.bind(portal, None);
+            self.ledger.closes_portal();
+        }
+    }
+
+    /// True while a portal may have more rows for the client.
+    pub(super) fn has_open_portal(&self) -> bool {
+        self.portals.has_named() || self.ledger.is_suspended()
     }
 
     /// True when names are rewritten at all: where a connection belongs to one session they are its own.

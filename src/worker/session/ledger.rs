@@ -119,6 +119,8 @@ pub(crate) struct Ledger {
     skipping: bool,
     /// The server takes data and ignores Sync.
     copying_in: bool,
+    /// The Execute that was answered last left rows in its portal.
+    suspended: bool,
     /// Syncs sent to a COPY that goes on: it ignores those that it reads.
     swallowed: usize,
     /// Syncs sent to a COPY that failed. Whether it read them first nobody knows, so each may be answered or
@@ -248,7 +250,10 @@ impl Ledger {
             backend::PARSE_COMPLETE => self.settle(Owed::Parse),
             backend::CLOSE_COMPLETE => self.settle(Owed::Close),
             backend::NO_DATA => self.settle(Owed::Describe),
-            backend::PORTAL_SUSPENDED => self.settle(Owed::Execute),
+            backend::PORTAL_SUSPENDED => {
+                self.suspended = true;
+                self.settle(Owed::Execute);
+            }
             backend::ROW_DESCRIPTION if self.front() == Some(Owed::Describe) => self.pop(),
             backend::ERROR_RESPONSE => self.received_error(),
             backend::COPY_IN => self.received_copy_in(),
@@ -351,6 +356,7 @@ impl Ledger {
     /// The block that was open is over, by a request of ours.
     pub(crate) fn ends(&mut self) {
         self.status = TransactionStatus::Idle;
+        self.suspended = false;
     }
 
     /// True when the next message is the first of its pipeline, to a server that reads it.
@@ -390,7 +396,7 @@ impl Ledger {
     /// A command is complete: the Execute is answered; a Query goes on until ReadyForQuery.
     #[inline]
     fn settle_execute(&mut self) {
-        self.swallowed = 0;
+        (self.swallowed, self.suspended) = (0, false);
         match self.front() {
             _ if self.copying_in => self.lost = true,
             Some(Owed::Execute) => self.pop(),
@@ -467,6 +473,7 @@ impl Ledger {
     #[inline]
     pub(crate) fn received_ready(&mut self, status: TransactionStatus) {
         self.status = status;
+        self.suspended &= status == TransactionStatus::InTransaction;
         self.lost |= self.copying_in;
         match self.front() {
             Some(Owed::Sync) => self.pop(),
@@ -516,6 +523,16 @@ impl Ledger {
     /// Transaction status of the last ReadyForQuery.
     pub(crate) fn status(&self) -> TransactionStatus {
         self.status
+    }
+
+    /// True when a portal has more rows for the client, as far as the last Execute says.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// The client closes a portal, which may be that one.
+    pub(crate) fn closes_portal(&mut self) {
+        self.suspended = false;
     }
 
     /// True when what was sent and what came do not fit together.

@@ -15,6 +15,7 @@ use crate::{
     protocol::{Header, tag::frontend},
     worker::{
         classify,
+        console::Show,
         statements::{Statement, text_bytes},
     },
 };
@@ -78,6 +79,8 @@ struct Look<'a, F> {
     is_read: F,
     /// Statements that end a transaction are of no account.
     may_end: bool,
+    /// Portals that may outlast the pipeline must not be where the block cannot stay.
+    may_write: bool,
     statements: Defined<'a>,
     portals: Defined<'a>,
 }
@@ -92,17 +95,20 @@ enum Says {
 }
 
 impl Conversation {
-    /// What the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it may end.
+    /// What the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it may end;
+    /// `may_write`: and that is not READ ONLY.
     pub(super) fn need(
         &self,
         bytes: &[u8],
         in_block: bool,
+        may_write: bool,
         is_read: impl Fn(Asked<'_>) -> bool,
     ) -> Need {
         let mut look = Look {
             rules: self,
             is_read,
             may_end: in_block,
+            may_write,
             statements: Defined::default(),
             portals: Defined::default(),
         };
@@ -140,13 +146,14 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
             frontend::PARSE => self.parse(body)?,
             frontend::BIND => {
                 let naming = Naming::read(frontend::BIND, body)?;
-                self.portals.add(naming.before) && self.uses(naming.name)
+                let lasts = self.may_write && !naming.before.is_empty();
+                !lasts && self.portals.add(naming.before) && self.uses(naming.name)
             }
             frontend::DESCRIBE => match Naming::read(frontend::DESCRIBE, body) {
                 Some(naming) => self.uses(naming.name),
                 None => self.executes(body.strip_prefix(b"P")?),
             },
-            frontend::EXECUTE => self.executes(body),
+            frontend::EXECUTE => !(self.may_write && has_limit(body)) && self.executes(body),
             frontend::CLOSE => true,
             _ => false,
         };
@@ -166,7 +173,8 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         }
         match self.rules.names.find(name, self.rules.ledger.pipeline()) {
             Meaning::Statement(statement) => self.passes(&Asked::Statement(&statement)),
-            Meaning::Nothing | Meaning::Unsure => false,
+            Meaning::Nothing => self.rules.asks(name).is_some(),
+            Meaning::Unsure => false,
         }
     }
 
@@ -176,15 +184,28 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         if self.portals.has(portal) {
             return true;
         }
-        let statement = self.rules.portals.statement(portal);
-        statement.is_some_and(|statement| self.passes(&Asked::Statement(statement)))
+        match self.rules.portals.statement(portal) {
+            Some(statement) => self.passes(&Asked::Statement(statement)),
+            // Where a portal of this block has more rows, it is that one or none.
+            None => self.rules.ledger.is_suspended(),
+        }
     }
 
     fn passes(&self, asked: &Asked<'_>) -> bool {
         let is_end = || self.may_end && classify::plain_ending(asked.text()).is_some();
         match asked {
-            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end(),
+            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end() || is_question(text),
             Asked::Statement(it) => (self.is_read)(Asked::Statement(it)) || is_end(),
         }
     }
+}
+
+/// True for what pgring itself answers: it needs no node.
+fn is_question(text: &[u8]) -> bool {
+    Show::may_be(text) && Show::read(text).is_some()
+}
+
+/// True for an Execute that may leave rows in its portal.
+fn has_limit(body: &[u8]) -> bool {
+    body.last_chunk() != Some(&[0; 4])
 }

@@ -24,6 +24,7 @@ mod own;
 pub mod pin;
 mod placement;
 mod portals;
+mod questions;
 mod refusing;
 mod restore;
 pub(crate) mod serve;

@@ -99,15 +99,17 @@ impl Conversation {
         self.position.take()
     }
 
-    /// The block ends on the node where it has only read, and begins anew with the next request.
+    /// The block ends on the node where it has only read, and begins anew with the next request. `has_read`: it has a
+    /// first snapshot.
     pub(crate) fn leave_block(
         &mut self,
         begin: Rc<Statement>,
+        has_read: bool,
         server: &mut Prepared,
     ) -> &'static str {
         server.drop_unnamed();
         self.own_requests.push_back(Own::Leave);
-        self.leaving_block = Some(begin);
+        (self.leaving_block, self.has_read) = (Some(begin), has_read);
         "ROLLBACK"
     }
 

@@ -6,6 +6,7 @@ use super::{
     errand::Errand,
     extended::split_parse,
     lookahead::{Asked, Need},
+    refusing::Why,
     serve::Session,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         classify::{self, Class, Hint, Level},
         pool::Lease,
         route::{self, Wish},
-        statements::text_bytes,
+        statements::{Statement, text_bytes},
     },
 };
 
@@ -94,7 +95,7 @@ pub(super) enum Stay {
     /// It must not, and neither may the block go on there.
     Leave,
     /// It must not, and the block cannot go on elsewhere.
-    Refuse,
+    Refuse(Why),
 }
 
 impl Session {
@@ -110,15 +111,15 @@ impl Session {
         if !may_be_read {
             return Need::Primary;
         }
-        let in_block = self.conversation.deferred_block().is_some();
-        self.need_of(0, in_block)
+        let block = self.conversation.deferred_block();
+        self.need_of(0, block.is_some(), block.is_some_and(may_write))
     }
 
     /// The same for what follows `at` in the client's bytes.
-    fn need_of(&self, at: usize, in_block: bool) -> Need {
+    fn need_of(&self, at: usize, in_block: bool, may_write: bool) -> Need {
         let bytes = self.pending.get(at..).unwrap_or_default();
         self.conversation
-            .need(bytes, in_block, |asked| self.is_read(&asked))
+            .need(bytes, in_block, may_write, |asked| self.is_read(&asked))
     }
 
     /// Whether a statement is a proven read.
@@ -296,7 +297,9 @@ impl Session {
                 wrote: need == Need::Primary && !is_seen,
                 announced: false,
                 block: block.filter(|_| is_standby && splits),
+                has_read: false,
                 keeps_snapshot: false,
+                may_write: false,
                 counted: None,
             };
             (errand, live)
@@ -305,10 +308,10 @@ impl Session {
             live.count(true);
         }
         errand.counted = counted;
-        errand.keeps_snapshot = errand
-            .block
-            .as_ref()
-            .is_some_and(|block| self.keeps_snapshot(block.text()));
+        if let Some(block) = &errand.block {
+            errand.keeps_snapshot = self.keeps_snapshot(block.text());
+            errand.may_write = may_write(block);
+        }
         self.errand = errand;
         if let Need::Read(bytes) = need
             && self.conversation.deferred_block().is_none()
@@ -341,7 +344,7 @@ impl Session {
         if self.conversation.status() == TransactionStatus::Failed {
             return Stay::Yes;
         }
-        let need = self.need_of(at, in_block);
+        let need = self.need_of(at, in_block, self.errand.may_write);
         if !self.errand.on_standby {
             self.errand.wrote |= need == Need::Primary;
             return Stay::Yes;
@@ -355,11 +358,19 @@ impl Session {
         }
         match need {
             Need::Read(_) if in_block || self.is_still_fit() => Stay::Yes,
-            _ if in_block && self.conversation.is_at_rest() => match self.errand.keeps_snapshot {
-                true => Stay::Refuse,
-                false => Stay::Leave,
-            },
+            _ if in_block && self.conversation.is_at_rest() => self.leave_or_refuse(),
             _ => Stay::Wait,
+        }
+    }
+
+    /// A block on a standby needs the primary.
+    fn leave_or_refuse(&self) -> Stay {
+        if self.errand.keeps_snapshot {
+            Stay::Refuse(Why::Snapshot)
+        } else if self.conversation.has_open_portal() {
+            Stay::Refuse(Why::Portal)
+        } else {
+            Stay::Leave
         }
     }
 
@@ -447,6 +458,11 @@ impl Session {
         }
         self.errand = Errand::default();
     }
+}
+
+/// True for a block that was not declared READ ONLY.
+fn may_write(begin: &Rc<Statement>) -> bool {
+    classify::begin(begin.text()).is_none_or(|begin| begin.read_only != Some(true))
 }
 
 /// The text of the first message, when that is a Query or a Parse.

@@ -36,6 +36,11 @@ impl Portals {
         }
     }
 
+    /// True when one has a name: it lasts until it is closed, or its transaction ends.
+    pub(super) fn has_named(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     /// The transaction has ended: portals end with it.
     #[inline]
     pub(super) fn clear(&mut self) {

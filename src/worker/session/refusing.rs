@@ -32,6 +32,8 @@ pub(super) enum Why {
     Pin(Pin),
     /// It needs the primary, and its transaction has its snapshot on a standby.
     Snapshot,
+    /// It needs the primary, and its transaction has a portal on a standby from which there is more to come.
+    Portal,
 }
 
 /// A refusal that the server has not told yet.
@@ -55,7 +57,7 @@ impl Why {
         match self {
             Self::Shape => "cached plan must not change result type",
             Self::Pin(_) => "pgring refuses a statement that would pin its session",
-            Self::Snapshot => "pgring refuses a statement that needs the primary",
+            Self::Snapshot | Self::Portal => "pgring refuses a statement that needs the primary",
         }
     }
 
@@ -67,6 +69,7 @@ impl Why {
             Self::Shape => writer.message(backend::ERROR_RESPONSE, SHAPE),
             Self::Pin(pin) => writer.error(&pin::refusal(pin)),
             Self::Snapshot => writer.error(&snapshot_is_elsewhere()),
+            Self::Portal => writer.error(&portal_is_elsewhere()),
         };
         out
     }
@@ -135,10 +138,19 @@ impl Conversation {
         desk.bounds.refuses_pins && self.mode() != PoolMode::Session
     }
 
-    /// The next message must not be executed, because its transaction reads on a standby and needs the primary for it.
+    /// The next message must not be executed, because its transaction cannot leave its standby, and needs the primary
+    /// for it.
     #[cold]
-    pub(crate) fn keep_snapshot(&mut self) {
-        self.keeps_snapshot = true;
+    pub(super) fn refuse_to_leave(&mut self, why: Why) {
+        self.must_refuse = Some(why);
+    }
+
+    #[cold]
+    pub(super) fn refuse_next(&mut self, tag: Tag, desk: &mut Desk<'_>) -> Verdict {
+        match self.must_refuse.take() {
+            Some(why) => self.refuse_message(tag, why, desk),
+            None => self.pass(tag),
+        }
     }
 
     /// A message that would pin the session gets an error, and the transaction that it is in fails.
@@ -200,4 +212,14 @@ fn snapshot_is_elsewhere() -> ErrorReport {
     .with_hint(
         "Begin it without READ ONLY, or set read_only_transactions in [routing] to \"read_committed\".",
     )
+}
+
+/// The same for one with a portal there.
+fn portal_is_elsewhere() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::READ_ONLY_TRANSACTION,
+        "this transaction runs on a standby, which cannot run this statement",
+    )
+    .with_detail("It cannot go on at the primary while a portal on the standby has more rows for the client.")
+    .with_hint("Fetch all rows or close the portal first, or begin the transaction without READ ONLY.")
 }

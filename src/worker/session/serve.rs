@@ -18,7 +18,6 @@ use super::{
     keep::Kept,
     pin::Pin,
     placement::Placement,
-    show::Shows,
 };
 use crate::{
     net::{Chunk, Received, Stream},
@@ -78,8 +77,6 @@ pub(crate) struct Session {
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
     pub(super) clock: Clock,
-    /// Questions to pgring that its client has prepared.
-    pub(super) shows: Shows,
     /// The nodes may have changed since it was looked whether its own is still used.
     pub(super) may_be_stranded: bool,
     /// pgring cancelled a request for its length, and that may still be on its way.
@@ -136,7 +133,6 @@ impl Session {
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
             may_be_stranded: false,
-            shows: Vec::new(),
             client,
             info,
             context: worker.interner.meaning(&parameters),

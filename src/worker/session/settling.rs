@@ -42,9 +42,10 @@ impl Session {
     /// The block goes on at the primary: it ends here, where it has only read.
     pub(super) fn leave_block(&mut self) {
         let begin = self.errand.block.take().expect("it began on a standby");
+        let has_read = self.errand.has_read;
         let lease = self.lease.as_mut().expect("it began on a standby");
         let prepared = &mut lease.backend_mut().prepared;
-        let ending = self.conversation.leave_block(begin, prepared);
+        let ending = self.conversation.leave_block(begin, has_read, prepared);
         self.ask(ending);
     }
 

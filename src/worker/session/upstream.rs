@@ -14,7 +14,6 @@ use super::{
     lookahead::Need,
     placement::Stay,
     serve::{End, Session, hold_if, shutting_down},
-    show::Questions,
     traces::FUNCTION_BYTES,
 };
 use crate::{
@@ -41,8 +40,8 @@ pub(super) enum Pumped {
     NeedsServer,
     /// The next message can be judged after the server's next answers.
     Waits,
-    /// What comes next is for pgring.
-    Asks(Questions),
+    /// What came last is for pgring.
+    Asks,
 }
 
 /// How waiting for a node ended.
@@ -106,7 +105,7 @@ impl Session {
             match self.pump_client()? {
                 Pumped::All => break,
                 Pumped::NeedsServer => self.acquire().await?,
-                Pumped::Asks(questions) => Box::pin(self.answer_questions(questions)).await?,
+                Pumped::Asks => Box::pin(self.answer_question()).await?,
                 Pumped::Waits => {
                     self.stalled = true;
                     self.pending.detach();
@@ -180,16 +179,13 @@ impl Session {
     /// A pipeline begins at `at`: what stops it there, if anything does.
     #[inline]
     fn look_at_pipeline(&mut self, at: usize) -> Option<Pumped> {
-        if let Some(questions) = self.questions(at) {
-            return Some(self.stop_for(at, questions));
-        }
-        if !self.is_guarded() {
+        if !self.is_guarded() || self.asks_at(at) {
             return None;
         }
         match self.stay(at) {
             Stay::Yes => None,
-            Stay::Refuse => {
-                self.conversation.keep_snapshot();
+            Stay::Refuse(why) => {
+                self.conversation.refuse_to_leave(why);
                 None
             }
             stay => Some(self.stop_before(at, stay)),
@@ -207,17 +203,6 @@ impl Session {
         self.intake.is_between()
             && self.conversation.begins_pipeline()
             && matches!(Header::read(piece), Ok(Some(header)) if is_judged(header))
-    }
-
-    /// The next pipeline is for pgring: it is answered when everything before it is.
-    #[cold]
-    fn stop_for(&mut self, decided: usize, questions: Questions) -> Pumped {
-        self.forward_to_server(decided);
-        if !self.conversation.is_at_rest() {
-            return Pumped::Waits;
-        }
-        self.pending.advance(questions.bytes);
-        Pumped::Asks(questions)
     }
 
     /// The next message must not go to the server at hand.
@@ -257,6 +242,12 @@ impl Session {
             }
             Verdict::NeedServer => Followed::Stop(Pumped::NeedsServer),
             Verdict::Wait => Followed::Stop(Pumped::Waits),
+            // A message of the server is half way through to the client.
+            Verdict::Asks if self.outtake.is_passing() => Followed::Stop(Pumped::Waits),
+            Verdict::Asks => {
+                self.pending.advance(taken);
+                Followed::Stop(Pumped::Asks)
+            }
             Verdict::Full => return Err(too_much_prepared()),
             Verdict::Terminate => {
                 self.leaving = true;

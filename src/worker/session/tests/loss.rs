@@ -174,7 +174,9 @@ impl World {
                     self.log += &format!(" >({})", char::from(sent.tag.0));
                     return Ok(true);
                 }
-                Verdict::Terminate | Verdict::Full => unreachable!("no client left"),
+                Verdict::Terminate | Verdict::Full | Verdict::Asks => {
+                    unreachable!("no client left")
+                }
             }
         }
     }

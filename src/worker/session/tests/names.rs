@@ -180,7 +180,7 @@ impl World {
                     self.clients[who].to_send.push_front(message);
                     return Ok(false);
                 }
-                Verdict::Full | Verdict::Terminate => {
+                Verdict::Full | Verdict::Asks | Verdict::Terminate => {
                     return Err(TestCaseError::fail(format!("{verdict:?}:{}", self.log)));
                 }
             };
