@@ -6,6 +6,9 @@ use super::token::is_in_word;
 /// Bytes that are looked at together.
 pub(super) const BLOCK: usize = 64;
 
+/// Bytes that every machine looks at together.
+pub(super) const PART: usize = 16;
+
 /// The byte before a block tells whether a word begins in it, and three behind it how one goes on.
 pub(super) const WINDOW: usize = 1 + BLOCK + 3;
 

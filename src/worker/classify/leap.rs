@@ -4,7 +4,7 @@
 use memchr::{memchr, memchr2};
 
 use super::{
-    block::{self, BLOCK, FOUND, WINDOW, bits, prefixes, within},
+    block::{self, BLOCK, FOUND, PART, WINDOW, bits, prefixes, within},
     call::{self, Name},
     class::Knowledge,
     hint,
@@ -38,9 +38,9 @@ pub(super) fn is_read(text: &[u8], knowledge: &Knowledge<'_>) -> bool {
 /// beginnings of words that may be FROM, FOR, JOIN, INTO, INSERT, UPDATE, DELETE, MERGE or TABLE, told by three letters
 /// at most. Without branches, so that the compiler makes vectors of it.
 #[inline]
-fn marks(window: &[u8; WINDOW]) -> u64 {
+fn marks(window: &[u8; WINDOW], bytes: usize) -> u64 {
     let mut stops = [0; BLOCK];
-    for at in 0..BLOCK {
+    for at in 0..bytes.next_multiple_of(PART).min(BLOCK) {
         let before = window[at] | 0x20;
         let byte = window[at + 1];
         let letter = byte | 0x20;
@@ -254,7 +254,7 @@ impl<'a, 'k> Leap<'a, 'k> {
     fn look(&mut self, base: usize) -> Sure {
         let mut end = [0; WINDOW];
         let window = block::window(self.text, base, &mut end);
-        let mut stops = marks(window);
+        let mut stops = marks(window, self.text.len() - base);
         let mut quotes = 0;
         self.literals = self.open;
         // A quote is one of the stops.

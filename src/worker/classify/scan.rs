@@ -3,25 +3,21 @@
 //! queries do, since fewer words matter in them.
 
 use super::{
+    block::{self, BLOCK, FOUND, PART, WINDOW, bits},
     facts::Facts,
     literal,
     statement::{Reader, may_matter},
     token::{Kind, Tokens, is_in_word, is_space},
 };
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
-/// The byte before a block tells whether a word begins in it, and three behind it how one goes on.
-const WINDOW: usize = 1 + BLOCK + 3;
-
 /// Where something may matter, as a bit per byte of the block that begins at the window's second byte:
 /// quotes, dollars, semicolons, zeros, comments and backslashes, and the beginnings or ends of words, told
 /// by two of their letters: `i..o` (INTO), `s.._` (`set_config`), `p._` (`pg_`), and for literals `ow` (now,
 /// tomorrow) and `d.y` (today, yesterday). Without branches, so that the compiler makes vectors of it.
 #[inline]
-fn stops(window: &[u8; WINDOW]) -> u64 {
+fn stops(window: &[u8; WINDOW], bytes: usize) -> u64 {
     let mut found = [0; BLOCK];
-    for at in 0..BLOCK {
+    for at in 0..bytes.next_multiple_of(PART).min(BLOCK) {
         let before = window[at] | 0x20;
         let byte = window[at + 1];
         let letter = byte | 0x20;
@@ -35,22 +31,10 @@ fn stops(window: &[u8; WINDOW]) -> u64 {
             | (letter == b'p') & (second == b'_');
         let moment =
             (letter == b'o') & (next | 0x20 == b'w') | (letter == b'd') & (second | 0x20 == b'y');
-        found[at] = u8::from(quote | sign | begins & word | moment);
+        let stop = quote | sign | begins & word | moment;
+        found[at] = if stop { FOUND[at] } else { 0 };
     }
-    packed(&found)
-}
-
-/// A bit per byte of zeros and ones, of which there are 64 at most.
-#[inline]
-pub(super) fn packed<const BYTES: usize>(bytes: &[u8; BYTES]) -> u64 {
-    /// Moves the lowest bit of byte n to bit 56 + n.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let (eights, _) = bytes.as_chunks::<8>();
-    let mut bits = 0;
-    for (at, eight) in eights.iter().enumerate() {
-        bits |= (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) << (8 * at);
-    }
-    bits
+    bits(&found)
 }
 
 /// Goes through the rest of a query.
@@ -96,32 +80,12 @@ impl<'a, 'r> Scan<'a, 'r> {
         self.tokens.seek(self.text.len());
     }
 
+    /// The statement's first word is before the first block.
     #[inline]
     fn look_at_block(&mut self) {
-        let start = self.base.saturating_sub(1);
-        let whole = self.text.get(start..start + WINDOW);
-        if let Some(Ok(window)) = whole.map(<&[u8; WINDOW]>::try_from)
-            && self.base > 0
-        {
-            self.stops = stops(window);
-        } else {
-            self.look_at_end();
-        }
-    }
-
-    /// A block that the text does not fill.
-    fn look_at_end(&mut self) {
-        let mut window = [b' '; WINDOW];
-        let start = self.base.saturating_sub(1);
-        let offset = usize::from(self.base == 0);
-        let rest = self.text.get(start..).unwrap_or_default();
-        let length = rest.len().min(WINDOW - offset);
-        if let (Some(to), Some(from)) =
-            (window.get_mut(offset..offset + length), rest.get(..length))
-        {
-            to.copy_from_slice(from);
-        }
-        self.stops = stops(&window);
+        let mut end = [0; WINDOW];
+        let window = block::window(self.text, self.base, &mut end);
+        self.stops = stops(window, self.text.len() - self.base);
     }
 
     /// The next stop of this block that has not been dealt with.
