@@ -75,6 +75,22 @@ pub(super) fn within(quotes: u64, open: u64) -> u64 {
     within ^ open
 }
 
+/// The places of these bits, in order.
+#[inline]
+pub(super) fn places(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(place)
+    })
+}
+
+/// True when one of the stops is a quote.
+#[inline]
+pub(super) fn has_quote(window: &[u8; WINDOW], stops: u64) -> bool {
+    places(stops).any(|place| window[1 + place] == b'\'')
+}
+
 /// Where quotes are.
 #[inline]
 pub(super) fn quotes(window: &[u8; WINDOW]) -> u64 {

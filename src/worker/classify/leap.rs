@@ -258,7 +258,7 @@ impl<'a, 'k> Leap<'a, 'k> {
         let mut quotes = 0;
         self.literals = self.open;
         // A quote is one of the stops.
-        if self.open != 0 || self.has_quote(base, stops) {
+        if self.open != 0 || block::has_quote(window, stops) {
             quotes = block::quotes(window);
             self.literals = within(quotes, self.open);
             // One with a prefix is to be stopped at, and no other.
@@ -270,18 +270,6 @@ impl<'a, 'k> Leap<'a, 'k> {
         self.listed = None;
         self.open = ((self.literals as i64) >> 63) as u64;
         Ok(())
-    }
-
-    /// True when there is a quote at one of these stops.
-    #[inline]
-    fn has_quote(&self, base: usize, mut stops: u64) -> bool {
-        while stops != 0 {
-            if self.byte(base + stops.trailing_zeros() as usize) == b'\'' {
-                return true;
-            }
-            stops &= stops - 1;
-        }
-        false
     }
 
     /// Looks at the block that begins at `base`, outside of literals.

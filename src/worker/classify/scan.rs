@@ -3,7 +3,7 @@
 //! queries do, since fewer words matter in them.
 
 use super::{
-    block::{self, BLOCK, FOUND, PART, WINDOW, bits},
+    block::{self, BLOCK, FOUND, PART, WINDOW, bits, places, prefixes, quotes, within},
     facts::Facts,
     literal,
     statement::{Reader, may_matter},
@@ -49,6 +49,8 @@ pub(super) struct Scan<'a, 'r> {
     /// Stops of the block that is looked at, and where it begins.
     stops: u64,
     base: usize,
+    /// Where the next block begins, unless what is met goes further.
+    end: usize,
 }
 
 impl<'a, 'r> Scan<'a, 'r> {
@@ -62,6 +64,7 @@ impl<'a, 'r> Scan<'a, 'r> {
             comments: (0, 0),
             stops: 0,
             base: at,
+            end: at,
         }
     }
 
@@ -75,7 +78,7 @@ impl<'a, 'r> Scan<'a, 'r> {
                     return;
                 }
             }
-            self.base = self.at.max(self.base + BLOCK);
+            self.base = self.at.max(self.end);
         }
         self.tokens.seek(self.text.len());
     }
@@ -86,6 +89,59 @@ impl<'a, 'r> Scan<'a, 'r> {
         let mut end = [0; WINDOW];
         let window = block::window(self.text, self.base, &mut end);
         self.stops = stops(window, self.text.len() - self.base);
+        self.end = self.base + BLOCK;
+        if block::has_quote(window, self.stops) {
+            self.skip_literals(window);
+        }
+    }
+
+    /// The commonest literals of all: where each of a block is plain, none needs to be stopped at. One that the block
+    /// does not end begins the next block.
+    #[inline]
+    fn skip_literals(&mut self, window: &[u8; WINDOW]) {
+        let quotes = quotes(window);
+        let literals = within(quotes, 0);
+        let open = literals.leading_ones();
+        if open as usize == BLOCK {
+            return;
+        }
+        let whole = u64::MAX >> open;
+        let prefixed = quotes & literals & prefixes(window);
+        let mut others = places(self.stops & !quotes & whole);
+        let mut ends = places(quotes & !literals);
+        if prefixed == 0
+            && others.all(|place| self.is_harmless(place, literals))
+            && ends.all(|place| self.ends_literal(self.base + place))
+        {
+            self.stops &= whole & !quotes & !literals;
+            self.end = self.base + BLOCK - open as usize;
+        }
+    }
+
+    /// True for a stop that may be within a literal, or that leaves literals where they are.
+    #[inline]
+    fn is_harmless(&self, place: usize, literals: u64) -> bool {
+        let stop = self.base + place;
+        let is_within = literals >> place & 1 != 0;
+        match self.byte(stop) {
+            b'\\' => !is_within,
+            b'o' | b'O' | b'd' | b'D' | b'p' | b'P' => {
+                !is_within || !literal::ends_word_of_the_moment(self.text, stop)
+            }
+            b'"' => is_within,
+            b'$' => is_within || self.byte(stop + 1).is_ascii_digit(),
+            b'-' | b'/' => is_within || !self.tokens.is_comment(stop),
+            _ => true,
+        }
+    }
+
+    /// True when the quote at `at` is the last of its literal.
+    #[inline]
+    fn ends_literal(&self, at: usize) -> bool {
+        match self.byte(at + 1) {
+            b'\'' | b'-' => false,
+            next => !(is_space(next) && self.tokens.is_continued(at + 1)),
+        }
     }
 
     /// The next stop of this block that has not been dealt with.
@@ -142,11 +198,7 @@ impl<'a, 'r> Scan<'a, 'r> {
             ahead &= ahead - 1;
             match self.byte(at) {
                 b'\'' => {
-                    let next = self.byte(at + 1);
-                    if next == b'\''
-                        || next == b'-'
-                        || is_space(next) && self.tokens.is_continued(at + 1)
-                    {
+                    if !self.ends_literal(at) {
                         break;
                     }
                     self.at = at + 1;
