@@ -502,8 +502,10 @@ impl<'a, 'k> Leap<'a, 'k> {
     fn from(&mut self, start: usize) -> Sure {
         let previous = self.before(start)?;
         let glued = is_in_word(self.byte(start - 1));
-        let label = matches!(fold(self.word_before(previous)), AS | DISTINCT);
-        if glued || label || self.byte(previous - 1) == b'.' {
+        let last = self.byte(previous - 1);
+        let may_be_label = matches!(last, b's' | b'S' | b't' | b'T');
+        let label = may_be_label && matches!(fold(self.word_before(previous)), AS | DISTINCT);
+        if glued || label || last == b'.' {
             return Err(Unsure);
         }
         if self.frames.extracts & 1 != 0 {

@@ -212,34 +212,44 @@ impl<'a> Leap<'a, '_> {
                     self.at += self.word_at(self.at).len();
                 }
                 b'=' | b'<' | b'>' | b'+' => self.at += 1,
-                b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
-                    let word = self.word_at(self.at);
-                    let behind = self.at + word.len();
-                    if word.len() == 1 && matches!(self.byte(behind), b'\'' | b'&') {
-                        return Ok(false);
-                    }
-                    if LISTED.allow(word) {
-                        match fold(word) {
-                            JOIN => {
-                                self.at = behind;
-                                return Ok(true);
-                            }
-                            WHERE | GROUP | ORDER | LIMIT => {
-                                self.at = behind;
-                                self.frames.sources &= !1;
-                                return Ok(false);
-                            }
-                            FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT
-                            | WITH | TABLESAMPLE | HAVING | OFFSET | UNION | INTERSECT | EXCEPT
-                            | FETCH | WINDOWS | FOR | AS => return Ok(false),
-                            _ => {}
-                        }
-                    }
-                    self.at = behind;
-                }
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' => match self.plain_word() {
+                    Plain::Word => {}
+                    Plain::Source => return Ok(true),
+                    Plain::Stop => return Ok(false),
+                },
                 _ => return Ok(false),
             }
         }
+    }
+
+    /// A word among sources, unless it is to be stopped at.
+    #[inline]
+    fn plain_word(&mut self) -> Plain {
+        let word = self.word_at(self.at);
+        let behind = self.at + word.len();
+        if LISTED.allow(word) {
+            match fold(word) {
+                JOIN => {
+                    self.at = behind;
+                    return Plain::Source;
+                }
+                WHERE | GROUP | ORDER | LIMIT => {
+                    self.at = behind;
+                    self.frames.sources &= !1;
+                    return Plain::Stop;
+                }
+                FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
+                | TABLESAMPLE | HAVING | OFFSET | UNION | INTERSECT | EXCEPT | FETCH | WINDOWS
+                | FOR | AS => return Plain::Stop,
+                _ => {}
+            }
+        }
+        // It may be the prefix of a literal or of a name.
+        if word.len() == 1 && matches!(self.byte(behind), b'\'' | b'&') {
+            return Plain::Stop;
+        }
+        self.at = behind;
+        Plain::Word
     }
 
     /// A relation, or a function with its arguments.
@@ -273,6 +283,15 @@ impl<'a> Leap<'a, '_> {
         check_relation(name, self.knowledge).map_err(|_| Unsure)?;
         Ok(Found::Relation)
     }
+}
+
+/// What a word among sources says.
+enum Plain {
+    Word,
+    /// A source is next.
+    Source,
+    /// Blocks are to be looked at from here on.
+    Stop,
 }
 
 /// What was found where a source is expected.
