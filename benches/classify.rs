@@ -1,9 +1,12 @@
-//! What it costs to know a statement: `facts` of short and long texts, and whether they are reads, in a database with
-//! 3000 functions and 500 relations. Per byte it is the throughput that counts.
+//! What it costs to know a statement: the `facts` of short and long texts, and their `class`, in a database with 3000
+//! functions and 500 relations. In nanoseconds, and in nanoseconds per byte.
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{
+    Criterion, Throughput,
+    measurement::{Measurement, ValueFormatter, WallTime},
+};
 use pgring::{
     cluster::{
         catalog::{Catalog, FunctionFact, RelationFact},
@@ -31,41 +34,55 @@ fn scattered(number: usize) -> usize {
     number.wrapping_mul(2_654_435_761) >> 7 & 0xf_ffff
 }
 
-fn texts() -> Vec<(&'static str, String)> {
+fn word(number: usize) -> &'static str {
     let words = [
         "a", "of", "sum", "rate", "total", "amount", "balance", "position",
     ];
-    let word = |number| words[scattered(number) % words.len()];
+    words[scattered(number) % words.len()]
+}
+
+/// Reads, so that each is judged to its end.
+fn reads() -> Vec<(&'static str, String)> {
+    let column = |n: usize| format!(", {}.{}_{} AS {}", word(n), word(n + 1), n % 7, word(n + 2));
+    let join = |n: usize| format!(" JOIN relation_{} t{n} ON t{n}.id = t.{}", n % 500, word(n));
+    let string = |n: usize| format!(", '{} {}'", word(n), scattered(n));
+    let call = |n: usize| format!(", coalesce(max({}_{}), 0)", word(n), n % 7);
     vec![
+        ("SELECT 1", "SELECT 1".to_owned()),
+        ("pgbench", "SELECT abalance FROM pgbench_accounts WHERE aid = 12345;".to_owned()),
         (
-            "100 bytes",
+            "100 B, a relation",
             "SELECT aid, bid, abalance, filler FROM pgbench_accounts WHERE aid = 48213 AND bid < 100 ORDER BY bid"
                 .to_owned(),
         ),
         (
-            "100 bytes with a literal and parameters",
+            "100 B, a function and two relations",
+            "SELECT o.id, count(*) FROM orders o JOIN customers c ON c.id = o.customer WHERE c.id = $1 GROUP BY o.id"
+                .to_owned(),
+        ),
+        ("10 kB of columns", long("SELECT id", column) + " FROM t"),
+        ("10 kB of joins", long("SELECT * FROM t", join)),
+        ("10 kB of calls", long("SELECT lower('')", call) + " FROM t"),
+        (
+            "10 kB of numbers",
+            long("SELECT * FROM t WHERE id IN (0", |n| format!(", {}", scattered(n))) + ")",
+        ),
+        ("10 kB of short strings", long("SELECT * FROM t WHERE name IN (''", string) + ")"),
+        ("10 kB of one string", long("SELECT lower('", |n| format!("{} ", word(n))) + "')"),
+    ]
+}
+
+/// What is no read, and of which the facts alone are asked.
+fn others() -> Vec<(&'static str, String)> {
+    let row = |n: usize| format!(", ({}, '{} {}')", scattered(n), word(n), word(n + 3));
+    vec![
+        ("BEGIN", "BEGIN".to_owned()),
+        (
+            "100 B, a literal and parameters",
             "UPDATE orders SET state = 'sent', changed_at = $1, amount = amount + $2 WHERE id = $3 AND kind = 'x'"
                 .to_owned(),
         ),
-        ("BEGIN", "BEGIN".to_owned()),
-        (
-            "10 kB of columns",
-            long("SELECT id", |n| format!(", {}.{}_{} AS {}", word(n), word(n + 1), n % 7, word(n + 2))),
-        ),
-        (
-            "10 kB of numbers",
-            long("SELECT * FROM t WHERE id IN (0", |n| format!(", {}", scattered(n))),
-        ),
-        (
-            "10 kB of rows",
-            long("INSERT INTO t VALUES (0, '')", |n| {
-                format!(", ({}, '{} {}')", scattered(n), word(n), word(n + 3))
-            }),
-        ),
-        (
-            "10 kB of one literal",
-            long("SELECT convert('", |n| format!("{} ", word(n))) + "')",
-        ),
+        ("10 kB of rows", long("INSERT INTO t VALUES (0, '')", row)),
     ]
 }
 
@@ -110,78 +127,98 @@ fn catalog() -> Catalog {
     Catalog::new(builtin.chain(own), relations)
 }
 
-/// Reads, so that each is judged to its end.
-fn reads() -> Vec<(&'static str, String)> {
-    let words = [
-        "a", "of", "sum", "rate", "total", "amount", "balance", "position",
-    ];
-    let word = |number| words[scattered(number) % words.len()];
-    let column =
-        move |n: usize| format!(", {}.{}_{} AS {}", word(n), word(n + 1), n % 7, word(n + 2));
-    vec![
-        (
-            "100 bytes with a function and two relations",
-            "SELECT o.id, count(*) FROM orders o JOIN customers c ON c.id = o.customer WHERE c.id = $1 GROUP BY o.id"
-                .to_owned(),
-        ),
-        (
-            "100 bytes with a relation",
-            "SELECT aid, bid, abalance, filler FROM pgbench_accounts WHERE aid = 48213 AND bid < 100 ORDER BY bid"
-                .to_owned(),
-        ),
-        ("SELECT 1", "SELECT 1".to_owned()),
-        ("10 kB of columns", long("SELECT id", column) + " FROM t"),
-        (
-            "10 kB of numbers",
-            long("SELECT * FROM t WHERE id IN (0", |n| format!(", {}", scattered(n))) + ")",
-        ),
-        (
-            "10 kB of literals",
-            long("SELECT * FROM t WHERE name IN (''", |n| {
-                format!(", '{} {}'", word(n), scattered(n))
-            }) + ")",
-        ),
-        (
-            "10 kB of calls",
-            long("SELECT lower('')", |n| format!(", coalesce(max({}_{}), 0)", word(n), n % 7)) + " FROM t",
-        ),
-        (
-            "10 kB of joins",
-            long("SELECT * FROM t", |n| {
-                format!(" JOIN relation_{} t{n} ON t{n}.id = t.{}", n % 500, word(n))
-            }),
-        ),
-        ("10 kB of one literal", long("SELECT lower('", |n| format!("{} ", word(n))) + "')"),
-    ]
+fn measure<T>(
+    criterion: &mut Bench,
+    group: &str,
+    texts: &[(&str, String)],
+    ask: impl Fn(&[u8]) -> T,
+) {
+    let mut group = criterion.benchmark_group(group);
+    for (name, text) in texts {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| ask(black_box(text.as_bytes())))
+        });
+    }
+    group.finish();
 }
 
-fn measure_class(criterion: &mut Criterion) {
+/// Nanoseconds, and nanoseconds per byte.
+struct PerByte;
+
+impl ValueFormatter for PerByte {
+    fn scale_values(&self, _: f64, _: &mut [f64]) -> &'static str {
+        "ns"
+    }
+
+    fn scale_throughputs(
+        &self,
+        _: f64,
+        throughput: &Throughput,
+        values: &mut [f64],
+    ) -> &'static str {
+        let bytes = match throughput {
+            Throughput::Bytes(bytes) => *bytes as f64,
+            _ => 1.0,
+        };
+        values.iter_mut().for_each(|value| *value /= bytes);
+        "ns/byte"
+    }
+
+    fn scale_for_machines(&self, _: &mut [f64]) -> &'static str {
+        "ns"
+    }
+}
+
+/// The clock on the wall, told so.
+struct Clock(WallTime);
+
+impl Measurement for Clock {
+    type Intermediate = <WallTime as Measurement>::Intermediate;
+    type Value = <WallTime as Measurement>::Value;
+
+    fn start(&self) -> Self::Intermediate {
+        self.0.start()
+    }
+
+    fn end(&self, start: Self::Intermediate) -> Self::Value {
+        self.0.end(start)
+    }
+
+    fn add(&self, one: &Self::Value, other: &Self::Value) -> Self::Value {
+        self.0.add(one, other)
+    }
+
+    fn zero(&self) -> Self::Value {
+        self.0.zero()
+    }
+
+    fn to_f64(&self, value: &Self::Value) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        &PerByte
+    }
+}
+
+type Bench = Criterion<Clock>;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .with_measurement(Clock(WallTime))
+        .configure_from_args();
     let (catalog, overrides) = (catalog(), Overrides::default());
     let knowledge = Knowledge {
         catalog: Some(&catalog),
         overrides: &overrides,
     };
-    let mut group = criterion.benchmark_group("class");
-    for (name, text) in reads() {
-        assert_eq!(class(text.as_bytes(), &knowledge), Class::Read, "{name}");
-        group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| class(black_box(text.as_bytes()), black_box(&knowledge)))
-        });
+    let class = |text: &[u8]| class(text, black_box(&knowledge));
+    let reads = reads();
+    for (name, text) in &reads {
+        assert_eq!(class(text.as_bytes()), Class::Read, "{name}");
     }
-    group.finish();
-}
-
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group("classify");
-    for (name, text) in texts() {
-        group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| facts(black_box(text.as_bytes())))
-        });
-    }
-    group.finish();
-    measure_class(&mut criterion);
+    measure(&mut criterion, "class", &reads, class);
+    measure(&mut criterion, "facts", &[reads, others()].concat(), facts);
     criterion.final_summary();
 }

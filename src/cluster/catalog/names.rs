@@ -6,6 +6,43 @@ use hashbrown::HashTable;
 /// Bytes of a name that count: PostgreSQL's `NAMEDATALEN` - 1. The server cuts longer ones; nothing is found under them.
 const NAME_BYTES_MAX: usize = 63;
 
+/// Longest word that is folded, in bytes.
+pub(crate) const FOLDED_BYTES_MAX: usize = 16;
+
+/// A word in lower case, as a number, so that a comparison with another takes one step. Longer words are 0, which is
+/// none.
+pub(crate) type Folded = u128;
+
+/// The fifth bit makes letters small. In words it is set in digits and `$` anyway, and `_` becomes a byte that no word
+/// has.
+pub(crate) const SMALL: Folded = Folded::from_le_bytes([0x20; FOLDED_BYTES_MAX]);
+
+/// Folds a word: letters, digits, `_`, `$` and bytes of other alphabets. The parts that are read may overlap.
+#[inline]
+pub(crate) fn fold(word: &[u8]) -> Folded {
+    let behind = |part: usize| 8 * (word.len() - part);
+    let bytes = match word.len() {
+        8..=FOLDED_BYTES_MAX => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u64::from_le_bytes));
+            Folded::from(first) | Folded::from(last) << behind(8)
+        }
+        4..8 => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
+            Folded::from(u64::from(first) | u64::from(last) << behind(4))
+        }
+        2..4 => {
+            let [first, last] = [word.first_chunk(), word.last_chunk()]
+                .map(|part| part.copied().map_or(0, u16::from_le_bytes));
+            Folded::from(u32::from(first) | u32::from(last) << behind(2))
+        }
+        1 => Folded::from(word[0]),
+        _ => return 0,
+    };
+    bytes | SMALL
+}
+
 /// A name in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identifier<'a> {
@@ -14,7 +51,7 @@ pub struct Identifier<'a> {
 }
 
 impl<'a> Identifier<'a> {
-    /// A name without quotes: the server makes its ASCII letters small.
+    /// A name without quotes, which is a word: the server makes its ASCII letters small.
     #[inline]
     pub fn plain(name: &'a [u8]) -> Self {
         Self { name, exact: false }
@@ -63,6 +100,8 @@ pub(super) struct Names<T>(HashTable<Entry<T>>);
 #[derive(Clone, Debug)]
 struct Entry<T> {
     name: Box<[u8]>,
+    /// What words become that are this name; 0 when folding does not tell.
+    folded: Folded,
     /// It has no large ASCII letters, so that it is what a name without quotes becomes.
     is_small: bool,
     value: T,
@@ -97,6 +136,11 @@ impl<T: Default> Names<T> {
         );
         let entry = entry.or_insert_with(|| Entry {
             name: name.into(),
+            folded: if name.iter().all(is_plain) {
+                fold(name)
+            } else {
+                0
+            },
             is_small: !name.iter().any(u8::is_ascii_uppercase),
             value: T::default(),
         });
@@ -110,7 +154,14 @@ impl<T> Names<T> {
         if name.name.len() > NAME_BYTES_MAX {
             return None;
         }
-        let found = self.0.find(hash(name.name), |known| known.is(name));
+        let folded = fold(name.name);
+        let found = if folded == 0 || name.exact {
+            self.0.find(hash(name.name), |known| known.is(name))
+        } else {
+            let is_it =
+                |known: &Entry<T>| known.folded == folded || known.folded == 0 && known.is(name);
+            self.0.find(hash_folded(folded), is_it)
+        };
         found.map(|known| &known.value)
     }
 
@@ -119,34 +170,36 @@ impl<T> Names<T> {
     }
 }
 
+/// True for bytes that words have, and that no other byte of a word becomes when it is folded.
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'$')
+}
+
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline]
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ word) * u128::from(FACTOR);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[inline]
+fn hash_folded(name: Folded) -> u64 {
+    mix(mix(0, name as u64), (name >> 64) as u64)
+}
+
 /// The same for names that differ in the case of ASCII letters only.
 #[inline]
 fn hash(name: &[u8]) -> u64 {
-    /// The fifth bit makes letters small. That other bytes become equal too costs a comparison at most.
-    const SMALL: u64 = 0x2020_2020_2020_2020;
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| {
-        let product = u128::from(hash ^ word) * u128::from(FACTOR);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let hash = name.len() as u64;
-    match name.len() {
-        0..4 => {
-            let byte = |at: usize| name.get(at).copied().map_or(0, u64::from);
-            mix(hash, byte(0) | byte(1) << 8 | byte(2) << 16 | SMALL)
-        }
-        4..8 => {
-            let [first, last] = [name.first_chunk(), name.last_chunk()]
-                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
-            mix(hash, u64::from(first) | u64::from(last) << 32 | SMALL)
-        }
-        _ => {
-            let (words, _) = name.as_chunks::<8>();
-            let last = name.last_chunk().copied().unwrap_or_default();
-            let hash = words.iter().fold(hash, |hash, word| {
-                mix(hash, u64::from_le_bytes(*word) | SMALL)
-            });
-            mix(hash, u64::from_le_bytes(last) | SMALL)
-        }
+    let folded = fold(name);
+    if folded != 0 {
+        return hash_folded(folded);
     }
+    let last = name.last_chunk().copied().map_or(0, u64::from_le_bytes);
+    let (words, _) = name.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    // That other bytes become equal too costs a comparison at most.
+    words.chain([last]).fold(name.len() as u64, |hash, word| {
+        mix(hash, word | SMALL as u64)
+    })
 }

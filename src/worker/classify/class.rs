@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::{
-    hint, read_only,
+    hint, leap, read_only,
     token::{Reading, Tokens},
 };
 use crate::{
@@ -105,7 +105,10 @@ impl Reason<'_> {
 /// GB18030, UHC or JOHAB is not to be asked about.
 #[inline]
 pub fn class(text: &[u8], knowledge: &Knowledge<'_>) -> Class {
-    match judge(text, knowledge, read_only::quickly) {
+    if leap::is_read(text, knowledge) {
+        return Class::Read;
+    }
+    match judge(text, knowledge) {
         Ok(_) => Class::Read,
         Err(_) => Class::Write,
     }
@@ -113,7 +116,7 @@ pub fn class(text: &[u8], knowledge: &Knowledge<'_>) -> Class {
 
 /// The same with the reason, for those who ask.
 pub fn explain<'a>(text: &'a [u8], knowledge: &Knowledge<'_>) -> (Class, Reason<'a>) {
-    let reason = match judge(text, knowledge, read_only::slowly) {
+    let reason = match judge(text, knowledge) {
         Ok(0) => Reason::Empty,
         Ok(_) => Reason::Reads,
         Err(reason) => reason,
@@ -121,12 +124,8 @@ pub fn explain<'a>(text: &'a [u8], knowledge: &Knowledge<'_>) -> (Class, Reason<
     (reason.class(), reason)
 }
 
-#[inline]
-fn judge<'a>(
-    text: &'a [u8],
-    knowledge: &Knowledge<'_>,
-    judge: impl Fn(&mut Tokens<'a>, &Knowledge<'_>) -> Result<usize, Reason<'a>>,
-) -> Result<usize, Reason<'a>> {
+/// How many statements there are, all of them reads.
+fn judge<'a>(text: &'a [u8], knowledge: &Knowledge<'_>) -> Result<usize, Reason<'a>> {
     if text.len() > ROUTED_TEXT_BYTES_MAX {
         return Err(Reason::TooLong);
     }
@@ -141,9 +140,9 @@ fn judge<'a>(
         return Err(Reason::Hint);
     }
     let mut tokens = Tokens::new(text, Reading::Standard);
-    let statements = judge(&mut tokens, knowledge)?;
+    let statements = read_only::judge(&mut tokens, knowledge)?;
     if tokens.is_doubtful() {
-        judge(&mut Tokens::new(text, Reading::Backslash), knowledge)?;
+        read_only::judge(&mut Tokens::new(text, Reading::Backslash), knowledge)?;
     }
     Ok(statements)
 }

@@ -40,6 +40,13 @@ pub(super) fn wants_primary(text: &[u8]) -> bool {
     may_have_comment(text) && any_wants_primary(text)
 }
 
+/// True when this comment, with what it begins and ends with, does.
+pub(super) fn asks_for_primary(comment: &[u8]) -> bool {
+    let inside = comment.strip_prefix(b"/*");
+    let inside = inside.and_then(|inside| inside.strip_suffix(b"*/"));
+    inside.and_then(of_comment) == Some(Hint::Primary)
+}
+
 #[cold]
 fn any_wants_primary(text: &[u8]) -> bool {
     let is_primary = |comment| of_comment(comment) == Some(Hint::Primary);

@@ -5,6 +5,7 @@
 //! this file joins the statements of a text, under both readings where the text has two. Never runs SQL, and
 //! never knows the session's settings.
 
+mod block;
 mod call;
 mod class;
 mod facts;

@@ -4,7 +4,6 @@
 use super::{
     call::{Name, identifier},
     class::{Knowledge, Reason},
-    leap::{Leap, Unsure},
     query::{self, End, Query},
     settings,
     statement::explained,
@@ -15,49 +14,16 @@ use super::{
     },
 };
 
-use crate::cluster::catalog::Catalog;
-
-/// Judges the statements that `tokens` has, each token in its turn; answers how many there are.
-pub(super) fn slowly<'a>(
+/// Judges the statements that `tokens` has; answers how many there are.
+pub(super) fn judge<'a>(
     tokens: &mut Tokens<'a>,
     knowledge: &Knowledge<'_>,
-) -> Result<usize, Reason<'a>> {
-    judge(tokens, knowledge, Pace::Slow)
-}
-
-/// The same, leaping over what cannot matter.
-pub(super) fn quickly<'a>(
-    tokens: &mut Tokens<'a>,
-    knowledge: &Knowledge<'_>,
-) -> Result<usize, Reason<'a>> {
-    judge(tokens, knowledge, Pace::Quick)
-}
-
-/// How a query is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Token by token.
-    Slow,
-    /// With leaps.
-    Quick,
-}
-
-#[inline]
-fn judge<'a>(
-    tokens: &mut Tokens<'a>,
-    knowledge: &Knowledge<'_>,
-    pace: Pace,
 ) -> Result<usize, Reason<'a>> {
     let mut statements = 0;
     while let Some(first) = tokens.next() {
         if first.kind != Kind::Semicolon {
             statements += 1;
-            Statement {
-                tokens,
-                knowledge,
-                pace,
-            }
-            .judge(first)?;
+            Statement { tokens, knowledge }.judge(first)?;
         }
     }
     Ok(statements)
@@ -67,7 +33,6 @@ fn judge<'a>(
 struct Statement<'a, 't, 'k> {
     tokens: &'t mut Tokens<'a>,
     knowledge: &'t Knowledge<'k>,
-    pace: Pace,
 }
 
 impl<'a> Statement<'a, '_, '_> {
@@ -92,34 +57,9 @@ impl<'a> Statement<'a, '_, '_> {
         };
         match folded(begins) {
             SELECT | VALUES | TABLE | WITH => {
-                if self.leap(first, end) {
-                    return Ok(());
-                }
                 Query::new(self.tokens, self.knowledge).run(first, end)
             }
             _ => Err(Reason::Statement(begins.unwrap_or(first).text)),
-        }
-    }
-
-    /// True when the quick way has found that the query is a read; the tokens are behind it then.
-    #[inline]
-    fn leap(&mut self, first: Token<'a>, end: End) -> bool {
-        let suits = self.pace == Pace::Quick
-            && end == End::Statement
-            && matches!(folded(Some(first)), SELECT | VALUES)
-            && self
-                .knowledge
-                .catalog
-                .is_some_and(Catalog::projects_nothing);
-        if !suits {
-            return false;
-        }
-        match Leap::new(first, self.tokens, self.knowledge).run() {
-            Ok(end) => {
-                self.tokens.seek(end);
-                true
-            }
-            Err(Unsure) => false,
         }
     }
 

@@ -3,25 +3,21 @@
 //! queries do, since fewer words matter in them.
 
 use super::{
+    block::{self, BLOCK, FOUND, PART, WINDOW, bits, places, prefixes, quotes, within},
     facts::Facts,
     literal,
     statement::{Reader, may_matter},
     token::{Kind, Tokens, is_in_word, is_space},
 };
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
-/// The byte before a block tells whether a word begins in it, and three behind it how one goes on.
-const WINDOW: usize = 1 + BLOCK + 3;
-
 /// Where something may matter, as a bit per byte of the block that begins at the window's second byte:
 /// quotes, dollars, semicolons, zeros, comments and backslashes, and the beginnings or ends of words, told
 /// by two of their letters: `i..o` (INTO), `s.._` (`set_config`), `p._` (`pg_`), and for literals `ow` (now,
 /// tomorrow) and `d.y` (today, yesterday). Without branches, so that the compiler makes vectors of it.
 #[inline]
-fn stops(window: &[u8; WINDOW]) -> u64 {
+fn stops(window: &[u8; WINDOW], bytes: usize) -> u64 {
     let mut found = [0; BLOCK];
-    for at in 0..BLOCK {
+    for at in 0..bytes.next_multiple_of(PART).min(BLOCK) {
         let before = window[at] | 0x20;
         let byte = window[at + 1];
         let letter = byte | 0x20;
@@ -35,22 +31,10 @@ fn stops(window: &[u8; WINDOW]) -> u64 {
             | (letter == b'p') & (second == b'_');
         let moment =
             (letter == b'o') & (next | 0x20 == b'w') | (letter == b'd') & (second | 0x20 == b'y');
-        found[at] = u8::from(quote | sign | begins & word | moment);
+        let stop = quote | sign | begins & word | moment;
+        found[at] = if stop { FOUND[at] } else { 0 };
     }
-    packed(&found)
-}
-
-/// A bit per byte of zeros and ones, of which there are 64 at most.
-#[inline]
-pub(super) fn packed<const BYTES: usize>(bytes: &[u8; BYTES]) -> u64 {
-    /// Moves the lowest bit of byte n to bit 56 + n.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let (eights, _) = bytes.as_chunks::<8>();
-    let mut bits = 0;
-    for (at, eight) in eights.iter().enumerate() {
-        bits |= (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) << (8 * at);
-    }
-    bits
+    bits(&found)
 }
 
 /// Goes through the rest of a query.
@@ -65,6 +49,8 @@ pub(super) struct Scan<'a, 'r> {
     /// Stops of the block that is looked at, and where it begins.
     stops: u64,
     base: usize,
+    /// Where the next block begins, unless what is met goes further.
+    end: usize,
 }
 
 impl<'a, 'r> Scan<'a, 'r> {
@@ -78,6 +64,7 @@ impl<'a, 'r> Scan<'a, 'r> {
             comments: (0, 0),
             stops: 0,
             base: at,
+            end: at,
         }
     }
 
@@ -91,37 +78,70 @@ impl<'a, 'r> Scan<'a, 'r> {
                     return;
                 }
             }
-            self.base = self.at.max(self.base + BLOCK);
+            self.base = self.at.max(self.end);
         }
         self.tokens.seek(self.text.len());
     }
 
+    /// The statement's first word is before the first block.
     #[inline]
     fn look_at_block(&mut self) {
-        let start = self.base.saturating_sub(1);
-        let whole = self.text.get(start..start + WINDOW);
-        if let Some(Ok(window)) = whole.map(<&[u8; WINDOW]>::try_from)
-            && self.base > 0
-        {
-            self.stops = stops(window);
-        } else {
-            self.look_at_end();
+        let mut end = [0; WINDOW];
+        let window = block::window(self.text, self.base, &mut end);
+        self.stops = stops(window, self.text.len() - self.base);
+        self.end = self.base + BLOCK;
+        if block::has_quote(window, self.stops) {
+            self.skip_literals(window);
         }
     }
 
-    /// A block that the text does not fill.
-    fn look_at_end(&mut self) {
-        let mut window = [b' '; WINDOW];
-        let start = self.base.saturating_sub(1);
-        let offset = usize::from(self.base == 0);
-        let rest = self.text.get(start..).unwrap_or_default();
-        let length = rest.len().min(WINDOW - offset);
-        if let (Some(to), Some(from)) =
-            (window.get_mut(offset..offset + length), rest.get(..length))
-        {
-            to.copy_from_slice(from);
+    /// The commonest literals of all: where each of a block is plain, none needs to be stopped at. One that the block
+    /// does not end begins the next block.
+    #[inline]
+    fn skip_literals(&mut self, window: &[u8; WINDOW]) {
+        let quotes = quotes(window);
+        let literals = within(quotes, 0);
+        let open = literals.leading_ones();
+        if open as usize == BLOCK {
+            return;
         }
-        self.stops = stops(&window);
+        let whole = u64::MAX >> open;
+        let prefixed = quotes & literals & prefixes(window);
+        let mut others = places(self.stops & !quotes & whole);
+        let mut ends = places(quotes & !literals);
+        if prefixed == 0
+            && others.all(|place| self.is_harmless(place, literals))
+            && ends.all(|place| self.ends_literal(self.base + place))
+        {
+            self.stops &= whole & !quotes & !literals;
+            self.end = self.base + BLOCK - open as usize;
+        }
+    }
+
+    /// True for a stop that may be within a literal, or that leaves literals where they are.
+    #[inline]
+    fn is_harmless(&self, place: usize, literals: u64) -> bool {
+        let stop = self.base + place;
+        let is_within = literals >> place & 1 != 0;
+        match self.byte(stop) {
+            b'\\' => !is_within,
+            b'o' | b'O' | b'd' | b'D' | b'p' | b'P' => {
+                !is_within || !literal::ends_word_of_the_moment(self.text, stop)
+            }
+            b'"' => is_within,
+            b'$' => is_within || self.byte(stop + 1).is_ascii_digit(),
+            b'-' | b'/' => is_within || !self.tokens.is_comment(stop),
+            _ => true,
+        }
+    }
+
+    /// True when the quote at `at` is the last of its literal.
+    #[inline]
+    fn ends_literal(&self, at: usize) -> bool {
+        match self.byte(at + 1) {
+            b'\'' | b'-' => false,
+            next => !(is_space(next) && self.tokens.is_continued(at + 1)),
+        }
     }
 
     /// The next stop of this block that has not been dealt with.
@@ -178,11 +198,7 @@ impl<'a, 'r> Scan<'a, 'r> {
             ahead &= ahead - 1;
             match self.byte(at) {
                 b'\'' => {
-                    let next = self.byte(at + 1);
-                    if next == b'\''
-                        || next == b'-'
-                        || is_space(next) && self.tokens.is_continued(at + 1)
-                    {
+                    if !self.ends_literal(at) {
                         break;
                     }
                     self.at = at + 1;

@@ -1,7 +1,8 @@
-//! The part of the quick way that goes token by token: what FROM lists, with its joins, aliases and conditions, up to
-//! the clause behind it. Never leaps.
+//! The part of the quick way that knows what FROM lists: relations, joins, aliases and conditions, up to the clause
+//! behind it. Never judges a relation itself.
 
 use super::{
+    block::{BLOCK, FOUND, WINDOW, bits},
     call::{self, Name},
     leap::{Leap, Sure, Unsure},
     query::check_relation,
@@ -9,11 +10,14 @@ use super::{
     word::{
         AS, DELETE, EXCEPT, FETCH, FOR, FROM, GROUP, HAVING, INSERT, INTERSECT, INTO, JOIN,
         LATERAL, LIMIT, Lengths, MERGE, OFFSET, ONLY, ORDER, ROWS, SELECT, TABLE, TABLESAMPLE,
-        UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold,
+        UNION, UPDATE, VALUES, WHERE, WINDOW as WINDOWS, WITH, fold,
     },
 };
 
-/// What [`Leap::listed`] looks for.
+/// What [`Leap::source`] looks for.
+static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
+
+/// What [`Leap::listed_word`] looks for.
 static LISTED: Lengths = Lengths::of(&[
     JOIN,
     WHERE,
@@ -26,8 +30,9 @@ static LISTED: Lengths = Lengths::of(&[
     INTERSECT,
     EXCEPT,
     FETCH,
-    WINDOW,
+    WINDOWS,
     FOR,
+    AS,
     FROM,
     INTO,
     TABLE,
@@ -38,183 +43,213 @@ static LISTED: Lengths = Lengths::of(&[
     SELECT,
     WITH,
     TABLESAMPLE,
-    AS,
 ]);
 
-/// What [`Leap::source`] looks for.
-static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
-
-impl<'a> Leap<'a, '_, '_> {
-    /// Reads the tokens among which sources are listed, up to what ends the list or opens a parenthesis. `expects` one
-    /// next.
-    pub(super) fn sources(&mut self, mut expects: bool) -> Sure<Option<usize>> {
-        let mut previous = Previous::Other;
-        while let Some(token) = self.next() {
-            if expects {
-                match self.source(token)? {
-                    Found::Part => {}
-                    Found::Relation => expects = false,
-                    Found::Frame => return self.leave(token),
-                }
-                previous = Previous::Other;
-                continue;
-            }
-            match token.kind {
-                Kind::Comma => expects = true,
-                Kind::Word if !matches!(previous, Previous::Dot) => match self.listed(token)? {
-                    Listed::Source => expects = true,
-                    Listed::End => return self.leave(token),
-                    Listed::Word => {}
-                },
-                Kind::Open => {
-                    self.frames.push()?;
-                    self.leave(token)?;
-                    return self.called(previous);
-                }
-                Kind::Close => {
-                    self.frames.pop(0)?;
-                    if self.frames.sources & 1 == 0 {
-                        return self.leave(token);
-                    }
-                }
-                Kind::Semicolon => return Ok(Some(self.tokens.offset())),
-                Kind::Broken | Kind::UnicodeQuoted | Kind::Other => return Err(Unsure),
-                _ => {}
-            }
-            previous = match token.kind {
-                Kind::Dot => Previous::Dot,
-                Kind::Word if !matches!(previous, Previous::Dot) => Previous::Word(token),
-                Kind::Word | Kind::Quoted => Previous::Name,
-                _ => Previous::Other,
-            };
-        }
-        self.at = self.text.len();
-        Ok(None)
+/// Where something may matter while sources are listed, beside what always does: commas, and beginnings of words that
+/// may be WHERE, WITH, WINDOW, GROUP, HAVING, ORDER, OFFSET, LIMIT, UNION, EXCEPT, FETCH, SELECT or AS.
+#[inline]
+pub(super) fn marks(window: &[u8; WINDOW]) -> u64 {
+    let mut stops = [0; BLOCK];
+    for at in 0..BLOCK {
+        let before = window[at] | 0x20;
+        let byte = window[at + 1];
+        let letter = byte | 0x20;
+        let (next, second) = (window[at + 2] | 0x20, window[at + 3] | 0x20);
+        let begins = before.wrapping_sub(b'a') >= 26;
+        let is_two = second.wrapping_sub(b'a') >= 26;
+        let word = (letter == b'w') & (next & 0xfe == b'h')
+            | (letter == b'g') & (next == b'r')
+            | (letter == b'h') & (second == b'v')
+            | (letter == b'o') & ((second == b'd') | (second == b'f'))
+            | (letter == b'l') & (second == b'm')
+            | (letter == b'u') & (second == b'i')
+            | (letter == b'e') & (second == b'c')
+            | (next == b'e')
+                & ((letter == b'f') & (second == b't') | (letter == b's') & (second == b'l'))
+            | (letter == b'a') & (next == b's') & is_two;
+        let stop = (byte == b',') | begins & word;
+        stops[at] = if stop { FOUND[at] } else { 0 };
     }
+    bits(&stops)
+}
 
-    /// The next token: the commonest ones here, the others where all are known.
+impl<'a> Leap<'a, '_> {
+    /// A word among sources that may be one of those that matter.
     #[inline]
-    fn next(&mut self) -> Option<Token<'a>> {
-        let mut start = self.tokens.offset();
-        while self.byte(start) == b' ' {
-            start += 1;
-        }
-        let (kind, end) = match self.byte(start) {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => (Kind::Word, self.word_end(start)),
-            b',' => (Kind::Comma, start + 1),
-            b'(' => (Kind::Open, start + 1),
-            b')' => (Kind::Close, start + 1),
-            b'.' if !self.byte(start + 1).is_ascii_digit() => (Kind::Dot, start + 1),
-            _ => return self.tokens.next(),
-        };
-        // A letter may be the prefix of a literal.
-        if kind == Kind::Word && end == start + 1 && matches!(self.byte(end), b'\'' | b'&') {
-            return self.tokens.next();
-        }
-        self.tokens.seek(end);
-        let text = self.text.get(start..end).unwrap_or_default();
-        Some(Token { kind, text })
-    }
-
-    #[inline]
-    fn word_end(&self, start: usize) -> usize {
-        let mut end = start + 1;
-        while is_in_word(self.byte(end)) {
-            end += 1;
-        }
-        end
-    }
-
-    /// What is before a parenthesis among sources may call it.
-    fn called(&mut self, previous: Previous<'a>) -> Sure<Option<usize>> {
-        match previous {
-            Previous::Other => Ok(None),
-            Previous::Word(word) => self.call(word.text).map(|()| None),
-            Previous::Dot | Previous::Name => Err(Unsure),
-        }
-    }
-
-    /// A word among sources, where none is expected.
-    #[inline]
-    fn listed(&mut self, word: Token<'a>) -> Sure<Listed> {
-        if !LISTED.allow(word.text) {
-            return Ok(Listed::Word);
-        }
-        match fold(word.text) {
-            JOIN => return Ok(Listed::Source),
-            WHERE | GROUP | HAVING | ORDER | LIMIT | OFFSET | UNION | INTERSECT | EXCEPT
-            | FETCH | WINDOW => {}
-            FOR => self.locks(self.tokens.offset())?,
+    pub(super) fn listed_word(&mut self, start: usize, word: &[u8]) -> Sure {
+        let end = start + word.len();
+        match fold(word) {
+            JOIN | WHERE | GROUP | HAVING | ORDER | LIMIT | OFFSET | UNION | INTERSECT | EXCEPT
+            | FETCH | WINDOWS | FOR | AS => {}
             FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
-            | TABLESAMPLE | AS => {
-                return self.label(word);
-            }
-            _ => return Ok(Listed::Word),
+            | TABLESAMPLE => return Err(Unsure),
+            _ => return Ok(()),
+        }
+        let previous = self.before(start)?;
+        if is_in_word(self.byte(start - 1)) || self.byte(previous - 1) == b'.' {
+            return Err(Unsure);
+        }
+        self.at = end;
+        match fold(word) {
+            JOIN => return self.source(),
+            AS => return self.label(),
+            FOR => self.locks(end)?,
+            _ => {}
         }
         self.frames.sources &= !1;
-        Ok(Listed::End)
+        Ok(())
     }
 
-    /// AS and the alias behind it.
+    /// The next token; unsure of comments.
     #[inline]
-    fn label(&mut self, word: Token<'a>) -> Sure<Listed> {
-        let is_as = word.text.len() == 2;
-        let label = self
-            .tokens
-            .next()
-            .filter(|label| is_as && matches!(label.kind, Kind::Word | Kind::Quoted));
-        let label = label.ok_or(Unsure)?;
-        if self.opens() {
+    fn next(&mut self) -> Sure<Token<'a>> {
+        let mut start = self.at;
+        while is_space(self.byte(start)) {
+            start += 1;
+        }
+        let first = self.byte(start);
+        if matches!(first, b'/' | b'-') {
+            return Err(Unsure);
+        }
+        let word = self.word_at(start);
+        if word.len() > 1 && !first.is_ascii_digit() && first != b'$' {
+            self.at = start + word.len();
+            return Ok(Token {
+                kind: Kind::Word,
+                text: word,
+            });
+        }
+        let mut tokens = self.tokens(start);
+        let token = tokens.next().ok_or(Unsure)?;
+        self.at = tokens.offset();
+        Ok(token)
+    }
+
+    /// AS is read: the alias behind it.
+    fn label(&mut self) -> Sure {
+        let behind = self.at;
+        let label = self.next()?;
+        if !matches!(label.kind, Kind::Word | Kind::Quoted) {
+            return Err(Unsure);
+        }
+        if self.next_byte() == b'(' {
             let name = Name {
                 schema: None,
                 last: label,
             };
             call::check_alias(name, self.knowledge).map_err(|_| Unsure)?;
+            self.next()?;
+            self.frames.push()?;
         }
-        Ok(Listed::Word)
+        self.leave(behind)
     }
 
-    /// True when a parenthesis is next, or a comment.
+    /// Goes on where the tokens are that were read from `start` on.
     #[inline]
-    fn opens(&self) -> bool {
-        matches!(self.next_byte(), b'(' | b'/' | b'-')
+    fn leave(&mut self, start: usize) -> Sure {
+        let position = std::mem::replace(&mut self.at, start);
+        self.go_on(position)
     }
 
     /// The next byte that is no space.
     #[inline]
-    fn next_byte(&self) -> u8 {
-        let mut at = self.tokens.offset();
-        while is_space(self.byte(at)) {
-            at += 1;
+    fn next_byte(&mut self) -> u8 {
+        while is_space(self.byte(self.at)) {
+            self.at += 1;
         }
-        self.byte(at)
+        self.byte(self.at)
     }
 
-    /// A token where a source is expected.
-    #[inline]
-    fn source(&mut self, first: Token<'a>) -> Sure<Found> {
-        match first.kind {
-            Kind::Open => {
-                self.frames.push()?;
-                self.frames.sources |= 1;
-                return Ok(Found::Part);
-            }
-            Kind::Word if SOURCES.allow(first.text) => match fold(first.text) {
-                LATERAL => return Ok(Found::Part),
-                SELECT => {
-                    self.frames.sources &= !1;
-                    return Ok(Found::Frame);
+    /// FROM, JOIN or a comma is read: the source behind it.
+    pub(super) fn source(&mut self) -> Sure {
+        let behind = self.at;
+        loop {
+            let first = self.next()?;
+            match first.kind {
+                Kind::Open => {
+                    self.frames.push()?;
+                    self.frames.sources |= 1;
+                    continue;
                 }
-                ONLY | ROWS | VALUES | TABLE | WITH => return Err(Unsure),
-                _ => {}
-            },
-            Kind::Word | Kind::Quoted => {}
-            _ => return Err(Unsure),
+                Kind::Word if SOURCES.allow(first.text) => match fold(first.text) {
+                    LATERAL => continue,
+                    SELECT => {
+                        self.frames.sources &= !1;
+                        return self.leave(behind);
+                    }
+                    ONLY | ROWS | VALUES | TABLE | WITH => return Err(Unsure),
+                    _ => {}
+                },
+                Kind::Word | Kind::Quoted => {}
+                _ => return Err(Unsure),
+            }
+            let name = Name {
+                schema: None,
+                last: first,
+            };
+            if self.named(name)? == Found::Frame {
+                return self.leave(behind);
+            }
+            if !self.goes_on()? {
+                return self.leave(behind);
+            }
         }
-        self.named(Name {
-            schema: None,
-            last: first,
-        })
+    }
+
+    /// Behind a relation: reads its alias and a plain condition. True when another source is next. Most lists of sources
+    /// end here, before blocks are looked at for what ends them.
+    #[inline]
+    fn goes_on(&mut self) -> Sure<bool> {
+        loop {
+            match self.next_byte() {
+                b',' => {
+                    self.at += 1;
+                    return Ok(true);
+                }
+                b'.' => {
+                    self.at += 1;
+                    self.next_byte();
+                    self.at += self.word_at(self.at).len();
+                }
+                b'=' | b'<' | b'>' | b'+' => self.at += 1,
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' => match self.plain_word() {
+                    Plain::Word => {}
+                    Plain::Source => return Ok(true),
+                    Plain::Stop => return Ok(false),
+                },
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// A word among sources, unless it is to be stopped at.
+    #[inline]
+    fn plain_word(&mut self) -> Plain {
+        let word = self.word_at(self.at);
+        let behind = self.at + word.len();
+        if LISTED.allow(word) {
+            match fold(word) {
+                JOIN => {
+                    self.at = behind;
+                    return Plain::Source;
+                }
+                WHERE | GROUP | ORDER | LIMIT => {
+                    self.at = behind;
+                    self.frames.sources &= !1;
+                    return Plain::Stop;
+                }
+                FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
+                | TABLESAMPLE | HAVING | OFFSET | UNION | INTERSECT | EXCEPT | FETCH | WINDOWS
+                | FOR | AS => return Plain::Stop,
+                _ => {}
+            }
+        }
+        // It may be the prefix of a literal or of a name.
+        if word.len() == 1 && matches!(self.byte(behind), b'\'' | b'&') {
+            return Plain::Stop;
+        }
+        self.at = behind;
+        Plain::Word
     }
 
     /// A relation, or a function with its arguments.
@@ -223,16 +258,20 @@ impl<'a> Leap<'a, '_, '_> {
         loop {
             match self.next_byte() {
                 b'.' => {
-                    self.tokens.next();
-                    let last = self.tokens.next().ok_or(Unsure)?;
+                    let dot = self.next()?;
+                    let last = self.next()?;
+                    if dot.kind != Kind::Dot {
+                        return Err(Unsure);
+                    }
                     name = Name {
                         schema: Some(name.last),
                         last,
                     };
                 }
                 b'(' => {
-                    self.tokens.next();
-                    call::check(name, &self.tokens, self.knowledge).map_err(|_| Unsure)?;
+                    self.next()?;
+                    let arguments = self.tokens(self.at);
+                    call::check(name, &arguments, self.knowledge).map_err(|_| Unsure)?;
                     self.frames.push()?;
                     return Ok(Found::Frame);
                 }
@@ -246,30 +285,19 @@ impl<'a> Leap<'a, '_, '_> {
     }
 }
 
-/// What was found where a source is expected.
-enum Found {
-    /// A part of one.
-    Part,
-    Relation,
-    /// A parenthesis, in which no sources are listed, or SELECT.
-    Frame,
-}
-
 /// What a word among sources says.
-enum Listed {
+enum Plain {
     Word,
     /// A source is next.
     Source,
-    /// That was the list.
-    End,
+    /// Blocks are to be looked at from here on.
+    Stop,
 }
 
-/// What is before a token among sources.
-#[derive(Clone, Copy)]
-enum Previous<'a> {
-    Other,
-    Dot,
-    Name,
-    /// A word that may be a keyword.
-    Word(Token<'a>),
+/// What was found where a source is expected.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Relation,
+    /// A parenthesis, in which no sources are listed.
+    Frame,
 }

@@ -1,42 +1,9 @@
 //! Keywords: comparing a word of a statement with them, whatever its case. Knows no grammar.
 
 use super::token::{Kind, Token};
+use crate::cluster::catalog::{FOLDED_BYTES_MAX as KEYWORD_BYTES_MAX, SMALL};
 
-/// Longest keyword that is known here.
-const KEYWORD_BYTES_MAX: usize = 16;
-
-/// A word in lower case, as a number, so that a `match` compares it with all keywords at once. Longer words
-/// are 0, which is no keyword.
-pub(super) type Folded = u128;
-
-/// The fifth bit makes letters small. In words it is set in digits and `$` anyway, and `_` becomes a byte that no word has.
-const SMALL: Folded = Folded::from_le_bytes([0x20; KEYWORD_BYTES_MAX]);
-
-/// Folds a word (bytes that [`Kind::Word`] may have). The parts that are read may overlap.
-#[inline]
-pub(super) fn fold(word: &[u8]) -> Folded {
-    let behind = |part: usize| 8 * (word.len() - part);
-    let bytes = match word.len() {
-        8..=KEYWORD_BYTES_MAX => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u64::from_le_bytes));
-            Folded::from(first) | Folded::from(last) << behind(8)
-        }
-        4..8 => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
-            Folded::from(u64::from(first) | u64::from(last) << behind(4))
-        }
-        2..4 => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u16::from_le_bytes));
-            Folded::from(u32::from(first) | u32::from(last) << behind(2))
-        }
-        1 => Folded::from(word[0]),
-        _ => return 0,
-    };
-    bytes | SMALL
-}
+pub(super) use crate::cluster::catalog::{Folded, fold};
 
 const fn keyword(name: &str) -> Folded {
     let name = name.as_bytes();

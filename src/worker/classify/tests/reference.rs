@@ -316,7 +316,9 @@ fn statement(tokens: &[Node], lists: &Lists) -> bool {
     match word(Some(first)) {
         "show" => match word(nodes.get(1)) {
             "time" | "transaction" => true,
-            "" => matches!(nodes.get(1), Some(Quoted(name)) if listed(SETTINGS, name)),
+            "" => {
+                matches!(nodes.get(1), Some(Quoted(name)) if listed(SETTINGS, &name.to_lowercase()))
+            }
             name => listed(SETTINGS, name) && nodes.len() == 2,
         },
         "explain" => walk.explained(&nodes[1..]),
