@@ -13,9 +13,13 @@ use hashbrown::HashSet;
 
 use crate::limits::PARAMETER_SETS_MAX;
 
-/// Names (lower case) and values, in order of names.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
-struct Set(Vec<(Box<str>, Box<[u8]>)>);
+struct Set {
+    /// Names (lower case) and values, in order of names.
+    pairs: Vec<(Box<str>, Box<[u8]>)>,
+    /// What [`Parameters::hide_ascii`] says: every request asks.
+    hides_ascii: bool,
+}
 
 /// An interned set of settings.
 #[derive(Clone, Debug)]
@@ -84,20 +88,26 @@ impl Interner {
 }
 
 impl Set {
+    /// Where a setting is, or would be.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.pairs
+            .binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
     fn put(&mut self, name: &str, value: &[u8]) {
         let name = name.to_ascii_lowercase();
-        match self.0.binary_search_by(|(known, _)| (**known).cmp(&name)) {
-            Ok(place) => self.0[place].1 = value.into(),
-            Err(place) => self.0.insert(place, (name.into(), value.into())),
+        if name == "client_encoding" {
+            self.hides_ascii = hides_ascii(value);
+        }
+        match self.place(&name) {
+            Ok(place) => self.pairs[place].1 = value.into(),
+            Err(place) => self.pairs.insert(place, (name.into(), value.into())),
         }
     }
 
     fn get(&self, name: &str) -> Option<&[u8]> {
-        let place = self
-            .0
-            .binary_search_by(|(known, _)| (**known).cmp(name))
-            .ok()?;
-        Some(&self.0[place].1)
+        let place = self.place(name).ok()?;
+        Some(&self.pairs[place].1)
     }
 }
 
@@ -109,7 +119,7 @@ impl Parameters {
 
     /// Names (lower case) and values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.0.iter().map(|(name, value)| (&**name, &**value))
+        self.0.pairs.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// All of it, for another core.
@@ -120,7 +130,13 @@ impl Parameters {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.0.is_empty()
+        self.0.pairs.is_empty()
+    }
+
+    /// True under a client encoding in which a text cannot be read without knowing it.
+    #[inline]
+    pub(crate) fn hide_ascii(&self) -> bool {
+        self.0.hides_ascii
     }
 
     /// True when they say who the session is.
@@ -186,6 +202,31 @@ const HARMLESS: [&str; 6] = [
     "lock_timeout",
     "statement_timeout",
 ];
+
+/// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
+/// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
+fn hides_ascii(encoding: &[u8]) -> bool {
+    const SUCH: [&[u8]; 7] = [
+        b"sjis", b"big5", b"gbk", b"gb18030", b"uhc", b"johab", b"shift",
+    ];
+    const OTHERS: [&[u8]; 9] = [
+        b"mskanji",
+        b"win932",
+        b"windows932",
+        b"win949",
+        b"windows949",
+        b"win950",
+        b"windows950",
+        b"win936",
+        b"windows936",
+    ];
+    /// Longer than any name of an encoding.
+    const ENCODING_BYTES_MAX: usize = 32;
+    let letters = encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let name: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
+    let has = |such: &&[u8]| memchr::memmem::find(&name, such).is_some();
+    name.len() > ENCODING_BYTES_MAX || SUCH.iter().any(has) || OTHERS.contains(&&*name)
+}
 
 /// `a.b` as `"a"."b"`.
 fn quoted_name(name: &str) -> String {

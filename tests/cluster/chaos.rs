@@ -213,13 +213,16 @@ fn stage() -> Splitting {
     })
 }
 
-const ALL_UP: [&str; 3] = ["up primary", "up standby", "up standby"];
-
 fn wait_for_all(stage: &Splitting) {
-    eventually("everybody was well", || {
+    wait_for_nodes(stage, ["up primary", "up standby", "up standby"]);
+}
+
+/// Status and role of each node.
+fn wait_for_nodes(stage: &Splitting, wanted: [&str; 3]) {
+    eventually(&format!("the nodes were {wanted:?}"), || {
         let rows = stage.stage.columns(&["status", "role"]);
         rows.iter()
-            .zip(ALL_UP)
+            .zip(wanted)
             .all(|(row, wanted)| row.replace("waiting", "up") == wanted)
     });
 }
@@ -423,12 +426,7 @@ mod alone {
         let mut wanted = ["down standby"; 3];
         wanted[1 + furthest] = "up primary";
         wanted[2 - furthest] = "up standby";
-        eventually("the roles were the new ones", || {
-            let rows = stage.stage.columns(&["status", "role"]);
-            rows.iter()
-                .zip(wanted)
-                .all(|(row, wanted)| row.replace("waiting", "up") == wanted)
-        });
+        wait_for_nodes(&stage, wanted);
         crowd.wait_for_progress(20);
         // The other standby follows, and takes reads.
         let before = reads(&stage, 2 - furthest);

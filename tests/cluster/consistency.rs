@@ -323,10 +323,18 @@ fn with_global_the_last_words_of_a_session_count() {
         }
         assert_eq!(session.query("SELECT n FROM t").row(), n.to_string());
     }
+    is_read_once_replayed(&stage, &mut session, "5");
+}
+
+/// The standby goes on, and this is what the session reads there.
+fn is_read_once_replayed(stage: &Splitting, session: &mut Session, expected: &str) {
     stage.replay(0, true);
-    stage.wait_until_split_for(&mut session);
-    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
-    assert_eq!((answer.row().as_str(), place.as_str()), ("5", "standby1"));
+    stage.wait_until_split_for(session);
+    let (answer, place) = stage.watch(session, "SELECT n FROM t");
+    assert_eq!(
+        (answer.row().as_str(), place.as_str()),
+        (expected, "standby1")
+    );
 }
 
 /// What only reads at the primary does not make the reads behind it wait for the standbys.
@@ -351,10 +359,7 @@ fn with_session_a_commit_is_read_at_the_primary_until_a_standby_has_it() {
     assert_eq!(session.query("SELECT n FROM t").row(), "1");
     let routes = stage.routes(&mut session, "SELECT n FROM t");
     assert!(routes[1].contains("it has replayed up to"), "{routes:?}");
-    stage.replay(0, true);
-    stage.wait_until_split_for(&mut session);
-    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
-    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
+    is_read_once_replayed(&stage, &mut session, "1");
 }
 
 /// The primary dies between a COMMIT and its answer. The commit is in its log, and will be there when it is back: no
@@ -398,10 +403,7 @@ fn a_commit_whose_answer_was_lost_is_not_missed_by_its_session() {
     assert_eq!(session.answer().row(), "1");
     let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
     assert_eq!((answer.row().as_str(), place.as_str()), ("1", "primary"));
-    stage.replay(0, true);
-    stage.wait_until_split_for(&mut session);
-    let (answer, place) = stage.watch(&mut session, "SELECT n FROM t");
-    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
+    is_read_once_replayed(&stage, &mut session, "1");
 }
 
 /// Whose commit it was can find it, and tell the others.
@@ -418,8 +420,5 @@ fn with_global_a_commit_whose_answer_was_lost_is_missed_by_nobody() {
     assert_eq!(other.answer().row(), "1");
     let (answer, place) = stage.watch(&mut other, "SELECT n FROM t");
     assert_eq!((answer.row().as_str(), place.as_str()), ("1", "primary"));
-    stage.replay(0, true);
-    stage.wait_until_split_for(&mut other);
-    let (answer, place) = stage.watch(&mut other, "SELECT n FROM t");
-    assert_eq!((answer.row().as_str(), place.as_str()), ("1", "standby1"));
+    is_read_once_replayed(&stage, &mut other, "1");
 }

@@ -19,19 +19,25 @@ struct Stage {
 
 impl Stage {
     fn new(part: Part) -> Self {
+        Self::set_with(part, |config| {
+            config
+                .set("routing", "read_write_split = false")
+                .set("health", "timeout = \"300ms\"")
+                .set("health", "retries = 1")
+                .set("health", "retry_delay = \"5ms\"")
+        })
+    }
+
+    fn set_with(part: Part, configure: impl FnOnce(Config) -> Config) -> Self {
         let primary = Actor::new(Part::Plays(Role::primary()));
         let other = Actor::new(part);
         let config = Config::trust(primary.address())
             .node("other", other.address())
-            .set("routing", "read_write_split = false")
             .set("routing", "replay_poll = \"5ms\"")
             .set("health", "user = \"watcher\"")
-            .set("health", "period = \"5ms\"")
-            .set("health", "timeout = \"300ms\"")
-            .set("health", "retries = 1")
-            .set("health", "retry_delay = \"5ms\"");
+            .set("health", "period = \"5ms\"");
         Self {
-            proxy: Proxy::start(&config),
+            proxy: Proxy::start(&configure(config)),
             _primary: primary,
             other,
         }
@@ -184,21 +190,12 @@ fn a_second_primary_is_never_served() {
 /// Pgpool-II, 2.4: an error of reading while a session's connection logs in always made the node a dead one.
 #[test]
 fn quirk_a_connection_that_ends_at_its_login_is_no_dead_node() {
-    let primary = Actor::new(Part::Plays(Role::primary()));
-    let other = Actor::new(Part::Deserts(Role::standby()));
-    let config = Config::trust(primary.address())
-        .node("other", other.address())
-        .set("pool", "login_backoff = \"1ms\"")
-        .set("pool", "login_backoff_max = \"5ms\"")
-        .set("routing", "replay_poll = \"5ms\"")
-        .set("health", "user = \"watcher\"")
-        .set("health", "period = \"5ms\"")
-        .set("health", "retries = 0");
-    let stage = Stage {
-        proxy: Proxy::start(&config),
-        _primary: primary,
-        other,
-    };
+    let stage = Stage::set_with(Part::Deserts(Role::standby()), |config| {
+        config
+            .set("pool", "login_backoff = \"1ms\"")
+            .set("pool", "login_backoff_max = \"5ms\"")
+            .set("health", "retries = 0")
+    });
     stage.wait_for(["waiting primary", "waiting standby"]);
     let mut client = stage.proxy.client();
     let said = |text: &str| {

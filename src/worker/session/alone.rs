@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// The answers of ours that have no content.
-const PARSE_COMPLETE: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
-const CLOSE_COMPLETE: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
-const BIND_COMPLETE: &[u8] = &[backend::BIND_COMPLETE.0, 0, 0, 0, 4];
+pub(super) const PARSE_COMPLETE: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
+pub(super) const CLOSE_COMPLETE: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
+pub(super) const BIND_COMPLETE: &[u8] = &[backend::BIND_COMPLETE.0, 0, 0, 0, 4];
 const NO_DATA: &[u8] = &[backend::NO_DATA.0, 0, 0, 0, 4];
 
 /// ParameterDescription without parameters, and NoData.

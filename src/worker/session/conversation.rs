@@ -8,7 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     census::Census,
     desk::Desk,
-    extended::{may_name_statement, split_parse},
+    extended::{may_name_statement, split_parse, until_zero},
     heal::Heal,
     ledger::{Ledger, Owed},
     limbo::{Limbo, Reply, is_request},
@@ -345,7 +345,7 @@ impl Conversation {
     }
 
     fn judge_execute(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
-        let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        let portal = until_zero(body);
         if self.prepared_commit {
             self.ledger.sends_commit();
         }

@@ -469,6 +469,11 @@ pub(super) fn split_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&body[..name_bytes], &body[name_bytes + 1..]))
 }
 
+/// The string at the beginning of a message's body, or of a part of it; its end may be missing.
+pub(super) fn until_zero(body: &[u8]) -> &[u8] {
+    body.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 impl<'a> Naming<'a> {
     /// `None` when the message names no statement, or cannot be read.
     pub(super) fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {

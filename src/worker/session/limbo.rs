@@ -4,7 +4,10 @@
 //! a COMMIT of a client that has not been told yet is an error, so that nobody takes it for committed. Never
 //! fails on a message: what it cannot read is refused as everything else.
 
-use super::names::{Meaning, Names};
+use super::{
+    extended::until_zero,
+    names::{Meaning, Names},
+};
 use crate::{
     protocol::{
         ErrorReport, Header, Reader, SqlState, Tag, Writer,
@@ -238,11 +241,6 @@ pub(super) fn is_request(tag: Tag) -> bool {
             | frontend::SYNC
             | frontend::FUNCTION_CALL
     )
-}
-
-/// A string whose end may be missing.
-fn until_zero(body: &[u8]) -> &[u8] {
-    body.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// What a client reads first when its transaction is gone.

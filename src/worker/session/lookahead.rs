@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::{
     conversation::Conversation,
-    extended::{Naming, split_parse},
+    extended::{Naming, split_parse, until_zero},
     names::Meaning,
 };
 use crate::{
@@ -180,7 +180,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
 
     /// A portal: its name, with what follows it.
     fn executes(&self, body: &[u8]) -> bool {
-        let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        let portal = until_zero(body);
         if self.portals.has(portal) {
             return true;
         }

@@ -135,11 +135,7 @@ impl Session {
     /// False when not even a read of this session may go to a standby.
     pub(super) fn is_free_to_move(&self, routing: &Routing) -> bool {
         let standard = self.has_standard_isolation();
-        if self
-            .parameters
-            .get("client_encoding")
-            .is_some_and(hides_ascii)
-        {
+        if self.parameters.hide_ascii() {
             return false;
         }
         match self.conversation.deferred_block() {
@@ -477,38 +473,6 @@ fn first_text(bytes: &[u8]) -> Option<&[u8]> {
         }
         _ => None,
     }
-}
-
-/// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
-/// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
-fn hides_ascii(encoding: &[u8]) -> bool {
-    const SUCH: [&[u8]; 7] = [
-        b"sjis", b"big5", b"gbk", b"gb18030", b"uhc", b"johab", b"shift",
-    ];
-    const OTHERS: [&[u8]; 9] = [
-        b"mskanji",
-        b"win932",
-        b"windows932",
-        b"win949",
-        b"windows949",
-        b"win950",
-        b"windows950",
-        b"win936",
-        b"windows936",
-    ];
-    // Longer than any name of an encoding. It is asked for each request, so nothing is allocated.
-    let mut letters = [0; 32];
-    let mut count = 0;
-    for byte in encoding.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
-        let Some(place) = letters.get_mut(count) else {
-            return true;
-        };
-        *place = byte.to_ascii_lowercase();
-        count += 1;
-    }
-    let name = letters.get(..count).unwrap_or_default();
-    let has = |such: &&[u8]| memchr::memmem::find(name, such).is_some();
-    SUCH.iter().any(has) || OTHERS.contains(&name)
 }
 
 /// An isolation level, as far as it matters where a transaction runs.

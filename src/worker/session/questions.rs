@@ -4,7 +4,7 @@
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    extended::{Naming, split_parse},
+    extended::{Naming, split_parse, until_zero},
     names::Meaning,
 };
 use crate::{
@@ -165,7 +165,7 @@ impl Conversation {
                 None => {
                     let portal = body.get(1..)?;
                     self.portal_asks(portal)?;
-                    Question::ClosePortal(name_at(portal).into())
+                    Question::ClosePortal(until_zero(portal).into())
                 }
             },
             _ => return None,
@@ -182,7 +182,7 @@ impl Conversation {
             }
             frontend::SYNC => questions.portals.clear(),
             frontend::PARSE if body.first() == Some(&0) => questions.close_statement(b""),
-            frontend::BIND => questions.close_portal(name_at(body)),
+            frontend::BIND => questions.close_portal(until_zero(body)),
             _ => {}
         }
     }
@@ -200,11 +200,6 @@ impl Conversation {
 
     /// The same for a portal, at whose name `body` begins.
     pub(super) fn portal_asks(&self, body: &[u8]) -> Option<Show> {
-        get(&self.questions.portals, name_at(body))
+        get(&self.questions.portals, until_zero(body))
     }
-}
-
-/// The name at the beginning of a message's body, or of a part of it.
-fn name_at(body: &[u8]) -> &[u8] {
-    body.split(|byte| *byte == 0).next().unwrap_or_default()
 }

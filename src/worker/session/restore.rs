@@ -52,10 +52,11 @@ impl Restore {
         if !self.concerned {
             return;
         }
-        let resets = may_reset(text);
+        let text = text.to_ascii_lowercase();
+        let resets = may_reset(&text);
         self.reset |= resets;
         self.since_census.any |= resets;
-        if names_role(text) {
+        if names_role(&text) {
             self.since_census.role = resets;
         }
     }
@@ -158,18 +159,17 @@ impl Conversation {
     }
 }
 
-/// True for a text with one of the words that set something back.
+/// True for a text in small letters with one of the words that set something back.
 fn may_reset(text: &[u8]) -> bool {
     has_one(text, &[b"reset", b"discard", b"default", b"null"])
 }
 
-/// True for a text with one of the words for who a session is. (RESET ALL leaves that alone, DISCARD ALL does not.)
+/// The same for the words for who a session is. (RESET ALL leaves that alone, DISCARD ALL does not.)
 fn names_role(text: &[u8]) -> bool {
     has_one(text, &[b"role", b"authorization", b"discard"])
 }
 
 fn has_one(text: &[u8], words: &[&[u8]]) -> bool {
-    let lower = text.to_ascii_lowercase();
     let mut words = words.iter();
-    words.any(|word| memchr::memmem::find(&lower, word).is_some())
+    words.any(|word| memchr::memmem::find(text, word).is_some())
 }

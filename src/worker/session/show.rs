@@ -3,23 +3,19 @@
 use std::rc::Rc;
 
 use super::{
+    alone::{BIND_COMPLETE, CLOSE_COMPLETE, PARSE_COMPLETE},
     questions::Question,
     serve::{End, Session},
 };
 use crate::{
     ids::NodeId,
-    protocol::{Header, Writer, tag::backend},
+    protocol::{Header, Writer},
     worker::{
         classify::{self, Class},
         console::{Route, Show, Table},
         route,
     },
 };
-
-/// Answers without content.
-const PARSED: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
-const BOUND: &[u8] = &[backend::BIND_COMPLETE.0, 0, 0, 0, 4];
-const CLOSED: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
 
 impl Session {
     /// True when the message at `at` is one.
@@ -68,19 +64,19 @@ impl Session {
         match question {
             Question::Parse(name, show) => {
                 questions.prepare(name, show);
-                PARSED
+                PARSE_COMPLETE
             }
             Question::Bind(portal, show) => {
                 questions.bind(portal, show);
-                BOUND
+                BIND_COMPLETE
             }
             Question::CloseStatement(name) => {
                 questions.close_statement(&name);
-                CLOSED
+                CLOSE_COMPLETE
             }
             Question::ClosePortal(name) => {
                 questions.close_portal(&name);
-                CLOSED
+                CLOSE_COMPLETE
             }
             _ => &[],
         }

@@ -137,9 +137,7 @@ impl Session {
     fn pump(&mut self) -> Result<Pumped, End> {
         let mut decided = 0;
         loop {
-            if self.begins_pipeline(decided)
-                && let Some(pumped) = self.look_at_pipeline(decided)
-            {
+            if let Some(pumped) = self.look_at_pipeline(decided) {
                 return Ok(pumped);
             }
             let piece = &self.pending[decided..];
@@ -176,10 +174,10 @@ impl Session {
         Ok(Pumped::All)
     }
 
-    /// A pipeline begins at `at`: what stops it there, if anything does.
+    /// What stops the pipeline that begins at `at`, if one does and anything stops it.
     #[inline]
     fn look_at_pipeline(&mut self, at: usize) -> Option<Pumped> {
-        if !self.is_guarded() || self.asks_at(at) {
+        if !self.is_guarded() || !self.begins_pipeline(at) || self.asks_at(at) {
             return None;
         }
         match self.stay(at) {
