@@ -56,6 +56,12 @@ pub const INBOUND_BUFFERS_MAX: usize = 8;
 /// Pieces gathered into one send.
 pub const SEND_PIECES_MAX: usize = 16;
 
+/// Longest send of several pieces that are copied to lie one behind the other, in bytes.
+pub const UNITED_SEND_BYTES_MAX: usize = 1024;
+
+/// Bytes that are copied for that in one turn.
+pub const UNITED_BYTES: usize = 128 * 1024;
+
 /// Gathered sends in one turn; what is beyond goes out piece by piece.
 pub const GATHERED_SENDS_MAX: usize = 512;
 

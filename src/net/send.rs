@@ -4,7 +4,7 @@
 //! turns: it either sends all of it while submitting, and then reports nothing, or it reports what was
 //! left. What is left moves to the heap and waits there.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use io_uring::{
     opcode,
@@ -16,13 +16,15 @@ use super::{
     reactor::{Core, Operation, user_data},
     socket::{Life, Sending, Socket},
 };
-use crate::limits::{GATHERED_SENDS_MAX, SEND_PIECES_MAX};
+use crate::limits::{GATHERED_SENDS_MAX, SEND_PIECES_MAX, UNITED_BYTES, UNITED_SEND_BYTES_MAX};
 
 /// Send all of it or say how much, and never raise SIGPIPE.
 const ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Lists of pieces for the sends of one turn; their addresses are stable until the turn ends.
+/// What the sends of one turn consist of; its addresses are stable until the turn ends.
 pub(super) struct Gather {
+    /// Small pieces, copied to lie one behind the other: that costs less than a list that the kernel must copy.
+    united: Vec<u8>,
     pieces: Vec<libc::iovec>,
     headers: Vec<libc::msghdr>,
     /// Sockets whose first attempt is decided when the kernel returns.
@@ -34,6 +36,7 @@ pub(super) struct Gather {
 impl Gather {
     pub(super) fn new() -> Self {
         Self {
+            united: Vec::with_capacity(UNITED_BYTES),
             pieces: Vec::with_capacity(GATHERED_SENDS_MAX * SEND_PIECES_MAX),
             headers: Vec::with_capacity(GATHERED_SENDS_MAX),
             instant: Vec::with_capacity(GATHERED_SENDS_MAX),
@@ -44,6 +47,39 @@ impl Gather {
     /// True when this turn's sends must be decided before the core sleeps.
     pub(super) fn is_awaited(&self) -> bool {
         self.awaited
+    }
+
+    /// The first attempt of `socket`, and how many of its pieces that sends.
+    fn entry(&mut self, socket: &Socket) -> (squeue::Entry, u16) {
+        const INSTANT: i32 = ALL | libc::MSG_DONTWAIT;
+        let outbound = socket.outbound.borrow();
+        if outbound.len() == 1 {
+            return (send_entry(socket, &outbound[0], INSTANT), 1);
+        }
+        if let Some(united) = self.unite(&outbound) {
+            return (send_entry(socket, united, INSTANT), outbound.len() as u16);
+        }
+        match self.add(outbound.iter()) {
+            Some((header, pieces)) => {
+                let entry = opcode::SendMsg::new(socket.target().0, header);
+                (entry.flags(INSTANT as u32).build(), pieces)
+            }
+            None => (send_entry(socket, &outbound[0], INSTANT), 1),
+        }
+    }
+
+    /// All of `outbound` in one place; `None` when that is more than a few bytes, or this turn's place is full.
+    fn unite(&mut self, outbound: &VecDeque<Chunk>) -> Option<&[u8]> {
+        let room = self.united.capacity() - self.united.len();
+        let bytes: usize = outbound.iter().map(|chunk| chunk.len()).sum();
+        if bytes > room.min(UNITED_SEND_BYTES_MAX) {
+            return None;
+        }
+        let start = self.united.len();
+        for chunk in outbound {
+            self.united.extend_from_slice(chunk);
+        }
+        Some(&self.united[start..])
     }
 
     /// One header over the first pieces of `outbound`; `None` when this turn's lists are full.
@@ -109,29 +145,13 @@ impl Core {
     /// First attempt: all pieces at once, without waiting.
     fn start_instant(&self, socket: Rc<Socket>) {
         let mut gather = self.gather.borrow_mut();
-        let outbound = socket.outbound.borrow();
-        let flags = ALL | libc::MSG_DONTWAIT;
-        let (target, entry_flags) = socket.target();
-        let gathered = if outbound.len() > 1 {
-            gather.add(outbound.iter())
-        } else {
-            None
-        };
-        let (entry, pieces) = match gathered {
-            Some((header, pieces)) => (
-                opcode::SendMsg::new(target, header)
-                    .flags(flags as u32)
-                    .build(),
-                pieces,
-            ),
-            None => (send_entry(&socket, &outbound[0], flags), 1),
-        };
-        drop(outbound);
+        let (entry, pieces) = gather.entry(&socket);
+        let (_, entry_flags) = socket.target();
         let entry = entry
             .flags(entry_flags | Flags::SKIP_SUCCESS)
             .user_data(user_data(Operation::Send, socket.id));
         socket.sending.set(Sending::Instant(pieces));
-        // SAFETY: the pieces stay in `outbound`, the lists in `gather`, until `finish_instant_sends`, which
+        // SAFETY: the pieces stay in `outbound`, copies and lists in `gather`, until `finish_instant_sends`, which
         // runs after the kernel has taken and decided the entry.
         unsafe { self.push(&entry) }
         gather.awaited |= self.is_awaited(&socket, pieces);
@@ -178,6 +198,7 @@ impl Core {
         if gather.instant.is_empty() {
             return;
         }
+        gather.united.clear();
         gather.headers.clear();
         gather.pieces.clear();
         gather.awaited = false;
@@ -241,10 +262,10 @@ impl Core {
     }
 }
 
-/// A send of one piece.
-fn send_entry(socket: &Socket, chunk: &Chunk, flags: i32) -> squeue::Entry {
+/// A send of bytes that lie one behind the other.
+fn send_entry(socket: &Socket, bytes: &[u8], flags: i32) -> squeue::Entry {
     let (target, entry_flags) = socket.target();
-    opcode::Send::new(target, chunk.as_ptr(), chunk.len() as u32)
+    opcode::Send::new(target, bytes.as_ptr(), bytes.len() as u32)
         .flags(flags)
         .build()
         .flags(entry_flags)
