@@ -66,6 +66,7 @@ pub(crate) struct Worker {
     scraps: RefCell<Scraps>,
     /// What a session's rules write for a server, lent to the session at work.
     ahead: Cell<Vec<u8>>,
+    front: Cell<Vec<u8>>,
     /// What they write for its client, likewise.
     said: Cell<Vec<u8>>,
     pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
@@ -163,6 +164,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         statements: Store::default(),
         scraps: RefCell::default(),
         ahead: Cell::default(),
+        front: Cell::default(),
         said: Cell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),

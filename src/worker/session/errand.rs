@@ -30,7 +30,7 @@ pub(super) struct Errand {
     /// That block can write, and will have to go on at the primary: nothing of it may be left open on the standby.
     pub(super) may_write: bool,
     /// The node counts this request as under way.
-    pub(super) counted: Option<Arc<Live>>,
+    pub(super) counted: Option<UnderWay>,
 }
 
 impl Errand {
@@ -41,10 +41,20 @@ impl Errand {
     }
 }
 
-impl Drop for Errand {
+/// A request that its node counts as under way, until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Live>);
+
+impl UnderWay {
+    /// Counts one.
+    pub(super) fn at(node: &Arc<Live>) -> Self {
+        node.count(true);
+        Self(Arc::clone(node))
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        if let Some(live) = self.counted.take() {
-            live.count(false);
-        }
+        self.0.count(false);
     }
 }

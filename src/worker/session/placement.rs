@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    errand::Errand,
+    errand::{Errand, UnderWay},
     extended::split_parse,
     lookahead::{Asked, Need},
     refusing::Why,
@@ -189,17 +189,15 @@ impl Session {
 
     /// The node for that; `None` while there is none.
     pub(super) fn place(&mut self, need: Need, avoid: u64) -> Option<NodeId> {
+        if need == Need::Primary {
+            return self.worker.with_snapshot(|snapshot| snapshot.primary);
+        }
         let worker = Rc::clone(&self.worker);
-        worker.with_snapshot(|snapshot| match need {
-            Need::Primary => snapshot.primary,
-            Need::Read(_) => {
-                let pending = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
-                let hint = first_text(&pending).and_then(classify::hint);
-                let node = self.place_read(snapshot, hint, avoid);
-                self.pending = pending;
-                node
-            }
-        })
+        let pending = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
+        let hint = first_text(&pending).and_then(classify::hint);
+        let node = worker.with_snapshot(|snapshot| self.place_read(snapshot, hint, avoid));
+        self.pending = pending;
+        node
     }
 
     pub(super) fn place_read(
@@ -272,38 +270,39 @@ impl Session {
     /// A connection was found for the pipeline at hand.
     #[inline]
     pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
+        if self.worker.with_snapshot(Snapshot::splits) {
+            return self.begin_judged_errand(lease, need);
+        }
+        // There is one node for all.
+        self.errand = Errand {
+            wrote: true,
+            ..Errand::default()
+        };
+    }
+
+    /// The same where it matters which node the connection leads to.
+    fn begin_judged_errand(&mut self, lease: &mut Lease, need: Need) {
         let node = lease.backend().facts.node;
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
-        let (mut errand, counted) = self.worker.with_snapshot(|snapshot| {
+        let mut errand = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
             let state = snapshot.state(node);
-            let live = state.filter(|_| counts).map(|state| state.live.clone());
             let is_standby = state.is_some_and(|state| state.role == Role::Standby);
-            let splits = snapshot.splits();
-            let consistency = routing.consistency;
-            let errand = Errand {
-                on_standby: is_standby && splits,
-                can_repeat: false,
-                heard: false,
-                is_watched: splits && consistency != Consistency::Eventual,
-                is_global: splits && consistency == Consistency::Global,
+            Errand {
+                on_standby: is_standby,
+                is_watched: routing.consistency != Consistency::Eventual,
+                is_global: routing.consistency == Consistency::Global,
                 wrote: need == Need::Primary && !is_seen,
-                announced: false,
-                block: block.filter(|_| is_standby && splits),
-                has_read: false,
-                keeps_snapshot: false,
-                may_write: false,
-                counted: None,
-            };
-            (errand, live)
+                block: block.filter(|_| is_standby),
+                counted: state
+                    .filter(|_| counts)
+                    .map(|state| UnderWay::at(&state.live)),
+                ..Errand::default()
+            }
         });
-        if let Some(live) = &counted {
-            live.count(true);
-        }
-        errand.counted = counted;
         if let Some(block) = &errand.block {
             errand.keeps_snapshot = self.keeps_snapshot(block.text());
             errand.may_write = may_write(block);

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     /// What its rules have to say to the client, and to the server.
     pub(super) out: Vec<u8>,
     pub(super) ahead: Vec<u8>,
+    /// What goes to the server before the rest of the client's bytes: our words, and what is copied behind them.
+    pub(super) front: Vec<u8>,
     /// What the client sent next waits for answers of the server.
     pub(super) stalled: bool,
     pub(super) lease: Option<Lease>,
@@ -140,6 +142,7 @@ impl Session {
             bounds: (&*pools.settings()).into(),
             out: Vec::new(),
             ahead: Vec::new(),
+            front: Vec::new(),
             stalled: false,
             parameters,
             worker,

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     ids::NodeId,
-    limits::{HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX},
+    limits::{
+        HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX, UNITED_SEND_BYTES_MAX,
+    },
     net::{Chunk, Elapsed},
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
@@ -124,12 +126,15 @@ impl Session {
 
     fn pump_client(&mut self) -> Result<Pumped, End> {
         self.ahead = self.worker.ahead.take();
+        self.front = self.worker.front.take();
         self.out = self.worker.said.take();
         let version = self.worker.switchboard.schema_version();
         self.worker.statements.see_schema(version);
         let pumped = self.pump();
+        self.send_front();
         self.end_record();
         self.worker.ahead.set(std::mem::take(&mut self.ahead));
+        self.worker.front.set(std::mem::take(&mut self.front));
         self.worker.said.set(std::mem::take(&mut self.out));
         pumped
     }
@@ -207,6 +212,7 @@ impl Session {
     #[cold]
     fn stop_before(&mut self, decided: usize, stay: Stay) -> Pumped {
         self.forward_to_server(decided);
+        self.send_front();
         if stay == Stay::Leave {
             self.leave_block();
         }
@@ -306,16 +312,19 @@ impl Session {
     /// What the rules themselves have for the server goes before the client's bytes.
     #[inline]
     fn send_ahead(&mut self) {
-        if self.ahead.is_empty() {
+        self.front.append(&mut self.ahead);
+    }
+
+    #[inline]
+    fn send_front(&mut self) {
+        if self.front.is_empty() {
             return;
         }
-        let lease = self
-            .lease
-            .as_ref()
-            .expect("only a linked session has something for a server");
-        let bytes = self.worker.scraps.borrow_mut().put(&self.ahead);
+        let bytes = self.worker.scraps.borrow_mut().put(&self.front);
+        self.front.clear();
+        let lease = self.lease.as_ref();
+        let lease = lease.expect("only a linked session has something for a server");
         lease.backend().stream.send(bytes.into());
-        self.ahead.clear();
     }
 
     /// What the rules themselves have for the client.
@@ -336,10 +345,18 @@ impl Session {
         self.pending = Chunk::from(united);
     }
 
+    /// The client's bytes up to `count` go to the server: a few of them in one piece with our words before them.
     #[inline]
-    pub(super) fn forward_to_server(&mut self, count: usize) {
+    fn forward_to_server(&mut self, count: usize) {
         if count == 0 {
             return;
+        }
+        if !self.front.is_empty() {
+            if self.front.len() + count <= UNITED_SEND_BYTES_MAX {
+                self.front.extend_from_slice(&self.pending[..count]);
+                return self.pending.advance(count);
+            }
+            self.send_front();
         }
         let chunk = self.pending.split_to(count);
         let lease = self.lease.as_ref().expect("only a linked session forwards");
