@@ -166,10 +166,9 @@ impl Reactor {
         loop {
             // Tasks that wake tasks get a few rounds before the next system call, but cannot keep I/O waiting.
             for _ in 0..TASK_ROUNDS_MAX {
-                if !task::take_runnable() {
+                if !task::run_all() {
                     break;
                 }
-                glommio_yield().await;
             }
             if done() {
                 return Ok(());
@@ -240,19 +239,6 @@ impl Reactor {
         [&self.core.client_buffers, &self.core.server_buffers]
             .map(|buffers| (buffers.free(), buffers.count()))
     }
-}
-
-/// Gives the other tasks of this executor their turn, without leaving the task queue.
-async fn glommio_yield() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return std::task::Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }
 
 impl Core {

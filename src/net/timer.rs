@@ -10,8 +10,6 @@ use std::{
     time::Instant,
 };
 
-use super::task;
-
 /// When, and a number to tell equal times apart.
 type Key = (Instant, u64);
 
@@ -43,7 +41,7 @@ impl Timers {
             }
             let waker = entry.remove();
             drop(waiting);
-            task::wake(waker);
+            waker.wake();
         }
     }
 

@@ -87,7 +87,7 @@ impl Round {
 
     fn end(&self) {
         self.over.set(true);
-        self.waiting.take().into_iter().for_each(task::wake);
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// A client has asked for it, and waits.

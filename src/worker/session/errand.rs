@@ -30,7 +30,7 @@ pub(super) struct Errand {
     /// That block can write, and will have to go on at the primary: nothing of it may be left open on the standby.
     pub(super) may_write: bool,
     /// The node counts this request as under way.
-    pub(super) counted: Option<UnderWay>,
+    pub(super) _counted: Option<UnderWay>,
 }
 
 impl Errand {

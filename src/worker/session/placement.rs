@@ -297,7 +297,7 @@ impl Session {
                 is_global: routing.consistency == Consistency::Global,
                 wrote: need == Need::Primary && !is_seen,
                 block: block.filter(|_| is_standby),
-                counted: state
+                _counted: state
                     .filter(|_| counts)
                     .map(|state| UnderWay::at(&state.live)),
                 ..Errand::default()
