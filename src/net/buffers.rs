@@ -268,12 +268,7 @@ impl Chunk {
     pub fn split_to(&mut self, count: usize) -> Self {
         assert!(count <= self.len(), "a chunk is cut inside its bytes");
         if count == self.len() {
-            let rest = Self {
-                data: Data::Owned(Bytes::new()),
-                start: 0,
-                end: 0,
-            };
-            return std::mem::replace(self, rest);
+            return std::mem::take(self);
         }
         let mut head = self.clone();
         head.end = head.start + count as u32;
@@ -296,6 +291,17 @@ impl Chunk {
     pub fn detach(&mut self) {
         if self.is_lent() {
             *self = Self::from(Bytes::copy_from_slice(self));
+        }
+    }
+}
+
+impl Default for Chunk {
+    /// No bytes.
+    fn default() -> Self {
+        Self {
+            data: Data::Owned(Bytes::new()),
+            start: 0,
+            end: 0,
         }
     }
 }

@@ -384,10 +384,11 @@ impl Core {
         self.vacant.borrow_mut().push(socket.id.slot);
     }
 
-    /// Queues an operation of `socket`.
+    /// Queues an operation of `socket`. Inlined, so that an entry is written where the kernel reads it.
     ///
     /// # Safety
     /// As [`Ring::push`].
+    #[inline(always)]
     pub(super) unsafe fn push(&self, entry: &squeue::Entry) {
         // SAFETY: passed on to the caller.
         unsafe { self.ring.borrow_mut().push(entry) }

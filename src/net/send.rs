@@ -33,6 +33,20 @@ pub(super) struct Gather {
     awaited: bool,
 }
 
+/// What one send sends.
+enum Content {
+    /// So many bytes from there.
+    Bytes(*const u8, u32),
+    /// Pieces that lie here and there.
+    List(*const libc::msghdr),
+}
+
+impl Content {
+    fn of(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes.as_ptr(), bytes.len() as u32)
+    }
+}
+
 impl Gather {
     pub(super) fn new() -> Self {
         Self {
@@ -49,23 +63,18 @@ impl Gather {
         self.awaited
     }
 
-    /// The first attempt of `socket`, and how many of its pieces that sends.
-    fn entry(&mut self, socket: &Socket) -> (squeue::Entry, u16) {
-        const INSTANT: i32 = ALL | libc::MSG_DONTWAIT;
+    /// What the first attempt of `socket` sends, and how many of its pieces that is.
+    fn collect(&mut self, socket: &Socket) -> (Content, u16) {
         let outbound = socket.outbound.borrow();
-        if outbound.len() == 1 {
-            return (send_entry(socket, &outbound[0], INSTANT), 1);
-        }
-        if let Some(united) = self.unite(&outbound) {
-            return (send_entry(socket, united, INSTANT), outbound.len() as u16);
-        }
-        match self.add(outbound.iter()) {
-            Some((header, pieces)) => {
-                let entry = opcode::SendMsg::new(socket.target().0, header);
-                (entry.flags(INSTANT as u32).build(), pieces)
+        if outbound.len() > 1 {
+            if let Some(united) = self.unite(&outbound) {
+                return (Content::of(united), outbound.len() as u16);
             }
-            None => (send_entry(socket, &outbound[0], INSTANT), 1),
+            if let Some((header, pieces)) = self.add(outbound.iter()) {
+                return (Content::List(header), pieces);
+            }
         }
+        (Content::of(&outbound[0]), 1)
     }
 
     /// All of `outbound` in one place; `None` when that is more than a few bytes, or this turn's place is full.
@@ -144,16 +153,32 @@ impl Core {
 
     /// First attempt: all pieces at once, without waiting.
     fn start_instant(&self, socket: Rc<Socket>) {
+        const INSTANT: i32 = ALL | libc::MSG_DONTWAIT;
         let mut gather = self.gather.borrow_mut();
-        let (entry, pieces) = gather.entry(&socket);
-        let (_, entry_flags) = socket.target();
-        let entry = entry
-            .flags(entry_flags | Flags::SKIP_SUCCESS)
-            .user_data(user_data(Operation::Send, socket.id));
+        let (content, pieces) = gather.collect(&socket);
+        let (target, target_flags) = socket.target();
+        let push = |entry: squeue::Entry| {
+            let entry = entry
+                .flags(target_flags | Flags::SKIP_SUCCESS)
+                .user_data(user_data(Operation::Send, socket.id));
+            // SAFETY: the pieces stay in `outbound`, copies and lists in `gather`, until `finish_instant_sends`,
+            // which runs after the kernel has taken and decided the entry.
+            unsafe { self.push(&entry) }
+        };
+        match content {
+            Content::Bytes(start, bytes) => {
+                push(
+                    opcode::Send::new(target, start, bytes)
+                        .flags(INSTANT)
+                        .build(),
+                );
+            }
+            Content::List(header) => {
+                let entry = opcode::SendMsg::new(target, header);
+                push(entry.flags(INSTANT as u32).build());
+            }
+        }
         socket.sending.set(Sending::Instant(pieces));
-        // SAFETY: the pieces stay in `outbound`, copies and lists in `gather`, until `finish_instant_sends`, which
-        // runs after the kernel has taken and decided the entry.
-        unsafe { self.push(&entry) }
         gather.awaited |= self.is_awaited(&socket, pieces);
         gather.instant.push(socket);
     }
@@ -173,8 +198,12 @@ impl Core {
             self.limit_linger(Rc::clone(socket));
         }
         let outbound = socket.outbound.borrow();
-        let entry =
-            send_entry(socket, &outbound[0], ALL).user_data(user_data(Operation::Send, socket.id));
+        let (target, target_flags) = socket.target();
+        let entry = opcode::Send::new(target, outbound[0].as_ptr(), outbound[0].len() as u32)
+            .flags(ALL)
+            .build()
+            .flags(target_flags)
+            .user_data(user_data(Operation::Send, socket.id));
         socket.sending.set(Sending::Waiting);
         socket.enter();
         // SAFETY: the piece is heap memory that stays the first of `outbound` until its completion; only
@@ -260,13 +289,4 @@ impl Core {
             socket.notify();
         }
     }
-}
-
-/// A send of bytes that lie one behind the other.
-fn send_entry(socket: &Socket, bytes: &[u8], flags: i32) -> squeue::Entry {
-    let (target, entry_flags) = socket.target();
-    opcode::Send::new(target, bytes.as_ptr(), bytes.len() as u32)
-        .flags(flags)
-        .build()
-        .flags(entry_flags)
 }

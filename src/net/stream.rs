@@ -38,6 +38,17 @@ pub enum Received {
     Broken(io::Error),
 }
 
+/// The same, when the bytes have been put in their place.
+#[derive(Debug)]
+pub enum Arrived {
+    /// Bytes.
+    Bytes,
+    /// The peer will send no more.
+    End,
+    /// The connection is broken, in both directions.
+    Broken(io::Error),
+}
+
 /// One end of a connection, owned by one task. Dropping it sends what is queued, for a bounded time, and closes.
 pub struct Stream {
     core: Rc<Core>,
@@ -75,21 +86,22 @@ impl Stream {
         (name(socket.peer_addr()), name(socket.local_addr()))
     }
 
-    /// The next piece that came in.
+    /// The next piece that came in goes to `place`, where none is.
     #[inline]
-    pub fn poll_receive(&self, context: &Context<'_>) -> Poll<Received> {
+    pub fn poll_receive(&self, context: &Context<'_>, place: &mut Chunk) -> Poll<Arrived> {
         let mut inbound = self.socket.inbound.borrow_mut();
         if let Some(chunk) = inbound.pop_front() {
             let empty = inbound.is_empty();
             drop(inbound);
+            *place = chunk;
             if empty {
                 self.core.arm_receive(&self.socket);
             }
-            return Poll::Ready(Received::Bytes(chunk));
+            return Poll::Ready(Arrived::Bytes);
         }
         match self.socket.end.get() {
-            Some(Ok(())) => Poll::Ready(Received::End),
-            Some(Err(errno)) => Poll::Ready(Received::Broken(error_of(errno))),
+            Some(Ok(())) => Poll::Ready(Arrived::End),
+            Some(Err(errno)) => Poll::Ready(Arrived::Broken(error_of(errno))),
             None => {
                 self.socket.waker.register(context);
                 Poll::Pending
@@ -99,7 +111,12 @@ impl Stream {
 
     /// The next piece that comes in.
     pub async fn receive(&self) -> Received {
-        poll_fn(|context| self.poll_receive(context)).await
+        let mut chunk = Chunk::default();
+        match poll_fn(|context| self.poll_receive(context, &mut chunk)).await {
+            Arrived::Bytes => Received::Bytes(chunk),
+            Arrived::End => Received::End,
+            Arrived::Broken(error) => Received::Broken(error),
+        }
     }
 
     /// True when bytes or the end have arrived that nobody has taken.

@@ -76,17 +76,20 @@ impl Ring {
     /// # Safety
     /// Memory that `entry` names must stay valid until its completion arrives (or, for an operation that
     /// cannot outlive its submission, until the next [`Ring::enter`] returns).
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) {
-        loop {
-            // SAFETY: the caller keeps the memory valid.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return;
-            }
-            match self.ring.submit() {
-                Ok(_) => {}
-                Err(error) if is_passing(&error) => {}
-                Err(error) => panic!("io_uring_enter refused to submit: {error}"),
-            }
+        // SAFETY: the caller keeps the memory valid.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.make_room();
+        }
+    }
+
+    #[cold]
+    fn make_room(&self) {
+        match self.ring.submit() {
+            Ok(_) => {}
+            Err(error) if is_passing(&error) => {}
+            Err(error) => panic!("io_uring_enter refused to submit: {error}"),
         }
     }
 

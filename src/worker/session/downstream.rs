@@ -45,7 +45,8 @@ impl From<End> for Fault {
 
 impl Session {
     /// Judges what the server sent and sends on what is for the client.
-    pub(super) fn server_bytes(&mut self, mut chunk: Chunk) -> Result<(), End> {
+    pub(super) fn server_sends(&mut self) -> Result<(), End> {
+        let mut chunk = std::mem::take(&mut self.arrived);
         self.pools.counters.borrow_mut().sent += chunk.len() as u64;
         self.announce_commit();
         let mut decided = 0;
@@ -314,6 +315,13 @@ impl Session {
             self.errand.can_repeat = false;
         }
         self.server_lost(why)
+    }
+
+    /// The server connection leads to a node that is not used any more.
+    #[cold]
+    pub(super) fn server_is_stranded(&mut self) -> Result<(), End> {
+        let why = self.stranded().unwrap_or_default();
+        self.server_lost(&why)
     }
 
     /// The server connection is gone.

@@ -193,7 +193,7 @@ impl Session {
             return self.worker.with_snapshot(|snapshot| snapshot.primary);
         }
         let worker = Rc::clone(&self.worker);
-        let pending = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
+        let pending = std::mem::take(&mut self.pending);
         let hint = first_text(&pending).and_then(classify::hint);
         let node = worker.with_snapshot(|snapshot| self.place_read(snapshot, hint, avoid));
         self.pending = pending;

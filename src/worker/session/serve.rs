@@ -20,7 +20,7 @@ use super::{
     placement::Placement,
 };
 use crate::{
-    net::{Chunk, Received, Stream},
+    net::{Arrived, Chunk, Stream},
     protocol::{
         ErrorReport, ProtocolError, Writer,
         backend::TransactionStatus,
@@ -69,6 +69,8 @@ pub(crate) struct Session {
     pub(super) intake_forwards: bool,
     /// What the client sent and nobody has judged.
     pub(super) pending: Chunk,
+    /// What the server has sent and nobody has judged; empty between two events.
+    pub(super) arrived: Chunk,
     /// Where the server's messages end.
     pub(super) outtake: Cutter,
     pub(super) outtake_forwards: bool,
@@ -87,11 +89,11 @@ pub(crate) struct Session {
 
 /// What woke the session.
 enum Event {
-    Client(Received),
-    Server(Received),
+    Client(Arrived),
+    Server(Arrived),
     Kill,
     Due(Due),
-    Stranded(String),
+    Stranded,
 }
 
 /// How a session ends.
@@ -153,6 +155,7 @@ impl Session {
             intake: Cutter::default(),
             intake_forwards: false,
             pending,
+            arrived: Chunk::default(),
             outtake: Cutter::default(),
             outtake_forwards: false,
             leaving: false,
@@ -183,28 +186,27 @@ impl Session {
     }
 
     async fn run(&mut self) -> End {
-        let early = std::mem::replace(&mut self.pending, Chunk::from(Vec::new()));
-        if !early.is_empty()
-            && let Err(end) = self.client_sends(early).await
+        if !self.pending.is_empty()
+            && let Err(end) = self.client_sends().await
         {
             return end;
         }
         loop {
             let event = std::future::poll_fn(|context| self.poll_event(context)).await;
             let handled = match event {
-                Event::Client(Received::Bytes(chunk)) => self.client_sends(chunk).await,
-                Event::Server(Received::Bytes(chunk)) => self.server_bytes(chunk),
-                Event::Client(Received::End) => {
+                Event::Client(Arrived::Bytes) => self.client_sends().await,
+                Event::Server(Arrived::Bytes) => self.server_sends(),
+                Event::Client(Arrived::End) => {
                     self.leaving = true;
                     Ok(())
                 }
-                Event::Client(Received::Broken(_)) => Err(End::Done),
-                Event::Server(Received::End) => {
+                Event::Client(Arrived::Broken(_)) => Err(End::Done),
+                Event::Server(Arrived::End) => {
                     self.server_vanished("the server closed the connection")
                 }
-                Event::Server(Received::Broken(error)) => self.server_vanished(&error.to_string()),
+                Event::Server(Arrived::Broken(error)) => self.server_vanished(&error.to_string()),
                 Event::Kill => Err(shutting_down()),
-                Event::Stranded(why) => self.server_lost(&why),
+                Event::Stranded => self.server_is_stranded(),
                 Event::Due(due) => self.limit_reached(due),
             };
             if let Err(end) = handled.and_then(|()| self.after_event()) {
@@ -233,10 +235,8 @@ impl Session {
         if let Poll::Ready(event) = self.poll_server(context) {
             return Poll::Ready(event);
         }
-        if std::mem::take(&mut self.may_be_stranded)
-            && let Some(why) = self.stranded()
-        {
-            return Poll::Ready(Event::Stranded(why));
+        if std::mem::take(&mut self.may_be_stranded) && self.stranded().is_some() {
+            return Poll::Ready(Event::Stranded);
         }
         if let Poll::Ready(event) = self.poll_client(context) {
             return Poll::Ready(event);
@@ -250,7 +250,7 @@ impl Session {
 
     /// The server's bytes, unless the client has too many unread.
     #[inline]
-    fn poll_server(&self, context: &Context<'_>) -> Poll<Event> {
+    fn poll_server(&mut self, context: &Context<'_>) -> Poll<Event> {
         let Some(lease) = &self.lease else {
             return Poll::Pending;
         };
@@ -264,7 +264,8 @@ impl Session {
         if self.server_held.take() {
             stream.hold(false);
         }
-        stream.poll_receive(context).map(Event::Server)
+        let arrived = &mut self.arrived;
+        stream.poll_receive(context, arrived).map(Event::Server)
     }
 
     /// The client's bytes, unless the server has too many unread or too much to answer.
@@ -291,12 +292,20 @@ impl Session {
         if std::mem::take(&mut self.client_held) {
             self.client.hold(false);
         }
-        self.client.poll_receive(context).map(Event::Client)
+        self.poll_request(context)
+    }
+
+    #[inline]
+    fn poll_request(&mut self, context: &Context<'_>) -> Poll<Event> {
+        debug_assert!(self.pending.is_empty(), "what came before has been judged");
+        let request = &mut self.pending;
+        let polled = self.client.poll_receive(context, request);
+        polled.map(Event::Client)
     }
 
     /// Waits for room at the server. While it is the answers that are too many, the server's bytes wake us.
     #[cold]
-    fn poll_congested(&self, context: &Context<'_>) -> Poll<Event> {
+    fn poll_congested(&mut self, context: &Context<'_>) -> Poll<Event> {
         if let Some(lease) = &self.lease
             && lease.backend().stream.unsent() > self.high_water
             && lease
@@ -305,7 +314,7 @@ impl Session {
                 .poll_drained(context, self.high_water / 2)
                 .is_ready()
         {
-            return self.client.poll_receive(context).map(Event::Client);
+            return self.poll_request(context);
         }
         self.poll_client_gone(context)
     }
@@ -313,7 +322,7 @@ impl Session {
     /// Nothing is read of the client, but a broken connection is noticed.
     fn poll_client_gone(&self, context: &Context<'_>) -> Poll<Event> {
         ready!(self.client.poll_broken(context));
-        Poll::Ready(Event::Client(Received::Broken(
+        Poll::Ready(Event::Client(Arrived::Broken(
             io::ErrorKind::ConnectionReset.into(),
         )))
     }

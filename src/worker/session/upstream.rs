@@ -93,10 +93,9 @@ fn judge(
 impl Session {
     /// The client has sent something.
     #[inline]
-    pub(super) fn client_sends(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), End>> {
+    pub(super) fn client_sends(&mut self) -> impl Future<Output = Result<(), End>> {
         self.info.request.set(self.worker.reactor.now());
-        self.pools.counters.borrow_mut().received += chunk.len() as u64;
-        self.pending = chunk;
+        self.pools.counters.borrow_mut().received += self.pending.len() as u64;
         self.judge_pending()
     }
 
@@ -175,7 +174,7 @@ impl Session {
             };
         }
         self.forward_to_server(decided);
-        self.pending = Chunk::from(Vec::new());
+        self.pending = Chunk::default();
         Ok(Pumped::All)
     }
 
@@ -255,7 +254,7 @@ impl Session {
             Verdict::Full => return Err(too_much_prepared()),
             Verdict::Terminate => {
                 self.leaving = true;
-                self.pending = Chunk::from(Vec::new());
+                self.pending = Chunk::default();
                 Followed::Stop(Pumped::All)
             }
         })
