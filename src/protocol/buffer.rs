@@ -28,8 +28,6 @@ pub enum Partial {
 /// What stands at the cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cut<'a> {
-    /// A whole message: its body; it takes `header.frame_bytes()` of the piece.
-    Whole(Header, &'a [u8]),
     /// A whole message that was held; it took this many bytes of the piece. [`Cutter::take_held`] has it.
     Held(Header, usize),
     /// The first part of a message that streams: its body as far as the piece goes, which it fills.
@@ -41,29 +39,38 @@ pub enum Cut<'a> {
 }
 
 impl Cutter {
-    /// Looks at what stands at the start of `piece`. `partial` decides about messages that are not whole, by the
-    /// header and as much of the body as has come; it is asked again when more comes of one that is held.
+    /// The message at the start of `piece` that lies there whole, and takes `header.frame_bytes()` of it. That is the
+    /// common case; what comes of any other, [`Cutter::cut`] tells.
     #[inline]
+    pub fn whole<'a>(&self, piece: &'a [u8]) -> Option<(Header, &'a [u8])> {
+        if !self.is_between() {
+            return None;
+        }
+        let header = Header::read(piece).ok()??;
+        let body = piece.get(Header::BYTES..header.frame_bytes())?;
+        Some((header, body))
+    }
+
+    /// Looks at what stands at the start of `piece` and is no whole message. `partial` decides about it, by the
+    /// header and as much of the body as has come; it is asked again when more comes of one that is held.
     pub fn cut<'a>(
         &mut self,
         piece: &'a [u8],
         partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
     ) -> Result<Cut<'a>, ProtocolError> {
-        if self.passing > 0 || !self.held.is_empty() {
+        if !self.is_between() {
             return self.resume(piece, partial);
         }
-        let Some(header) = Header::read(piece)? else {
-            self.held.extend_from_slice(piece);
-            return Ok(Cut::Empty);
-        };
-        match piece.get(Header::BYTES..header.frame_bytes()) {
-            Some(body) => Ok(Cut::Whole(header, body)),
-            None => self.begin(header, piece, partial),
+        match Header::read(piece)? {
+            Some(header) => self.begin(header, piece, partial),
+            None => {
+                self.held.extend_from_slice(piece);
+                Ok(Cut::Empty)
+            }
         }
     }
 
     /// A message that reaches past its piece.
-    #[cold]
     fn begin<'a>(
         &mut self,
         header: Header,
@@ -75,11 +82,11 @@ impl Cutter {
             self.held.extend_from_slice(piece);
             return Ok(Cut::Empty);
         }
-        self.passing = header.frame_bytes() - piece.len();
+        let missing = header.frame_bytes().checked_sub(piece.len());
+        self.passing = missing.expect("who cuts has looked for a whole message");
         Ok(Cut::Begins(header, body))
     }
 
-    #[cold]
     fn resume<'a>(
         &mut self,
         piece: &'a [u8],
@@ -212,11 +219,12 @@ mod tests {
             cutter: &mut Cutter,
             piece: &[u8],
         ) -> Result<Option<usize>, ProtocolError> {
+            if let Some((header, body)) = cutter.whole(piece) {
+                self.add(header, body);
+                self.bytes.extend(&piece[..header.frame_bytes()]);
+                return Ok(Some(header.frame_bytes()));
+            }
             let (used, passed) = match cutter.cut(piece, policy)? {
-                Cut::Whole(header, body) => {
-                    self.add(header, body);
-                    (header.frame_bytes(), header.frame_bytes())
-                }
                 Cut::Held(header, used) => {
                     self.add(header, cutter.held_body());
                     self.bytes.extend(cutter.take_held());

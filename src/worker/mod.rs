@@ -35,6 +35,7 @@ use self::{
     parameters::Interner,
     pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
+    session::desk::Words,
     statements::Store,
     tally::Tally,
 };
@@ -64,11 +65,8 @@ pub(crate) struct Worker {
     interner: Interner,
     statements: Store,
     scraps: RefCell<Scraps>,
-    /// What a session's rules write for a server, lent to the session at work.
-    ahead: Cell<Vec<u8>>,
-    front: Cell<Vec<u8>>,
-    /// What they write for its client, likewise.
-    said: Cell<Vec<u8>>,
+    /// What the rules of the session at work have to say.
+    words: RefCell<Words>,
     pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     janitor: Janitor,
     /// What each node has answered to clients of this core.
@@ -163,9 +161,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         interner: Interner::default(),
         statements: Store::default(),
         scraps: RefCell::default(),
-        ahead: Cell::default(),
-        front: Cell::default(),
-        said: Cell::default(),
+        words: RefCell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
         answered: RefCell::default(),

@@ -26,6 +26,26 @@ pub struct Desk<'a> {
     pub ahead: &'a mut Vec<u8>,
 }
 
+/// What the rules have to say, before it is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// To the client.
+    pub(super) out: Vec<u8>,
+    /// To the server, before the message that is judged or in place of its beginning.
+    pub(super) ahead: Vec<u8>,
+    /// To the server, with what was copied behind it: it goes before the rest of the client's bytes.
+    pub(super) front: Vec<u8>,
+}
+
+impl Words {
+    /// Forgets what another session left when it came to a bad end.
+    pub(super) fn clear(&mut self) {
+        self.out.clear();
+        self.ahead.clear();
+        self.front.clear();
+    }
+}
+
 /// What the configuration says of statements and of session state.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {

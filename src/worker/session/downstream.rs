@@ -113,29 +113,35 @@ impl Session {
     fn judge_all(&mut self, chunk: &mut Chunk, decided: &mut usize) -> Result<(), Fault> {
         loop {
             self.say(chunk, decided);
-            let awaits_rows = self.conversation.awaits_rows();
-            let awaits_shape = self.conversation.awaits_shape();
             let piece = &chunk[*decided..];
-            let (answer, taken) = match self.outtake.cut(piece, |header, _| {
-                partial_from_server(header, awaits_rows, awaits_shape)
-            })? {
-                Cut::Whole(header, body) => (self.judge(header, body)?, header.frame_bytes()),
-                Cut::Begins(header, body) => {
-                    let taken = piece.len();
-                    let answer = self.judge(header, body)?;
-                    self.outtake_forwards = answer != Answer::Swallow;
-                    (answer, taken)
+            if piece.is_empty() {
+                return Ok(());
+            }
+            let (answer, taken) = if let Some((header, body)) = self.outtake.whole(piece) {
+                (self.judge(header, body)?, header.frame_bytes())
+            } else {
+                let awaits_rows = self.conversation.awaits_rows();
+                let awaits_shape = self.conversation.awaits_shape();
+                match self.outtake.cut(piece, |header, _| {
+                    partial_from_server(header, awaits_rows, awaits_shape)
+                })? {
+                    Cut::Begins(header, body) => {
+                        let taken = piece.len();
+                        let answer = self.judge(header, body)?;
+                        self.outtake_forwards = answer != Answer::Swallow;
+                        (answer, taken)
+                    }
+                    Cut::Continues(count) if self.outtake_forwards => (Answer::Forward, count),
+                    Cut::Continues(count) => (Answer::Swallow, count),
+                    Cut::Held(_, taken) => {
+                        let mut united = self.outtake.take_held();
+                        united.extend_from_slice(&chunk[taken..]);
+                        self.outtake = Cutter::default();
+                        *chunk = Chunk::from(united);
+                        continue;
+                    }
+                    Cut::Empty => return Ok(()),
                 }
-                Cut::Continues(count) if self.outtake_forwards => (Answer::Forward, count),
-                Cut::Continues(count) => (Answer::Swallow, count),
-                Cut::Held(_, taken) => {
-                    let mut united = self.outtake.take_held();
-                    united.extend_from_slice(&chunk[taken..]);
-                    self.outtake = Cutter::default();
-                    *chunk = Chunk::from(united);
-                    continue;
-                }
-                Cut::Empty => return Ok(()),
             };
             match answer {
                 Answer::Forward | Answer::Ready => *decided += taken,

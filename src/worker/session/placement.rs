@@ -17,7 +17,6 @@ use crate::{
     },
     ids::{Epoch, NodeId},
     limits::RECORDED_BYTES_MAX,
-    net::Chunk,
     protocol::{Header, backend::TransactionStatus, tag::frontend},
     random::Seeded,
     worker::{

@@ -49,11 +49,6 @@ pub(crate) struct Session {
     pub(super) startup: Parameters,
     /// What the configuration bounds, as of the last reload.
     pub(super) bounds: Bounds,
-    /// What its rules have to say to the client, and to the server.
-    pub(super) out: Vec<u8>,
-    pub(super) ahead: Vec<u8>,
-    /// What goes to the server before the rest of the client's bytes: our words, and what is copied behind them.
-    pub(super) front: Vec<u8>,
     /// What the client sent next waits for answers of the server.
     pub(super) stalled: bool,
     pub(super) lease: Option<Lease>,
@@ -142,9 +137,6 @@ impl Session {
             context: worker.interner.meaning(&parameters),
             startup: parameters.clone(),
             bounds: (&*pools.settings()).into(),
-            out: Vec::new(),
-            ahead: Vec::new(),
-            front: Vec::new(),
             stalled: false,
             parameters,
             worker,

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     conversation::{Conversation, Verdict},
-    desk::Desk,
+    desk::{Desk, Words},
     extended::has_names,
     lookahead::Need,
     placement::Stay,
@@ -65,7 +65,7 @@ enum Followed {
 
 /// What the rules judge the client's next message with: fields of the session that they do not hold.
 macro_rules! desk {
-    ($session:ident) => {
+    ($session:ident, $words:ident) => {
         Desk {
             server: $session
                 .lease
@@ -74,8 +74,8 @@ macro_rules! desk {
             store: &$session.worker.statements,
             context: &$session.context,
             bounds: $session.bounds,
-            out: &mut $session.out,
-            ahead: &mut $session.ahead,
+            out: &mut $words.out,
+            ahead: &mut $words.ahead,
         }
     };
 }
@@ -124,63 +124,70 @@ impl Session {
     }
 
     fn pump_client(&mut self) -> Result<Pumped, End> {
-        self.ahead = self.worker.ahead.take();
-        self.front = self.worker.front.take();
-        self.out = self.worker.said.take();
         let version = self.worker.switchboard.schema_version();
         self.worker.statements.see_schema(version);
-        let pumped = self.pump();
-        self.send_front();
+        let worker = Rc::clone(&self.worker);
+        let mut words = worker.words.borrow_mut();
+        words.clear();
+        let pumped = self.pump(&mut words);
+        self.send_front(&mut words);
         self.end_record();
-        self.worker.ahead.set(std::mem::take(&mut self.ahead));
-        self.worker.front.set(std::mem::take(&mut self.front));
-        self.worker.said.set(std::mem::take(&mut self.out));
         pumped
     }
 
-    fn pump(&mut self) -> Result<Pumped, End> {
+    fn pump(&mut self, words: &mut Words) -> Result<Pumped, End> {
         let mut decided = 0;
         loop {
-            if let Some(pumped) = self.look_at_pipeline(decided) {
+            if let Some(pumped) = self.look_at_pipeline(decided, words) {
                 return Ok(pumped);
             }
             let piece = &self.pending[decided..];
-            let (verdict, taken) = match self.intake.cut(piece, partial_from_client)? {
-                Cut::Whole(header, body) => (
-                    judge(&mut self.conversation, header, body, &mut desk!(self))?,
-                    header.frame_bytes(),
-                ),
-                Cut::Begins(header, body) => {
-                    let taken = piece.len();
-                    let verdict = judge(&mut self.conversation, header, body, &mut desk!(self))?;
-                    if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
-                        self.intake = Cutter::default();
+            if piece.is_empty() {
+                break;
+            }
+            let (verdict, taken) = if let Some((header, body)) = self.intake.whole(piece) {
+                let verdict = judge(
+                    &mut self.conversation,
+                    header,
+                    body,
+                    &mut desk!(self, words),
+                )?;
+                (verdict, header.frame_bytes())
+            } else {
+                match self.intake.cut(piece, partial_from_client)? {
+                    Cut::Begins(header, body) => {
+                        let taken = piece.len();
+                        let desk = &mut desk!(self, words);
+                        let verdict = judge(&mut self.conversation, header, body, desk)?;
+                        if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
+                            self.intake = Cutter::default();
+                        }
+                        self.intake_forwards =
+                            matches!(verdict, Verdict::Forward | Verdict::Instead(_));
+                        (verdict, taken)
                     }
-                    self.intake_forwards =
-                        matches!(verdict, Verdict::Forward | Verdict::Instead(_));
-                    (verdict, taken)
+                    Cut::Continues(count) if self.intake_forwards => (Verdict::Forward, count),
+                    Cut::Continues(count) => (Verdict::Discard, count),
+                    Cut::Held(_, taken) => {
+                        self.unite_held(taken);
+                        continue;
+                    }
+                    Cut::Empty => break,
                 }
-                Cut::Continues(count) if self.intake_forwards => (Verdict::Forward, count),
-                Cut::Continues(count) => (Verdict::Discard, count),
-                Cut::Held(_, taken) => {
-                    self.unite_held(taken);
-                    continue;
-                }
-                Cut::Empty => break,
             };
-            decided = match self.follow(verdict, decided, taken)? {
+            decided = match self.follow(verdict, decided, taken, words)? {
                 Followed::On(decided) => decided,
                 Followed::Stop(pumped) => return Ok(pumped),
             };
         }
-        self.forward_to_server(decided);
+        self.forward_to_server(decided, words);
         self.pending = Chunk::default();
         Ok(Pumped::All)
     }
 
     /// What stops the pipeline that begins at `at`, if one does and anything stops it.
     #[inline]
-    fn look_at_pipeline(&mut self, at: usize) -> Option<Pumped> {
+    fn look_at_pipeline(&mut self, at: usize, words: &mut Words) -> Option<Pumped> {
         if !self.is_guarded() || !self.begins_pipeline(at) || self.asks_at(at) {
             return None;
         }
@@ -190,7 +197,7 @@ impl Session {
                 self.conversation.refuse_to_leave(why);
                 None
             }
-            stay => Some(self.stop_before(at, stay)),
+            stay => Some(self.stop_before(at, stay, words)),
         }
     }
 
@@ -209,9 +216,9 @@ impl Session {
 
     /// The next message must not go to the server at hand.
     #[cold]
-    fn stop_before(&mut self, decided: usize, stay: Stay) -> Pumped {
-        self.forward_to_server(decided);
-        self.send_front();
+    fn stop_before(&mut self, decided: usize, stay: Stay, words: &mut Words) -> Pumped {
+        self.forward_to_server(decided, words);
+        self.send_front(words);
         if stay == Stay::Leave {
             self.leave_block();
         }
@@ -221,18 +228,23 @@ impl Session {
     /// Does with a message what was decided. `decided` bytes before it are for the server; answers how many are
     /// then.
     #[inline]
-    fn follow(&mut self, verdict: Verdict, decided: usize, taken: usize) -> Result<Followed, End> {
+    fn follow(
+        &mut self,
+        verdict: Verdict,
+        decided: usize,
+        taken: usize,
+        words: &mut Words,
+    ) -> Result<Followed, End> {
         let forwards = matches!(verdict, Verdict::Forward | Verdict::Instead(_));
         if forwards && self.conversation.take_recording() {
             self.record(decided);
         }
-        let silent = self.ahead.is_empty() && self.out.is_empty();
-        if verdict == Verdict::Forward && silent {
+        if verdict == Verdict::Forward && words.ahead.is_empty() && words.out.is_empty() {
             return Ok(Followed::On(decided + taken));
         }
-        self.forward_to_server(decided);
-        self.send_ahead();
-        self.send_out();
+        self.forward_to_server(decided, words);
+        words.front.append(&mut words.ahead);
+        self.send_out(words);
         Ok(match verdict {
             Verdict::Forward => Followed::On(taken),
             Verdict::Instead(replaced) => {
@@ -308,31 +320,24 @@ impl Session {
         self.judge_again(record);
     }
 
-    /// What the rules themselves have for the server goes before the client's bytes.
     #[inline]
-    fn send_ahead(&mut self) {
-        self.front.append(&mut self.ahead);
-    }
-
-    #[inline]
-    fn send_front(&mut self) {
-        if self.front.is_empty() {
+    fn send_front(&self, words: &mut Words) {
+        if words.front.is_empty() {
             return;
         }
-        let bytes = self.worker.scraps.borrow_mut().put(&self.front);
-        self.front.clear();
+        let bytes = self.worker.scraps.borrow_mut().put(&words.front);
+        words.front.clear();
         let lease = self.lease.as_ref();
         let lease = lease.expect("only a linked session has something for a server");
         lease.backend().stream.send(bytes.into());
     }
 
-    /// What the rules themselves have for the client.
     #[inline]
-    fn send_out(&mut self) {
-        if !self.out.is_empty() {
-            let bytes = self.worker.scraps.borrow_mut().put(&self.out);
+    fn send_out(&self, words: &mut Words) {
+        if !words.out.is_empty() {
+            let bytes = self.worker.scraps.borrow_mut().put(&words.out);
             self.client.send(bytes.into());
-            self.out.clear();
+            words.out.clear();
         }
     }
 
@@ -346,16 +351,16 @@ impl Session {
 
     /// The client's bytes up to `count` go to the server: a few of them in one piece with our words before them.
     #[inline]
-    fn forward_to_server(&mut self, count: usize) {
+    fn forward_to_server(&mut self, count: usize, words: &mut Words) {
         if count == 0 {
             return;
         }
-        if !self.front.is_empty() {
-            if self.front.len() + count <= UNITED_SEND_BYTES_MAX {
-                self.front.extend_from_slice(&self.pending[..count]);
+        if !words.front.is_empty() {
+            if words.front.len() + count <= UNITED_SEND_BYTES_MAX {
+                words.front.extend_from_slice(&self.pending[..count]);
                 return self.pending.advance(count);
             }
-            self.send_front();
+            self.send_front(words);
         }
         let chunk = self.pending.split_to(count);
         let lease = self.lease.as_ref().expect("only a linked session forwards");
