@@ -1,5 +1,6 @@
 //! One client's session: the pure rules, and the task that applies them to two streams.
 
+mod acquire;
 mod alone;
 mod answers;
 mod block;

@@ -1,38 +1,24 @@
-//! From the client to the server: judges each message, gets a server connection when one is needed, forwards.
+//! From the client to the server: judges each message and forwards it.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::rc::Rc;
 
 use super::{
     conversation::{Conversation, Verdict},
     desk::{Desk, Words},
     extended::has_names,
-    lookahead::Need,
     placement::Stay,
-    serve::{End, Session, hold_if, shutting_down},
+    serve::{End, Session, hold_if},
     traces::FUNCTION_BYTES,
 };
 use crate::{
-    ids::NodeId,
     limits::{
         HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX, UNITED_SEND_BYTES_MAX,
     },
-    net::{Chunk, Elapsed},
+    net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
-        backend::ErrorFields,
         buffer::{Cut, Cutter, Partial},
         tag::frontend,
-    },
-    worker::{
-        cancel,
-        clients::{Kill, State},
-        pool::{CheckoutError, Lease, Pool, Urgency},
-        route,
     },
 };
 
@@ -44,15 +30,6 @@ pub(super) enum Pumped {
     Waits,
     /// What came last is for pgring.
     Asks,
-}
-
-/// How waiting for a node ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    /// The cluster is another one.
-    Changed,
-    /// The request is refused.
-    Refused,
 }
 
 /// What follows a verdict.
@@ -366,184 +343,6 @@ impl Session {
         let lease = self.lease.as_ref().expect("only a linked session forwards");
         lease.backend().stream.send(chunk);
     }
-
-    /// Gets a server connection with the session's settings, or has the request refused.
-    #[inline]
-    pub(super) async fn acquire(&mut self) -> Result<(), End> {
-        let need = self.need();
-        if self.acquire_at_once(need) {
-            return Ok(());
-        }
-        // Who waits can afford the memory, and who does not need not have it.
-        Box::pin(self.acquire_later(need)).await
-    }
-
-    /// The same when a connection is at hand and nothing is to be waited for.
-    #[inline]
-    fn acquire_at_once(&mut self, need: Need) -> bool {
-        if self.parameters.has_identity() {
-            return false;
-        }
-        let Some(node) = self.place(need, 0) else {
-            return false;
-        };
-        let pool = self.pools.pool(&self.worker, node);
-        let Some(mut lease) = self.connection_at_hand(&pool) else {
-            return false;
-        };
-        self.begin_errand(&mut lease, need);
-        self.link(lease);
-        true
-    }
-
-    async fn acquire_later(&mut self, mut need: Need) -> Result<(), End> {
-        let (mut held_since, mut avoid) = (None, 0);
-        loop {
-            let Some(node) = self.place(need, avoid) else {
-                match Box::pin(self.hold(&mut held_since)).await? {
-                    Held::Changed => continue,
-                    Held::Refused => return Ok(()),
-                }
-            };
-            let pool = self.pools.pool(&self.worker, node);
-            let lease = match self.connection_at_hand(&pool) {
-                None if self.is_better_at_primary(&pool) => {
-                    need = Need::Primary;
-                    continue;
-                }
-                Some(lease) => lease,
-                None => match self.wait_for_server(&pool).await {
-                    Ok(lease) if self.info.cancel.is_dequeued() => {
-                        lease.into_iter().for_each(Lease::release);
-                        self.conversation.refuse(cancel::cancelled());
-                        return Ok(());
-                    }
-                    Ok(Some(lease)) => lease,
-                    Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
-                        return Err(shutting_down());
-                    }
-                    Ok(None) => return Err(End::Done),
-                    Err(CheckoutError::Moved) => continue,
-                    // Another node may take what this one cannot.
-                    Err(CheckoutError::Unreachable(_) | CheckoutError::Refused(_))
-                        if self.is_elsewhere(node) =>
-                    {
-                        avoid |= 1 << (node.0 % 64);
-                        continue;
-                    }
-                    Err(error) => {
-                        self.conversation.refuse(statement_error(error));
-                        return Ok(());
-                    }
-                },
-            };
-            if self.take_on(lease, need).await {
-                return Ok(());
-            }
-            if !self.is_elsewhere(node) {
-                self.conversation.refuse(identity_is_gone());
-                return Ok(());
-            }
-            // A standby may not know of a new role yet.
-            need = Need::Primary;
-        }
-    }
-
-    /// True when it is not the primary that was to take the request.
-    fn is_elsewhere(&self, node: NodeId) -> bool {
-        self.worker
-            .with_snapshot(|snapshot| snapshot.primary != Some(node))
-    }
-
-    /// A server connection has been found. False when it does not let the session be who it is.
-    #[inline]
-    async fn take_on(&mut self, mut lease: Lease, need: Need) -> bool {
-        let differs = lease.backend().parameters != self.parameters;
-        if differs
-            && self.parameters.has_identity()
-            && !Box::pin(self.become_who_it_is(&mut lease)).await
-        {
-            return false;
-        }
-        self.begin_errand(&mut lease, need);
-        self.link(lease);
-        true
-    }
-
-    /// No node can take the request: waits until the cluster has changed, for a bounded time.
-    #[cold]
-    async fn hold(&mut self, since: &mut Option<Instant>) -> Result<Held, End> {
-        let (epoch, limit) = self
-            .worker
-            .with_snapshot(|snapshot| (snapshot.epoch, snapshot.settings.failover.hold));
-        let now = self.worker.reactor.now();
-        let deadline = *since.get_or_insert(now) + limit;
-        self.begin_waiting();
-        let worker = Rc::clone(&self.worker);
-        let (client, info) = (&self.client, &self.info);
-        let changed = poll_fn(|context| {
-            info.waker.register(context);
-            if worker.with_snapshot(|snapshot| snapshot.epoch) != epoch {
-                return Poll::Ready(Some(Held::Changed));
-            }
-            if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
-                return Poll::Ready(Some(Held::Refused));
-            }
-            client.poll_ended(context).map(|()| None)
-        });
-        let held = worker.reactor.deadline(deadline, changed).await;
-        self.end_waiting();
-        match held {
-            Ok(Some(Held::Changed)) => return Ok(Held::Changed),
-            Ok(Some(Held::Refused)) if self.info.cancel.is_dequeued() => {
-                self.conversation.refuse(cancel::cancelled());
-            }
-            Ok(Some(Held::Refused)) => return Err(shutting_down()),
-            Ok(None) => return Err(End::Done),
-            Err(Elapsed) => self.conversation.refuse(route::no_node()),
-        }
-        Ok(Held::Refused)
-    }
-
-    fn begin_waiting(&mut self) {
-        self.info.state.set(State::Waiting);
-        self.info.cancel.clear();
-        self.pending.detach();
-        self.client.hold(true);
-    }
-
-    fn end_waiting(&self) {
-        self.client.hold(false);
-        self.info.state.set(State::Idle);
-    }
-
-    #[cold]
-    async fn wait_for_server(&mut self, pool: &Rc<Pool>) -> Result<Option<Lease>, CheckoutError> {
-        self.begin_waiting();
-        let (client, info) = (&self.client, &self.info);
-        let gone = |context: &Context<'_>| {
-            info.waker.register(context);
-            if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
-                Poll::Ready(())
-            } else {
-                client.poll_ended(context)
-            }
-        };
-        let lease = pool.checkout(&self.worker, Urgency::Statement, gone).await;
-        self.end_waiting();
-        lease
-    }
-
-    #[inline]
-    pub(super) fn link(&mut self, mut lease: Lease) {
-        self.send_settings(&mut lease);
-        self.info
-            .server
-            .replace(Some(Rc::clone(&lease.backend().facts)));
-        self.info.state.set(State::Active);
-        self.outtake = Cutter::default();
-        self.lease = Some(lease);
-    }
 }
 
 /// Held whole are the messages that the conversation reads.
@@ -575,33 +374,4 @@ fn too_much_prepared() -> End {
         )
         .with_hint("Close statements that are not needed, or raise statement_bytes_per_client."),
     )
-}
-
-/// The role or session user that a session had taken cannot be taken any more.
-fn identity_is_gone() -> ErrorReport {
-    ErrorReport::error(
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        "the server does not let this session be who it was",
-    )
-    .with_detail("Its role or session user may have been dropped, or its membership revoked.")
-    .with_hint("Use SET ROLE or RESET ROLE in a new session.")
-}
-
-/// What a statement gets that no server takes.
-fn statement_error(error: CheckoutError) -> ErrorReport {
-    match error {
-        CheckoutError::Own(report) | CheckoutError::Unreachable(report) => report,
-        CheckoutError::Moved => route::no_node(),
-        CheckoutError::Refused(body) => {
-            let fields = ErrorFields::read(&body).ok();
-            let sqlstate = fields
-                .and_then(|fields| fields.sqlstate())
-                .unwrap_or(SqlState::CANNOT_CONNECT_NOW);
-            let message = fields.map_or_else(String::new, |fields| {
-                String::from_utf8_lossy(fields.message()).into_owned()
-            });
-            ErrorReport::error(sqlstate, message)
-                .with_detail("The server refused a new connection.")
-        }
-    }
 }
