@@ -182,3 +182,125 @@ impl WakerCell {
         self.0.take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often it is run, and waits `left` times.
+    fn counted(left: u32, runs: &Rc<Cell<u32>>, waker: &Rc<WakerCell>) -> impl Future<Output = ()> {
+        let (runs, waker, mut left) = (Rc::clone(runs), Rc::clone(waker), left);
+        poll_fn(move |context| {
+            runs.set(runs.get() + 1);
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            waker.register(context);
+            Poll::Pending
+        })
+    }
+
+    #[test]
+    fn a_task_runs_at_once_and_then_once_for_all_wakes_before_its_turn() {
+        let (runs, waker) = <(Rc<Cell<u32>>, Rc<WakerCell>)>::default();
+        spawn(counted(2, &runs, &waker));
+        assert_eq!(runs.get(), 1);
+        assert!(!any_runnable() && !run_all());
+        waker.wake();
+        waker.wake();
+        assert!(any_runnable() && run_all());
+        assert_eq!(runs.get(), 2);
+        assert!(!run_all());
+    }
+
+    #[test]
+    fn who_is_woken_first_runs_first_and_who_is_woken_meanwhile_runs_next_time() {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let wakers: Vec<Rc<WakerCell>> = (0..3).map(|_| Rc::default()).collect();
+        for (number, waker) in wakers.iter().enumerate() {
+            let (waker, order, first) =
+                (Rc::clone(waker), Rc::clone(&order), Rc::clone(&wakers[0]));
+            spawn(poll_fn(move |context| {
+                order.borrow_mut().push(number);
+                waker.register(context);
+                if number == 2 && order.borrow().len() < 7 {
+                    first.wake();
+                }
+                Poll::<()>::Pending
+            }));
+        }
+        order.borrow_mut().clear();
+        for number in [2, 1] {
+            wakers[number].wake();
+        }
+        assert!(run_all());
+        assert_eq!(*order.borrow(), [2, 1]);
+        assert!(run_all());
+        assert_eq!(*order.borrow(), [2, 1, 0]);
+        assert!(!run_all());
+    }
+
+    #[test]
+    fn a_task_may_wake_itself() {
+        let turns = Rc::new(Cell::new(0));
+        let inner = Rc::clone(&turns);
+        spawn(async move {
+            for _ in 0..3 {
+                inner.set(inner.get() + 1);
+                yield_now().await;
+            }
+        });
+        while run_all() {}
+        assert_eq!(turns.get(), 3);
+    }
+
+    #[test]
+    fn what_has_ended_is_dropped_and_wakes_in_vain() {
+        struct Dropped(Rc<Cell<u32>>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let (runs, waker) = <(Rc<Cell<u32>>, Rc<WakerCell>)>::default();
+        let drops = Rc::new(Cell::new(0));
+        let (guard, future) = (Dropped(Rc::clone(&drops)), counted(1, &runs, &waker));
+        spawn(async move {
+            let _guard = guard;
+            future.await;
+        });
+        assert_eq!(drops.get(), 0);
+        waker.wake();
+        run_all();
+        assert_eq!((runs.get(), drops.get()), (2, 1));
+        waker.wake();
+        assert!(run_all());
+        assert_eq!((runs.get(), drops.get()), (2, 1));
+        // The cell has the last reference there is.
+        assert_eq!(Rc::strong_count(&drops), 1);
+        waker.clear();
+        assert_eq!(Rc::strong_count(&waker), 1);
+    }
+
+    #[test]
+    fn a_task_that_nobody_can_wake_is_dropped() {
+        let (runs, waker) = <(Rc<Cell<u32>>, Rc<WakerCell>)>::default();
+        let task = counted(1, &runs, &waker);
+        spawn(task);
+        assert_eq!(Rc::strong_count(&runs), 2);
+        waker.clear();
+        assert_eq!(Rc::strong_count(&runs), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_that_task_alone() {
+        let broken = std::panic::AssertUnwindSafe(|| spawn(async { panic!("on purpose") }));
+        assert!(std::panic::catch_unwind(broken).is_err());
+        let (runs, waker) = <(Rc<Cell<u32>>, Rc<WakerCell>)>::default();
+        spawn(counted(1, &runs, &waker));
+        waker.wake();
+        assert!(run_all());
+        assert_eq!(runs.get(), 2);
+    }
+}

@@ -9,7 +9,7 @@ use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
     extended::{Naming, split_parse},
-    ledger::Owed,
+    owed::Owed,
     limbo::is_request,
     names::{self, Change, Meaning},
 };

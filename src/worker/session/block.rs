@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{conversation::Conversation, desk::Desk, ledger::Owed};
+use super::{conversation::Conversation, desk::Desk, owed::Owed};
 use crate::{
     cluster::settings::PoolMode,
     protocol::{Writer, backend::TransactionStatus},

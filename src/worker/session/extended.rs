@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    ledger::Owed,
+    owed::Owed,
     names::{self, Change, Meaning},
     pin::Pin,
     refusing::Why,

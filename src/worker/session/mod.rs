@@ -21,6 +21,7 @@ mod lookahead;
 mod loss;
 mod names;
 mod overtime;
+mod owed;
 mod own;
 pub mod pin;
 mod placement;

@@ -7,7 +7,7 @@
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    ledger::Owed,
+    owed::Owed,
     pin::{self, Pin},
 };
 use crate::{

@@ -12,7 +12,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{conversation::Conversation, desk::Desk, ledger::Owed};
+use super::{conversation::Conversation, desk::Desk, owed::Owed};
 use crate::{
     protocol::{Tag, Writer, backend::RowDescription, frontend::Target, tag::backend},
     worker::statements::{

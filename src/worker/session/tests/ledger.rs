@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{
-    super::ledger::{Ledger, Owed},
+    super::{ledger::Ledger, owed::Owed},
     server::{Said, Sent, Server, Statement, any_message, groups},
 };
 use crate::protocol::{
