@@ -1,5 +1,7 @@
-//! Owns the measurement of hand-overs: two clients in turn on one server connection, once on the same core, once on two.
-//! The difference is what it costs that the connection changes cores, as a client feels it. It judges nothing.
+//! Owns the measurement of hand-overs: clients of two cores in turn on one server connection, so that every other query
+//! finds it on the other core. The difference is what it costs that the connection changes cores, as a client feels it;
+//! both kinds of queries alternate, because what else happens on the machine is most of what they wait for. It judges
+//! nothing.
 
 use crate::{
     frames::{Scanner, put, put_text},
@@ -16,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-/// Clients among which two of one core and two of different cores are looked for.
+/// Clients among which two of each of two cores are looked for.
 const CLIENTS_MAX: usize = 64;
 /// The process ids that pgring gives its clients differ by more than this between cores, by less within one.
 const CORE_DISTANCE: i32 = 1 << 19;
@@ -37,12 +39,12 @@ struct Client {
     process_id: i32,
 }
 
-/// What two clients in turn on one server connection waited for each query.
+/// What clients in turn on one server connection waited for each query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handover {
-    /// Both on one core: p50 and p99 in microseconds.
+    /// The connection was on the client's core: p50 and p99 in microseconds.
     pub(crate) near: [f64; 2],
-    /// Each on its own, so that the connection changes cores for each query.
+    /// It came from another core.
     pub(crate) far: [f64; 2],
 }
 
@@ -67,9 +69,18 @@ impl Handover {
         })
     }
 
-    /// Both, with their names.
-    pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 2] {
-        [("on one core", self.near), ("on two cores", self.far)]
+    /// What the hand-over adds to both.
+    pub(crate) fn added(&self) -> [f64; 2] {
+        [0, 1].map(|part| self.far[part] - self.near[part])
+    }
+
+    /// All of it, with names.
+    pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 3] {
+        [
+            ("on the client's core", self.near),
+            ("on another core", self.far),
+            ("difference", self.added()),
+        ]
     }
 }
 
@@ -78,9 +89,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     catch_interrupts()?;
     let pgring = arguments.pgring.clone().map_or_else(pgring_beside, Ok)?;
     let found = measure(&mut Workshop::new(pgring)?, arguments.queries)?;
-    println!("query after query of two clients in turn, one server connection, microseconds:");
+    println!("queries in turn, one server connection, which is (microseconds):");
     for (what, [p50, p99]) in found.rows() {
-        println!("  {what:13} p50 {p50:7.1}   p99 {p99:7.1}");
+        println!("  {what:21} p50 {p50:7.1}   p99 {p99:7.1}");
     }
     println!("{}", found.line());
     Ok(())
@@ -96,24 +107,29 @@ fn measure(workshop: &mut Workshop, queries: usize) -> Result<Handover, String> 
     }
     let first = clients[0].process_id;
     let is_far = |it: &Client| (it.process_id - first).abs() > CORE_DISTANCE;
-    let place = |far: bool| (1..clients.len()).find(|place| is_far(&clients[*place]) == far);
-    let (Some(near), Some(far)) = (place(false), place(true)) else {
-        return Err("all clients came to the same core".into());
-    };
-    Ok(Handover {
-        near: in_turn(&mut clients, near, queries)?,
-        far: in_turn(&mut clients, far, queries)?,
-    })
+    let (far, near): (Vec<_>, Vec<_>) = clients.into_iter().partition(is_far);
+    match (near, far) {
+        (mut near, mut far) if near.len() > 1 && far.len() > 1 => {
+            in_turn([&mut near[..2], &mut far[..2]], queries)
+        }
+        _ => Err("nearly all clients came to the same core".into()),
+    }
 }
 
-/// p50 and p99 of queries that the first client and another send in turn.
-fn in_turn(clients: &mut [Client], other: usize, queries: usize) -> Result<[f64; 2], String> {
-    let mut histogram = Histogram::new();
+/// Two clients of one core, then two of another, again and again: of each two, the second finds the connection where
+/// it is.
+fn in_turn(mut cores: [&mut [Client]; 2], queries: usize) -> Result<Handover, String> {
+    let (mut near, mut far) = (Histogram::new(), Histogram::new());
     for number in 0..queries {
-        let client = [0, other][number % 2];
-        histogram.record(clients[client].ask().map_err(failed)?);
+        let core = &mut *cores[number % 2];
+        far.record(core[0].ask().map_err(failed)?);
+        near.record(core[1].ask().map_err(failed)?);
     }
-    Ok([0.5, 0.99].map(|part| histogram.quantile(part) as f64 / 1e3))
+    let quantiles = |it: &Histogram| [0.5, 0.99].map(|part| it.quantile(part) as f64 / 1e3);
+    Ok(Handover {
+        near: quantiles(&near),
+        far: quantiles(&far),
+    })
 }
 
 fn failed(error: io::Error) -> String {

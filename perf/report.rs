@@ -145,12 +145,16 @@ fn put_idle(out: &mut String, findings: &Findings) {
 }
 
 fn put_handover(out: &mut String, handover: &Handover) {
-    out.push_str("## Two clients in turn on one server connection (`handover`)\n\n");
+    out.push_str("## Clients of two cores in turn on one server connection (`handover`)\n\n");
     let rows = handover
         .rows()
         .map(|(what, [p50, p99])| vec![what.into(), format!("{p50:.1}"), format!("{p99:.1}")]);
-    put_table(out, &["clients", "p50 µs", "p99 µs"], rows.into());
-    out.push_str("On two cores each query takes the connection from one to the other.\n\n");
+    put_table(
+        out,
+        &["the connection was", "p50 µs", "p99 µs"],
+        rows.into(),
+    );
+    out.push_str("Both kinds of queries alternate.\n\n");
 }
 
 fn idle_row(peer: Peer, idle: &Idle) -> Vec<String> {

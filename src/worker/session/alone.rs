@@ -9,9 +9,9 @@ use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
     extended::{Naming, split_parse},
-    owed::Owed,
     limbo::is_request,
     names::{self, Change, Meaning},
+    owed::Owed,
 };
 use crate::{
     cluster::settings::PoolMode,

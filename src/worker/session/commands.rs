@@ -3,7 +3,7 @@
 //! EXECUTE and DEALLOCATE of a name that the client prepared by protocol find it at the server, because it is
 //! parsed there under the client's own name first; the connection is reset before anybody else has it.
 
-use super::{conversation::Conversation, desk::Desk, owed::Owed, names::Meaning};
+use super::{conversation::Conversation, desk::Desk, names::Meaning, owed::Owed};
 use crate::worker::classify::{self, Facts, Use};
 
 impl Conversation {

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use super::{
     conversation::{Conversation, Verdict},
     desk::Desk,
-    owed::Owed,
     names::{self, Change, Meaning},
+    owed::Owed,
     pin::Pin,
     refusing::Why,
     shapes::Fit,
