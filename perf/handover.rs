@@ -9,17 +9,25 @@ use crate::{
     messages::startup_packet,
     peers::Workshop,
     process::catch_interrupts,
+    procfs::place,
     suite::{MOCK_USER, pgring_beside},
 };
 use std::{
     io::{self, Read, Write},
     net::{SocketAddrV4, TcpStream},
     path::PathBuf,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Clients among which two of each of two cores are looked for.
 const CLIENTS_MAX: usize = 64;
+/// How long a core sleeps between two wake-ups.
+const PAUSE: Duration = Duration::from_micros(60);
 /// The process ids that pgring gives its clients differ by more than this between cores, by less within one.
 const CORE_DISTANCE: i32 = 1 << 19;
 
@@ -46,6 +54,8 @@ pub(crate) struct Handover {
     pub(crate) near: [f64; 2],
     /// It came from another core.
     pub(crate) far: [f64; 2],
+    /// Two threads, each on its CPU, wake each other: there and back, as a hand-over goes.
+    pub(crate) bare: [f64; 2],
 }
 
 impl Handover {
@@ -53,7 +63,8 @@ impl Handover {
     fn line(&self) -> String {
         let [a, b] = self.near;
         let [c, d] = self.far;
-        format!("handover {a} {b} {c} {d}")
+        let [e, f] = self.bare;
+        format!("handover {a} {b} {c} {d} {e} {f}")
     }
 
     /// Reads what `perf handover` printed.
@@ -62,10 +73,11 @@ impl Handover {
             .lines()
             .find_map(|line| line.strip_prefix("handover "))?;
         let numbers: Result<Vec<f64>, _> = line.split(' ').map(str::parse).collect();
-        let [a, b, c, d] = numbers.ok()?.try_into().ok()?;
+        let [a, b, c, d, e, f] = numbers.ok()?.try_into().ok()?;
         Some(Handover {
             near: [a, b],
             far: [c, d],
+            bare: [e, f],
         })
     }
 
@@ -75,11 +87,12 @@ impl Handover {
     }
 
     /// All of it, with names.
-    pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 3] {
+    pub(crate) fn rows(&self) -> [(&'static str, [f64; 2]); 4] {
         [
             ("on the client's core", self.near),
             ("on another core", self.far),
             ("difference", self.added()),
+            ("two threads wake each other", self.bare),
         ]
     }
 }
@@ -89,9 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     catch_interrupts()?;
     let pgring = arguments.pgring.clone().map_or_else(pgring_beside, Ok)?;
     let found = measure(&mut Workshop::new(pgring)?, arguments.queries)?;
-    println!("queries in turn, one server connection, which is (microseconds):");
+    println!("queries in turn on one server connection, by where it is, in microseconds:");
     for (what, [p50, p99]) in found.rows() {
-        println!("  {what:21} p50 {p50:7.1}   p99 {p99:7.1}");
+        println!("  {what:27} p50 {p50:7.1}   p99 {p99:7.1}");
     }
     println!("{}", found.line());
     Ok(())
@@ -118,8 +131,9 @@ fn measure(workshop: &mut Workshop, queries: usize) -> Result<Handover, String> 
 
 /// Two clients of one core, then two of another, again and again: of each two, the second finds the connection where
 /// it is.
-fn in_turn(mut cores: [&mut [Client]; 2], queries: usize) -> Result<Handover, String> {
+fn in_turn(cores: [&mut [Client]; 2], queries: usize) -> Result<Handover, String> {
     let (mut near, mut far) = (Histogram::new(), Histogram::new());
+    let bare = wake_ups(queries)?;
     for number in 0..queries {
         let core = &mut *cores[number % 2];
         far.record(core[0].ask().map_err(failed)?);
@@ -129,7 +143,44 @@ fn in_turn(mut cores: [&mut [Client]; 2], queries: usize) -> Result<Handover, St
     Ok(Handover {
         near: quantiles(&near),
         far: quantiles(&far),
+        bare: quantiles(&bare),
     })
+}
+
+/// How long it takes the calling thread to wake another, on another CPU, and to be woken by it, both having slept for
+/// about as long as a query takes: no hand-over can be faster than the machine does this.
+fn wake_ups(rounds: usize) -> Result<Histogram, String> {
+    let cannot_place = |error: io::Error| format!("cannot place a thread: {error}");
+    let caller = thread::current();
+    let turn = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&turn);
+    let other = thread::spawn(move || {
+        place(Some(1))?;
+        for _ in 0..rounds {
+            while !theirs.load(Ordering::Acquire) {
+                thread::park();
+            }
+            theirs.store(false, Ordering::Release);
+            caller.unpark();
+        }
+        Ok(())
+    });
+    place(Some(0)).map_err(cannot_place)?;
+    let mut histogram = Histogram::new();
+    for _ in 0..rounds {
+        thread::sleep(PAUSE);
+        let begin = Instant::now();
+        turn.store(true, Ordering::Release);
+        other.thread().unpark();
+        while turn.load(Ordering::Acquire) {
+            thread::park();
+        }
+        histogram.record(begin.elapsed().as_nanos() as u64);
+    }
+    place(None).map_err(cannot_place)?;
+    let ended = other.join().map_err(|_| "a thread panicked".to_owned())?;
+    ended.map_err(cannot_place)?;
+    Ok(histogram)
 }
 
 fn failed(error: io::Error) -> String {

@@ -286,7 +286,9 @@ fn handover_target(findings: &Findings) -> Target {
         what: "handover: what it adds to a query's p99 that its connection changes cores".into(),
         wanted: format!("at most {HANDOVER_P99_MAX:.0} µs"),
         measured: p99.map(|p99| format!("{p99:.1} µs")),
-        floor: None,
+        floor: findings
+            .handover
+            .map(|handover| format!("{:.1} µs", handover.bare[1])),
         met: p99.is_some_and(|p99| p99 <= HANDOVER_P99_MAX),
     }
 }

@@ -188,7 +188,11 @@ mod tests {
     use super::*;
 
     /// Counts how often it is run, and waits `left` times.
-    fn counted(left: u32, runs: &Rc<Cell<u32>>, waker: &Rc<WakerCell>) -> impl Future<Output = ()> {
+    fn counted(
+        left: u32,
+        runs: &Rc<Cell<u32>>,
+        waker: &Rc<WakerCell>,
+    ) -> impl Future<Output = ()> + use<> {
         let (runs, waker, mut left) = (Rc::clone(runs), Rc::clone(waker), left);
         poll_fn(move |context| {
             runs.set(runs.get() + 1);
