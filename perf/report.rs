@@ -154,7 +154,10 @@ fn put_handover(out: &mut String, handover: &Handover) {
         &["the connection was", "p50 µs", "p99 µs"],
         rows.into(),
     );
-    out.push_str("Both kinds of queries alternate. Two threads that wake each other there and back do what no hand-over can do without.\n\n");
+    out.push_str("Both kinds of queries alternate. ");
+    out.push_str(
+        "Two threads that wake each other there and back do what no hand-over can do without.\n\n",
+    );
 }
 
 fn idle_row(peer: Peer, idle: &Idle) -> Vec<String> {
