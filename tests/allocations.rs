@@ -38,8 +38,8 @@ const CLIENTS: usize = 4;
 /// Rounds that are counted: with four clients, ten thousand requests of each form.
 const ROUNDS: usize = 2_500;
 
-/// How often the count may start again. Queues that all sessions share (glommio's, ours) double when more of
-/// them have something to do at once than ever before, which happens a few times and when chance wants it.
+/// How often the count may start again. Queues that all sessions share double when more of them
+/// have something to do at once than ever before, which happens a few times and when chance wants it.
 const WARM_UPS_MAX: usize = 5;
 
 #[global_allocator]

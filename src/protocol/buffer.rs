@@ -149,6 +149,14 @@ impl Cutter {
         std::mem::take(&mut self.held)
     }
 
+    /// The same with what comes after it, to be cut anew.
+    pub fn unite(&mut self, rest: &[u8]) -> Vec<u8> {
+        let mut united = self.take_held();
+        united.extend_from_slice(rest);
+        *self = Self::default();
+        united
+    }
+
     /// The body of the message announced by [`Cut::Held`], as far as it is here.
     #[must_use]
     pub fn held_body(&self) -> &[u8] {

@@ -134,10 +134,7 @@ impl Session {
                     Cut::Continues(count) if self.outtake_forwards => (Answer::Forward, count),
                     Cut::Continues(count) => (Answer::Swallow, count),
                     Cut::Held(_, taken) => {
-                        let mut united = self.outtake.take_held();
-                        united.extend_from_slice(&chunk[taken..]);
-                        self.outtake = Cutter::default();
-                        *chunk = Chunk::from(united);
+                        *chunk = Chunk::from(self.outtake.unite(&chunk[taken..]));
                         continue;
                     }
                     Cut::Empty => return Ok(()),

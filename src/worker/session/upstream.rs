@@ -280,9 +280,7 @@ impl Session {
     /// What the client sent before is judged again, before what it sent next.
     #[cold]
     pub(super) fn judge_again(&mut self, mut sent: Vec<u8>) {
-        sent.extend_from_slice(&self.intake.take_held());
-        sent.extend_from_slice(&self.pending);
-        self.intake = Cutter::default();
+        sent.extend_from_slice(&self.intake.unite(&self.pending));
         self.pending = Chunk::from(sent);
     }
 
@@ -320,10 +318,7 @@ impl Session {
 
     /// A message that came in several pieces: put together with what follows it, it is cut anew.
     pub(super) fn unite_held(&mut self, taken: usize) {
-        let mut united = self.intake.take_held();
-        united.extend_from_slice(&self.pending[taken..]);
-        self.intake = Cutter::default();
-        self.pending = Chunk::from(united);
+        self.pending = Chunk::from(self.intake.unite(&self.pending[taken..]));
     }
 
     /// The client's bytes up to `count` go to the server: a few of them in one piece with our words before them.
