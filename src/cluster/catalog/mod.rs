@@ -9,7 +9,6 @@ mod own;
 
 pub use load::{FUNCTIONS_SQL, FactError, RELATIONS_SQL};
 pub use names::Identifier;
-pub(crate) use names::{FOLDED_BYTES_MAX, Folded, SMALL, fold};
 
 use std::fmt;
 

@@ -18,10 +18,8 @@ mod scan;
 mod settings;
 mod sources;
 mod statement;
-mod token;
 mod transaction;
 mod uses;
-mod word;
 
 pub(crate) use transaction::{chains, ending};
 pub use {
@@ -32,6 +30,7 @@ pub use {
     uses::{Use, uses},
 };
 
+use crate::sql::{token, word};
 use token::{Kind, Reading, Token, Tokens};
 use word::{ABORT, BEGIN, ROLLBACK, START};
 

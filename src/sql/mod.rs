@@ -1,0 +1,4 @@
+//! SQL as PostgreSQL's scanner sees it: tokens and keywords. Pure; never says what a statement means.
+
+pub(crate) mod token;
+pub(crate) mod word;
