@@ -34,7 +34,7 @@ pub mod protocol;
 
 pub mod auth;
 
-mod sql;
+pub mod sql;
 
 pub mod cluster;
 

@@ -22,7 +22,7 @@ struct Set {
 }
 
 /// An interned set of settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Parameters(Rc<Set>);
 
 impl PartialEq for Parameters {
@@ -64,6 +64,11 @@ impl Interner {
     /// No settings at all.
     pub(crate) fn empty(&self) -> Parameters {
         self.intern(Set::default())
+    }
+
+    /// Settings of which nobody knows all: all are reset before others can be given.
+    pub(crate) fn unknown(&self) -> Parameters {
+        self.of([(UNKNOWN.to_owned(), &b""[..])].into_iter())
     }
 
     /// These settings; the last of equal names counts.
@@ -157,6 +162,9 @@ impl Parameters {
     /// The statement that brings a connection from these settings to `target`. Who the session is comes last, and
     /// goes first, because it decides what may be set.
     pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {
+        if self.get(UNKNOWN).is_some() {
+            return [RESET_ALL, &Self::default().transition(target)].concat();
+        }
         let mut text = Vec::new();
         let ends = |name: &&str| self.get(name).is_some() && self.get(name) != target.get(name);
         let identity = IDENTITY.into_iter().rev().filter(ends);
@@ -185,6 +193,12 @@ impl Parameters {
         text
     }
 }
+
+/// What is there in place of settings that nobody knows. No setting has such a name.
+const UNKNOWN: &str = "?";
+
+/// Everything that a session can set, and what sequences have given to it.
+const RESET_ALL: &[u8] = b"RESET session_authorization;RESET role;RESET ALL;DISCARD SEQUENCES;";
 
 /// Who a session is: in the order in which it becomes so.
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];

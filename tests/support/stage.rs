@@ -28,13 +28,13 @@ impl Stage {
             ..Options::default()
         };
         let server = super::postgres(&options);
-        let proxy = Proxy::start(&adapt(Config::trust(server.primary.address())));
+        let proxy = Proxy::start(&adapt(Config::trust(server.primary.address()).real()));
         Self { proxy, server }
     }
 
     pub fn with(options: &Options, adapt: impl FnOnce(Config) -> Config) -> Self {
         let server = super::postgres(options);
-        let proxy = Proxy::start(&adapt(Config::scram(server.primary.address())));
+        let proxy = Proxy::start(&adapt(Config::scram(server.primary.address()).real()));
         Self { proxy, server }
     }
 

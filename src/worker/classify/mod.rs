@@ -16,11 +16,13 @@ mod query;
 mod read_only;
 mod scan;
 mod settings;
+mod shape;
 mod sources;
 mod statement;
 mod transaction;
 mod uses;
 
+pub(crate) use shape::{may_modify, reads_nothing};
 pub(crate) use transaction::{chains, ending};
 pub use {
     class::{Class, Knowledge, Reason, class, explain},

@@ -7,7 +7,7 @@ use crate::{
         budget::{self, Budget},
         welcome::Welcome,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
     worker::{parameters::Parameters, statements::prepared::Prepared},
 };
@@ -28,6 +28,9 @@ pub(crate) struct Facts {
     pub(crate) cancels: Cell<u32>,
 }
 
+/// A session, in the whole process.
+pub(crate) type Owner = (WorkerId, ConnectionId);
+
 /// A server connection.
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
@@ -36,6 +39,8 @@ pub(crate) struct Backend {
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// Whom sequences may have given something here: nobody else may ask for that.
+    pub(crate) sequences: Option<Owner>,
     /// What its session sent last, in case it must run again.
     pub(crate) record: Vec<u8>,
     /// The read it was taken for, in case that must go to another node.
@@ -48,6 +53,25 @@ pub(crate) struct Backend {
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
     pub(super) permit: Permit,
+}
+
+impl Backend {
+    /// True when something must be sent before a session with these settings may use it.
+    #[inline]
+    pub(crate) fn differs(&self, settings: &Parameters, session: Owner) -> bool {
+        self.parameters != *settings || self.sequences.is_some_and(|owner| owner != session)
+    }
+
+    /// What must be sent then: from now on it is so.
+    pub(crate) fn become_fit(&mut self, settings: &Parameters, session: Owner) -> Vec<u8> {
+        let mut text = Vec::new();
+        if self.sequences.take_if(|owner| *owner != session).is_some() {
+            text.extend_from_slice(b"DISCARD SEQUENCES;");
+        }
+        text.extend_from_slice(&self.parameters.transition(settings));
+        self.parameters = settings.clone();
+        text
+    }
 }
 
 /// One of a pool's permits on this core; dropping it gives it back.

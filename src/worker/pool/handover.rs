@@ -128,6 +128,7 @@ impl Pool {
             database,
             welcome,
             parameters,
+            sequences,
             prepared,
             opened,
             permit,
@@ -147,6 +148,7 @@ impl Pool {
             opened,
             welcome,
             parameters: parameters.to_pairs(),
+            sequences,
             prepared: pack_prepared(&prepared),
         }))
     }
@@ -188,6 +190,7 @@ impl Pool {
             read: Vec::new(),
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
+            sequences: handed.sequences,
             opened: handed.opened,
             used: Cell::new(time::now()),
             permit,

@@ -169,6 +169,7 @@ impl Pool {
             facts: Rc::new(facts),
             welcome,
             parameters,
+            sequences: None,
             record: Vec::new(),
             read: Vec::new(),
             prepared: Prepared::default(),

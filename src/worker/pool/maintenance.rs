@@ -26,6 +26,7 @@ impl Pool {
     pub(super) fn reset(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
         let query = self.settings().reset_query.clone();
         backend.parameters = worker.interner.empty();
+        backend.sequences = None;
         backend.prepared.forget();
         self.make_fit(worker, backend, query);
     }

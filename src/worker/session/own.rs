@@ -58,8 +58,7 @@ impl Conversation {
         self.census = Census::default();
         self.traces.census_begins();
         self.restore.census_begins();
-        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        self.traces.question(known, in_transaction)
+        self.traces.question(known)
     }
 
     /// What the server answered.

@@ -145,14 +145,14 @@ impl Session {
     #[inline]
     pub(super) fn send_settings(&mut self, lease: &mut Lease) {
         let backend = lease.backend_mut();
-        if backend.parameters != self.parameters {
-            let text = backend.parameters.transition(&self.parameters);
+        let owner = (self.worker.id, self.info.id);
+        if backend.differs(&self.parameters, owner) {
+            let text = backend.become_fit(&self.parameters, owner);
             let mut out = Vec::new();
             Writer::new(&mut out)
                 .query(&text)
                 .expect("the text is ASCII without NUL");
             backend.stream.send(out.into());
-            backend.parameters = self.parameters.clone();
             self.conversation.sent_settings(&mut backend.prepared);
         }
     }
@@ -161,14 +161,14 @@ impl Session {
     /// nobody may run a statement as somebody else. False when the server refuses.
     #[cold]
     pub(super) async fn become_who_it_is(&mut self, lease: &mut Lease) -> bool {
-        let text = lease.backend().parameters.transition(&self.parameters);
+        let owner = self.owner();
+        let text = lease.backend_mut().become_fit(&self.parameters, owner);
         let Ok(text) = String::from_utf8(text) else {
             return false;
         };
         let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
         let done = lease.backend_mut().ask(&text);
         let done = self.worker.reactor.deadline(deadline, done).await;
-        lease.backend_mut().parameters = self.parameters.clone();
         done == Ok(true)
     }
 }
