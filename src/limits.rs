@@ -126,7 +126,7 @@ pub const CATALOGS_MAX: usize = 1000;
 pub const CATALOG_MS_MAX: u64 = 60_000;
 
 /// Pause between two looks at the catalog of one database, at least.
-pub const CATALOG_PAUSE_MS: u64 = 50;
+pub const CATALOG_PAUSE_MS: u64 = 10;
 
 /// How long what is known of a database is relied on after nothing was seen to have changed: so long may a change that did
 /// not pass through pgring go unnoticed. At least; more where it takes long to look.

@@ -30,6 +30,12 @@ impl Effects {
         Self(self.0 | other.0)
     }
 
+    /// Without any of `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// True when it has any of `others`.
     #[inline]
     pub const fn has(self, others: Self) -> bool {

@@ -83,21 +83,26 @@ pub const USES_SQL: &str = concat!(
 /// A number that is another one after each change of what the questions of this folder ask about, in the sessions' own
 /// database: few rows are read as long as few objects were made.
 pub const CHANGES_SQL: &str = "\
-SELECT pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(\
+WITH temporary AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_') \
+ SELECT pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(\
  pg_catalog.concat_ws(' ', k, x, c), 0)) FROM (\
  SELECT 1 AS k, xmin::text AS x, ctid::text AS c FROM pg_catalog.pg_proc WHERE oid >= 16384 \
  UNION ALL SELECT 2, xmin::text, ctid::text FROM pg_catalog.pg_class WHERE oid >= 16384 \
+ AND relnamespace NOT IN (SELECT oid FROM temporary) \
  UNION ALL SELECT 3, xmin::text, ctid::text FROM pg_catalog.pg_trigger \
  UNION ALL SELECT 4, xmin::text, ctid::text FROM pg_catalog.pg_rewrite WHERE oid >= 16384 \
  UNION ALL SELECT 5, xmin::text, ctid::text FROM pg_catalog.pg_policy \
  UNION ALL SELECT 6, xmin::text, ctid::text FROM pg_catalog.pg_attrdef \
  UNION ALL SELECT 7, xmin::text, ctid::text FROM pg_catalog.pg_constraint WHERE oid >= 16384 \
+ AND connamespace NOT IN (SELECT oid FROM temporary) \
  UNION ALL SELECT 8, xmin::text, ctid::text FROM pg_catalog.pg_inherits \
  UNION ALL SELECT 9, xmin::text, ctid::text FROM pg_catalog.pg_operator WHERE oid >= 16384 \
  UNION ALL SELECT 10, xmin::text, ctid::text FROM pg_catalog.pg_cast WHERE oid >= 16384 \
  UNION ALL SELECT 11, xmin::text, ctid::text FROM pg_catalog.pg_type WHERE oid >= 16384 \
+ AND typnamespace NOT IN (SELECT oid FROM temporary) \
  UNION ALL SELECT 12, xmin::text, ctid::text FROM pg_catalog.pg_event_trigger \
  UNION ALL SELECT 13, xmin::text, ctid::text FROM pg_catalog.pg_namespace WHERE oid >= 16384 \
+ AND oid NOT IN (SELECT oid FROM temporary) \
  UNION ALL SELECT 14, xmin::text, ctid::text FROM pg_catalog.pg_extension WHERE oid >= 16384 \
  UNION ALL SELECT 15, xmin::text, ctid::text FROM pg_catalog.pg_db_role_setting) AS versions";
 

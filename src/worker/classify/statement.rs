@@ -400,6 +400,10 @@ impl<'a> Reader<'a> {
     fn temporary(&mut self, rest: Tokens<'a>) {
         if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
             self.add(Facts::GAINS_STATE);
+            if self.command == CREATE {
+                // Nobody else can see it.
+                self.facts = self.facts.without(Facts::CHANGES_SCHEMA);
+            }
             if self.command == CREATE && !drops_on_commit(rest) {
                 self.add(Facts::MAKES_TEMPORARY);
             }

@@ -28,7 +28,6 @@ use crate::{
     protocol::{
         ErrorReport, Header, ProtocolError, Tag, Writer, backend::TransactionStatus, tag::frontend,
     },
-    sql::effects::Effects,
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
@@ -366,7 +365,7 @@ impl Conversation {
             self.note(statement.facts, statement.text(), Some(&statement), desk);
         } else {
             self.may_turn = true;
-            self.traces.note_effects(Effects::UNSEEN);
+            self.note_unknown(desk);
         }
         self.ledger.sent(frontend::EXECUTE);
         Verdict::Forward
@@ -380,7 +379,9 @@ impl Conversation {
         if self.refuses_pins(desk) && self.traces.call_pins(body, whole) {
             return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, desk);
         }
-        self.traces.note_call(body, whole);
+        if self.traces.note_call(body, whole) {
+            self.note_unknown(desk);
+        }
         self.pass(frontend::FUNCTION_CALL)
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::{
     cluster::settings::{PinPolicy, PoolMode, PoolSettings, SequenceValues, StateCheck},
+    sql::effects::Effects,
     worker::{
         parameters::Parameters,
         pool::Known,
@@ -27,6 +28,17 @@ pub struct Desk<'a> {
     pub out: &'a mut Vec<u8>,
     /// Takes what goes to the server before the message, or in place of its beginning.
     pub ahead: &'a mut Vec<u8>,
+}
+
+impl Desk<'_> {
+    /// What is to be feared of these: not what functions do unseen, where they are trusted.
+    #[inline]
+    pub(super) fn feared(&self, effects: Effects) -> Effects {
+        match self.known {
+            Known::Trusted => effects.without(Effects::UNSEEN),
+            _ => effects,
+        }
+    }
 }
 
 /// What the rules have to say, before it is sent.

@@ -26,7 +26,7 @@ impl Conversation {
     ) {
         let effects = self
             .effects_of(facts, text, statement, desk)
-            .and(facts.effects());
+            .and(desk.feared(facts.effects()));
         if !effects.is_none() || facts.gains_state() {
             self.note_leavings(effects, facts, text, desk);
         }
@@ -70,7 +70,8 @@ impl Conversation {
             _ => None,
         };
         if facts.gains_state() || effects.leaves_state() {
-            effects = effects.and(self.note_settings(&body, known, effects));
+            let found = self.note_settings(&body, known, effects);
+            effects = effects.and(desk.feared(found));
         }
         self.traces.note_effects(effects);
     }
@@ -118,8 +119,13 @@ impl Conversation {
     #[inline]
     pub(super) fn runs_texts(&self, statement: &Statement, desk: &Desk<'_>) -> bool {
         self.effects_of(statement.facts, statement.text(), Some(statement), desk)
-            .and(statement.facts.effects())
+            .and(desk.feared(statement.facts.effects()))
             .has(Effects::UNSEEN)
+    }
+
+    /// Something that nobody has judged is executed.
+    pub(super) fn note_unknown(&mut self, desk: &Desk<'_>) {
+        self.traces.note_effects(desk.feared(Effects::UNSEEN));
     }
 
     /// More of a statement that is too long to be read as a whole.

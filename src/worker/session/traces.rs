@@ -126,19 +126,21 @@ impl Traces {
         self.schema
     }
 
-    /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall.
+    /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall. False when it is
+    /// known to leave nothing.
     #[cold]
-    pub(super) fn note_call(&mut self, body: &[u8], whole: bool) {
+    pub(super) fn note_call(&mut self, body: &[u8], whole: bool) -> bool {
         if is_of_large_objects(body) {
-            return;
+            return false;
         }
-        self.note_effects(Effects::UNSEEN.and(raw::effects(body)));
+        self.note_effects(Effects::STATE.and(raw::effects(body)));
         for name in dotted_names(body) {
             self.note_setting(&name);
         }
         if !whole {
             self.keep_forever(Pin::Setting);
         }
+        true
     }
 
     /// True when a call may do what the session could not be asked for afterwards.
