@@ -141,6 +141,9 @@ pub const CATALOG_CHECK_SHARE: u64 = 20;
 /// A database that nobody has used for so long is not looked at, and its connection is closed.
 pub const CATALOG_UNUSED_MS: u64 = 5_000;
 
+/// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
+pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
+
 /// Pause after a look at the catalog of a database that failed.
 pub const CATALOG_RETRY_MS: u64 = 1_000;
 

@@ -141,10 +141,11 @@ impl Conversation {
         self.ledger.take_sync_due()
     }
 
-    /// True once after the schema may have changed, and the change is there for everybody.
+    /// Once after the schema may have changed, and the change is there for everybody: whether it surely has.
     #[inline]
-    pub(crate) fn take_schema_change(&mut self) -> bool {
-        self.ledger.status() == TransactionStatus::Idle && self.traces.take_schema_change()
+    pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
+        let is_over = self.ledger.status() == TransactionStatus::Idle;
+        is_over.then(|| self.traces.take_schema_change())?
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// schema, so that nobody's `search_path` can have it lie.
 const QUESTION: &str = "\
 SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' \
- AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' \
+ AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%' AND name OPERATOR(pg_catalog.<>) 'seed' \
 UNION ALL SELECT 'o', 'role', pg_catalog.current_setting('role') \
  WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' \
 UNION ALL SELECT 'u', 'session_authorization', session_user::pg_catalog.text \

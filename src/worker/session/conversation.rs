@@ -307,7 +307,7 @@ impl Conversation {
             self.note(facts, text, None, desk);
         } else {
             self.rest.clear();
-            self.note_rest(text);
+            self.note_rest(text, desk.known);
             (self.unread, self.leaving) = (true, false);
             self.note_traces(facts, text, None, desk);
         }

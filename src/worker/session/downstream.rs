@@ -273,10 +273,8 @@ impl Session {
         if idle {
             counters.transactions += 1;
             drop(counters);
-            if self.conversation.take_schema_change() {
-                // Before the client hears of it, and anybody through him.
-                self.worker.switchboard.schema_changed();
-            }
+            // Before the client hears of it, and anybody through him.
+            self.tell_schema_change();
             return Ok(());
         }
         if self.pools.mode() == PoolMode::Statement {

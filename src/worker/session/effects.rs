@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// What may be left by what nobody knows.
+const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
+
 impl Conversation {
     /// A statement is to be executed, or a text of several.
     #[inline]
@@ -27,6 +30,9 @@ impl Conversation {
         let effects = self
             .effects_of(facts, text, statement, desk)
             .and(desk.feared(facts.effects()));
+        if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
+            self.traces.note_schema();
+        }
         if !effects.is_none() || facts.gains_state() {
             self.note_leavings(effects, facts, text, desk);
         }
@@ -52,7 +58,10 @@ impl Conversation {
             },
             // Nothing is known, or what the session itself has made is not.
             _ if calls_nothing(facts, text) => Effects::NONE,
-            _ => Effects::UNSEEN.and(Effects::USES_SEQUENCES),
+            Known::Facts(known, _) | Known::Stale(known) => {
+                ANYTHING.and(named_effects(known, facts, text))
+            }
+            Known::Nothing => ANYTHING,
         }
     }
 
@@ -66,7 +75,7 @@ impl Conversation {
         }
         let body = Body::read(text);
         let known = match desk.known {
-            Known::Facts(known, _) => Some(&***known),
+            Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
             _ => None,
         };
         if facts.gains_state() || effects.leaves_state() {
@@ -130,9 +139,19 @@ impl Conversation {
 
     /// More of a statement that is too long to be read as a whole.
     #[cold]
-    pub(crate) fn note_rest(&mut self, piece: &[u8]) {
+    pub(crate) fn note_rest(&mut self, piece: &[u8], known: &Known) {
         self.rest.extend_from_slice(piece);
-        self.traces.note_effects(raw::effects(&self.rest));
+        let mut effects = raw::effects(&self.rest);
+        if let Known::Facts(known, _) | Known::Stale(known) = known {
+            known.effects.of_words(&self.rest, |named| {
+                effects = effects.and(named.writing);
+                named
+                    .settings
+                    .iter()
+                    .for_each(|name| self.traces.note_setting(name));
+            });
+        }
+        self.traces.note_effects(effects);
         let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
         self.rest.drain(..keep);
     }

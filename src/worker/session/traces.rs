@@ -30,6 +30,8 @@ pub(super) struct Traces {
     unsettled: bool,
     /// The schema may have another version.
     schema: bool,
+    /// It surely has, unless that is rolled back.
+    makes: bool,
     /// Settings with a dot in their names that may have been set, or will be by what was prepared.
     hidden: Vec<Box<str>>,
     /// There may be what nobody can ask for: the connection is reset before another session has it.
@@ -53,7 +55,7 @@ impl Traces {
         self.gained |= facts.gains_state();
         self.lost |= facts.loses_state();
         self.unsettled |= facts.changes_meaning();
-        self.schema |= facts.changes_schema();
+        self.makes |= facts.changes_schema();
         self.prepared |= facts.prepares();
         if facts.loads() {
             self.keep_forever(Pin::Library);
@@ -66,7 +68,8 @@ impl Traces {
             self.note_report();
             self.lost = true;
         }
-        self.schema |= effects.has(Effects::SCHEMA);
+        self.makes |= effects.has(Effects::SCHEMA);
+        self.schema |= effects.has(Effects::UNSEEN);
         self.soiled |= effects.has(Effects::UNSEEN.and(Effects::UNNAMED));
         self.uses_sequences |= effects.has(Effects::USES_SEQUENCES);
         if effects.has(Effects::LASTING) {
@@ -123,7 +126,12 @@ impl Traces {
 
     /// True while the session has changed the schema and nobody else may know.
     pub(super) fn changes_schema(&self) -> bool {
-        self.schema
+        self.makes
+    }
+
+    /// A procedure of which nothing is known is called.
+    pub(super) fn note_schema(&mut self) {
+        self.schema = true;
     }
 
     /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall. False when it is
@@ -201,6 +209,7 @@ impl Traces {
     pub(super) fn connection_is_gone(&mut self) {
         *self = Self {
             schema: self.schema,
+            makes: self.makes,
             ..Self::default()
         };
     }
@@ -215,10 +224,14 @@ impl Traces {
         self.prepared
     }
 
-    /// True once after the schema may have changed.
+    /// Once after the schema may have changed, whether it surely has.
     #[inline]
-    pub(super) fn take_schema_change(&mut self) -> bool {
-        std::mem::take(&mut self.schema)
+    pub(super) fn take_schema_change(&mut self) -> Option<bool> {
+        let (may, surely) = (
+            std::mem::take(&mut self.schema),
+            std::mem::take(&mut self.makes),
+        );
+        (may || surely).then_some(surely)
     }
 
     /// Why the connection must stay with the session, if it must.

@@ -148,7 +148,7 @@ impl Session {
                     }
                     Cut::Continues(count) if self.intake_forwards => {
                         if self.conversation.is_unread() {
-                            self.conversation.note_rest(&piece[..count]);
+                            self.conversation.note_rest(&piece[..count], &known);
                         }
                         (Verdict::Forward, count)
                     }
