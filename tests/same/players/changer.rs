@@ -191,11 +191,13 @@ impl Changer {
         let Some(statement) = self.statements.get(&(player, name)).cloned() else {
             return self.prepare(world, random, player);
         };
-        let may = match statement.shadows == self.shadows {
-            true => May::Never,
-            false => May::ReadEither,
+        let may = match (&statement.told, statement.shadows == self.shadows) {
+            (_, false) => May::ReadEither,
+            (None, true) => May::BeAnew,
+            (Some(_), true) => May::Never,
         };
-        if may == May::ReadEither && statement.text.starts_with("INSERT") {
+        // What is written shall be the same in both worlds.
+        if may != May::Never && statement.text.starts_with("INSERT") {
             return self.prepare(world, random, player);
         }
         let is_binary = random.below(2) == 0;

@@ -55,6 +55,9 @@ pub(super) enum May {
     /// A statement that was prepared before another object of the name it reads came or went may go on with the old
     /// one, as it does at a direct connection, or read the new one, or be refused because its shape is another.
     ReadEither,
+    /// An answer in the place of "cached plan must not change result type": of a statement that was never described to
+    /// the client no shape was announced that could be broken.
+    BeAnew,
 }
 
 impl May {
@@ -70,6 +73,9 @@ impl May {
                 let is_first =
                     codes.each_ref().map(Option::as_deref) == [Some("55000"), Some("0A000")];
                 is_first || is_row(direct, b"t") && is_row(through, b"f")
+            }
+            Self::BeAnew => {
+                sqlstate(direct).as_deref() == Some("0A000") && sqlstate(through).is_none()
             }
             Self::ReadEither => match sqlstate(through) {
                 Some(refused) => refused == "0A000" || sqlstate(direct).is_some(),

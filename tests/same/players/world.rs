@@ -91,9 +91,12 @@ pub(super) struct World {
     setup: Setup,
 }
 
+/// Letters and bodies.
+type Messages = Vec<(Tag, Vec<u8>)>;
+
 /// What came for a request.
 struct Heard {
-    messages: Vec<(Tag, Vec<u8>)>,
+    messages: Messages,
     transcript: Transcript,
 }
 
@@ -188,7 +191,7 @@ impl World {
         shown: &str,
         bytes: &[u8],
         may: May,
-    ) -> Result<[Vec<(Tag, Vec<u8>)>; 2], Complaint> {
+    ) -> Result<[Messages; 2], Complaint> {
         self.note(&format!("player {player}: {shown}"));
         let due = requests(bytes);
         // First where it may have to wait until somebody else has left, which then has left both.
@@ -199,7 +202,7 @@ impl World {
     }
 
     /// The same where only chance says what comes: it is not compared. What came through pgring.
-    pub(super) fn by_chance(&mut self, player: usize, bytes: &[u8]) -> Vec<(Tag, Vec<u8>)> {
+    pub(super) fn by_chance(&mut self, player: usize, bytes: &[u8]) -> Messages {
         self.note(&format!("player {player}: {}", bytes[5..].escape_ascii()));
         let due = requests(bytes);
         let through = self.exchange(player, 1, bytes, due);
