@@ -230,7 +230,7 @@ impl Talk {
 }
 
 /// How many messages in these bytes are answered with ReadyForQuery.
-fn requests(mut bytes: &[u8]) -> usize {
+pub(crate) fn requests(mut bytes: &[u8]) -> usize {
     let mut count = 0;
     while let Some(header) = Header::read(bytes).unwrap() {
         count += usize::from(b"QSF".contains(&header.tag.0));

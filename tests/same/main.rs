@@ -15,6 +15,7 @@ mod bad_input;
 mod copying;
 mod login;
 mod pins;
+mod players;
 mod prepared;
 mod property;
 mod settings;
