@@ -10,11 +10,14 @@ use super::{
 };
 use crate::{
     protocol::{
-        ProtocolError, Severity, Tag,
+        ProtocolError, Severity, SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
         tag::backend,
     },
-    worker::{classify::Use, statements::prepared::Prepared},
+    worker::{
+        classify::Use,
+        statements::{prepared::Prepared, write_head},
+    },
 };
 
 impl Conversation {
@@ -79,7 +82,8 @@ impl Conversation {
         }
         let told = self
             .refusal_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
+            .or_else(|| self.sequence_hint(body));
         if self.ledger.is_last_pipeline() {
             self.restore.request_failed();
         }
@@ -95,6 +99,28 @@ impl Conversation {
             }
             None => Answer::Forward,
         }
+    }
+
+    /// The server's error about a value that no sequence has given to this connection, with what is to be known of that:
+    /// one did give something to this session, in another transaction.
+    fn sequence_hint(&self, body: &[u8]) -> Option<Vec<u8>> {
+        const HINT: &[u8] = b"HIn transaction pooling currval and lastval know what the transaction itself has used. \
+            Use RETURNING, ask within the transaction, or set sequence_values = \"session\".\0\0";
+        let fields = ErrorFields::read(body).ok()?;
+        let is_it = fields.sqlstate() == Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
+            && matches!(fields.field(b'R'), Some(b"currval_oid" | b"lastval"))
+            && self.traces.has_ever_used_sequences();
+        let rest = body.strip_suffix(b"\0").filter(|_| is_it)?;
+        let mut out = Vec::new();
+        write_head(
+            backend::ERROR_RESPONSE.0,
+            &[],
+            rest.len() + HINT.len(),
+            &mut out,
+        );
+        out.extend_from_slice(rest);
+        out.extend_from_slice(HINT);
+        Some(out)
     }
 
     /// The error in the client's words.

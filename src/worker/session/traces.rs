@@ -40,6 +40,8 @@ pub(super) struct Traces {
     lasting: bool,
     /// A sequence may have given something to the session.
     uses_sequences: bool,
+    /// The same at any time.
+    has_used_sequences: bool,
     /// Statements may have been prepared by SQL.
     prepared: bool,
     /// What was found and cannot be carried.
@@ -71,7 +73,9 @@ impl Traces {
         self.makes |= effects.has(Effects::SCHEMA);
         self.schema |= effects.has(Effects::UNSEEN);
         self.soiled |= effects.has(Effects::UNSEEN.and(Effects::UNNAMED));
-        self.uses_sequences |= effects.has(Effects::USES_SEQUENCES);
+        if effects.has(Effects::USES_SEQUENCES) {
+            (self.uses_sequences, self.has_used_sequences) = (true, true);
+        }
         if effects.has(Effects::LASTING) {
             self.lasting = true;
             self.keep_forever(Pin::Lasting);
@@ -117,6 +121,11 @@ impl Traces {
     /// True when a sequence may have given something to the session since its connection was at hand.
     pub(super) fn has_used_sequences(&self) -> bool {
         self.uses_sequences
+    }
+
+    /// True when one has given something to the session at any time.
+    pub(super) fn has_ever_used_sequences(&self) -> bool {
+        self.has_used_sequences
     }
 
     /// The connection is given back. What its session has set by names of its own may be set there again.
@@ -210,6 +219,7 @@ impl Traces {
         *self = Self {
             schema: self.schema,
             makes: self.makes,
+            has_used_sequences: self.has_used_sequences,
             ..Self::default()
         };
     }
