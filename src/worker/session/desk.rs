@@ -3,7 +3,10 @@
 use std::rc::Rc;
 
 use crate::{
-    cluster::settings::{PinPolicy, PoolMode, PoolSettings, StateCheck},
+    cluster::{
+        settings::{PinPolicy, PoolMode, PoolSettings, StateCheck},
+        stamps::Stamps,
+    },
     worker::{
         parameters::Parameters,
         statements::{Store, prepared::Prepared},
@@ -16,6 +19,8 @@ pub struct Desk<'a> {
     pub(crate) server: Option<&'a mut Prepared>,
     /// The statements of this core.
     pub(crate) store: &'a Store,
+    /// Numbers for Parse messages.
+    pub(crate) stamps: &'a Stamps,
     /// The session's settings, as far as they change what a text means.
     pub(crate) context: &'a Parameters,
     /// Bounds from the configuration.
@@ -75,6 +80,7 @@ pub struct Office {
     /// What the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
+    pub(crate) stamps: Stamps,
     pub(crate) context: Parameters,
     pub(crate) bounds: Bounds,
     /// What the rules said to the client.
@@ -88,6 +94,7 @@ impl Default for Office {
         Self {
             server: Prepared::default(),
             store: Rc::default(),
+            stamps: Stamps::default(),
             context: crate::worker::parameters::Interner::default().empty(),
             bounds: Bounds {
                 always_checked: false,
@@ -107,6 +114,7 @@ impl Office {
         Desk {
             server: linked.then_some(&mut self.server),
             store: &self.store,
+            stamps: &self.stamps,
             context: &self.context,
             bounds: self.bounds,
             out: &mut self.out,
