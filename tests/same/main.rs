@@ -17,6 +17,7 @@ mod login;
 mod pins;
 mod prepared;
 mod property;
+mod schema;
 mod settings;
 mod statements;
 mod transactions;

@@ -79,18 +79,21 @@ impl Conversation {
         None
     }
 
-    /// A statement is parsed, bound or described that executes others by their names: the server looks for these then.
-    /// False when the message must wait.
+    /// A statement is parsed, bound or described that executes others by their names: the server looks for these then,
+    /// and at their rows when it is described. What becomes of the message when it cannot go on.
     #[cold]
     pub(super) fn show_executed(
         &mut self,
+        tag: Tag,
         text: &[u8],
-        compares: bool,
         desk: &mut Desk<'_>,
-    ) -> bool {
+    ) -> Option<Verdict> {
         let uses = classify::uses(text);
-        // Those of another shape are refused when they are executed.
-        self.show_all(&uses, compares, desk) != Sight::Unknown
+        match self.show_all(&uses, tag == frontend::DESCRIBE, desk) {
+            Sight::Same => None,
+            Sight::Unknown => Some(Verdict::Wait),
+            Sight::Different => Some(self.refuse_message(tag, Why::Shape, desk)),
+        }
     }
 
     /// The server gets all that is used and there, in order.

@@ -106,7 +106,11 @@ impl Conversation {
         found: Found,
         desk: &mut Desk<'_>,
     ) -> Place {
-        if self.block_had_failed() || definition.statement.is_plain() {
+        let statement = &definition.statement;
+        // PostgreSQL does not look at EXECUTE again, but at what it executes, when it does.
+        let is_fixed = statement.is_plain() || statement.facts.executes();
+        if is_fixed || self.block_had_failed() {
+            self.take_for_own(name, definition, found.stamp);
             return Place::Here(found);
         }
         let Some(told) = definition.told else {
@@ -256,7 +260,7 @@ impl Conversation {
     ) -> ServerName {
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let name = server.prepare_named(statement, desk.stamps.next(), self.ledger.pipeline());
-        statement.write_parse(name.bytes(), None, desk.ahead);
+        statement.write_parse(name.bytes(), statement.types(), desk.ahead);
         self.note_parse_ahead(name, statement);
         name
     }

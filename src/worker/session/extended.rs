@@ -98,9 +98,11 @@ impl Conversation {
                 return Some(Verdict::Full);
             }
         }
-        let executes = statement.facts.executes();
-        if executes && !self.show_executed(statement.text(), false, desk) {
-            return Some(Verdict::Wait);
+        if statement.facts.executes() {
+            let refused = self.show_executed(frontend::PARSE, statement.text(), desk);
+            if refused.is_some() {
+                return refused;
+            }
         }
         Some(self.parse_new(name, &statement, desk))
     }
@@ -199,8 +201,7 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Option<Verdict> {
         let Some(naming) = Naming::read(tag, body) else {
-            self.describe_portal(tag, body);
-            return None;
+            return self.describe_portal(tag, body, desk);
         };
         let meaning = self.names.find(naming.name, self.ledger.pipeline());
         let definition = match meaning {
@@ -215,9 +216,10 @@ impl Conversation {
         };
         let mut definition = self.of_today(naming.name, definition, desk);
         if definition.statement.facts.executes() {
-            let compares = tag == frontend::DESCRIBE;
-            if !self.show_executed(definition.statement.text(), compares, desk) {
-                return Some(Verdict::Wait);
+            let text = definition.statement.text();
+            let refused = self.show_executed(tag, text, desk);
+            if refused.is_some() {
+                return refused;
             }
         }
         let found = match self.at_server(naming.name, &mut definition, desk) {
@@ -225,7 +227,14 @@ impl Conversation {
             Place::Differs(_) if !self.have_refused(Why::Shape, desk) => {
                 return Some(Verdict::Wait);
             }
-            Place::Here(found) | Place::Differs(found) => found,
+            Place::Differs(found) => {
+                let told = definition.told.and_then(|told| told.parameters);
+                if tag == frontend::DESCRIBE && told.is_some() {
+                    self.tell_parameters(definition.types());
+                }
+                found
+            }
+            Place::Here(found) => found,
         };
         self.names.shapes_mut().renewed = Stamp::FIRST;
         if tag == frontend::BIND {
@@ -249,16 +258,20 @@ impl Conversation {
     }
 
     /// A Describe of a portal: the client hears of its statement's rows.
-    fn describe_portal(&mut self, tag: Tag, body: &[u8]) {
+    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
         let portal = body
             .strip_prefix(b"P")
-            .and_then(|name| name.strip_suffix(b"\0"));
-        if tag == frontend::DESCRIBE
-            && let Some(bound) = portal.and_then(|portal| self.portals.bound(portal))
-            && let Some(own) = bound.unnamed
-        {
+            .and_then(|name| name.strip_suffix(b"\0"))
+            .filter(|_| tag == frontend::DESCRIBE)?;
+        let bound = self.portals.bound(portal)?;
+        if bound.statement.facts.executes() {
+            let statement = Rc::clone(&bound.statement);
+            return self.show_executed(tag, statement.text(), desk);
+        }
+        if let Some(own) = bound.unnamed {
             self.describes_portal(own);
         }
+        None
     }
 
     /// The client uses a name that means nothing: the server must not find anything under it either, unless SQL

@@ -61,9 +61,14 @@ impl Definition {
         stamp == self.own || stamp > after
     }
 
+    /// The types of its parameters, as they stand in a message.
+    pub(super) fn types(&self) -> &[u8] {
+        self.types.as_deref().unwrap_or(self.statement.types())
+    }
+
     /// Writes a Parse that makes the same of it, as far as it depends on parameter types.
     pub(super) fn write_parse(&self, name: &[u8], out: &mut Vec<u8>) {
-        self.statement.write_parse(name, self.types.as_deref(), out);
+        self.statement.write_parse(name, self.types(), out);
     }
 }
 

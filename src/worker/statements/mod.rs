@@ -107,9 +107,8 @@ impl Statement {
         self.class.set(Some((key, is_read)));
     }
 
-    /// Writes a Parse of it under `name`, with its own parameter types or with these.
-    pub(crate) fn write_parse(&self, name: &[u8], types: Option<&[u8]>, out: &mut Vec<u8>) {
-        let types = types.unwrap_or(self.types());
+    /// Writes a Parse of it under `name`, with these parameter types.
+    pub(crate) fn write_parse(&self, name: &[u8], types: &[u8], out: &mut Vec<u8>) {
         let rest = self.text_bytes + 1 + types.len();
         write_head(frontend::PARSE.0, &[name], rest, out);
         out.extend_from_slice(self.text());
@@ -299,10 +298,10 @@ mod tests {
         let (store, interner) = (Store::default(), Interner::default());
         let statement = store.of(&content("SELECT 1"), Some(&interner.empty()));
         let mut out = Vec::new();
-        statement.write_parse(b"s", None, &mut out);
+        statement.write_parse(b"s", statement.types(), &mut out);
         assert_eq!(out, b"P\0\0\0\x11s\0SELECT 1\0\0\0");
         out.clear();
-        statement.write_parse(b"s", Some(b"\0\x01\0\0\0\x17"), &mut out);
+        statement.write_parse(b"s", b"\0\x01\0\0\0\x17", &mut out);
         assert_eq!(out, b"P\0\0\0\x15s\0SELECT 1\0\0\x01\0\0\0\x17");
     }
 }
