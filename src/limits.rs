@@ -38,6 +38,10 @@ pub const SCRAP_PAGE_BYTES: usize = 16 * 1024;
 /// Longest ErrorResponse or ParameterStatus of a server that is held whole, in bytes.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest description of a prepared statement that is held whole, in bytes: PostgreSQL has at most 65535 parameters of
+/// four bytes, and 1664 columns of 82.
+pub const DESCRIPTION_BYTES_MAX: usize = 260 * 1024;
+
 /// Operations one worker may queue between two system calls; more are submitted early.
 pub const RING_ENTRIES: u32 = 4096;
 

@@ -12,5 +12,6 @@ pub mod publish;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod stamps;
 pub mod switchboard;
 pub mod welcome;

@@ -18,6 +18,7 @@ mod pins;
 mod players;
 mod prepared;
 mod property;
+mod schema;
 mod settings;
 mod statements;
 mod transactions;

@@ -274,7 +274,8 @@ impl Backend {
         let mut state = Automaton::default();
         while let Some(asked) = self.wire.try_receive() {
             answer.extend(state.answer(asked.tag, &asked.body));
-            if matches!(asked.tag, frontend::QUERY | frontend::SYNC) {
+            let asks = [frontend::QUERY, frontend::SYNC, frontend::FLUSH];
+            if asks.contains(&asked.tag) {
                 self.wire.send(&answer);
                 answer.clear();
             }

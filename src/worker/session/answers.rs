@@ -47,7 +47,7 @@ impl Conversation {
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
             backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
-            backend::ROW_DESCRIPTION | backend::NO_DATA => {
+            backend::ROW_DESCRIPTION | backend::NO_DATA | backend::PARAMETER_DESCRIPTION => {
                 self.note_shape(tag, body, server);
                 if self.ledger.received(tag) {
                     return Ok(Answer::Swallow);
@@ -75,7 +75,7 @@ impl Conversation {
 
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
-        let again = self.refuses_stale(body, server);
+        let again = self.refuses_forgotten(body, server);
         if !again {
             // The client hears of it, and must not hear of it twice.
             self.stop_recording();
@@ -151,10 +151,12 @@ impl Conversation {
         match commands::done(&mut self.commands, tag) {
             Some(Use::Deallocate(name)) => {
                 self.names.remove(&name);
+                self.forget_shown(Some(&name));
                 server.unstain(&name);
             }
             Some(Use::DeallocateAll | Use::DiscardAll) => {
                 self.names.remove_all();
+                self.forget_shown(None);
                 server.drop_named();
             }
             _ => {}

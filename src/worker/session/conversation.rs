@@ -110,9 +110,6 @@ pub struct Conversation {
     /// The ledger's number of the next message when the server was last asked for its answers.
     flushed: u64,
     pub(super) heal: Heal,
-    /// The open pipeline, and the one before it, parses or describes: the client learns of another shape of rows.
-    pub(super) renews: bool,
-    pub(super) renewed: bool,
     pub(super) restore: Restore,
     pub(super) limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
@@ -164,8 +161,6 @@ impl Conversation {
             commands_ticket: 0,
             flushed: 0,
             heal: Heal::default(),
-            renews: false,
-            renewed: false,
             restore: Restore::default(),
             limbo: None,
             skipping: false,
@@ -223,6 +218,8 @@ impl Conversation {
             self.begin_recording(header.tag);
             self.open_pipeline(desk);
         }
+        self.names.stamp(desk.stamps);
+        self.describe_parsed(header, body, desk);
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
@@ -236,10 +233,6 @@ impl Conversation {
             frontend::FLUSH => {
                 self.say_due(desk);
                 Verdict::Forward
-            }
-            frontend::SYNC => {
-                self.renewed = std::mem::take(&mut self.renews);
-                self.pass(frontend::SYNC)
             }
             tag => {
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
@@ -300,8 +293,8 @@ impl Conversation {
         if let Some(pin) = self.forbidden(facts, text, desk) {
             return self.refuse_pin(frontend::QUERY, pin, desk);
         }
-        if self.prepare_commands(facts, text, desk) {
-            return Verdict::Wait;
+        if let Some(verdict) = self.prepare_commands(frontend::QUERY, facts, text, desk) {
+            return verdict;
         }
         if whole {
             self.note(facts, text, None, desk);
@@ -359,8 +352,9 @@ impl Conversation {
             if let Some(pin) = self.forbidden(statement.facts, statement.text(), desk) {
                 return self.refuse_pin(frontend::EXECUTE, pin, desk);
             }
-            if self.prepare_commands(statement.facts, statement.text(), desk) {
-                return Verdict::Wait;
+            let (facts, text) = (statement.facts, statement.text());
+            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, facts, text, desk) {
+                return verdict;
             }
             self.note(statement.facts, statement.text(), Some(&statement), desk);
         } else {
@@ -412,12 +406,6 @@ impl Conversation {
     /// True when the transaction has failed, and nothing under way ends it.
     pub(super) fn block_has_failed(&self) -> bool {
         self.block_had_failed() && !self.may_turn
-    }
-
-    /// True when an earlier request, which is not answered, may leave the transaction failed.
-    pub(super) fn block_may_fail(&self) -> bool {
-        let block = self.may_turn || self.ledger.status() != TransactionStatus::Idle;
-        block && !self.ledger.waits_for_client()
     }
 
     /// How the pool shares its connections.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::SERVER_MESSAGE_BYTES_MAX,
+    limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState, Tag,
@@ -390,10 +390,14 @@ fn partial_from_server(
             | backend::NOTICE_RESPONSE
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
-    ) || awaits_rows && header.tag == backend::DATA_ROW
-        || awaits_shape && header.tag == backend::ROW_DESCRIPTION;
+    ) || awaits_rows && header.tag == backend::DATA_ROW;
+    let describes = matches!(
+        header.tag,
+        backend::ROW_DESCRIPTION | backend::PARAMETER_DESCRIPTION
+    );
     Ok(hold_if(
-        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
+        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX
+            || awaits_shape && describes && header.frame_bytes() <= DESCRIPTION_BYTES_MAX,
     ))
 }
 
