@@ -73,6 +73,9 @@ impl Conversation {
         if facts.gains_state() {
             self.restore.note(text);
         }
+        if self.hides_ascii(text, desk) {
+            effects = effects.and(raw::effects(text));
+        }
         let body = Body::read(text);
         let known = match desk.known {
             Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
@@ -156,12 +159,17 @@ impl Conversation {
         self.rest.drain(..keep);
     }
 
+    /// True for a text in which bytes of characters may look like ASCII.
+    #[inline]
+    fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
+        let may_hide = desk.context.hide_ascii() || self.traces.is_unsettled();
+        may_hide && !text.is_ascii()
+    }
+
     /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
     #[inline]
-    pub(super) fn facts_of(&mut self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
-        let hides = desk.context.hide_ascii() || self.traces.is_unsettled();
-        if hides && !text.is_ascii() {
-            self.traces.note_effects(raw::effects(text));
+    pub(super) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
+        if self.hides_ascii(text, desk) {
             return classify::facts_of_beginning(b"");
         }
         if whole {

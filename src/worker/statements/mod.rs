@@ -205,7 +205,13 @@ impl Store {
 
     fn make(&self, content: &[u8], context: Option<&Parameters>) -> Statement {
         let text_bytes = text_bytes(content).unwrap_or(content.len());
-        let facts = classify::facts(&content[..text_bytes]);
+        let text = &content[..text_bytes];
+        // Bytes of its characters may look like ASCII.
+        let hides = context.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
+        let facts = match hides {
+            true => classify::facts_of_beginning(b""),
+            false => classify::facts(text),
+        };
         let ends = || classify::plain_ending(&content[..text_bytes]).is_some();
         Statement {
             id: self.number(),
