@@ -9,7 +9,10 @@ use crate::{
     },
     ids::{ConnectionId, NodeId},
     net::{Address, Stream},
-    worker::{parameters::Parameters, statements::prepared::Prepared},
+    worker::{
+        parameters::{Belief, Parameters},
+        statements::prepared::Prepared,
+    },
 };
 
 /// What is known of a server connection by those who do not hold it.
@@ -36,6 +39,14 @@ pub(crate) struct Backend {
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// How well they are known.
+    pub(crate) belief: Belief,
+    /// Nobody was lent it.
+    pub(super) is_new: bool,
+    /// It has what only its end takes away: it is closed when its session gives it up.
+    pub(crate) is_spent: bool,
+    /// Of which generation of its pool it is.
+    pub(super) generation: u64,
     /// What its session sent last, in case it must run again.
     pub(crate) record: Vec<u8>,
     /// The read it was taken for, in case that must go to another node.
@@ -48,6 +59,36 @@ pub(crate) struct Backend {
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
     pub(super) permit: Permit,
+}
+
+impl Backend {
+    /// True when it may have other settings than these.
+    #[inline]
+    pub(crate) fn has_others(&self, target: &Parameters) -> bool {
+        self.parameters != *target || self.belief != Belief::Exact
+    }
+
+    /// The text that brings it to these settings.
+    pub(crate) fn transition(&self, target: &Parameters) -> Vec<u8> {
+        self.parameters.transition(target, self.belief)
+    }
+
+    /// It was sent that text.
+    pub(crate) fn has_been_given(&mut self, parameters: Parameters) {
+        (self.parameters, self.belief) = (parameters, Belief::Exact);
+    }
+
+    /// The server has told these settings. `blind`: there may be others. `temporary`: there is a schema for temporary
+    /// objects, which no statement takes away.
+    pub(crate) fn was_asked(&mut self, parameters: Parameters, blind: bool, temporary: bool) {
+        self.parameters = parameters;
+        self.belief = if blind {
+            Belief::Incomplete
+        } else {
+            Belief::Exact
+        };
+        self.is_spent |= temporary;
+    }
 }
 
 /// One of a pool's permits on this core; dropping it gives it back.

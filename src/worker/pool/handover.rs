@@ -128,6 +128,8 @@ impl Pool {
             database,
             welcome,
             parameters,
+            belief,
+            generation,
             prepared,
             opened,
             permit,
@@ -147,6 +149,8 @@ impl Pool {
             opened,
             welcome,
             parameters: parameters.to_pairs(),
+            belief,
+            generation,
             prepared: pack_prepared(&prepared),
         }))
     }
@@ -188,6 +192,10 @@ impl Pool {
             read: Vec::new(),
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
+            belief: handed.belief,
+            is_new: false,
+            is_spent: false,
+            generation: handed.generation,
             opened: handed.opened,
             used: Cell::new(time::now()),
             permit,

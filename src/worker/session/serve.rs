@@ -383,7 +383,8 @@ impl Session {
         }
         if self.kept.is_on() {
             self.keep(lease);
-        } else if lease.backend().prepared.is_stained() {
+        } else if lease.backend().prepared.is_stained() || lease.backend().parameters.may_end_idle()
+        {
             lease.release_dirty();
         } else {
             lease.release();

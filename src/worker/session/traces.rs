@@ -35,7 +35,14 @@ pub(super) struct Traces {
     found: Option<Pin>,
     /// What stays until the session ends.
     forever: Option<Pin>,
+    /// Censuses in a row in which the server could not tell.
+    failures: u8,
+    /// It is asked again after the session's next transaction.
+    asks_later: bool,
 }
+
+/// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
+const CENSUS_FAILURES_MAX: u8 = 5;
 
 impl Traces {
     /// A statement goes to the server.
@@ -93,7 +100,8 @@ impl Traces {
                 self.hidden.push(name.into());
             }
         }
-        let question = census::question(self.hidden.iter().map(|name| &**name));
+        let names = self.hidden.iter().map(|name| &**name);
+        let question = census::question(names, in_transaction);
         if !in_transaction {
             self.hidden = Vec::new();
         }
@@ -124,14 +132,31 @@ impl Traces {
 
     /// The server's answer.
     pub(super) fn census_ends(&mut self, census: &Census) {
+        if census.failed {
+            return self.census_failed();
+        }
+        self.failures = 0;
         self.found = census.pin;
         self.prepared = census.prepared || self.gained && self.prepared;
         self.unsettled = self.gained;
     }
 
+    /// The server could not tell: nobody else may have the connection until it can.
+    fn census_failed(&mut self) {
+        self.failures += 1;
+        if self.failures < CENSUS_FAILURES_MAX {
+            self.gained = true;
+            return;
+        }
+        self.failures = 0;
+        self.found = self.found.or(Some(Pin::Setting));
+        (self.unsettled, self.asks_later) = (true, true);
+    }
+
     /// The transaction has ended: what it had for itself is gone.
     #[inline]
     pub(super) fn transaction_ends(&mut self) {
+        self.gained |= std::mem::take(&mut self.asks_later);
         if !self.gained {
             self.unsettled = false;
         }
