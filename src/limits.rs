@@ -126,9 +126,22 @@ pub const CATALOGS_MAX: usize = 1000;
 pub const CATALOG_MS_MAX: u64 = 60_000;
 
 /// Pause between two looks at the catalog of one database, at least.
-pub const CATALOG_PAUSE_MS: u64 = 50;
+pub const CATALOG_PAUSE_MS: u64 = 10;
 
-/// The same after a look that failed.
+/// How long what is known of a database is relied on after nothing was seen to have changed: so long may a change that did
+/// not pass through pgring go unnoticed. At least; more where it takes long to look.
+pub const CATALOG_AGE_MS_MAX: u64 = 1_000;
+
+/// How often it is looked whether anything has changed, at most.
+pub const CATALOG_CHECK_MS: u64 = 300;
+
+/// Looks for changes may take so much of the time, as one part in so many.
+pub const CATALOG_CHECK_SHARE: u64 = 20;
+
+/// A database that nobody has used for so long is not looked at, and its connection is closed.
+pub const CATALOG_UNUSED_MS: u64 = 5_000;
+
+/// Pause after a look at the catalog of a database that failed.
 pub const CATALOG_RETRY_MS: u64 = 1_000;
 
 /// How often the control core asks the nodes what seldom changes: who follows whom.

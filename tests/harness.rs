@@ -6,13 +6,13 @@ mod support;
 
 use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, thread};
 
-use pgring::cli::postgres::{Cluster, Options, Workplace};
+use pgring::cli::postgres::{Account, Cluster, Options, Workplace};
 use support::{
     message::*,
     mock::{Backends, MockServer},
     peer::Client,
     proxy::{Config, Proxy},
-    tools,
+    tools, versions,
 };
 
 fn trusting_postgres() -> Cluster {
@@ -48,6 +48,37 @@ fn a_client_talks_to_a_real_server() {
     assert!(client.expect_error("42703").contains("nonsense"));
     client.expect("Z");
     client.terminate();
+}
+
+#[test]
+fn each_version_of_postgres_is_at_hand() {
+    let versions = versions::postgres_versions();
+    assert!(versions.len() >= 3, "{versions:?}");
+    let options = Options::default();
+    for installation in versions {
+        let server = support::postgres_of(&installation, &options);
+        let says = server
+            .primary
+            .sql("app", "SHOW server_version_num")
+            .unwrap();
+        assert_eq!(says.len(), 6, "{says}");
+        assert_eq!(says[..2], installation.version().to_string());
+    }
+}
+
+#[test]
+fn programs_that_servers_cannot_reach_are_copied() {
+    let mut folder = versions::postgres_version(17).bin().to_owned();
+    folder.pop();
+    assert_eq!(versions::within_reach(&folder), folder);
+    let own = tempfile::tempdir().unwrap();
+    fs::set_permissions(own.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    tools::run(Command::new("cp").arg("-R").arg(&folder).arg(own.path()));
+    let hidden = own.path().join(folder.file_name().unwrap());
+    let reached = versions::within_reach(&hidden);
+    let are_hidden = Account::for_servers().unwrap() != Account::Own;
+    assert_eq!(reached != hidden, are_hidden);
+    assert!(reached.join("bin/postgres").exists());
 }
 
 #[test]

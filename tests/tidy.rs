@@ -14,10 +14,11 @@ use std::{
 };
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["ids", "limits", "time", "random", "error", "mailbox"],
     &["protocol"],
     &["auth"],
+    &["sql"],
     &["cluster"],
     &["net"],
     &["link"],

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::SaltedKeys,
-    ids::{NodeId, WorkerId},
+    ids::{ConnectionId, NodeId, WorkerId},
 };
 
 /// A question's number, so that its answer finds who asked.
@@ -85,6 +85,8 @@ pub struct Handed {
     pub belief: Belief,
     /// Of which generation of its pool it is.
     pub generation: u64,
+    /// The session to which sequences may have given something there.
+    pub sequences: Option<(WorkerId, ConnectionId)>,
     /// What it has prepared.
     pub prepared: HandedStatements,
 }
@@ -141,8 +143,9 @@ pub enum ToControl {
     Detach(NodeId),
     /// The first connection to a node was made.
     Connected(NodeId),
-    /// Statements of this database, by its name on the servers, want its catalog; or it may have changed.
-    Catalog(Arc<str>),
+    /// Statements of this database, by its name on the servers, want its catalog; or it may have changed. The role may be
+    /// used to look.
+    Catalog(Arc<str>, Arc<str>),
     /// A commit's position was lost with its connection: the primary is to be asked, and [`Commits::found`] told.
     ///
     /// [`Commits::found`]: super::commits::Commits::found

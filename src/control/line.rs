@@ -68,7 +68,8 @@ pub(super) struct Destination {
     pub(super) address: Address,
     pub(super) role: Rc<str>,
     pub(super) database: Rc<str>,
-    pub(super) user: Arc<User>,
+    /// What is known of the role; without that it needs no password.
+    pub(super) user: Option<Arc<User>>,
     /// For the login, and for each question.
     pub(super) timeout: Duration,
 }
@@ -98,7 +99,7 @@ impl Line {
         let identity = Identity {
             name: &to.role,
             database: &to.database,
-            user: Some(&*to.user),
+            user: to.user.as_deref(),
             settings: &[("client_encoding", "UTF8"), ("application_name", "pgring")],
         };
         let derive =
@@ -112,6 +113,11 @@ impl Line {
             stream: opened.stream,
             timeout: to.timeout,
         })
+    }
+
+    /// False when the server has ended it, or says what nobody asked.
+    pub(super) fn is_open(&self) -> bool {
+        !self.stream.has_news()
     }
 
     /// Asks; `row` gets the number of the statement, from 0, and each of its rows.

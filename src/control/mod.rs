@@ -333,7 +333,7 @@ impl Control {
             ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
             ToControl::Connected(node) => self.watch.connected(node),
-            ToControl::Catalog(database) => self.watch.want_catalog(database),
+            ToControl::Catalog(database, user) => self.watch.want_catalog(database, user),
             ToControl::LostCommit => self.watch.lost_commit(),
             ToControl::Surveyed => self.serve_when_ready(),
             ToControl::Ready(_) => {

@@ -114,7 +114,23 @@ impl Publishing {
             address: address_of(&snapshot.node(node).address),
             role: health.user.as_deref()?.into(),
             database: database.unwrap_or(&health.database).into(),
-            user: self.watcher.borrow().clone()?,
+            user: Some(self.watcher.borrow().clone()?),
+            timeout: health.timeout,
+        })
+    }
+
+    /// A database of a node, as the role that looks, or without one as this role, which a client has logged in as.
+    pub(super) fn looker(&self, node: NodeId, database: &str, role: &str) -> Option<Destination> {
+        let snapshot = self.current();
+        let health = &snapshot.settings.health;
+        if health.user.is_some() {
+            return self.destination(node, Some(database));
+        }
+        Some(Destination {
+            address: address_of(&snapshot.node(node).address),
+            role: role.into(),
+            database: database.into(),
+            user: snapshot.users.get(role).cloned(),
             timeout: health.timeout,
         })
     }

@@ -308,7 +308,7 @@ impl Worker {
     }
 
     /// Now, as the budgets count time.
-    fn micros(&self) -> Micros {
+    pub(crate) fn micros(&self) -> Micros {
         self.switchboard.budgets.micros(self.reactor.now())
     }
 

@@ -23,7 +23,7 @@ struct Set {
 }
 
 /// An interned set of settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Parameters(Rc<Set>);
 
 impl PartialEq for Parameters {
@@ -160,15 +160,18 @@ impl Parameters {
 
     /// The text that brings a connection, of which this is believed, to `target`: in a Query of its own, outside a
     /// transaction. When any of it fails the server ends the connection, so that nothing that was sent behind it is
-    /// executed under settings that are not its own.
-    pub(crate) fn transition(&self, target: &Self, belief: Belief) -> Vec<u8> {
+    /// executed under settings that are not its own. `forgets`: what sequences have given is to be forgotten.
+    pub(crate) fn transition(&self, target: &Self, belief: Belief, forgets: bool) -> Vec<u8> {
         let mut text = Text::default();
         text.add_guard();
         if belief == Belief::Incomplete {
-            text.add_ending_identities(self, target);
-            text.bytes.extend_from_slice(b";RESET ALL;");
-            text.is_begun = false;
+            text.add_ending_identities(self, target, belief);
+            text.add_statement("RESET ALL");
+            // That was one of them.
             text.add_guard();
+        }
+        if forgets {
+            text.add_statement("DISCARD SEQUENCES");
         }
         text.add_transition(self, target, belief);
         text.bytes
@@ -227,9 +230,13 @@ impl Text {
 
     /// One setting; without a value it is reset. (PostgreSQL manual: `set_config` with NULL is RESET.)
     fn add(&mut self, name: &str, value: Option<&[u8]>, is_local: &str) {
-        let separator: &[u8] = if self.is_begun { b", " } else { b"SELECT " };
-        self.is_begun = true;
         let text = &mut self.bytes;
+        let separator: &[u8] = match self.is_begun {
+            true => b", ",
+            false if text.is_empty() => b"SELECT ",
+            false => b";SELECT ",
+        };
+        self.is_begun = true;
         text.extend_from_slice(separator);
         text.extend_from_slice(b"pg_catalog.set_config(");
         put_literal(name.as_bytes(), text);
@@ -243,9 +250,19 @@ impl Text {
         text.push(b')');
     }
 
+    /// Another statement, behind which a SELECT begins anew.
+    fn add_statement(&mut self, statement: &str) {
+        self.is_begun = false;
+        self.bytes.push(b';');
+        self.bytes.extend_from_slice(statement.as_bytes());
+    }
+
     /// Who the session was goes first, because it decides what may be set.
-    fn add_ending_identities(&mut self, from: &Parameters, target: &Parameters) {
-        let ends = |name: &&str| from.get(name).is_some() && from.get(name) != target.get(name);
+    fn add_ending_identities(&mut self, from: &Parameters, target: &Parameters, belief: Belief) {
+        let ends = |name: &&str| {
+            let is_known = belief == Belief::Exact;
+            !is_known || from.get(name).is_some() && from.get(name) != target.get(name)
+        };
         for name in IDENTITY.into_iter().rev().filter(ends) {
             self.add(name, None, "false");
         }
@@ -256,7 +273,7 @@ impl Text {
         let is_kept =
             |name: &str, value: &[u8]| belief == Belief::Exact && from.get(name) == Some(value);
         if belief != Belief::Incomplete {
-            self.add_ending_identities(from, target);
+            self.add_ending_identities(from, target, belief);
             let gone = from.iter().map(|(name, _)| name);
             for name in gone.filter(|name| !is_identity(name) && target.get(name).is_none()) {
                 self.add(name, None, "false");
@@ -273,10 +290,7 @@ impl Text {
             }
         }
         for name in IDENTITY {
-            let value = target
-                .get(name)
-                .filter(|value| from.get(name) != Some(value));
-            if let Some(value) = value {
+            if let Some(value) = target.get(name).filter(|value| !is_kept(name, value)) {
                 self.add(name, Some(value), "false");
             }
         }
@@ -487,7 +501,7 @@ mod tests {
              pg_catalog.set_config(E'd',E'',false)";
         assert_eq!(text, expected);
         assert!(to.step(&to).is_empty());
-        let text = String::from_utf8(from.transition(&to, Belief::Exact)).unwrap();
+        let text = String::from_utf8(from.transition(&to, Belief::Exact, false)).unwrap();
         let guard = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), ";
         assert_eq!(text, expected.replace("SELECT ", guard));
     }
@@ -497,17 +511,22 @@ mod tests {
         let interner = Interner::default();
         let from = set(&interner, &[("role", "boss"), ("a", "1")]);
         let to = set(&interner, &[("a", "1"), ("z_timeout", "3"), ("zz", "2")]);
-        let text = |belief| String::from_utf8(from.transition(&to, belief)).unwrap();
+        let text = |belief| String::from_utf8(from.transition(&to, belief, true)).unwrap();
         let all =
             "pg_catalog.set_config(E'a',E'1',false), pg_catalog.set_config(E'zz',E'2',false), \
              pg_catalog.set_config(E'z\\x5ftimeout',E'3',false)"
                 .replace("\\x5f", "_");
         let guard = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), ";
-        let no_role = "pg_catalog.set_config(E'role',NULL,false)";
-        assert_eq!(text(Belief::Names), format!("{guard}{no_role}, {all}"));
+        let nobody = "pg_catalog.set_config(E'role',NULL,false), \
+             pg_catalog.set_config(E'session_authorization',NULL,false)";
+        let begin = guard.trim_end_matches(", ");
+        assert_eq!(
+            text(Belief::Names),
+            format!("{begin};DISCARD SEQUENCES;SELECT {nobody}, {all}")
+        );
         assert_eq!(
             text(Belief::Incomplete),
-            format!("{guard}{no_role};RESET ALL;{guard}{all}")
+            format!("{guard}{nobody};RESET ALL;{begin};DISCARD SEQUENCES;SELECT {all}")
         );
     }
 

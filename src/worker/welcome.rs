@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, task::Context};
 
 use super::{
     Worker,
-    parameters::Parameters,
+    parameters::{Belief, Parameters},
     pool::{CheckoutError, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
@@ -92,7 +92,7 @@ async fn apply(
     // has changed when it is ready, so that this must be a request of its own.
     backend.run(RESET, |_, _| {}).await.map_err(|_| None)?;
     backend.has_been_given(none.clone());
-    let text = backend.transition(parameters);
+    let text = none.transition(parameters, Belief::Exact, false);
     let note = |tag, body: &[u8]| {
         if tag == backend::PARAMETER_STATUS
             && let Ok(status) = ParameterStatus::read(body)

@@ -42,6 +42,7 @@ fn configure(node: SocketAddr) -> Config {
     let database = format!("name = \"app\"\nmax_connections = {DATABASE}");
     let user = format!("name = \"eva\"\nmax_connections = {USER}");
     Config::default()
+        .real()
         .set("auth", "method = \"trust\"")
         .set("runtime", "pin = false")
         .set("pool", &format!("size = {SIZE}"))
@@ -186,7 +187,10 @@ fn nobody_waits_for_long_while_a_connection_is_idle_elsewhere() {
     };
     let cluster = support::postgres(&options);
     let server = cluster.primary.address();
-    let config = Config::trust(server).workers(4).set("pool", "size = 3");
+    let config = Config::trust(server)
+        .real()
+        .workers(4)
+        .set("pool", "size = 3");
     let proxy = Proxy::start(&config);
     let address = proxy.address();
     thread::scope(|scope| {

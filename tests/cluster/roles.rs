@@ -52,6 +52,7 @@ fn the_primary_need_not_be_the_first_node() {
     let _role = Replicated::config(&server);
     let standby = server.standbys[0].address();
     let config = crate::support::proxy::Config::trust(standby)
+        .real()
         .node("other", server.primary.address())
         .set("admin", "users = [\"app\"]")
         .set("health", "user = \"watcher\"");

@@ -21,3 +21,4 @@ mod settings;
 mod statements;
 mod transactions;
 mod various;
+mod worlds;

@@ -24,6 +24,7 @@ pub mod snapshot;
 pub mod splitting;
 pub mod stage;
 pub mod tools;
+pub mod versions;
 
 use std::{thread, time::Duration};
 
@@ -50,7 +51,12 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A real PostgreSQL with the user and database `app` (password `secret`), gone when it is dropped.
 pub fn postgres(options: &Options) -> Cluster {
-    let cluster = Cluster::start(&installation(), "pgring-test", options)
+    postgres_of(&installation(), options)
+}
+
+/// The same of a chosen version, see [`versions`].
+pub fn postgres_of(installation: &Installation, options: &Options) -> Cluster {
+    let cluster = Cluster::start(installation, "pgring-test", options)
         .unwrap_or_else(|error| panic!("{error}"));
     cluster.primary.create_login("app", "secret").unwrap();
     cluster.primary.create_database("app", "app").unwrap();

@@ -21,6 +21,8 @@ pub struct Config {
     sections: BTreeMap<String, Vec<String>>,
     /// `[[node]]`, `[[user]]`, `[[database]]`.
     tables: String,
+    /// Servers can be asked for their catalogs.
+    has_catalogs: bool,
 }
 
 impl Config {
@@ -39,6 +41,14 @@ impl Config {
             .node("pg1", node)
             .one_worker();
         config.user("app", "secret")
+    }
+
+    /// The servers are real ones, with catalogs that can be asked for.
+    pub fn real(self) -> Self {
+        Self {
+            has_catalogs: true,
+            ..self
+        }
     }
 
     fn one_worker(self) -> Self {
@@ -82,9 +92,15 @@ impl Config {
     }
 
     fn text(&self, port: u16) -> String {
-        let config = self
+        let mut config = self
             .clone()
             .set("listen", &format!("addresses = [\"127.0.0.1:{port}\"]"));
+        let mut pool = self.sections.get("pool").into_iter().flatten();
+        let says = pool.any(|line| line.contains("state_check"));
+        if !self.has_catalogs && !says {
+            // Nobody has told a scripted server what to say to questions about functions.
+            config = config.set("pool", "state_check = \"text\"");
+        }
         let section =
             |(name, lines): (&String, &Vec<String>)| format!("[{name}]\n{}\n\n", lines.join("\n"));
         config.sections.iter().map(section).collect::<String>() + &config.tables

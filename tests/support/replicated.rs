@@ -42,7 +42,7 @@ impl Replicated {
 
     /// The same for servers that have the role.
     pub fn watching(server: &Cluster) -> Config {
-        let mut config = Config::trust(server.primary.address());
+        let mut config = Config::trust(server.primary.address()).real();
         for standby in &server.standbys {
             config = config.node(standby.name(), standby.address());
         }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use pgring::cli::postgres::{Cluster, Options};
+use pgring::cli::postgres::{Cluster, Installation, Options};
 
 use super::{
     eventually,
@@ -23,19 +23,29 @@ impl Stage {
 
     /// Nobody asks for a password on either side.
     pub fn trusting(adapt: impl FnOnce(Config) -> Config) -> Self {
+        Self::trusting_of(&super::installation(), adapt)
+    }
+
+    /// The same in front of a chosen version, see [`super::versions`].
+    pub fn trusting_of(installation: &Installation, adapt: impl FnOnce(Config) -> Config) -> Self {
         let options = Options {
             host_auth: "trust".to_owned(),
             ..Options::default()
         };
-        let server = super::postgres(&options);
-        let proxy = Proxy::start(&adapt(Config::trust(server.primary.address())));
+        let server = super::postgres_of(installation, &options);
+        let proxy = Proxy::start(&adapt(Config::trust(server.primary.address()).real()));
         Self { proxy, server }
     }
 
     pub fn with(options: &Options, adapt: impl FnOnce(Config) -> Config) -> Self {
         let server = super::postgres(options);
-        let proxy = Proxy::start(&adapt(Config::scram(server.primary.address())));
+        let proxy = Proxy::start(&adapt(Config::scram(server.primary.address()).real()));
         Self { proxy, server }
+    }
+
+    /// Another pgring in the place of this one, so that its connections are all new.
+    pub fn renew(&mut self, adapt: impl FnOnce(Config) -> Config) {
+        self.proxy = Proxy::start(&adapt(Config::trust(self.server.primary.address())));
     }
 
     /// SQL as superuser, not through pgring, in the database `app`.

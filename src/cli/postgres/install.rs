@@ -18,10 +18,15 @@ const PROGRAMS: [&str; 5] = ["initdb", "postgres", "pg_basebackup", "psql", "pgb
 /// Folders of which each child may be a version: `<folder>/<version>/bin`.
 const VERSION_FOLDERS: [&str; 2] = ["/usr/lib/postgresql", "/usr/lib64/postgresql"];
 
+/// Those of them that only suit the server of their own version; the others talk to older and newer ones.
+const SERVER_PROGRAMS: [&str; 2] = ["initdb", "postgres"];
+
 /// A folder with all programs of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
     bin: PathBuf,
+    /// Where the programs are that `bin` lacks; the same folder, unless that has only a server.
+    tools: PathBuf,
     version: u32,
 }
 
@@ -52,15 +57,22 @@ impl Installation {
 
     /// What this folder holds; `None` unless all programs are there.
     fn at(bin: &Path) -> Option<Self> {
-        let complete = PROGRAMS
-            .iter()
-            .all(|program| is_executable(&bin.join(program)));
-        let output = complete
-            .then(|| Command::new(bin.join("postgres")).arg("--version").output())?
-            .ok()?;
-        let version = major_version(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self {
             bin: bin.to_owned(),
+            tools: bin.to_owned(),
+            version: version_at(bin, &PROGRAMS)?,
+        })
+    }
+
+    /// A folder that needs to hold only what makes and runs a server; for the rest, `tools` serves. It can have
+    /// no standbys: `pg_basebackup` does not copy a server that is newer than itself.
+    pub fn of_server(bin: &Path, tools: &Self) -> Result<Self, Error> {
+        let version = version_at(bin, &SERVER_PROGRAMS).ok_or_else(|| Error::NotFound {
+            looked: vec![bin.to_owned()],
+        })?;
+        Ok(Self {
+            bin: bin.to_owned(),
+            tools: tools.tools.clone(),
             version,
         })
     }
@@ -77,7 +89,11 @@ impl Installation {
 
     /// A command for one of the programs, free of `PG...` variables that would steer it elsewhere.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        let folder = match SERVER_PROGRAMS.contains(&name) {
+            true => &self.bin,
+            false => &self.tools,
+        };
+        let mut command = Command::new(folder.join(name));
         for (key, _) in env::vars_os() {
             if key.as_encoded_bytes().starts_with(b"PG") {
                 command.env_remove(key);
@@ -87,6 +103,16 @@ impl Installation {
         command.env("LC_ALL", "C");
         command
     }
+}
+
+/// The major version of the server in this folder; `None` unless it holds all these programs.
+fn version_at(bin: &Path, programs: &[&str]) -> Option<u32> {
+    let is_there = |program: &&str| is_executable(&bin.join(program));
+    let complete = programs.iter().all(is_there);
+    let output = complete
+        .then(|| Command::new(bin.join("postgres")).arg("--version").output())?
+        .ok()?;
+    major_version(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// Where distributions and people put PostgreSQL.
@@ -162,6 +188,22 @@ mod tests {
             error.to_string().starts_with("PostgreSQL 13 in "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_server_alone_borrows_the_other_programs() {
+        let (whole, server) = (pretend("15.3"), pretend("18.1"));
+        for program in ["psql", "pgbench", "pg_basebackup"] {
+            fs::remove_file(server.path().join(program)).unwrap();
+        }
+        let tools = Installation::at(whole.path()).unwrap();
+        let found = Installation::of_server(server.path(), &tools).unwrap();
+        assert_eq!(found.version(), 18);
+        let path = |name| PathBuf::from(found.program(name).get_program());
+        assert_eq!(path("initdb"), server.path().join("initdb"));
+        assert_eq!(path("psql"), whole.path().join("psql"));
+        fs::remove_file(server.path().join("initdb")).unwrap();
+        assert!(Installation::of_server(server.path(), &tools).is_err());
     }
 
     #[test]

@@ -109,10 +109,10 @@ impl RelationFact {
 }
 
 /// One row, with the right number of columns.
-struct Row<'r>(&'r [Option<&'r str>]);
+pub(super) struct Row<'r>(&'r [Option<&'r str>]);
 
 impl<'r> Row<'r> {
-    fn new(columns: &'r [Option<&'r str>], expected: usize) -> Result<Self, FactError> {
+    pub(super) fn new(columns: &'r [Option<&'r str>], expected: usize) -> Result<Self, FactError> {
         let found = columns.len();
         if found == expected {
             Ok(Self(columns))
@@ -126,7 +126,7 @@ impl<'r> Row<'r> {
         self.0.get(column).copied().flatten().unwrap_or_default()
     }
 
-    fn text(&self, column: usize) -> String {
+    pub(super) fn text(&self, column: usize) -> String {
         self.value(column).to_owned()
     }
 
@@ -138,7 +138,12 @@ impl<'r> Row<'r> {
         }
     }
 
-    fn letter(&self, column: usize) -> Result<char, FactError> {
+    /// That the value is none of what the column has.
+    pub(super) fn wrong(&self, column: usize, wanted: &'static str) -> FactError {
+        wrong(self.value(column), column, wanted)
+    }
+
+    pub(super) fn letter(&self, column: usize) -> Result<char, FactError> {
         let value = self.value(column);
         let mut letters = value.chars();
         match (letters.next(), letters.next()) {
@@ -147,7 +152,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    fn oid(&self, column: usize) -> Result<u32, FactError> {
+    pub(super) fn oid(&self, column: usize) -> Result<u32, FactError> {
         oid(self.value(column), column)
     }
 }

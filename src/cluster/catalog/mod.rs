@@ -3,13 +3,16 @@
 //!
 //! Errs on one side: a name is harmless only when everything that it may stand for is.
 
+mod effects;
 mod load;
 mod names;
 mod own;
+mod routines;
 
+pub use effects::{EffectNames, NamedEffects};
 pub use load::{FUNCTIONS_SQL, FactError, RELATIONS_SQL};
 pub use names::Identifier;
-pub(crate) use names::{FOLDED_BYTES_MAX, Folded, SMALL, fold};
+pub use routines::{CHANGES_SQL, ROUTINES_SQL, RoutineFact, USES_SQL, UseFact, Used, User};
 
 use std::fmt;
 

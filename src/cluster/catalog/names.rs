@@ -3,45 +3,10 @@
 
 use hashbrown::HashTable;
 
+use crate::sql::word::{Folded, SMALL, fold};
+
 /// Bytes of a name that count: PostgreSQL's `NAMEDATALEN` - 1. The server cuts longer ones; nothing is found under them.
 const NAME_BYTES_MAX: usize = 63;
-
-/// Longest word that is folded, in bytes.
-pub(crate) const FOLDED_BYTES_MAX: usize = 16;
-
-/// A word in lower case, as a number, so that a comparison with another takes one step. Longer words are 0, which is
-/// none.
-pub(crate) type Folded = u128;
-
-/// The fifth bit makes letters small. In words it is set in digits and `$` anyway, and `_` becomes a byte that no word
-/// has.
-pub(crate) const SMALL: Folded = Folded::from_le_bytes([0x20; FOLDED_BYTES_MAX]);
-
-/// Folds a word: letters, digits, `_`, `$` and bytes of other alphabets. The parts that are read may overlap.
-#[inline]
-pub(crate) fn fold(word: &[u8]) -> Folded {
-    let behind = |part: usize| 8 * (word.len() - part);
-    let bytes = match word.len() {
-        8..=FOLDED_BYTES_MAX => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u64::from_le_bytes));
-            Folded::from(first) | Folded::from(last) << behind(8)
-        }
-        4..8 => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u32::from_le_bytes));
-            Folded::from(u64::from(first) | u64::from(last) << behind(4))
-        }
-        2..4 => {
-            let [first, last] = [word.first_chunk(), word.last_chunk()]
-                .map(|part| part.copied().map_or(0, u16::from_le_bytes));
-            Folded::from(u32::from(first) | u32::from(last) << behind(2))
-        }
-        1 => Folded::from(word[0]),
-        _ => return 0,
-    };
-    bytes | SMALL
-}
 
 /// A name in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

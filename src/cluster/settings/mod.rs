@@ -92,10 +92,21 @@ pub enum PoolMode {
 /// When a server is asked what session state a session has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StateCheck {
-    /// After statements that may leave some, by their text.
+    /// After statements that may leave some, by their text alone.
+    Texts,
+    /// After statements that may leave some, by their text and by what is known of functions and triggers.
     Suspected,
     /// After every transaction.
     Always,
+}
+
+/// How long `currval` and `lastval` know what a sequence gave to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SequenceValues {
+    /// Until its transaction ends; longer when nobody else has had its connection.
+    Transaction,
+    /// As long as the session lasts, which keeps its connection for that.
+    Session,
 }
 
 /// What becomes of a statement that leaves session state which cannot be carried to another connection.
@@ -146,6 +157,8 @@ pub struct PoolSettings {
     pub login_backoff_max: Duration,
     /// `state_check`.
     pub state_check: StateCheck,
+    /// `sequence_values`.
+    pub sequence_values: SequenceValues,
     /// `pin`.
     pub pin: PinPolicy,
     /// Prepared statements kept on one server connection for whoever needs them next.

@@ -75,6 +75,7 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         login_backoff,
         login_backoff_max,
         state_check,
+        sequence_values,
         pin,
         statements_per_connection,
         statement_bytes_per_client,

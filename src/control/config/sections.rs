@@ -15,8 +15,8 @@ use super::{
 };
 use crate::cluster::settings::{
     Admin, Auth, AuthMethod, DatabaseSettings, Limits, Listen, Log, LogFormat, NodeAddress,
-    NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime, StateCheck,
-    UserSettings,
+    NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime, SequenceValues,
+    StateCheck, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -42,8 +42,13 @@ const MODES: Choice<PoolMode> = Choice(&[
     ("statement", PoolMode::Statement),
 ]);
 const STATE_CHECKS: Choice<StateCheck> = Choice(&[
+    ("text", StateCheck::Texts),
     ("suspected", StateCheck::Suspected),
     ("always", StateCheck::Always),
+]);
+const SEQUENCE_VALUES: Choice<SequenceValues> = Choice(&[
+    ("transaction", SequenceValues::Transaction),
+    ("session", SequenceValues::Session),
 ]);
 const PINS: Choice<PinPolicy> =
     Choice(&[("allow", PinPolicy::Allow), ("refuse", PinPolicy::Refuse)]);
@@ -175,6 +180,9 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         state_check: it
             .read("state_check", &STATE_CHECKS)
             .unwrap_or(StateCheck::Suspected),
+        sequence_values: it
+            .read("sequence_values", &SEQUENCE_VALUES)
+            .unwrap_or(SequenceValues::Transaction),
         pin: it.read("pin", &PINS).unwrap_or(PinPolicy::Allow),
         statements_per_connection: it
             .read("statements_per_connection", &STATEMENTS)

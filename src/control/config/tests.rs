@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::*;
 use crate::cluster::settings::{
     AuthMethod, Consistency, Health, Limits, Listen, LogFormat, NodeAddress, PinPolicy, PoolMode,
-    PoolOverride, PoolSettings, Preferred, Secret, StateCheck,
+    PoolOverride, PoolSettings, Preferred, Secret, SequenceValues, StateCheck,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -151,6 +151,7 @@ fn the_defaults_are_the_documented_ones() {
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
         state_check: StateCheck::Suspected,
+        sequence_values: SequenceValues::Transaction,
         pin: PinPolicy::Allow,
         statements_per_connection: 200,
         statement_bytes_per_client: 64 << 20,

@@ -1,4 +1,5 @@
-//! The catalogs of the databases that clients use: asked of the primary, and published. One database at a time.
+//! The catalogs of the databases that clients use: asked of the primary, and published. One database at a time. While
+//! somebody relies on what is known, it is looked again and again whether anything has changed.
 
 use std::{
     cell::RefCell,
@@ -8,17 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{Watch, bell::Bell, questions::read_lsn};
 use crate::{
     cluster::{
-        catalog::{Catalog, FUNCTIONS_SQL, FunctionFact, RELATIONS_SQL, RelationFact},
-        facts::DatabaseFacts,
+        catalog::{
+            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, RELATIONS_SQL,
+            ROUTINES_SQL, RelationFact, RoutineFact, USES_SQL, UseFact,
+        },
+        facts::{DatabaseFacts, Validity},
         node::Lsn,
     },
     control::line::{Destination, Line, LineError},
-    limits::{CATALOG_MS_MAX, CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOGS_MAX},
+    limits::{
+        CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_MS_MAX,
+        CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX,
+    },
     protocol::backend::DataRow,
     time,
 };
@@ -40,27 +45,46 @@ pub(super) struct Catalogs {
 }
 
 /// One database.
-#[derive(Debug)]
 struct Known {
+    /// Who may look, where no user is set for that.
+    user: Arc<str>,
     /// A worker wants to know it, or it may have changed.
     is_wanted: bool,
     /// Not to be asked before.
     rest_until: Instant,
     /// When it was last known.
     known_at: Option<Instant>,
-    /// Of all that was answered.
-    digest: Option<[u128; 2]>,
+    /// What the question for changes was answered before that.
+    changes: Vec<Option<String>>,
+    /// The connection that asks, between two questions.
+    line: Option<Line>,
     /// Since when it cannot be asked.
     failing_since: Option<Instant>,
 }
 
+impl Known {
+    fn new(user: Arc<str>) -> Self {
+        Self {
+            user,
+            is_wanted: true,
+            rest_until: time::now(),
+            known_at: None,
+            changes: Vec::new(),
+            line: None,
+            failing_since: None,
+        }
+    }
+}
+
 /// The answer of a database.
+#[derive(Default)]
 struct Answer {
     functions: Vec<FunctionFact>,
     relations: Vec<RelationFact>,
+    routines: Vec<RoutineFact>,
+    uses: Vec<UseFact>,
     read_committed: bool,
     lsn: Option<Lsn>,
-    digest: [u128; 2],
 }
 
 /// Loads what is wanted for as long as pgring runs.
@@ -75,14 +99,17 @@ pub(super) async fn run(watch: Rc<Watch>) {
                     .deadline(due, watch.catalogs.bell.heard())
                     .await;
             }
-            None => watch.catalogs.bell.heard().await,
+            None => {
+                watch.close_unused();
+                watch.catalogs.bell.heard().await;
+            }
         }
     }
 }
 
 impl Watch {
     /// Statements of this database want its catalog, or it may have changed.
-    pub(in crate::control) fn want_catalog(&self, database: Arc<str>) {
+    pub(in crate::control) fn want_catalog(&self, database: Arc<str>, user: Arc<str>) {
         let mut known = self.catalogs.known.borrow_mut();
         if known.len() >= CATALOGS_MAX && !known.contains_key(&database) {
             known.retain(|_, known| known.failing_since.is_none());
@@ -90,14 +117,10 @@ impl Watch {
                 return;
             }
         }
-        let entry = known.entry(database).or_insert_with(|| Known {
-            is_wanted: true,
-            rest_until: time::now(),
-            known_at: None,
-            digest: None,
-            failing_since: None,
-        });
-        entry.is_wanted = true;
+        let entry = known
+            .entry(database)
+            .or_insert_with(|| Known::new(Arc::clone(&user)));
+        (entry.is_wanted, entry.user) = (true, user);
         drop(known);
         self.catalogs.bell.ring();
     }
@@ -106,23 +129,50 @@ impl Watch {
     pub(super) fn doubt_catalogs(&self) {
         for known in self.catalogs.known.borrow_mut().values_mut() {
             known.is_wanted = true;
+            // What another primary answers is not to be compared.
+            (known.changes, known.line) = (Vec::new(), None);
         }
         self.catalogs.bell.ring();
     }
 
-    /// The database that is due first, and when. `None` while there is nobody to ask, or as nobody.
+    /// The database that is due first, and when. `None` while there is nobody to ask.
     fn next_catalog(&self, now: Instant) -> Option<(Arc<str>, Instant)> {
         let snapshot = self.publishing.current();
-        snapshot.primary.filter(|_| self.is_on())?;
-        let refresh = snapshot.settings.routing.catalog_refresh;
+        snapshot.primary?;
         let known = self.catalogs.known.borrow();
-        let due = |known: &Known| match (known.is_wanted, known.known_at) {
-            (false, Some(at)) => (at + refresh).max(known.rest_until),
-            _ => known.rest_until,
+        let due = |(name, known): (&Arc<str>, &Known)| {
+            let is_due = known.is_wanted || self.is_used(name);
+            is_due.then_some((Arc::clone(name), known.rest_until.max(now)))
         };
-        let all = known.iter().map(|(name, known)| (name, due(known)));
-        let (name, due) = all.min_by_key(|(_, due)| *due)?;
-        Some((Arc::clone(name), due.max(now)))
+        known.iter().filter_map(due).min_by_key(|(_, due)| *due)
+    }
+
+    /// Somebody has relied on what is known of the database not long ago.
+    fn is_used(&self, database: &str) -> bool {
+        let snapshot = self.publishing.current();
+        let used = snapshot
+            .catalogs
+            .get(database)
+            .map(|facts| facts.validity.used());
+        let now = self.publishing.switchboard().budgets.micros(time::now());
+        used.is_some_and(|used| now.saturating_sub(used) < CATALOG_UNUSED_MS * 1000)
+    }
+
+    /// Takes leave of servers whose databases nobody uses.
+    fn close_unused(&self) {
+        for (name, known) in self.catalogs.known.borrow_mut().iter_mut() {
+            if !known.is_wanted && !self.is_used(name) {
+                known.line.take().into_iter().for_each(Line::close);
+            }
+        }
+    }
+
+    /// All is to be asked again, whatever has changed.
+    fn is_stale(&self, database: &str) -> bool {
+        let refresh = self.publishing.current().settings.routing.catalog_refresh;
+        let known = self.catalogs.known.borrow();
+        let known_at = known.get(database).and_then(|known| known.known_at);
+        known_at.is_none_or(|at| time::now().duration_since(at) > refresh)
     }
 
     fn with_known(&self, database: &str, change: impl FnOnce(&mut Known)) {
@@ -137,40 +187,150 @@ async fn load(watch: &Watch, database: &Arc<str>) {
     watch.with_known(database, |known| known.is_wanted = false);
     // Read before the look, so that a change during it makes another one necessary.
     let schema = watch.publishing.switchboard().schema_version();
-    let outcome = ask(watch, database).await;
+    let outcome = look(watch, database, schema, start).await;
     let now = time::now();
+    let took = now.duration_since(start);
     // A schema that changes all the time must not keep the primary busy with this.
-    let pause = Duration::from_millis(CATALOG_PAUSE_MS).max(now.duration_since(start));
+    let pause = match outcome {
+        Ok(Look::Same) => Duration::from_millis(CATALOG_CHECK_MS)
+            .max(took.saturating_mul(CATALOG_CHECK_SHARE as u32)),
+        _ => Duration::from_millis(CATALOG_PAUSE_MS).max(took),
+    };
     watch.with_known(database, |known| known.rest_until = now + pause);
-    match outcome {
-        Ok(answer) => loaded(watch, database, schema, answer, now),
-        Err(error) => failed(watch, database, &error, now),
+    if let Err(error) = outcome {
+        failed(watch, database, &error, now);
     }
+    watch.close_unused();
     if watch.publishing.switchboard().schema_version() != schema {
-        watch.with_known(database, |known| known.is_wanted = true);
+        watch.with_known(database, |known| {
+            known.is_wanted = true;
+            known.rest_until = now + Duration::from_millis(CATALOG_PAUSE_MS).max(took);
+        });
     }
 }
 
-async fn ask(watch: &Watch, database: &str) -> Result<Answer, LineError> {
+/// How a look ended.
+enum Look {
+    /// Nothing has changed.
+    Same,
+    /// All was asked.
+    Loaded,
+}
+
+/// Looks whether anything has changed, and asks for everything if so.
+async fn look(
+    watch: &Watch,
+    database: &Arc<str>,
+    schema: u64,
+    start: Instant,
+) -> Result<Look, LineError> {
+    let mut line = line_to(watch, database).await?;
+    let mut changes = Vec::new();
+    line.ask(CHANGES_SQL, |_, row| {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        changes.extend(row.map(|value| value.map(text)));
+        Ok(())
+    })
+    .await?;
+    let took = time::now().duration_since(start);
+    let age = Duration::from_millis(CATALOG_AGE_MS_MAX)
+        .max(took.saturating_mul(2 * CATALOG_CHECK_SHARE as u32));
+    let until = watch.publishing.switchboard().budgets.micros(start + age);
+    let same = still_holds(watch, database, &changes);
+    let done = match same {
+        Some(facts) if !watch.is_stale(database) => {
+            confirm(watch, database, &facts, schema, until);
+            Look::Same
+        }
+        _ => {
+            let answer = ask(&mut line).await?;
+            loaded(watch, database, schema, until, answer)?;
+            Look::Loaded
+        }
+    };
+    let now = time::now();
+    watch.with_known(database, |known| {
+        known.line = Some(line);
+        known.changes = changes;
+        if matches!(done, Look::Loaded) {
+            known.known_at = Some(now);
+        }
+        if known.failing_since.take().is_some() {
+            tracing::info!(%database, "its catalog can be read again");
+        }
+    });
+    Ok(done)
+}
+
+/// The connection that asks: the one of the last look, or a new one.
+async fn line_to(watch: &Watch, database: &str) -> Result<Line, LineError> {
+    let (mut line, mut user) = (None, None);
+    watch.with_known(database, |known| {
+        line = known.line.take();
+        user = Some(Arc::clone(&known.user));
+    });
+    if let Some(line) = line.filter(Line::is_open) {
+        return Ok(line);
+    }
     let primary = watch.publishing.current().primary;
-    let to = primary.and_then(|primary| watch.publishing.destination(primary, Some(database)));
+    let to = primary
+        .zip(user)
+        .and_then(|(primary, user)| watch.publishing.looker(primary, database, &user));
     let to = to.ok_or(LineError::Nonsense("there is no primary to be asked"))?;
     let to = Destination {
         timeout: to.timeout.max(Duration::from_millis(CATALOG_MS_MAX)),
         ..to
     };
-    let mut line = Line::open(&watch.reactor, &to, &watch.deriver).await?;
-    let mut answer = Answer {
-        functions: Vec::new(),
-        relations: Vec::new(),
-        read_committed: false,
-        lsn: None,
-        digest: [0; 2],
+    Line::open(&watch.reactor, &to, &watch.deriver).await
+}
+
+/// What is known of the database, when that question was answered so before.
+fn still_holds(
+    watch: &Watch,
+    database: &str,
+    changes: &[Option<String>],
+) -> Option<Arc<DatabaseFacts>> {
+    let mut is_same = false;
+    watch.with_known(database, |known| is_same = known.changes == changes);
+    let current = watch.publishing.current();
+    current.catalogs.get(database).filter(|_| is_same).cloned()
+}
+
+/// What is known holds on. Who had what was known before has what is known now.
+fn confirm(
+    watch: &Watch,
+    database: &Arc<str>,
+    before: &Arc<DatabaseFacts>,
+    schema: u64,
+    until: u64,
+) {
+    before.validity.extend(until);
+    if before.schema == schema {
+        return;
+    }
+    let facts = DatabaseFacts {
+        catalog: Arc::clone(&before.catalog),
+        effects: Arc::clone(&before.effects),
+        validity: Validity::new(until, before.validity.used()),
+        schema,
+        lsn: before.lsn,
+        read_committed: before.read_committed,
     };
-    let sql = [FUNCTIONS_SQL, RELATIONS_SQL, LAST_SQL].join("; ");
+    watch.publishing.catalog(database, Some(Arc::new(facts)));
+}
+
+async fn ask(line: &mut Line) -> Result<Answer, LineError> {
+    let mut answer = Answer::default();
+    let sql = [
+        FUNCTIONS_SQL,
+        RELATIONS_SQL,
+        ROUTINES_SQL,
+        USES_SQL,
+        LAST_SQL,
+    ]
+    .join("; ");
     line.ask(&sql, |statement, row| answer.row(statement, row))
         .await?;
-    line.close();
     Ok(answer)
 }
 
@@ -180,9 +340,6 @@ impl Answer {
             .map(|value| value.map(String::from_utf8_lossy))
             .collect();
         let columns: Vec<_> = values.iter().map(Option::as_deref).collect();
-        if statement < 3 {
-            self.note(statement, &columns);
-        }
         match statement {
             0 => self
                 .functions
@@ -190,8 +347,14 @@ impl Answer {
             1 => self
                 .relations
                 .push(RelationFact::from_columns(&columns).map_err(|_| "a relation that is none")?),
-            2 => self.read_committed = columns == [Some("t")],
-            3 => {
+            2 => self
+                .routines
+                .push(RoutineFact::from_columns(&columns).map_err(|_| "a routine that is none")?),
+            3 => self
+                .uses
+                .push(UseFact::from_columns(&columns).map_err(|_| "a use that is none")?),
+            4 => self.read_committed = columns == [Some("t")],
+            5 => {
                 let lsn = columns.first().copied().flatten().and_then(read_lsn);
                 self.lsn = Some(lsn.ok_or("not a position in the log")?);
             }
@@ -199,54 +362,30 @@ impl Answer {
         }
         Ok(())
     }
-
-    /// The order of rows means nothing, so each is digested alone and the digests are added.
-    fn note(&mut self, statement: usize, columns: &[Option<&str>]) {
-        let mut row = Sha256::new_with_prefix([statement as u8]);
-        for column in columns {
-            let text = column.unwrap_or_default();
-            row.update((text.len() as u64).to_le_bytes());
-            row.update(text);
-        }
-        let digest: [u8; 32] = row.finalize().into();
-        let (halves, _) = digest.as_chunks::<16>();
-        for (sum, half) in self.digest.iter_mut().zip(halves) {
-            *sum = sum.wrapping_add(u128::from_le_bytes(*half));
-        }
-    }
 }
 
-fn loaded(watch: &Watch, database: &Arc<str>, schema: u64, answer: Answer, now: Instant) {
-    let Some(lsn) = answer.lsn else {
-        let error = LineError::Nonsense("an answer without its end");
-        return failed(watch, database, &error, now);
-    };
-    let mut is_same = false;
-    watch.with_known(database, |known| {
-        is_same = known.digest == Some(answer.digest);
-        known.digest = Some(answer.digest);
-        known.known_at = Some(now);
-        if known.failing_since.take().is_some() {
-            tracing::info!(%database, "its catalog can be read again");
-        }
-    });
-    let current = watch.publishing.current();
-    let facts = match current.catalogs.get(database).filter(|_| is_same) {
-        Some(before) if before.schema == schema => return,
-        // Who has what was known before has what is known now.
-        Some(before) => DatabaseFacts {
-            catalog: before.catalog.clone(),
-            schema,
-            ..**before
-        },
-        None => DatabaseFacts {
-            catalog: Catalog::new(answer.functions, answer.relations),
-            schema,
-            lsn,
-            read_committed: answer.read_committed,
-        },
+fn loaded(
+    watch: &Watch,
+    database: &Arc<str>,
+    schema: u64,
+    until: u64,
+    answer: Answer,
+) -> Result<(), LineError> {
+    let lsn = answer
+        .lsn
+        .ok_or(LineError::Nonsense("an answer without its end"))?;
+    let effects = EffectNames::new(&answer.routines, &answer.relations, answer.uses);
+    let now = watch.publishing.switchboard().budgets.micros(time::now());
+    let facts = DatabaseFacts {
+        catalog: Arc::new(Catalog::new(answer.functions, answer.relations)),
+        effects: Arc::new(effects),
+        validity: Validity::new(until, now),
+        schema,
+        lsn,
+        read_committed: answer.read_committed,
     };
     watch.publishing.catalog(database, Some(Arc::new(facts)));
+    Ok(())
 }
 
 /// What is known stays for a while; then it is better to know nothing.
@@ -256,16 +395,18 @@ fn failed(watch: &Watch, database: &Arc<str>, error: &LineError, now: Instant) {
     let mut is_over = false;
     watch.with_known(database, |known| {
         if known.failing_since.is_none() {
-            tracing::warn!(%database, %error, "its catalog cannot be read, so statements with unknown names go to the primary");
+            tracing::warn!(
+                %database, %error,
+                "its catalog cannot be read: statements with unknown names go to the primary, and connections are \
+                 looked through after them"
+            );
         }
         let since = *known.failing_since.get_or_insert(now);
         is_over = now.duration_since(since) > patience;
         known.rest_until = now + Duration::from_millis(CATALOG_RETRY_MS);
-        known.is_wanted = true;
+        known.is_wanted = !is_over;
         if is_over {
-            known.digest = None;
-            known.is_wanted = false;
-            known.known_at = Some(now);
+            known.changes = Vec::new();
         }
     });
     if is_over && current.catalogs.contains_key(database) {

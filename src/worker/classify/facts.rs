@@ -1,5 +1,7 @@
 //! The set of facts about a text. Says what each means; never looks at a text.
 
+use crate::sql::effects::Effects;
+
 /// What pooling must know of the text of a Query or Parse, over all its statements.
 ///
 /// Facts are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
@@ -44,6 +46,10 @@ impl Facts {
         DEALLOCATES = 6,
         EXECUTES = 7,
         PREPARES = 8,
+        ASKS_SEQUENCES = 9,
+        USES_SEQUENCES = 10,
+        RUNS_TEXTS = 11,
+        LASTS = 12,
         ROLLS_BACK = 16,
         BEGINS = 17,
         EMPTY = 18,
@@ -74,7 +80,10 @@ impl Facts {
     pub(super) const UNSEEN: Self = Self::UNKNOWN
         .and(Self::COMMITS)
         .and(Self::DEALLOCATES)
-        .and(Self::EXECUTES);
+        .and(Self::EXECUTES)
+        .and(Self::ASKS_SEQUENCES)
+        .and(Self::USES_SEQUENCES)
+        .and(Self::RUNS_TEXTS);
 
     /// What is left behind, whatever it is.
     pub(super) const LEAVES: Self = Self::LISTENS
@@ -83,6 +92,12 @@ impl Facts {
         .and(Self::LEAVES_LIBRARY)
         .and(Self::TAKES_LOCK)
         .and(Self::LEAVES_PREPARED);
+
+    /// What [`effects`](Self::effects) tells of.
+    const OF_FUNCTIONS: Self = Self::ASKS_SEQUENCES
+        .and(Self::USES_SEQUENCES)
+        .and(Self::RUNS_TEXTS)
+        .and(Self::LASTS);
 
     /// All bits of both.
     pub(super) const fn and(self, other: Self) -> Self {
@@ -147,6 +162,21 @@ impl Facts {
     /// Some statement is PREPARE (not PREPARE TRANSACTION).
     pub const fn prepares(self) -> bool {
         self.has(Self::PREPARES)
+    }
+
+    /// What the functions of PostgreSQL's own in it may leave, beside what gains state.
+    pub fn effects(self) -> Effects {
+        if !self.has(Self::OF_FUNCTIONS) {
+            return Effects::NONE;
+        }
+        let all = [
+            (Self::ASKS_SEQUENCES, Effects::ASKS_SEQUENCES),
+            (Self::USES_SEQUENCES, Effects::USES_SEQUENCES),
+            (Self::RUNS_TEXTS, Effects::UNSEEN),
+            (Self::LASTS, Effects::LASTING),
+        ];
+        let held = all.into_iter().filter(|(bit, _)| self.has(*bit));
+        held.fold(Effects::NONE, |effects, (_, more)| effects.and(more))
     }
 
     /// What some statement leaves behind at the server, if it succeeds, and what only a statement ends. The first

@@ -16,13 +16,13 @@ mod query;
 mod read_only;
 mod scan;
 mod settings;
+mod shape;
 mod sources;
 mod statement;
-mod token;
 mod transaction;
 mod uses;
-mod word;
 
+pub(crate) use shape::{may_modify, reads_nothing};
 pub(crate) use transaction::{chains, ending};
 pub use {
     class::{Class, Knowledge, Reason, class, explain},
@@ -32,6 +32,7 @@ pub use {
     uses::{Use, uses},
 };
 
+use crate::sql::{token, word};
 use token::{Kind, Reading, Token, Tokens};
 use word::{ABORT, BEGIN, ROLLBACK, START};
 

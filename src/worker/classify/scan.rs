@@ -12,8 +12,9 @@ use super::{
 
 /// Where something may matter, as a bit per byte of the block that begins at the window's second byte:
 /// quotes, dollars, semicolons, zeros, comments and backslashes, and the beginnings or ends of words, told
-/// by two of their letters: `i..o` (INTO), `s.._` (`set_config`), `p._` (`pg_`), and for literals `ow` (now,
-/// tomorrow) and `d.y` (today, yesterday). Without branches, so that the compiler makes vectors of it.
+/// by some of their letters: `i..o` (INTO), `p._` (`pg_`), `t._` (`ts_stat`), `s.t` with `_`, `s` or `v` (`set_config`,
+/// `setseed`, `setval`), `c.rr`, `l.st`, `n.xt` (`currval` and its like), `_xml`, and for literals `ow` (now, tomorrow) and
+/// `d.y` (today, yesterday). Without branches, so that the compiler makes vectors of it.
 #[inline]
 fn stops(window: &[u8; WINDOW], bytes: usize) -> u64 {
     let mut found = [0; BLOCK];
@@ -26,16 +27,35 @@ fn stops(window: &[u8; WINDOW], bytes: usize) -> u64 {
         let quote = byte.wrapping_sub(b'"') <= b'\'' - b'"';
         let sign = (byte == b'-') | (byte == b'/') | (byte == b';') | (byte == 0) | (byte == b'\\');
         let begins = before.wrapping_sub(b'a') > b'z' - b'a';
-        let word = (letter == b'i') & (third | 0x20 == b'o')
-            | (letter == b's') & (third == b'_')
-            | (letter == b'p') & (second == b'_');
+        let (last, middle) = (third | 0x20, second | 0x20);
+        let word = (letter == b'i') & (last == b'o')
+            | (letter == b's')
+                & (middle == b't')
+                & ((third == b'_') | (last == b's') | (last == b'v'))
+            | ((letter == b'p') | (letter == b't')) & (second == b'_')
+            | (letter == b'c') & (middle == b'r') & (last == b'r')
+            | (letter == b'l') & (middle == b's') & (last == b't')
+            | (letter == b'n') & (middle == b'x') & (last == b't');
+        let xml = (letter == b'x') & (next | 0x20 == b'm') & (middle == b'l') & (before == 0x7f);
         let moment =
             (letter == b'o') & (next | 0x20 == b'w') | (letter == b'd') & (second | 0x20 == b'y');
-        let stop = quote | sign | begins & word | moment;
+        let stop = quote | sign | begins & word | xml | moment;
         found[at] = if stop { FOUND[at] } else { 0 };
     }
     bits(&found)
 }
+
+/// Letters with which the words begin, or in which they have what is stopped at.
+static WORDS: [bool; 256] = {
+    let mut words = [false; 256];
+    let letters = b"isptclnxISPTCLNX";
+    let mut at = 0;
+    while at < letters.len() {
+        words[letters[at] as usize] = true;
+        at += 1;
+    }
+    words
+};
 
 /// Goes through the rest of a query.
 pub(super) struct Scan<'a, 'r> {
@@ -170,7 +190,8 @@ impl<'a, 'r> Scan<'a, 'r> {
         match self.byte(stop) {
             b'\'' => self.literal(stop),
             b'"' => self.quoted(stop),
-            b'$' | b'i' | b'I' | b's' | b'S' | b'p' | b'P' => self.token(stop),
+            b'$' => self.token(stop),
+            letter if WORDS[usize::from(letter)] => self.token(stop),
             b'-' | b'/' => self.comment(stop),
             b';' => {
                 self.tokens.seek(stop + 1);

@@ -199,9 +199,38 @@ pub(super) enum Name {
     TemporarySchema,
     /// The view whose UPDATE is a SET.
     Settings,
+    /// What a sequence gave to the session.
+    SequenceValue,
+    NextValue,
+    /// SQL in its arguments is run.
+    RunsText,
+    /// What no reset takes off a connection.
+    Lasts,
 }
 
-const NAMES: [(&[u8], Name); 10] = [
+const NAMES: [(&[u8], Name); 32] = [
+    (b"currval", Name::SequenceValue),
+    (b"lastval", Name::SequenceValue),
+    (b"nextval", Name::NextValue),
+    (b"setval", Name::NextValue),
+    (b"setseed", Name::Lasts),
+    (b"ts_stat", Name::RunsText),
+    (b"ts_rewrite", Name::RunsText),
+    (b"query_to_xml", Name::RunsText),
+    (b"query_to_xmlschema", Name::RunsText),
+    (b"query_to_xml_and_xmlschema", Name::RunsText),
+    (b"table_to_xml", Name::RunsText),
+    (b"table_to_xml_and_xmlschema", Name::RunsText),
+    (b"schema_to_xml", Name::RunsText),
+    (b"schema_to_xml_and_xmlschema", Name::RunsText),
+    (b"database_to_xml", Name::RunsText),
+    (b"database_to_xml_and_xmlschema", Name::RunsText),
+    (b"pg_create_physical_replication_slot", Name::Lasts),
+    (b"pg_create_logical_replication_slot", Name::Lasts),
+    (b"pg_copy_physical_replication_slot", Name::Lasts),
+    (b"pg_copy_logical_replication_slot", Name::Lasts),
+    (b"pg_replication_origin_session_setup", Name::Lasts),
+    (b"pg_replication_origin_session_reset", Name::Lasts),
     (b"pg_settings", Name::Settings),
     (b"set_config", Name::SetConfig),
     (b"pg_temp", Name::TemporarySchema),
@@ -218,20 +247,27 @@ const NAMES: [(&[u8], Name); 10] = [
 const TEMPORARY_SCHEMA: &[u8] = b"pg_temp_";
 
 /// By first letter, the lengths of the names and keywords that matter behind the first word. The longest has
-/// less than 32 letters.
-static LENGTHS: [u32; 256] = lengths();
+/// less than 64 letters.
+static LENGTHS: [u64; 256] = lengths();
 
-const fn lengths() -> [u32; 256] {
+const fn lengths() -> [u64; 256] {
     let mut lengths = [0; 256];
     // All lengths from that of `pg_temp`.
-    let names = u32::MAX << 7;
-    let known: [(u8, u32); 6] = [
-        (b's', 1 << 10),
+    let names = u64::MAX << 7;
+    // Behind a first word of its own: `x_to_xml`, `x_to_xmlschema`, `x_to_xml_and_xmlschema`.
+    let (query, table) = (1 << 12 | 1 << 18 | 1 << 26, 1 << 12 | 1 << 26);
+    let known: [(u8, u64); 11] = [
+        (b's', 1 << 6 | 1 << 7 | 1 << 10 | 1 << 13 | 1 << 27),
         (b'p', names),
         (b'i', 1 << 4),
-        (b't', 1 << 4 | 1 << 9),
+        (b't', 1 << 4 | 1 << 7 | 1 << 9 | 1 << 10 | table),
         (b'e', 1 << 7),
         (b'h', 1 << 4),
+        (b'c', 1 << 7),
+        (b'l', 1 << 7),
+        (b'n', 1 << 7),
+        (b'q', query),
+        (b'd', 1 << 15 | 1 << 29),
     ];
     let mut at = 0;
     while at < known.len() {
@@ -246,7 +282,7 @@ const fn lengths() -> [u32; 256] {
 #[inline]
 pub(super) fn may_matter(word: &[u8]) -> bool {
     let first = word.first().copied().unwrap_or_default();
-    word.len() < 32 && LENGTHS[usize::from(first)] >> word.len() & 1 != 0
+    word.len() < 64 && LENGTHS[usize::from(first)] >> word.len() & 1 != 0
 }
 
 pub(super) fn name_of(name: &[u8]) -> Option<Name> {
@@ -364,6 +400,10 @@ impl<'a> Reader<'a> {
     fn temporary(&mut self, rest: Tokens<'a>) {
         if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
             self.add(Facts::GAINS_STATE);
+            if self.command == CREATE {
+                // Nobody else can see it.
+                self.facts = self.facts.without(Facts::CHANGES_SCHEMA);
+            }
             if self.command == CREATE && !drops_on_commit(rest) {
                 self.add(Facts::MAKES_TEMPORARY);
             }
@@ -403,6 +443,10 @@ impl<'a> Reader<'a> {
                 }
             }
             Some(Name::AdvisoryUnlock) => self.add(Facts::LOSES_STATE),
+            Some(Name::SequenceValue) => self.add(Facts::ASKS_SEQUENCES),
+            Some(Name::NextValue) => self.add(Facts::USES_SEQUENCES),
+            Some(Name::RunsText) => self.add(Facts::RUNS_TEXTS),
+            Some(Name::Lasts) => self.add(Facts::LASTS),
             Some(Name::TemporarySchema) => {
                 self.facts = self.facts.without(Facts::SHAREABLE);
                 if self.facts.has(Facts::CHANGES_SCHEMA) {

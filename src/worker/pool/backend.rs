@@ -7,7 +7,7 @@ use crate::{
         budget::{self, Budget},
         welcome::Welcome,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
     worker::{
         parameters::{Belief, Parameters},
@@ -31,6 +31,9 @@ pub(crate) struct Facts {
     pub(crate) cancels: Cell<u32>,
 }
 
+/// A session, in the whole process.
+pub(crate) type Owner = (WorkerId, ConnectionId);
+
 /// A server connection.
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
@@ -47,6 +50,8 @@ pub(crate) struct Backend {
     pub(crate) is_spent: bool,
     /// Of which generation of its pool it is.
     pub(super) generation: u64,
+    /// Whom sequences may have given something here: nobody else may ask for that.
+    pub(crate) sequences: Option<Owner>,
     /// What its session sent last, in case it must run again.
     pub(crate) record: Vec<u8>,
     /// The read it was taken for, in case that must go to another node.
@@ -62,18 +67,23 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// True when it may have other settings than these.
+    /// True when something must be sent before a session with these settings may use it.
     #[inline]
-    pub(crate) fn has_others(&self, target: &Parameters) -> bool {
-        self.parameters != *target || self.belief != Belief::Exact
+    pub(crate) fn differs(&self, settings: &Parameters, session: Owner) -> bool {
+        self.parameters != *settings
+            || self.belief != Belief::Exact
+            || self.sequences.is_some_and(|owner| owner != session)
     }
 
-    /// The text that brings it to these settings.
-    pub(crate) fn transition(&self, target: &Parameters) -> Vec<u8> {
-        self.parameters.transition(target, self.belief)
+    /// What must be sent then: from now on it is so.
+    pub(crate) fn become_fit(&mut self, settings: &Parameters, session: Owner) -> Vec<u8> {
+        let forgets = self.sequences.take_if(|owner| *owner != session).is_some();
+        let text = self.parameters.transition(settings, self.belief, forgets);
+        self.has_been_given(settings.clone());
+        text
     }
 
-    /// It was sent that text.
+    /// These are its settings now.
     pub(crate) fn has_been_given(&mut self, parameters: Parameters) {
         (self.parameters, self.belief) = (parameters, Belief::Exact);
     }
@@ -82,10 +92,9 @@ impl Backend {
     /// objects, which no statement takes away.
     pub(crate) fn was_asked(&mut self, parameters: Parameters, blind: bool, temporary: bool) {
         self.parameters = parameters;
-        self.belief = if blind {
-            Belief::Incomplete
-        } else {
-            Belief::Exact
+        self.belief = match blind {
+            true => Belief::Incomplete,
+            false => Belief::Exact,
         };
         self.is_spent |= temporary;
     }

@@ -130,6 +130,7 @@ impl Pool {
             parameters,
             belief,
             generation,
+            sequences,
             prepared,
             opened,
             permit,
@@ -151,6 +152,7 @@ impl Pool {
             parameters: parameters.to_pairs(),
             belief,
             generation,
+            sequences,
             prepared: pack_prepared(&prepared),
         }))
     }
@@ -196,6 +198,7 @@ impl Pool {
             is_new: false,
             is_spent: false,
             generation: handed.generation,
+            sequences: handed.sequences,
             opened: handed.opened,
             used: Cell::new(time::now()),
             permit,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -13,24 +14,44 @@ use crate::{
     worker::{
         Worker,
         classify::{self, Class, Knowledge, Reason},
-        statements::Statement,
+        statements::{ClassKey, Statement},
     },
 };
 
+/// How often the control core is told that something is wanted, in microseconds.
+const WANT_US: u64 = 50_000;
+
+/// What a session's rules are told of its database for one turn of the core.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Known {
+    /// Functions and triggers are believed to leave nothing behind.
+    Trusted,
+    /// Nothing is known that may be relied on.
+    #[default]
+    Nothing,
+    /// This is, and by this key what was concluded from it.
+    Facts(Rc<Arc<DatabaseFacts>>, ClassKey),
+}
+
 /// What the statements of one database are judged by.
 pub(crate) struct Judge {
+    /// Its name on the servers, and a role that may look at it.
+    database: RefCell<Arc<str>>,
+    role: Arc<str>,
     /// As of the last snapshot that was looked at.
-    facts: RefCell<Option<Arc<DatabaseFacts>>>,
+    facts: RefCell<Option<Rc<Arc<DatabaseFacts>>>>,
     overrides: RefCell<Arc<Overrides>>,
     /// Another one whenever that changes, on any core.
     edition: Cell<u64>,
-    /// The version of the schema of which the control core was told that it is needed here.
-    wanted: Cell<Option<u64>>,
+    /// The version of the schema of which the control core was told that it is needed here, and when.
+    wanted: Cell<Option<(u64, u64)>>,
 }
 
 impl Judge {
-    pub(super) fn new(snapshot: &Snapshot, database: &str) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, database: &str, role: &Arc<str>) -> Self {
         let judge = Self {
+            database: RefCell::new(database.into()),
+            role: Arc::clone(role),
             facts: RefCell::default(),
             overrides: RefCell::new(Arc::clone(&snapshot.overrides)),
             edition: Cell::new(0),
@@ -42,78 +63,87 @@ impl Judge {
 
     /// Takes over a new snapshot.
     pub(super) fn refresh(&self, snapshot: &Snapshot, database: &str) {
-        let facts = snapshot.catalogs.get(database).cloned();
+        let facts = snapshot.catalogs.get(database).cloned().map(Rc::new);
+        if **self.database.borrow() != *database {
+            self.database.replace(database.into());
+        }
         self.facts.replace(facts);
         self.overrides.replace(Arc::clone(&snapshot.overrides));
         self.edition.set(snapshot.epoch.0);
     }
 
     /// Whether a text is a proven read.
-    pub(crate) fn is_read(&self, worker: &Worker, database: &str, text: &[u8]) -> bool {
-        self.with_knowledge(worker, database, |knowledge| {
+    pub(crate) fn is_read(&self, worker: &Worker, text: &[u8]) -> bool {
+        self.with_knowledge(worker, |knowledge| {
             classify::class(text, knowledge) == Class::Read
         })
     }
 
     /// Whether a prepared statement is one, remembered with it.
-    pub(crate) fn is_read_statement(
-        &self,
-        worker: &Worker,
-        database: &str,
-        statement: &Statement,
-    ) -> bool {
-        let version = worker.switchboard.schema_version();
-        let facts = self.facts.borrow();
-        let place = facts.as_ref().map_or(0, |facts| Arc::as_ptr(facts) as u64);
-        // The snapshot's number, and within it the database, by the place of its facts.
-        let key = (self.edition.get(), place, version);
+    pub(crate) fn is_read_statement(&self, worker: &Worker, statement: &Statement) -> bool {
+        let Some((_, key)) = self.current(worker) else {
+            return self.is_read(worker, statement.text());
+        };
         if let Some(is_read) = statement.class(key) {
             return is_read;
         }
-        let is_read = self.is_read(worker, database, statement.text());
+        let is_read = self.is_read(worker, statement.text());
         statement.set_class(key, is_read);
         is_read
     }
 
-    /// The class of a text, and why.
-    pub(crate) fn explain<'t>(
-        &self,
-        worker: &Worker,
-        database: &str,
-        text: &'t [u8],
-    ) -> (Class, Reason<'t>) {
-        self.with_knowledge(worker, database, |knowledge| {
-            classify::explain(text, knowledge)
-        })
+    /// What may be relied on now: facts of the schema's own version, seen not long ago. With them the snapshot's number,
+    /// and within it the database, by the place of its facts.
+    #[inline]
+    fn current(&self, worker: &Worker) -> Option<(Rc<Arc<DatabaseFacts>>, ClassKey)> {
+        let facts = self.facts.borrow();
+        let facts = facts.as_ref()?;
+        let version = worker.switchboard.schema_version();
+        let holds = facts.validity.holds(worker.micros()) && facts.schema == version;
+        let place = Arc::as_ptr(facts) as u64;
+        holds.then(|| (Rc::clone(facts), (self.edition.get(), place, version)))
     }
 
-    fn with_knowledge<T>(
-        &self,
-        worker: &Worker,
-        database: &str,
-        judge: impl FnOnce(&Knowledge<'_>) -> T,
-    ) -> T {
-        let version = worker.switchboard.schema_version();
-        let facts = self.facts.borrow();
-        let current = facts.as_deref().filter(|facts| facts.schema == version);
+    /// The same for the rules of a session.
+    #[inline]
+    pub(crate) fn known(&self, worker: &Worker) -> Known {
+        match self.current(worker) {
+            Some((facts, key)) => Known::Facts(facts, key),
+            None => {
+                self.want(worker);
+                Known::Nothing
+            }
+        }
+    }
+
+    /// The class of a text, and why.
+    pub(crate) fn explain<'t>(&self, worker: &Worker, text: &'t [u8]) -> (Class, Reason<'t>) {
+        self.with_knowledge(worker, |knowledge| classify::explain(text, knowledge))
+    }
+
+    fn with_knowledge<T>(&self, worker: &Worker, judge: impl FnOnce(&Knowledge<'_>) -> T) -> T {
+        let current = self.current(worker);
         if current.is_none() {
-            self.want(worker, database, version);
+            self.want(worker);
         }
         judge(&Knowledge {
-            catalog: current.map(|facts| &facts.catalog),
+            catalog: current.as_ref().map(|(facts, _)| &*facts.catalog),
             overrides: &self.overrides.borrow(),
         })
     }
 
     /// The control core is to look at the database.
     #[cold]
-    fn want(&self, worker: &Worker, database: &str, version: u64) {
-        if self.wanted.get() == Some(version) {
+    fn want(&self, worker: &Worker) {
+        let (version, now) = (worker.switchboard.schema_version(), worker.micros());
+        let was_told = |(told, at): (u64, u64)| told == version && now.saturating_sub(at) < WANT_US;
+        if self.wanted.get().is_some_and(was_told) {
             return;
         }
-        let message = ToControl::Catalog(database.into());
+        let message =
+            ToControl::Catalog(Arc::clone(&self.database.borrow()), Arc::clone(&self.role));
         if worker.switchboard.control.put(message).is_ok() {
-            self.wanted.set(Some(version));
+            self.wanted.set(Some((version, now)));
         }
     }
 

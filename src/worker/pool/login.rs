@@ -192,6 +192,7 @@ impl Pool {
             is_new: true,
             is_spent: false,
             generation: 0,
+            sequences: None,
             record: Vec::new(),
             read: Vec::new(),
             prepared: Prepared::default(),

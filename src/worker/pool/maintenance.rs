@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Pool, spawn_later};
+use super::{Backend, Owner, Pool, spawn_later};
 use crate::{
     cluster::settings::PoolMode,
     limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
@@ -48,6 +48,7 @@ impl Pool {
         let discards = query.eq_ignore_ascii_case(EVERYTHING);
         if discards {
             backend.prepared.forget();
+            backend.sequences = None;
             backend.has_been_given(worker.interner.empty());
         } else {
             backend.prepared.drop_unnamed();
@@ -150,11 +151,13 @@ pub(super) async fn farewell(stream: &Stream) {
 
 impl Backend {
     /// Brings it to these settings, and waits until it has them; else what the server said, if it did.
-    pub(crate) async fn give(&mut self, parameters: &Parameters) -> Result<(), Option<Vec<u8>>> {
-        let text = self.transition(parameters);
-        self.run(&text, |_, _| {}).await?;
-        self.has_been_given(parameters.clone());
-        Ok(())
+    pub(crate) async fn give(
+        &mut self,
+        parameters: &Parameters,
+        session: Owner,
+    ) -> Result<(), Option<Vec<u8>>> {
+        let text = self.become_fit(parameters, session);
+        self.run(&text, |_, _| {}).await
     }
 
     /// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.

@@ -22,8 +22,8 @@ use std::{
     time::Instant,
 };
 
-pub(crate) use backend::{Backend, Facts};
-pub(crate) use judge::Judge;
+pub(crate) use backend::{Backend, Facts, Owner};
+pub(crate) use judge::{Judge, Known};
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};

@@ -69,7 +69,7 @@ impl PoolSet {
             given: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
-            judge: Judge::new(snapshot, server_database),
+            judge: Judge::new(snapshot, server_database, &key.user),
             key,
         };
         Some(Rc::new(Self {

@@ -67,7 +67,7 @@ impl Session {
         let Some(mut lease) = self.connection_at_hand(&pool) else {
             return AtHand::Nothing;
         };
-        if lease.backend().has_others(&self.parameters) && self.may_be_refused(&lease) {
+        if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
             return AtHand::Unfit(lease);
         }
         self.begin_errand(&mut lease, need);

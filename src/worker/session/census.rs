@@ -63,14 +63,16 @@ const WHO: &str = concat!(
 );
 
 /// What there is. Each row has a letter and what it is about: `s` a setting (name, value), `d` what a limit is that was
-/// not set, and letters of what cannot be carried. The transaction's own settings are no session state. Functions and
-/// operators are named with their schema, so that nobody's `search_path` can have it lie.
+/// not set, `x` a setting that the session's user could not be given, and letters of what cannot be carried. The
+/// transaction's own settings are no session state. Functions and operators are named with their schema, so that
+/// nobody's `search_path` can have it lie.
 const WHAT: &str = concat!(
-    "SELECT CASE WHEN is_limit THEN 'd' ELSE 's' END, ",
+    "SELECT CASE WHEN is_limit THEN 'd' WHEN context OPERATOR(pg_catalog.=) 'superuser' \
+     AND NOT pg_catalog.has_parameter_privilege(name, 'SET') THEN 'x' ELSE 's' END, ",
     hex!("name"),
     ", ",
     hex!("CASE WHEN is_limit THEN pg_catalog.set_config(name, reset_val, true) ELSE setting END"),
-    " FROM (SELECT name, setting, reset_val, source, name OPERATOR(pg_catalog.=) ANY \
+    " FROM (SELECT name, setting, reset_val, source, context, name OPERATOR(pg_catalog.=) ANY \
      (ARRAY['statement_timeout', 'lock_timeout', 'transaction_timeout']::pg_catalog.text[]) AS is_limit \
      FROM pg_catalog.pg_settings) AS settings \
      WHERE (is_limit OR source OPERATOR(pg_catalog.=) 'session') AND name OPERATOR(pg_catalog.<>) ALL \

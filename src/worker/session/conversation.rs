@@ -144,6 +144,8 @@ pub struct Conversation {
     pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
     pub(super) renamed: Vec<u8>,
+    /// The last bytes of a statement that is too long to be read as a whole.
+    pub(super) rest: Vec<u8>,
 }
 
 impl Conversation {
@@ -181,6 +183,7 @@ impl Conversation {
             leaving_block: None,
             has_read: false,
             renamed: Vec::new(),
+            rest: Vec::new(),
         }
     }
 
@@ -293,11 +296,7 @@ impl Conversation {
         }
         let whole = body.len() == header.body_bytes();
         let text = body.strip_suffix(b"\0").filter(|_| whole).unwrap_or(body);
-        let facts = if whole {
-            classify::facts(text)
-        } else {
-            classify::facts_of_beginning(text)
-        };
+        let facts = self.facts_of(text, whole, desk);
         if let Some(pin) = self.forbidden(facts, text, desk) {
             return self.refuse_pin(frontend::QUERY, pin, desk);
         }
@@ -305,10 +304,12 @@ impl Conversation {
             return Verdict::Wait;
         }
         if whole {
-            self.note(facts, text, desk);
+            self.note(facts, text, None, desk);
         } else {
+            self.rest.clear();
+            self.note_rest(text);
             (self.unread, self.leaving) = (true, false);
-            self.note_traces(facts, text, desk);
+            self.note_traces(facts, text, None, desk);
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
@@ -321,18 +322,25 @@ impl Conversation {
 
     /// A statement is sent to be executed.
     #[inline]
-    fn note(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
+    fn note(&mut self, facts: Facts, text: &[u8], statement: Option<&Statement>, desk: &Desk<'_>) {
         if facts.commits() {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
-        self.note_traces(facts, text, desk);
+        self.note_traces(facts, text, statement, desk);
     }
 
     #[inline]
-    fn note_traces(&mut self, facts: Facts, text: &[u8], desk: &Desk<'_>) {
+    fn note_traces(
+        &mut self,
+        facts: Facts,
+        text: &[u8],
+        statement: Option<&Statement>,
+        desk: &Desk<'_>,
+    ) {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         self.traces.note(facts);
+        self.note_effects(facts, text, statement, desk);
         if desk.bounds.always_checked {
             self.traces.note_report();
         }
@@ -342,10 +350,6 @@ impl Conversation {
         if facts.changes_meaning() && memchr::memmem::find(text, b"pg_temp").is_some() {
             // What is set for the transaction alone may have it make the schema for temporary objects.
             self.traces.note_report();
-        }
-        if facts.gains_state() {
-            self.restore.note(text);
-            self.traces.note_hidden_settings(text);
         }
     }
 
@@ -362,9 +366,10 @@ impl Conversation {
             if self.prepare_commands(statement.facts, statement.text(), desk) {
                 return Verdict::Wait;
             }
-            self.note(statement.facts, statement.text(), desk);
+            self.note(statement.facts, statement.text(), Some(&statement), desk);
         } else {
             self.may_turn = true;
+            self.note_unknown(desk);
         }
         self.ledger.sent(frontend::EXECUTE);
         Verdict::Forward
@@ -378,7 +383,9 @@ impl Conversation {
         if self.refuses_pins(desk) && self.traces.call_pins(body, whole) {
             return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, desk);
         }
-        self.traces.note_call(body, whole);
+        if self.traces.note_call(body, whole) {
+            self.note_unknown(desk);
+        }
         self.pass(frontend::FUNCTION_CALL)
     }
 
@@ -531,6 +538,34 @@ impl Conversation {
         self.ledger.is_committing()
             || self.ledger.status() == TransactionStatus::Idle
             || self.may_turn
+    }
+
+    /// True while the rest of a statement comes that is too long to be read as a whole.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// True when the connection must be reset before another session has it.
+    #[inline]
+    pub(crate) fn is_soiled(&self) -> bool {
+        self.traces.is_soiled()
+    }
+
+    /// True when the connection must be closed when the session is over.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.traces.is_lasting()
+    }
+
+    /// True when a sequence may have given something to the session there.
+    #[inline]
+    pub(crate) fn has_used_sequences(&self) -> bool {
+        self.traces.has_used_sequences()
+    }
+
+    /// The connection is given back.
+    #[inline]
+    pub(crate) fn connection_is_given_back(&mut self) {
+        self.traces.connection_is_given_back();
     }
 
     /// True when server and session disagree about what was asked.

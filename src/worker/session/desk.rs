@@ -3,9 +3,11 @@
 use std::rc::Rc;
 
 use crate::{
-    cluster::settings::{PinPolicy, PoolMode, PoolSettings, StateCheck},
+    cluster::settings::{PinPolicy, PoolMode, PoolSettings, SequenceValues, StateCheck},
+    sql::effects::Effects,
     worker::{
         parameters::Parameters,
+        pool::Known,
         statements::{Store, prepared::Prepared},
     },
 };
@@ -18,12 +20,25 @@ pub struct Desk<'a> {
     pub(crate) store: &'a Store,
     /// The session's settings, as far as they change what a text means.
     pub(crate) context: &'a Parameters,
+    /// What is known of the database's functions and triggers.
+    pub(crate) known: &'a Known,
     /// Bounds from the configuration.
     pub(crate) bounds: Bounds,
     /// Takes answers to the client.
     pub out: &'a mut Vec<u8>,
     /// Takes what goes to the server before the message, or in place of its beginning.
     pub ahead: &'a mut Vec<u8>,
+}
+
+impl Desk<'_> {
+    /// What is to be feared of these: not what functions do unseen, where they are trusted.
+    #[inline]
+    pub(super) fn feared(&self, effects: Effects) -> Effects {
+        match self.known {
+            Known::Trusted => effects.without(Effects::UNSEEN),
+            _ => effects,
+        }
+    }
 }
 
 /// What the rules have to say, before it is sent.
@@ -51,6 +66,10 @@ impl Words {
 pub struct Bounds {
     /// The server is asked for session state after every transaction.
     pub always_checked: bool,
+    /// Only texts are looked at: functions and triggers are believed to leave nothing.
+    pub trusts_functions: bool,
+    /// What uses a sequence keeps its connection.
+    pub pins_sequences: bool,
     /// What would pin a session is refused.
     pub refuses_pins: bool,
     /// Statements of ours on one server connection.
@@ -63,6 +82,8 @@ impl From<&PoolSettings> for Bounds {
     fn from(settings: &PoolSettings) -> Self {
         Self {
             always_checked: settings.state_check == StateCheck::Always,
+            trusts_functions: settings.state_check == StateCheck::Texts,
+            pins_sequences: settings.sequence_values == SequenceValues::Session,
             refuses_pins: settings.pin == PinPolicy::Refuse && settings.mode != PoolMode::Session,
             server_statements: settings.statements_per_connection as usize,
             client_bytes: settings.statement_bytes_per_client,
@@ -76,6 +97,7 @@ pub struct Office {
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) context: Parameters,
+    pub(crate) known: Known,
     pub(crate) bounds: Bounds,
     /// What the rules said to the client.
     pub out: Vec<u8>,
@@ -89,8 +111,11 @@ impl Default for Office {
             server: Prepared::default(),
             store: Rc::default(),
             context: crate::worker::parameters::Interner::default().empty(),
+            known: Known::Trusted,
             bounds: Bounds {
                 always_checked: false,
+                trusts_functions: true,
+                pins_sequences: false,
                 refuses_pins: false,
                 server_statements: 100,
                 client_bytes: 1 << 20,
@@ -108,6 +133,7 @@ impl Office {
             server: linked.then_some(&mut self.server),
             store: &self.store,
             context: &self.context,
+            known: &self.known,
             bounds: self.bounds,
             out: &mut self.out,
             ahead: &mut self.ahead,

@@ -237,6 +237,9 @@ impl Conversation {
                 Fit::No if self.have_refused(Why::Shape, desk) => {}
                 Fit::No => return Some(Verdict::Wait),
             }
+            if self.runs_texts(&statement, desk) {
+                self.note_values(body);
+            }
             self.portals.bind(naming.before, Some(statement));
         } else if let Some(server) = desk.server.as_deref() {
             self.describes(&statement, server);

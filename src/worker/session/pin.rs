@@ -25,13 +25,17 @@ pub enum Pin {
     Library,
     /// It may hold an advisory lock.
     AdvisoryLock,
+    /// It has left what no reset takes off a connection.
+    Lasting,
+    /// It keeps what sequences have given to it.
+    SequenceValue,
     /// The server answered what was not asked: nobody knows where the session stands.
     Unfollowed,
 }
 
 impl Pin {
     /// Each of them, at its own number.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::PreparedStatement,
         Self::OddStatement,
         Self::Setting,
@@ -40,6 +44,8 @@ impl Pin {
         Self::HeldCursor,
         Self::Library,
         Self::AdvisoryLock,
+        Self::Lasting,
+        Self::SequenceValue,
         Self::Unfollowed,
     ];
 
@@ -54,6 +60,8 @@ impl Pin {
             Self::HeldCursor => "cursor with hold",
             Self::Library => "library",
             Self::AdvisoryLock => "advisory lock",
+            Self::Lasting => "state that no reset removes",
+            Self::SequenceValue => "sequence value",
             Self::Unfollowed => "conversation cannot be followed",
         }
     }
@@ -112,8 +120,12 @@ fn advice(pin: Pin) -> &'static str {
         Pin::AdvisoryLock => {
             "Use pg_advisory_xact_lock, or set mode = \"session\" or pin = \"allow\"."
         }
-        Pin::OddStatement | Pin::Setting | Pin::Listen | Pin::Library | Pin::Unfollowed => {
-            "Set mode = \"session\" or pin = \"allow\" for this database or user."
-        }
+        Pin::OddStatement
+        | Pin::Setting
+        | Pin::Listen
+        | Pin::Library
+        | Pin::Lasting
+        | Pin::SequenceValue
+        | Pin::Unfollowed => "Set mode = \"session\" or pin = \"allow\" for this database or user.",
     }
 }

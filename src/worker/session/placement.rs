@@ -123,11 +123,10 @@ impl Session {
 
     /// Whether a statement is a proven read.
     fn is_read(&self, asked: &Asked<'_>) -> bool {
-        let database = self.pools.server_database();
-        let judge = &self.pools.judge;
+        let (judge, worker) = (&self.pools.judge, &self.worker);
         match asked {
-            Asked::Text(text) => judge.is_read(&self.worker, &database, text),
-            Asked::Statement(it) => judge.is_read_statement(&self.worker, &database, it),
+            Asked::Text(text) => judge.is_read(worker, text),
+            Asked::Statement(it) => judge.is_read_statement(worker, it),
         }
     }
 
@@ -176,8 +175,7 @@ impl Session {
 
     /// The class of a text, and why, in words.
     pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
-        let database = self.pools.server_database();
-        let (class, reason) = self.pools.judge.explain(&self.worker, &database, text);
+        let (class, reason) = self.pools.judge.explain(&self.worker, text);
         (class, reason.to_string())
     }
 

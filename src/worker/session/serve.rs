@@ -29,8 +29,8 @@ use crate::{
     worker::{
         Worker,
         clients::{self, ClientInfo, Kill, State},
-        parameters::Parameters,
-        pool::{Lease, PoolSet},
+        parameters::{Belief, Parameters},
+        pool::{Lease, Owner, PoolSet},
     },
 };
 
@@ -375,20 +375,42 @@ impl Session {
 
     #[inline]
     fn release(&mut self) {
-        let Some(lease) = self.unlink() else { return };
+        let Some(mut lease) = self.unlink() else {
+            return;
+        };
         self.account(&lease);
         if lease.backend().facts.cancels.get() > 0 {
             // A cancel is on its way: it must not hit the next client's query.
             return drop(lease);
         }
         if self.kept.is_on() {
-            self.keep(lease);
-        } else if lease.backend().prepared.is_stained() || lease.backend().parameters.may_end_idle()
-        {
+            return self.keep(lease);
+        }
+        self.leave_behind(&mut lease);
+        if lease.backend().prepared.is_stained() || lease.backend().parameters.may_end_idle() {
             lease.release_dirty();
         } else {
             lease.release();
         }
+    }
+
+    /// Notes on the connection what the session may have left there for whoever has it next.
+    #[inline]
+    fn leave_behind(&mut self, lease: &mut Lease) {
+        let backend = lease.backend_mut();
+        if self.conversation.is_soiled() {
+            backend.belief = Belief::Incomplete;
+        }
+        if self.conversation.has_used_sequences() {
+            backend.sequences = Some(self.owner());
+        }
+        self.conversation.connection_is_given_back();
+    }
+
+    /// As whom connections know the session.
+    #[inline]
+    pub(super) fn owner(&self) -> Owner {
+        (self.worker.id, self.info.id)
     }
 
     fn account(&self, lease: &Lease) {
@@ -447,13 +469,16 @@ impl Session {
         let clean = left && self.conversation.is_clean() && self.is_between_messages();
         if let Some(lease) = self.unlink()
             && clean
+            && !self.conversation.is_lasting()
             && lease.backend().facts.cancels.get() == 0
         {
             self.account(&lease);
             lease.release_dirty();
         }
-        for lease in self.kept.take_all() {
-            lease.release_dirty();
+        let kept = self.kept.take_all().into_iter();
+        match self.conversation.is_lasting() {
+            true => kept.for_each(drop),
+            false => kept.for_each(Lease::release_dirty),
         }
         tracing::debug!(client = %self.info.id, "client left");
     }

@@ -141,6 +141,7 @@ impl Session {
         if differs {
             // In whatever transaction it is.
             let text = lease.backend().parameters.step(&self.parameters);
+            lease.backend_mut().has_been_given(self.parameters.clone());
             self.send_text(&mut lease, &text);
         }
         self.lease = Some(lease);
@@ -167,8 +168,9 @@ impl Session {
     /// Sends the session's settings ahead in the same flight, when the connection has others.
     #[inline]
     pub(super) fn send_settings(&mut self, lease: &mut Lease) {
-        if lease.backend().has_others(&self.parameters) {
-            let text = lease.backend().transition(&self.parameters);
+        let owner = self.owner();
+        if lease.backend().differs(&self.parameters, owner) {
+            let text = lease.backend_mut().become_fit(&self.parameters, owner);
             self.send_text(lease, &text);
         }
     }
@@ -180,7 +182,6 @@ impl Session {
             .query(text)
             .expect("the text is ASCII without NUL");
         backend.stream.send(out.into());
-        backend.has_been_given(self.parameters.clone());
         self.conversation.sent_settings(&mut backend.prepared);
     }
 
@@ -189,7 +190,7 @@ impl Session {
     pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
         let backend = lease.backend();
         let known = |name: &str| self.pools.is_given(name);
-        backend.has_others(&self.parameters)
+        backend.differs(&self.parameters, self.owner())
             && !backend
                 .parameters
                 .is_surely_given(&self.parameters, backend.belief, known)
@@ -205,7 +206,7 @@ impl Session {
         loop {
             let before = lease.backend().parameters.clone();
             let is_itself = is_itself && !before.has_identity();
-            let given = lease.backend_mut().give(&self.parameters);
+            let given = lease.backend_mut().give(&self.parameters, self.owner());
             let given = self.worker.reactor.deadline(deadline, given).await;
             match given.unwrap_or(Err(None)) {
                 Ok(()) => {

@@ -2,10 +2,13 @@
 
 use super::{
     census::{self, Census},
-    hidden,
     pin::Pin,
 };
-use crate::worker::classify::Facts;
+use crate::{
+    limits::HIDDEN_SETTINGS_MAX,
+    sql::{body::Body, effects::Effects, raw},
+    worker::classify::Facts,
+};
 
 /// Bytes of a FunctionCall that say which function it calls.
 pub(super) const FUNCTION_BYTES: usize = 4;
@@ -27,8 +30,14 @@ pub(super) struct Traces {
     unsettled: bool,
     /// The schema may have another version.
     schema: bool,
-    /// Settings with a dot in their names that may have been set.
+    /// Settings with a dot in their names that may have been set, or will be by what was prepared.
     hidden: Vec<Box<str>>,
+    /// There may be what nobody can ask for: the connection is reset before another session has it.
+    soiled: bool,
+    /// There may be what no reset takes away.
+    lasting: bool,
+    /// A sequence may have given something to the session.
+    uses_sequences: bool,
     /// Statements may have been prepared by SQL.
     prepared: bool,
     /// What was found and cannot be carried.
@@ -58,38 +67,97 @@ impl Traces {
         }
     }
 
-    /// A statement that may set what no view of the server shows.
-    pub(super) fn note_hidden_settings(&mut self, text: &[u8]) {
-        if !hidden::collect(text, &mut self.hidden) {
+    /// Running something may leave this behind.
+    pub(super) fn note_effects(&mut self, effects: Effects) {
+        if effects.leaves_state() {
+            self.note_report();
+            self.lost = true;
+        }
+        self.schema |= effects.has(Effects::SCHEMA);
+        self.soiled |= effects.has(Effects::UNSEEN.and(Effects::UNNAMED));
+        self.uses_sequences |= effects.has(Effects::USES_SEQUENCES);
+        if effects.has(Effects::LASTING) {
+            self.lasting = true;
+            self.keep_forever(Pin::Lasting);
+        }
+        if effects.has(Effects::UNNAMED) {
+            self.keep_forever(Pin::Setting);
+        }
+    }
+
+    /// A setting with a dot in its name may be set, which no view of the server shows.
+    pub(super) fn note_setting(&mut self, name: &str) {
+        if self.hidden.iter().any(|known| **known == *name) {
+            return;
+        }
+        if self.hidden.len() < HIDDEN_SETTINGS_MAX {
+            self.hidden.push(name.into());
+        } else {
+            (self.soiled, self.gained) = (true, true);
             self.keep_forever(Pin::Setting);
         }
     }
 
     /// True when a text may set what nobody could ask for.
     pub(super) fn has_unseen_setting(&self, text: &[u8]) -> bool {
-        !hidden::collect(text, &mut self.hidden.clone())
+        let body = Body::read(text);
+        let new = body
+            .settings
+            .iter()
+            .filter(|name| !self.hidden.contains(name));
+        body.effects.has(Effects::UNNAMED) || self.hidden.len() + new.count() > HIDDEN_SETTINGS_MAX
     }
 
-    /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall.
+    /// True when the connection must be reset before another session has it.
+    pub(super) fn is_soiled(&self) -> bool {
+        self.soiled
+    }
+
+    /// True when it must be closed instead.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.lasting
+    }
+
+    /// True when a sequence may have given something to the session since its connection was at hand.
+    pub(super) fn has_used_sequences(&self) -> bool {
+        self.uses_sequences
+    }
+
+    /// The connection is given back. What its session has set by names of its own may be set there again.
+    pub(super) fn connection_is_given_back(&mut self) {
+        (self.soiled, self.uses_sequences) = (false, false);
+    }
+
+    /// True while the session has changed the schema and nobody else may know.
+    pub(super) fn changes_schema(&self) -> bool {
+        self.schema
+    }
+
+    /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall. False when it is
+    /// known to leave nothing.
     #[cold]
-    pub(super) fn note_call(&mut self, body: &[u8], whole: bool) {
+    pub(super) fn note_call(&mut self, body: &[u8], whole: bool) -> bool {
         if is_of_large_objects(body) {
-            return;
+            return false;
         }
-        (self.gained, self.lost, self.unsettled) = (true, true, true);
-        self.note_hidden_settings(body);
+        self.note_effects(Effects::STATE.and(raw::effects(body)));
+        for name in dotted_names(body) {
+            self.note_setting(&name);
+        }
         if !whole {
             self.keep_forever(Pin::Setting);
         }
+        true
     }
 
     /// True when a call may do what the session could not be asked for afterwards.
     pub(super) fn call_pins(&self, body: &[u8], whole: bool) -> bool {
-        !is_of_large_objects(body) && (!whole || self.has_unseen_setting(body))
+        let names_none = || raw::effects(body).has(Effects::UNNAMED);
+        !is_of_large_objects(body) && (!whole || names_none())
     }
 
-    /// What to ask the server, given the settings that the session is known to have. Names are kept while the
-    /// transaction is open, because it may yet be rolled back.
+    /// What to ask the server, given the settings that the session is known to have. Names are kept: the transaction may
+    /// be rolled back, and what was prepared may set them again.
     pub(super) fn question<'a>(
         &mut self,
         known: impl Iterator<Item = &'a str>,
@@ -101,11 +169,7 @@ impl Traces {
             }
         }
         let names = self.hidden.iter().map(|name| &**name);
-        let question = census::question(names, in_transaction);
-        if !in_transaction {
-            self.hidden = Vec::new();
-        }
-        question
+        census::question(names, in_transaction)
     }
 
     /// The connection stays with this session. The first reason is the one that is told.
@@ -191,6 +255,15 @@ impl Traces {
     pub(super) fn pin(&self) -> Option<Pin> {
         self.forever.or(self.found)
     }
+}
+
+/// Names with a dot that the arguments of a function call spell.
+pub(super) fn dotted_names(body: &[u8]) -> impl Iterator<Item = String> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$.".contains(byte);
+    let words = body.split(move |byte| !is_part(byte));
+    let names = words.filter_map(|word| std::str::from_utf8(word).ok());
+    let dotted = |name: &&str| name.trim_matches('.').contains('.');
+    names.filter(dotted).map(str::to_ascii_lowercase)
 }
 
 fn is_of_large_objects(body: &[u8]) -> bool {

@@ -20,6 +20,7 @@ use crate::{
         buffer::{Cut, Cutter, Partial},
         tag::frontend,
     },
+    worker::pool::Known,
 };
 
 /// How far the client's bytes could be judged.
@@ -42,7 +43,7 @@ enum Followed {
 
 /// What the rules judge the client's next message with: fields of the session that they do not hold.
 macro_rules! desk {
-    ($session:ident, $words:ident) => {
+    ($session:ident, $words:ident, $known:ident) => {
         Desk {
             server: $session
                 .lease
@@ -50,6 +51,7 @@ macro_rules! desk {
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
             context: &$session.context,
+            known: &$known,
             bounds: $session.bounds,
             out: &mut $words.out,
             ahead: &mut $words.ahead,
@@ -113,6 +115,7 @@ impl Session {
     }
 
     fn pump(&mut self, words: &mut Words) -> Result<Pumped, End> {
+        let known = self.known();
         let mut decided = 0;
         loop {
             if let Some(pumped) = self.look_at_pipeline(decided, words) {
@@ -127,14 +130,14 @@ impl Session {
                     &mut self.conversation,
                     header,
                     body,
-                    &mut desk!(self, words),
+                    &mut desk!(self, words, known),
                 )?;
                 (verdict, header.frame_bytes())
             } else {
                 match self.intake.cut(piece, partial_from_client)? {
                     Cut::Begins(header, body) => {
                         let taken = piece.len();
-                        let desk = &mut desk!(self, words);
+                        let desk = &mut desk!(self, words, known);
                         let verdict = judge(&mut self.conversation, header, body, desk)?;
                         if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
                             self.intake = Cutter::default();
@@ -143,7 +146,12 @@ impl Session {
                             matches!(verdict, Verdict::Forward | Verdict::Instead(_));
                         (verdict, taken)
                     }
-                    Cut::Continues(count) if self.intake_forwards => (Verdict::Forward, count),
+                    Cut::Continues(count) if self.intake_forwards => {
+                        if self.conversation.is_unread() {
+                            self.conversation.note_rest(&piece[..count]);
+                        }
+                        (Verdict::Forward, count)
+                    }
                     Cut::Continues(count) => (Verdict::Discard, count),
                     Cut::Held(_, taken) => {
                         self.unite_held(taken);
@@ -160,6 +168,16 @@ impl Session {
         self.forward_to_server(decided, words);
         self.pending = Chunk::default();
         Ok(Pumped::All)
+    }
+
+    /// What is known of the functions and triggers of its database.
+    #[inline]
+    fn known(&self) -> Known {
+        if self.bounds.trusts_functions {
+            return Known::Trusted;
+        }
+        self.pools.keep_up(&self.worker);
+        self.pools.judge.known(&self.worker)
     }
 
     /// What stops the pipeline that begins at `at`, if one does and anything stops it.

@@ -17,6 +17,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::{
     limits::STATEMENTS_KEPT_MAX,
     protocol::tag::frontend,
+    sql::effects::Effects,
     worker::{
         classify::{self, Facts},
         parameters::Parameters,
@@ -45,6 +46,8 @@ pub(crate) struct Statement {
     accepted: Cell<bool>,
     /// Whether it is a proven read, and by which facts.
     class: Cell<Option<(ClassKey, bool)>>,
+    /// What running it may leave, by the same facts.
+    effects: Cell<Option<(ClassKey, Effects)>>,
 }
 
 /// What a statement was judged by: the snapshot, the place of the facts, the version of the schema.
@@ -111,6 +114,19 @@ impl Statement {
     /// It was judged.
     pub(crate) fn set_class(&self, key: ClassKey, is_read: bool) {
         self.class.set(Some((key, is_read)));
+    }
+
+    /// What running it may leave behind, as `judge` finds unless it was judged by these facts before.
+    #[inline]
+    pub(crate) fn effects(&self, key: ClassKey, judge: impl FnOnce() -> Effects) -> Effects {
+        match self.effects.get() {
+            Some((known, effects)) if known == key => effects,
+            _ => {
+                let effects = judge();
+                self.effects.set(Some((key, effects)));
+                effects
+            }
+        }
     }
 
     /// A client parses it.
@@ -210,6 +226,7 @@ impl Store {
             // Its grammar has been checked, and there is nothing else that could be wrong with it.
             accepted: Cell::new(facts.begins()),
             class: Cell::new(None),
+            effects: Cell::new(None),
         }
     }
 

@@ -493,3 +493,12 @@ DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1
 SELECT '\'; LISTEN a; --'
 SELECT '\''; LISTEN a; --'
 DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$
+# Functions of PostgreSQL's own that leave something, or run texts
+SELECT nextval('s'), SETVAL('s', 1)
+SELECT a, "currval"('s') FROM t
+INSERT INTO t VALUES (lastval())
+SELECT setseed(0.5)
+SELECT x FROM ts_stat('SELECT a FROM t')
+SELECT query_to_xml('SELECT 1', true, true, '')
+SELECT pg_create_physical_replication_slot('x', true, true)
+SELECT last, next, current, settle, xml, a_xml, correct FROM tsx

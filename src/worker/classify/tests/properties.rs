@@ -13,7 +13,7 @@ use crate::worker::classify::{
 };
 
 /// Pieces of which hard texts are made.
-const PIECES: [&str; 70] = [
+const PIECES: [&str; 85] = [
     "SELECT",
     "select ",
     "INSERT",
@@ -23,6 +23,21 @@ const PIECES: [&str; 70] = [
     "into",
     "TEMP",
     "set_config",
+    "currval",
+    "LASTVAL",
+    "nextval",
+    "setval",
+    "setseed",
+    "ts_stat",
+    "ts_rewrite",
+    "query_to_xml",
+    "query_to_xmlschema",
+    "Table_to_XML_and_xmlschema",
+    "schema_to_xml",
+    "database_to_xml",
+    "pg_create_physical_replication_slot",
+    "pg_copy_logical_replication_slot",
+    "pg_replication_origin_session_setup",
     "SET_CONFIG",
     "pg_temp",
     "pg_temp_1",

@@ -1,7 +1,8 @@
 //! Hundreds of statements and the facts about each, in a golden table.
 
-use crate::worker::classify::{
-    Begin, Facts, Use, begin, facts, facts_of_beginning, plain_ending, uses,
+use crate::{
+    sql::effects::Effects,
+    worker::classify::{Begin, Facts, Use, begin, facts, facts_of_beginning, plain_ending, uses},
 };
 
 const STATEMENTS: &str = include_str!(concat!(
@@ -34,6 +35,16 @@ pub(super) fn names(facts: Facts) -> String {
         (facts.deallocates(), "deallocates"),
         (facts.executes(), "executes"),
         (facts.prepares(), "prepares"),
+        (
+            facts.effects().has(Effects::ASKS_SEQUENCES),
+            "asks sequences",
+        ),
+        (
+            facts.effects().has(Effects::USES_SEQUENCES),
+            "uses sequences",
+        ),
+        (facts.effects().has(Effects::UNSEEN), "runs texts"),
+        (facts.effects().has(Effects::LASTING), "lasts"),
         (facts.rolls_back(), "ROLLS_BACK"),
         (facts.begins(), "BEGINS"),
         (facts.is_empty(), "EMPTY"),
@@ -90,8 +101,8 @@ fn facts_are_those_of_the_golden_table() {
 
 #[test]
 fn a_beginning_promises_nothing_and_fears_what_the_whole_does() {
-    // An unseen LOAD or PREPARE is feared as state that is gained.
-    let covered = Facts::LOADS.and(Facts::PREPARES);
+    // An unseen LOAD or PREPARE is feared as state that is gained; what lasts is looked for in the rest.
+    let covered = Facts::LOADS.and(Facts::PREPARES).and(Facts::LASTS);
     for text in statements() {
         let whole = facts(text.as_bytes()).without(covered).union(Facts::NONE);
         for length in 0..=text.len() {

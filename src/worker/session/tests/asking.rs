@@ -228,7 +228,8 @@ fn settings_with_a_dot_are_asked_for_by_name() {
         .rules
         .begin_census(known.into_iter(), &mut talk.office.server);
     let question = String::from_utf8(question).unwrap();
-    assert!(question.contains("'other.var'") && !question.contains("'my.var'"));
+    // What was prepared may set it again.
+    assert!(question.contains("'other.var'") && question.contains("'my.var'"));
 }
 
 #[test]

@@ -196,10 +196,13 @@ impl World {
         let header = Header::read(message).unwrap().unwrap();
         let mut ahead = Vec::new();
         let mut desk = Desk {
+            known: &crate::worker::pool::Known::Trusted,
             server: client.at.map(|at| &mut self.pool[at].prepared),
             store: &self.store,
             context: &self.context,
             bounds: Bounds {
+                trusts_functions: true,
+                pins_sequences: false,
                 server_statements: 2,
                 client_bytes: 1 << 20,
                 always_checked: self.always_checked,

@@ -10,7 +10,7 @@ use Class::{
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A keyword or an identifier without quotes.
     Word,
     /// `"..."`.
@@ -51,14 +51,14 @@ pub(super) enum Kind {
 
 /// A token and its bytes, quotes included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token<'a> {
-    pub(super) kind: Kind,
-    pub(super) text: &'a [u8],
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a [u8],
 }
 
 /// How the server reads `'...'`: its setting `standard_conforming_strings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// On: a backslash is a backslash.
     Standard,
     /// Off: a backslash escapes, as in `E'...'`.
@@ -67,7 +67,7 @@ pub(super) enum Reading {
 
 /// The tokens of a text, without space and comments. A zero byte outside of literals and comments ends it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
     reading: Reading,
@@ -145,18 +145,18 @@ const fn in_word() -> [bool; 256] {
 
 /// True for bytes that go on a word.
 #[inline]
-pub(super) fn is_in_word(byte: u8) -> bool {
+pub(crate) fn is_in_word(byte: u8) -> bool {
     IN_WORD[usize::from(byte)]
 }
 
 /// True for white space.
 #[inline]
-pub(super) fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     CLASSES[usize::from(byte)] == Space
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) fn new(text: &'a [u8], reading: Reading) -> Self {
+    pub(crate) fn new(text: &'a [u8], reading: Reading) -> Self {
         Self {
             text,
             at: 0,
@@ -166,22 +166,22 @@ impl<'a> Tokens<'a> {
     }
 
     /// True when a literal had a backslash that the other reading understands otherwise.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
     /// All of it.
-    pub(super) fn text(&self) -> &'a [u8] {
+    pub(crate) fn text(&self) -> &'a [u8] {
         self.text
     }
 
     /// How much has been read.
-    pub(super) fn offset(&self) -> usize {
+    pub(crate) fn offset(&self) -> usize {
         self.at
     }
 
     /// Goes on at `position`, where a token, a comment or space must begin.
-    pub(super) fn seek(&mut self, position: usize) {
+    pub(crate) fn seek(&mut self, position: usize) {
         self.at = position;
     }
 
@@ -286,7 +286,7 @@ impl<'a> Tokens<'a> {
 
     /// True when a comment begins at `at`, unless that is inside of something.
     #[inline]
-    pub(super) fn is_comment(&self, at: usize) -> bool {
+    pub(crate) fn is_comment(&self, at: usize) -> bool {
         matches!(
             (self.byte(at), self.byte(at + 1)),
             (b'-', b'-') | (b'/', b'*')
@@ -328,7 +328,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// True when the literal whose last quote is before `at` goes on.
-    pub(super) fn is_continued(&self, at: usize) -> bool {
+    pub(crate) fn is_continued(&self, at: usize) -> bool {
         self.continuation(at).is_some()
     }
 
@@ -415,7 +415,7 @@ impl<'a> Tokens<'a> {
 
     /// What follows the comment at `at`; `None` when it has no end.
     #[cold]
-    pub(super) fn comment_end(&self, at: usize) -> Option<usize> {
+    pub(crate) fn comment_end(&self, at: usize) -> Option<usize> {
         if self.byte(at) == b'-' {
             return Some(self.line_end(at).unwrap_or(self.text.len()));
         }

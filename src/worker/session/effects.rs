@@ -1,0 +1,181 @@
+//! What running the client's statements may leave at the server connection, by their texts and by what is known of the
+//! functions, triggers and so on of the database. Pure.
+//!
+//! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
+
+use super::{conversation::Conversation, desk::Desk, pin::Pin};
+use crate::{
+    cluster::{catalog::NamedEffects, facts::DatabaseFacts},
+    sql::{body::Body, effects::Effects, raw},
+    worker::{
+        classify::{self, Facts},
+        pool::Known,
+        statements::Statement,
+    },
+};
+
+impl Conversation {
+    /// A statement is to be executed, or a text of several.
+    #[inline]
+    pub(super) fn note_effects(
+        &mut self,
+        facts: Facts,
+        text: &[u8],
+        statement: Option<&Statement>,
+        desk: &Desk<'_>,
+    ) {
+        let effects = self
+            .effects_of(facts, text, statement, desk)
+            .and(desk.feared(facts.effects()));
+        if !effects.is_none() || facts.gains_state() {
+            self.note_leavings(effects, facts, text, desk);
+        }
+    }
+
+    /// What the names in it may leave, and what any statement may.
+    #[inline]
+    fn effects_of(
+        &self,
+        facts: Facts,
+        text: &[u8],
+        statement: Option<&Statement>,
+        desk: &Desk<'_>,
+    ) -> Effects {
+        match desk.known {
+            Known::Trusted => Effects::NONE,
+            Known::Facts(known, _) if known.effects.is_empty() && !self.traces.changes_schema() => {
+                Effects::NONE
+            }
+            Known::Facts(known, key) if !self.traces.changes_schema() => match statement {
+                Some(statement) => statement.effects(*key, || named_effects(known, facts, text)),
+                None => named_effects(known, facts, text),
+            },
+            // Nothing is known, or what the session itself has made is not.
+            _ if calls_nothing(facts, text) => Effects::NONE,
+            _ => Effects::UNSEEN.and(Effects::USES_SEQUENCES),
+        }
+    }
+
+    #[cold]
+    fn note_leavings(&mut self, mut effects: Effects, facts: Facts, text: &[u8], desk: &Desk<'_>) {
+        if desk.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
+            self.traces.keep_forever(Pin::SequenceValue);
+        }
+        if facts.gains_state() {
+            self.restore.note(text);
+        }
+        let body = Body::read(text);
+        let known = match desk.known {
+            Known::Facts(known, _) => Some(&***known),
+            _ => None,
+        };
+        if facts.gains_state() || effects.leaves_state() {
+            let found = self.note_settings(&body, known, effects);
+            effects = effects.and(desk.feared(found));
+        }
+        self.traces.note_effects(effects);
+    }
+
+    /// Notes the settings with a dot that are named, and answers what else is found where texts are run.
+    fn note_settings(
+        &mut self,
+        body: &Body,
+        known: Option<&DatabaseFacts>,
+        effects: Effects,
+    ) -> Effects {
+        let mut found = body.effects.and(effects);
+        body.settings
+            .iter()
+            .for_each(|name| self.traces.note_setting(name));
+        let mut look = |named: &NamedEffects| {
+            found = found.and(named.writing);
+            named
+                .settings
+                .iter()
+                .for_each(|name| self.traces.note_setting(name));
+        };
+        if let Some(known) = known {
+            known.effects.of_any(true, &mut look);
+            known.effects.of_names(&body.mentions, &mut look);
+        }
+        match &body.literals {
+            Some(literals) if found.has(Effects::UNSEEN) => {
+                found.and(self.note_settings(literals, known, found))
+            }
+            _ => found,
+        }
+    }
+
+    /// Values are bound to a statement that runs texts: they may be these.
+    #[cold]
+    pub(super) fn note_values(&mut self, body: &[u8]) {
+        self.traces.note_effects(raw::effects(body));
+        for name in super::traces::dotted_names(body) {
+            self.traces.note_setting(&name);
+        }
+    }
+
+    /// True for a statement that runs texts, as far as it was judged.
+    #[inline]
+    pub(super) fn runs_texts(&self, statement: &Statement, desk: &Desk<'_>) -> bool {
+        self.effects_of(statement.facts, statement.text(), Some(statement), desk)
+            .and(desk.feared(statement.facts.effects()))
+            .has(Effects::UNSEEN)
+    }
+
+    /// Something that nobody has judged is executed.
+    pub(super) fn note_unknown(&mut self, desk: &Desk<'_>) {
+        self.traces.note_effects(desk.feared(Effects::UNSEEN));
+    }
+
+    /// More of a statement that is too long to be read as a whole.
+    #[cold]
+    pub(crate) fn note_rest(&mut self, piece: &[u8]) {
+        self.rest.extend_from_slice(piece);
+        self.traces.note_effects(raw::effects(&self.rest));
+        let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
+        self.rest.drain(..keep);
+    }
+
+    /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
+    #[inline]
+    pub(super) fn facts_of(&mut self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
+        let hides = desk.context.hide_ascii() || self.traces.is_unsettled();
+        if hides && !text.is_ascii() {
+            self.traces.note_effects(raw::effects(text));
+            return classify::facts_of_beginning(b"");
+        }
+        if whole {
+            classify::facts(text)
+        } else {
+            classify::facts_of_beginning(text)
+        }
+    }
+}
+
+/// What a text may leave by the names in it.
+fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8]) -> Effects {
+    let (mut reading, mut writing) = (Effects::NONE, Effects::NONE);
+    let mut look = |named: &NamedEffects| {
+        reading = reading.and(named.reading);
+        writing = writing.and(named.writing);
+    };
+    known.effects.of_any(facts.changes_schema(), &mut look);
+    known.effects.of_text(text, &mut look);
+    if reading != writing && classify::may_modify(text) {
+        writing
+    } else {
+        reading
+    }
+}
+
+/// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or
+/// shows a setting, or reads nothing.
+fn calls_nothing(facts: Facts, text: &[u8]) -> bool {
+    if facts.begins() || facts.rolls_back() || facts.is_empty() {
+        return true;
+    }
+    let has_operator = |byte: &u8| !(byte.is_ascii_alphanumeric() || b" \t\r\n_,;*".contains(byte));
+    let short = text.len() < 64 && !text.iter().any(has_operator);
+    short && classify::reads_nothing(text)
+}
