@@ -47,7 +47,7 @@ enum Statement {
     End(&'static str),
     /// SET, or set_config, of all of these.
     Set {
-        pairs: Vec<(String, String)>,
+        pairs: Vec<(String, Option<String>)>,
         /// The functions have a row.
         is_query: bool,
     },
@@ -379,9 +379,12 @@ impl Session {
                 if *is_query {
                     put_row(out, &[""]);
                 }
-                pairs
-                    .iter()
-                    .for_each(|(name, value)| self.set(name, value, out));
+                for (name, value) in pairs {
+                    match value {
+                        Some(value) => self.set(name, value, out),
+                        None => self.settings.reset(name),
+                    }
+                }
                 put_complete(out, if *is_query { "SELECT 1" } else { "SET" });
             }
             Statement::Reset(name) => {
@@ -391,7 +394,7 @@ impl Session {
             Statement::Census => {
                 let user = &self.parameters["session_authorization"];
                 let rows = self.settings.rows(user);
-                rows.for_each(|row| put_row(out, &row));
+                rows.for_each(|row| put_row(out, &row.each_ref().map(String::as_str)));
                 put_complete(out, "SELECT 1");
             }
             Statement::Command("DISCARD ALL") => {
@@ -444,7 +447,7 @@ impl Session {
             ["BEGIN", ..] | ["START", "TRANSACTION", ..] => Statement::Begin,
             ["COMMIT" | "END", ..] => Statement::End("COMMIT"),
             ["ROLLBACK" | "ABORT", ..] => Statement::End("ROLLBACK"),
-            ["SET", "LOCAL", ..] => Statement::Command("SET"),
+            ["SET", "LOCAL" | "TRANSACTION", ..] => Statement::Command("SET"),
             ["SET", _, "TO", ..] => setting(words[1], &words[3..]),
             ["SET", "SESSION", ..] => {
                 setting(words.get(2).unwrap_or(&""), words.get(3..).unwrap_or(&[]))
@@ -458,6 +461,7 @@ impl Session {
             ["CLOSE", ..] => Statement::Command("CLOSE CURSOR"),
             ["SHOW", ..] => self.show(words.get(1).unwrap_or(&"")),
             _ if settings::is_question(&text) => Statement::Census,
+            _ if settings::is_rest_of_question(&text) => Statement::Command("SELECT 0"),
             _ => match settings::configured(&text) {
                 pairs if pairs.is_empty() => answer_row(&text.to_ascii_lowercase()),
                 pairs => Statement::Set {
@@ -481,7 +485,7 @@ impl Session {
 
 fn setting(name: &str, value: &[&str]) -> Statement {
     Statement::Set {
-        pairs: vec![(name.into(), value.join(" "))],
+        pairs: vec![(name.into(), Some(value.join(" ")))],
         is_query: false,
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// How the question begins that pgring asks for session state.
-const QUESTION: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings";
+/// What the question contains that pgring asks for session state.
+const QUESTION: &str = "SELECT 'b', 'statement_timeout'";
 
 /// What one session has set, names in lower case.
 #[derive(Default)]
@@ -23,25 +23,38 @@ impl Settings {
     }
 
     /// The rows that answer the question: what was set, and who the session is.
-    pub(crate) fn rows<'a>(&'a self, user: &'a str) -> impl Iterator<Item = [&'a str; 3]> {
+    pub(crate) fn rows(&self, user: &str) -> impl Iterator<Item = [String; 3]> {
         let set = self.0.iter();
-        let set = set.map(|(name, value)| ["s", name.as_str(), value.as_str()]);
-        set.chain([["u", "session_authorization", user]])
+        let set = set.map(|(name, value)| ["s".into(), hex(name), hex(value)]);
+        set.chain([["u".into(), String::new(), hex(user)]])
     }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// True for the question.
 pub(crate) fn is_question(text: &str) -> bool {
-    text.starts_with(QUESTION)
+    text.contains(QUESTION)
 }
 
-/// The settings that `SELECT pg_catalog.set_config(E'name',E'value',false), ...` sets; nothing for other texts.
-pub(crate) fn configured(text: &str) -> Vec<(String, String)> {
+/// True for its second half, of which there is nothing to tell.
+pub(crate) fn is_rest_of_question(text: &str) -> bool {
+    text.contains("AS is_limit")
+}
+
+/// The settings that `SELECT pg_catalog.set_config(E'name',E'value',false), ...` sets, or takes back, with NULL for a
+/// value; nothing for other texts. Those of the transaction alone are left out.
+pub(crate) fn configured(text: &str) -> Vec<(String, Option<String>)> {
     let calls = text.split("pg_catalog.set_config(E'").skip(1);
     let pair = |call: &str| {
+        if let Some((name, _)) = call.split_once("',NULL,false)") {
+            return Some((name.into(), None));
+        }
         let (name, rest) = call.split_once("',E'")?;
         let (value, _) = rest.split_once("',false)")?;
-        Some((name.into(), value.into()))
+        Some((name.into(), Some(value.into())))
     };
     calls.filter_map(pair).collect()
 }

@@ -82,10 +82,26 @@ pub struct Handed {
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
+    /// How well they are known.
+    pub belief: Belief,
+    /// Of which generation of its pool it is.
+    pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<(WorkerId, ConnectionId)>,
     /// What it has prepared.
     pub prepared: HandedStatements,
+}
+
+/// What is known of a connection's settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Belief {
+    /// All of them.
+    #[default]
+    Exact,
+    /// Names, but not what their values are now.
+    Names,
+    /// There may be others.
+    Incomplete,
 }
 
 /// Settings, names and values.

@@ -11,6 +11,7 @@ use std::{
 
 use hashbrown::HashSet;
 
+pub(crate) use crate::cluster::messages::Belief;
 use crate::limits::PARAMETER_SETS_MAX;
 
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
@@ -64,11 +65,6 @@ impl Interner {
     /// No settings at all.
     pub(crate) fn empty(&self) -> Parameters {
         self.intern(Set::default())
-    }
-
-    /// Settings of which nobody knows all: all are reset before others can be given.
-    pub(crate) fn unknown(&self) -> Parameters {
-        self.of([(UNKNOWN.to_owned(), &b""[..])].into_iter())
     }
 
     /// These settings; the last of equal names counts.
@@ -149,56 +145,223 @@ impl Parameters {
         IDENTITY.iter().any(|name| self.get(name).is_some())
     }
 
-    /// The same as [`Parameters::transition`], one statement at a time.
-    pub(crate) fn steps(&self, target: &Self) -> Vec<Vec<u8>> {
-        let text = self.transition(target);
-        let steps = text.split(|byte| *byte == b';');
-        steps
-            .filter(|step| !step.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
+    /// The statement that brings a connection from these settings to `target`, within somebody's transaction.
+    pub(crate) fn step(&self, target: &Self) -> Vec<u8> {
+        let mut text = Text::default();
+        text.add_transition(self, target, Belief::Exact);
+        text.bytes
     }
 
-    /// The statement that brings a connection from these settings to `target`. Who the session is comes last, and
-    /// goes first, because it decides what may be set.
-    pub(crate) fn transition(&self, target: &Self) -> Vec<u8> {
-        if self.get(UNKNOWN).is_some() {
-            return [RESET_ALL, &Self::default().transition(target)].concat();
+    /// The same, if there is one.
+    pub(crate) fn steps(&self, target: &Self) -> Vec<Vec<u8>> {
+        let step = self.step(target);
+        Vec::from_iter((!step.is_empty()).then_some(step))
+    }
+
+    /// The text that brings a connection, of which this is believed, to `target`: in a Query of its own, outside a
+    /// transaction. When any of it fails the server ends the connection, so that nothing that was sent behind it is
+    /// executed under settings that are not its own. `forgets`: what sequences have given is to be forgotten.
+    pub(crate) fn transition(&self, target: &Self, belief: Belief, forgets: bool) -> Vec<u8> {
+        let mut text = Text::default();
+        text.add_guard();
+        if belief == Belief::Incomplete {
+            text.add_ending_identities(self, target, belief);
+            text.add_statement("RESET ALL");
+            // That was one of them.
+            text.add_guard();
         }
-        let mut text = Vec::new();
-        let ends = |name: &&str| self.get(name).is_some() && self.get(name) != target.get(name);
-        let identity = IDENTITY.into_iter().rev().filter(ends);
-        let gone = self.iter().map(|(name, _)| name);
-        let gone = gone.filter(|name| !is_identity(name) && target.get(name).is_none());
-        for name in identity.chain(gone) {
-            text.extend_from_slice(b"RESET ");
-            text.extend_from_slice(quoted_name(name).as_bytes());
-            text.push(b';');
+        if forgets {
+            text.add_statement("DISCARD SEQUENCES");
         }
-        let ordinary = target.iter().filter(|(name, _)| !is_identity(name));
-        let identity = IDENTITY
-            .into_iter()
-            .filter_map(|name| Some((name, target.get(name)?)));
-        let changed = ordinary
-            .chain(identity)
-            .filter(|(name, value)| self.get(name) != Some(value));
-        for (number, (name, value)) in changed.enumerate() {
-            text.extend_from_slice(if number == 0 { b"SELECT " } else { b", " });
-            text.extend_from_slice(b"pg_catalog.set_config(");
-            put_literal(name.as_bytes(), &mut text);
-            text.push(b',');
-            put_literal(value, &mut text);
-            text.extend_from_slice(b",false)");
-        }
-        text
+        text.add_transition(self, target, belief);
+        text.bytes
+    }
+
+    /// True when the way from these settings to `target` is one that no server refuses: then nobody needs to wait for
+    /// its end. `known`: names that are known from experience.
+    pub(crate) fn is_surely_given(
+        &self,
+        target: &Self,
+        belief: Belief,
+        known: impl Fn(&str) -> bool,
+    ) -> bool {
+        let changes = |one: &Self, other: &Self| {
+            let differs = |(name, value): &(&str, &[u8])| {
+                belief != Belief::Exact || other.get(name) != Some(value)
+            };
+            let unsure = |(name, _): (&str, _)| !SURE.contains(&name) && !known(name);
+            one.iter().filter(differs).any(unsure)
+        };
+        !self.is_hasty() && !changes(self, target) && !changes(target, self)
+    }
+
+    /// Names that a way from these settings to `target` touches, but for those that depend on more than the user.
+    pub(crate) fn touched<'a>(&'a self, target: &'a Self) -> impl Iterator<Item = &'a str> {
+        let names = self.iter().chain(target.iter()).map(|(name, _)| name);
+        names.filter(|name| !SURE.contains(name) && !UNSURE.contains(name))
+    }
+
+    /// True under a limit that could hit what pgring itself asks.
+    fn is_hasty(&self) -> bool {
+        ["statement_timeout", "transaction_timeout"]
+            .iter()
+            .any(|name| self.get(name).is_some_and(is_hasty))
+    }
+
+    /// True when the server may end such a connection while nobody uses it.
+    pub(crate) fn may_end_idle(&self) -> bool {
+        self.get("idle_session_timeout").is_some()
     }
 }
 
-/// What is there in place of settings that nobody knows. No setting has such a name.
-const UNKNOWN: &str = "?";
+/// A text of ours that is being written.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// There is a SELECT that goes on.
+    is_begun: bool,
+}
 
-/// Everything that a session can set, and what sequences have given to it.
-const RESET_ALL: &[u8] = b"RESET session_authorization;RESET role;RESET ALL;DISCARD SEQUENCES;";
+impl Text {
+    /// The errors of this transaction end the connection. (PostgreSQL manual, "exit_on_error".)
+    fn add_guard(&mut self) {
+        self.add("exit_on_error", Some(b"on"), "true");
+    }
+
+    /// One setting; without a value it is reset. (PostgreSQL manual: `set_config` with NULL is RESET.)
+    fn add(&mut self, name: &str, value: Option<&[u8]>, is_local: &str) {
+        let text = &mut self.bytes;
+        let separator: &[u8] = match self.is_begun {
+            true => b", ",
+            false if text.is_empty() => b"SELECT ",
+            false => b";SELECT ",
+        };
+        self.is_begun = true;
+        text.extend_from_slice(separator);
+        text.extend_from_slice(b"pg_catalog.set_config(");
+        put_literal(name.as_bytes(), text);
+        text.push(b',');
+        match value {
+            Some(value) => put_literal(value, text),
+            None => text.extend_from_slice(b"NULL"),
+        }
+        text.push(b',');
+        text.extend_from_slice(is_local.as_bytes());
+        text.push(b')');
+    }
+
+    /// Another statement, behind which a SELECT begins anew.
+    fn add_statement(&mut self, statement: &str) {
+        self.is_begun = false;
+        self.bytes.push(b';');
+        self.bytes.extend_from_slice(statement.as_bytes());
+    }
+
+    /// Who the session was goes first, because it decides what may be set.
+    fn add_ending_identities(&mut self, from: &Parameters, target: &Parameters, belief: Belief) {
+        let ends = |name: &&str| {
+            let is_known = belief == Belief::Exact;
+            !is_known || from.get(name).is_some() && from.get(name) != target.get(name)
+        };
+        for name in IDENTITY.into_iter().rev().filter(ends) {
+            self.add(name, None, "false");
+        }
+    }
+
+    /// Who it becomes comes last, and limits of time before that.
+    fn add_transition(&mut self, from: &Parameters, target: &Parameters, belief: Belief) {
+        let is_kept =
+            |name: &str, value: &[u8]| belief == Belief::Exact && from.get(name) == Some(value);
+        if belief != Belief::Incomplete {
+            self.add_ending_identities(from, target, belief);
+            let gone = from.iter().map(|(name, _)| name);
+            for name in gone.filter(|name| !is_identity(name) && target.get(name).is_none()) {
+                self.add(name, None, "false");
+            }
+        }
+        for stage in [0, 1] {
+            let of_stage = |(name, value): &(&str, &[u8])| {
+                stage == u8::from(name.ends_with("timeout"))
+                    && !is_identity(name)
+                    && !is_kept(name, value)
+            };
+            for (name, value) in target.iter().filter(of_stage) {
+                self.add(name, Some(value), "false");
+            }
+        }
+        for name in IDENTITY {
+            if let Some(value) = target.get(name).filter(|value| !is_kept(name, value)) {
+                self.add(name, Some(value), "false");
+            }
+        }
+    }
+}
+
+/// Settings that every server lets every user have with a value that they have had.
+const SURE: [&str; 29] = [
+    "application_name",
+    "bytea_output",
+    "check_function_bodies",
+    "client_encoding",
+    "client_min_messages",
+    "datestyle",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "effective_cache_size",
+    "enable_hashjoin",
+    "enable_indexscan",
+    "enable_mergejoin",
+    "enable_nestloop",
+    "enable_seqscan",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lock_timeout",
+    "maintenance_work_mem",
+    "plan_cache_mode",
+    "search_path",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "synchronous_commit",
+    "timezone",
+    "transaction_timeout",
+    "work_mem",
+];
+
+/// Settings of which a server that has taken them once may refuse them another time: who one is, and what depends on what
+/// the connection was used for.
+const UNSURE: [&str; 5] = [
+    "session_authorization",
+    "role",
+    "temp_buffers",
+    "default_tablespace",
+    "temp_tablespaces",
+];
+
+/// Limits shorter than this may hit what pgring itself asks, on a busy machine.
+const HASTY_MS: u64 = 10_000;
+
+/// True for a limit of time that is short, or that cannot be read. (PostgreSQL manual, "Parameter Names and Values":
+/// milliseconds, unless another unit is named.)
+fn is_hasty(value: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(value);
+    let text = text.trim();
+    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let Ok(number) = text[..text.len() - unit.len()].parse::<u64>() else {
+        return true;
+    };
+    let factor = match unit.trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return true,
+    };
+    number != 0 && number.saturating_mul(factor) < HASTY_MS
+}
 
 /// Who a session is: in the order in which it becomes so.
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
@@ -240,15 +403,6 @@ fn hides_ascii(encoding: &[u8]) -> bool {
     let name: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
     let has = |such: &&[u8]| memchr::memmem::find(&name, such).is_some();
     name.len() > ENCODING_BYTES_MAX || SUCH.iter().any(has) || OTHERS.contains(&&*name)
-}
-
-/// `a.b` as `"a"."b"`.
-fn quoted_name(name: &str) -> String {
-    let parts: Vec<_> = name
-        .split('.')
-        .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
-        .collect();
-    parts.join(".")
 }
 
 /// An escape string in ASCII alone, which means the same under every client encoding.
@@ -341,13 +495,78 @@ mod tests {
             &interner,
             &[("a", "it's \\ \u{e9}"), ("same", "x"), ("d", "")],
         );
-        let text = String::from_utf8(from.transition(&to)).unwrap();
+        let text = String::from_utf8(from.step(&to)).unwrap();
+        let expected = "SELECT pg_catalog.set_config(E'b.c',NULL,false), \
+             pg_catalog.set_config(E'a',E'it\\x27s \\x5c \\xc3\\xa9',false), \
+             pg_catalog.set_config(E'd',E'',false)";
+        assert_eq!(text, expected);
+        assert!(to.step(&to).is_empty());
+        let text = String::from_utf8(from.transition(&to, Belief::Exact, false)).unwrap();
+        let guard = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), ";
+        assert_eq!(text, expected.replace("SELECT ", guard));
+    }
+
+    #[test]
+    fn what_is_not_known_is_reset_and_given_anew() {
+        let interner = Interner::default();
+        let from = set(&interner, &[("role", "boss"), ("a", "1")]);
+        let to = set(&interner, &[("a", "1"), ("z_timeout", "3"), ("zz", "2")]);
+        let text = |belief| String::from_utf8(from.transition(&to, belief, true)).unwrap();
+        let all =
+            "pg_catalog.set_config(E'a',E'1',false), pg_catalog.set_config(E'zz',E'2',false), \
+             pg_catalog.set_config(E'z\\x5ftimeout',E'3',false)"
+                .replace("\\x5f", "_");
+        let guard = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), ";
+        let nobody = "pg_catalog.set_config(E'role',NULL,false), \
+             pg_catalog.set_config(E'session_authorization',NULL,false)";
+        let begin = guard.trim_end_matches(", ");
         assert_eq!(
-            text,
-            "RESET \"b\".\"c\";SELECT pg_catalog.set_config(E'a',E'it\\x27s \\x5c \\xc3\\xa9',false), \
-             pg_catalog.set_config(E'd',E'',false)"
+            text(Belief::Names),
+            format!("{begin};DISCARD SEQUENCES;SELECT {nobody}, {all}")
         );
-        assert!(to.transition(&to).is_empty());
+        assert_eq!(
+            text(Belief::Incomplete),
+            format!("{guard}{nobody};RESET ALL;{begin};DISCARD SEQUENCES;SELECT {all}")
+        );
+    }
+
+    #[test]
+    fn what_may_be_refused_is_waited_for() {
+        let interner = Interner::default();
+        let empty = interner.empty();
+        let of = |pairs| set(&interner, pairs);
+        let surely = |from: &Parameters, to: &Parameters| {
+            from.is_surely_given(to, Belief::Exact, |name| name == "my.own")
+        };
+        let plain = of(&[("work_mem", "4MB"), ("statement_timeout", "30s")]);
+        let own = of(&[("my.own", "1")]);
+        for sure in [&plain, &own] {
+            assert!(surely(&empty, sure) && surely(sure, &empty));
+        }
+        for odd in [
+            of(&[("log_min_duration_statement", "1")]),
+            of(&[("role", "boss")]),
+            of(&[("temp_buffers", "100")]),
+            of(&[("my.other", "1")]),
+        ] {
+            assert!(!surely(&empty, &odd) && !surely(&odd, &empty));
+        }
+        let hasty = of(&[("statement_timeout", "5ms")]);
+        assert!(surely(&empty, &hasty) && !surely(&hasty, &empty));
+        assert!(
+            ["5ms", "9s", "9999", "wrong", "0.1h", "-1", ""]
+                .map(str::as_bytes)
+                .map(is_hasty)
+                .iter()
+                .all(|is| *is)
+        );
+        assert!(
+            !["0", "30s", "10000", "1 h", "2min", "1d"]
+                .map(str::as_bytes)
+                .map(is_hasty)
+                .iter()
+                .any(|is| *is)
+        );
     }
 
     #[test]

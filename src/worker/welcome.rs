@@ -4,18 +4,17 @@ use std::{rc::Rc, sync::Arc, task::Context};
 
 use super::{
     Worker,
-    parameters::Parameters,
+    parameters::{Belief, Parameters},
     pool::{CheckoutError, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
-    wire::{Wire, WireError},
+    wire::WireError,
 };
 use crate::{
     cluster::welcome::Welcome,
-    limits::LOGIN_MESSAGE_BYTES_MAX,
-    net::{Elapsed, Stream},
+    net::Stream,
     protocol::{
-        ErrorReport, SqlState, Writer,
+        ErrorReport, SqlState,
         backend::{ErrorFields, ParameterStatus},
         tag::backend,
     },
@@ -33,15 +32,22 @@ pub(super) async fn learn(
         return Ok(known);
     }
     let mut lease = any_server(worker, stream, pools).await?;
+    let none = worker.interner.empty();
     let welcome = if parameters.is_empty() {
         Arc::clone(&lease.backend().welcome)
     } else {
-        let deadline = time::now() + pools.settings().connect_timeout;
-        let applied = apply(worker, &mut lease, parameters);
-        let applied = worker.reactor.deadline(deadline, applied).await;
-        let welcome =
-            applied.unwrap_or_else(|Elapsed| Err(server_failed("no answer in time").into()));
-        Arc::new(welcome?)
+        loop {
+            let deadline = time::now() + pools.settings().connect_timeout;
+            let applied = apply(&mut lease, &none, parameters);
+            let applied = worker.reactor.deadline(deadline, applied).await;
+            match applied.unwrap_or(Err(None)) {
+                Ok(welcome) => break Arc::new(welcome),
+                // What a used connection refuses, a new one may take.
+                Err(_) if !lease.is_new => lease = lease.renew().await?,
+                Err(Some(error)) => return Err(as_fatal(&error).into()),
+                Err(None) => return Err(server_failed().into()),
+            }
+        }
     };
     pools.remember_welcome(parameters.clone(), Arc::clone(&welcome));
     lease.release();
@@ -71,62 +77,39 @@ async fn any_server(
 }
 
 /// Brings a server connection to the settings it was opened with.
-const RESET: &str = "RESET session_authorization; RESET role; RESET ALL";
+const RESET: &[u8] = b"RESET session_authorization; RESET role; RESET ALL";
 
-/// Brings a server connection to `parameters` and notes what it then reports.
+/// Brings a server connection to `parameters` and notes what it then reports. The error is the server's, if it said
+/// one.
 async fn apply(
-    worker: &Worker,
     lease: &mut Lease,
+    none: &Parameters,
     parameters: &Parameters,
-) -> Result<Welcome, Refused> {
+) -> Result<Welcome, Option<Vec<u8>>> {
     let backend = lease.backend_mut();
     let mut welcome = Welcome::clone(&backend.welcome);
     // From the start, so that every report that differs from the plain ones is seen. The server reports what
     // has changed when it is ready, so that this must be a request of its own.
-    if !backend.ask(RESET).await {
-        return Err(server_failed("it did not go back to its own settings").into());
-    }
-    let text = worker.interner.empty().transition(parameters);
-    let mut out = Vec::new();
-    Writer::new(&mut out)
-        .query(&text)
-        .map_err(WireError::from)?;
-    backend.stream.send(out.into());
-    let mut wire = Wire::new(&backend.stream);
-    let mut refusal = None;
-    loop {
-        let ready = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| {
-            match tag {
-                backend::PARAMETER_STATUS => ParameterStatus::read(body)
-                    .into_iter()
-                    .for_each(|status| welcome.report(status)),
-                backend::ERROR_RESPONSE => refusal = Some(as_fatal(body)),
-                _ => {}
-            }
-            tag == backend::READY_FOR_QUERY
-        });
-        let ready = ready
-            .await
-            .map_err(|error| server_failed(&error.to_string()))?;
-        if ready {
-            break;
+    backend.run(RESET, |_, _| {}).await.map_err(|_| None)?;
+    backend.has_been_given(none.clone());
+    let text = none.transition(parameters, Belief::Exact, false);
+    let note = |tag, body: &[u8]| {
+        if tag == backend::PARAMETER_STATUS
+            && let Ok(status) = ParameterStatus::read(body)
+        {
+            welcome.report(status);
         }
-    }
-    match refusal {
-        Some(report) => Err(report.into()),
-        None => {
-            backend.parameters = parameters.clone();
-            Ok(welcome)
-        }
-    }
+    };
+    backend.run(&text, note).await?;
+    backend.has_been_given(parameters.clone());
+    Ok(welcome)
 }
 
-fn server_failed(why: &str) -> ErrorReport {
+fn server_failed() -> ErrorReport {
     ErrorReport::fatal(
         SqlState::CONNECTION_FAILURE,
         "the server connection was lost during login",
     )
-    .with_detail(why.to_owned())
 }
 
 /// A server's error about a setting, as the server would have said it at login.

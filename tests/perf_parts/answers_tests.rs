@@ -170,22 +170,27 @@ fn settings_that_are_reported_are_reported_again_when_set() {
 #[test]
 fn settings_are_told_when_pgring_asks_for_them() {
     let mut session = started();
-    let census = query("SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE x UNION ALL y");
-    assert_eq!(ask(&mut session, &census), "TDCZI", "who it is");
-    let given = "SELECT pg_catalog.set_config(E'datestyle',E'German',false), \
+    let census =
+        query("SET TRANSACTION x;SELECT 'b', 'statement_timeout' UNION ALL y;SELECT z AS is_limit");
+    assert_eq!(ask(&mut session, &census), "CTDCCZI", "who it is");
+    let given = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), \
+                 pg_catalog.set_config(E'datestyle',E'German',false), \
                  pg_catalog.set_config(E'work_mem',E'8MB',false)";
     assert_eq!(ask(&mut session, &query(given)), "TDSCZI");
     let mut out = Vec::new();
     session.receive(&census, &mut out);
     let told = String::from_utf8_lossy(&out).into_owned();
-    for text in ["datestyle\0\0\0\u{6}German", "work_mem\0\0\0\u{3}8MB"] {
+    for text in [
+        "646174657374796c65\0\0\0\u{c}4765726d616e",
+        "776f726b5f6d656d\0\0\0\u{6}384d42",
+    ] {
         assert!(told.contains(text), "{told:?}");
     }
-    assert_eq!(
-        ask(&mut session, &query("RESET \"work_mem\";RESET ALL")),
-        "CCZI"
-    );
-    assert_eq!(ask(&mut session, &census), "TDCZI");
+    let taken = "SELECT pg_catalog.set_config(E'work_mem',NULL,false)";
+    assert_eq!(ask(&mut session, &query(taken)), "TDCZI");
+    assert_eq!(ask(&mut session, &census), "CTDDCCZI");
+    assert_eq!(ask(&mut session, &query("RESET ALL")), "CZI");
+    assert_eq!(ask(&mut session, &census), "CTDCCZI");
 }
 
 #[test]

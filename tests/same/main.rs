@@ -23,3 +23,4 @@ mod settings;
 mod statements;
 mod transactions;
 mod various;
+mod worlds;

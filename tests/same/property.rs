@@ -227,7 +227,7 @@ impl Pair {
 }
 
 /// What comes back, up to so many ReadyForQuery.
-fn exchange(session: &mut Session, bytes: &[u8], mut answers: usize) -> Transcript {
+pub(crate) fn exchange(session: &mut Session, bytes: &[u8], mut answers: usize) -> Transcript {
     let mut transcript = Transcript::default();
     transcript.note(">>", bytes);
     // What the other side made of it is seen when its answer is read.

@@ -351,25 +351,50 @@ pub fn one_value(value: &str) -> Vec<u8> {
     ])
 }
 
-/// What the question for a session's state begins with.
-const CENSUS: &[u8] = b"SELECT 's', name, setting FROM pg_catalog.pg_settings";
+/// What the question for a session's state contains.
+const CENSUS: &str = "SELECT 'b', 'statement_timeout'";
 
 /// True for the body of the Query with which pgring asks for a session's state.
 pub fn is_census(body: &[u8]) -> bool {
-    body.starts_with(CENSUS)
+    String::from_utf8_lossy(body).contains(CENSUS)
 }
 
 /// The whole answer to it: who the session user is, settings, and a letter for each thing that cannot be carried.
 pub fn census(user: &str, settings: &[(&str, &str)], letters: &str) -> Vec<u8> {
-    let setting =
-        |(name, value): &(&str, &str)| row_with_nulls(&[Some("s"), Some(name), Some(value)]);
+    let setting = |(name, value): &(&str, &str)| row(&["s", &hex(name), &hex(value)]);
     let letter = |letter: char| row_with_nulls(&[Some(&letter.to_string()), None, None]);
     let mut answer = columns(&["?column?", "name", "setting"]);
     answer.extend(settings.iter().flat_map(setting));
-    answer.extend(row(&["u", "session_authorization", user]));
+    answer.extend(row_with_nulls(&[Some("u"), None, Some(&hex(user))]));
     answer.extend(letters.chars().flat_map(letter));
     answer.extend(all([command_complete("SELECT 1"), ready()]));
     answer
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The Query with which a connection is given these settings, by name and literal; without a value one is reset.
+/// Should that fail, the server is to end the connection.
+pub fn give(settings: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let guard = "pg_catalog.set_config(E'exit_on_error',E'on',true), ";
+    query(&format!("SELECT {guard}{}", calls(settings)))
+}
+
+/// The same within somebody's transaction.
+pub fn give_inside(settings: &[(&str, Option<&str>)]) -> Vec<u8> {
+    query(&format!("SELECT {}", calls(settings)))
+}
+
+fn calls(settings: &[(&str, Option<&str>)]) -> String {
+    let value =
+        |value: Option<&str>| value.map_or("NULL".to_owned(), |value| format!("E'{value}'"));
+    let calls: Vec<_> = settings
+        .iter()
+        .map(|(name, given)| format!("pg_catalog.set_config(E'{name}',{},false)", value(*given)))
+        .collect();
+    calls.join(", ")
 }
 
 // === Reading ===

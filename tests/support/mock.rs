@@ -251,6 +251,23 @@ impl Backend {
         self.answer(message::all([reset, message::ready()]))
     }
 
+    /// The next messages must make it fit for another session, which is what happens.
+    pub fn is_discarded(&mut self) -> &mut Self {
+        const TEMPORARY: &str =
+            "SELECT WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid";
+        self.expect_message(message::query("DISCARD ALL"));
+        self.answer(message::all([
+            message::command_complete("DISCARD ALL"),
+            message::ready(),
+        ]));
+        self.expect_message(message::query(TEMPORARY));
+        self.answer(message::all([
+            message::columns(&[]),
+            message::command_complete("SELECT 0"),
+            message::ready(),
+        ]))
+    }
+
     /// The next message must be the question for the session's state; its text.
     pub fn expect_census(&mut self) -> String {
         let asked = self.wire.receive();

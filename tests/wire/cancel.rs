@@ -253,7 +253,7 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
         ("TimeZone", "UTC"),
     ]));
     let mut backend = stage.server.next();
-    let set = "SELECT pg_catalog.set_config(E'timezone',E'UTC',false)";
+    let set = || give(&[("timezone", Some("UTC"))]);
     let is_set = all([
         columns(&["set_config"]),
         row(&["UTC"]),
@@ -262,12 +262,12 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
         ready(),
     ]);
     backend.resets();
-    backend.expect_message(query(set));
+    backend.expect_message(set());
     backend.answer(is_set.clone());
     client.expect_login();
     let mut plain = stage.client();
     plain.send(query("SELECT 'plain'"));
-    backend.expect_message(all([query("RESET \"timezone\";"), query("SELECT 'plain'")]));
+    backend.expect_message(all([give(&[("timezone", None)]), query("SELECT 'plain'")]));
     backend.answer(all([
         command_complete("RESET"),
         ready(),
@@ -276,7 +276,7 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
     plain.expect("T D C Z");
 
     client.send(query("SELECT 1"));
-    backend.expect_message(all([query(set), query("SELECT 1")]));
+    backend.expect_message(all([set(), query("SELECT 1")]));
     let mut asking = ask(&stage.proxy, &client);
     asking.wait_until_taken();
     assert_eq!(counts(&mut console)[1], 0);

@@ -123,8 +123,7 @@ fn session_mode_resets_what_a_client_leaves_behind() {
     other.send(query("SELECT 'other'"));
     round_trip(&mut client, &mut backend);
     client.terminate();
-    backend.expect_message(query("DISCARD ALL"));
-    backend.answer(all([command_complete("DISCARD ALL"), ready()]));
+    backend.is_discarded();
     backend.expect_message(query("SELECT 'other'"));
     backend.answer(one_value("other"));
     other.expect("T D C Z");

@@ -9,7 +9,10 @@ use crate::{
     },
     ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
-    worker::{parameters::Parameters, statements::prepared::Prepared},
+    worker::{
+        parameters::{Belief, Parameters},
+        statements::prepared::Prepared,
+    },
 };
 
 /// What is known of a server connection by those who do not hold it.
@@ -39,6 +42,14 @@ pub(crate) struct Backend {
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
+    /// How well they are known.
+    pub(crate) belief: Belief,
+    /// Nobody was lent it.
+    pub(super) is_new: bool,
+    /// It has what only its end takes away: it is closed when its session gives it up.
+    pub(crate) is_spent: bool,
+    /// Of which generation of its pool it is.
+    pub(super) generation: u64,
     /// Whom sequences may have given something here: nobody else may ask for that.
     pub(crate) sequences: Option<Owner>,
     /// What its session sent last, in case it must run again.
@@ -59,18 +70,33 @@ impl Backend {
     /// True when something must be sent before a session with these settings may use it.
     #[inline]
     pub(crate) fn differs(&self, settings: &Parameters, session: Owner) -> bool {
-        self.parameters != *settings || self.sequences.is_some_and(|owner| owner != session)
+        self.parameters != *settings
+            || self.belief != Belief::Exact
+            || self.sequences.is_some_and(|owner| owner != session)
     }
 
     /// What must be sent then: from now on it is so.
     pub(crate) fn become_fit(&mut self, settings: &Parameters, session: Owner) -> Vec<u8> {
-        let mut text = Vec::new();
-        if self.sequences.take_if(|owner| *owner != session).is_some() {
-            text.extend_from_slice(b"DISCARD SEQUENCES;");
-        }
-        text.extend_from_slice(&self.parameters.transition(settings));
-        self.parameters = settings.clone();
+        let forgets = self.sequences.take_if(|owner| *owner != session).is_some();
+        let text = self.parameters.transition(settings, self.belief, forgets);
+        self.has_been_given(settings.clone());
         text
+    }
+
+    /// These are its settings now.
+    pub(crate) fn has_been_given(&mut self, parameters: Parameters) {
+        (self.parameters, self.belief) = (parameters, Belief::Exact);
+    }
+
+    /// The server has told these settings. `blind`: there may be others. `temporary`: there is a schema for temporary
+    /// objects, which no statement takes away.
+    pub(crate) fn was_asked(&mut self, parameters: Parameters, blind: bool, temporary: bool) {
+        self.parameters = parameters;
+        self.belief = match blind {
+            true => Belief::Incomplete,
+            false => Belief::Exact,
+        };
+        self.is_spent |= temporary;
     }
 }
 

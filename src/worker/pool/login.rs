@@ -7,16 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, CheckoutError, Facts, Permit, Pool, Urgency, spawn_later};
+use super::{
+    Backend, CheckoutError, Facts, Permit, Pool, Urgency, maintenance::farewell, spawn_later,
+};
 pub(crate) use crate::link::login::LoginError;
 use crate::{
     cluster::{budget, settings::NodeAddress, snapshot::Snapshot, welcome::Welcome},
     ids::NodeId,
+    limits::FAREWELL_MS_MAX,
     link::login::{self, Identity},
     net::{Address, Elapsed, Stream, task},
     protocol::{ErrorReport, SqlState},
     time,
-    worker::{Worker, statements::prepared::Prepared},
+    worker::{Worker, parameters::Belief, statements::prepared::Prepared},
 };
 
 impl LoginError {
@@ -137,6 +140,22 @@ impl Pool {
         });
     }
 
+    /// Opens a connection with the permit of another, once that has ended.
+    pub(super) async fn reopen(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        backend: Box<Backend>,
+    ) -> Result<Box<Backend>, LoginError> {
+        let deadline = time::now() + Duration::from_millis(FAREWELL_MS_MAX);
+        let _ = worker
+            .reactor
+            .deadline(deadline, farewell(&backend.stream))
+            .await;
+        let permit = backend.permit;
+        drop(backend.stream);
+        self.open(worker, permit).await
+    }
+
     async fn open(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
@@ -169,6 +188,10 @@ impl Pool {
             facts: Rc::new(facts),
             welcome,
             parameters,
+            belief: Belief::Exact,
+            is_new: true,
+            is_spent: false,
+            generation: 0,
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),

@@ -7,14 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Pool, spawn_later};
+use super::{Backend, Owner, Pool, spawn_later};
 use crate::{
+    cluster::settings::PoolMode,
     limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
     net::{Received, Stream, task},
-    protocol::{Writer, backend::TransactionStatus, tag::backend},
+    protocol::{Tag, Writer, backend::TransactionStatus, tag::backend},
     time,
-    worker::{Worker, wire::Wire},
+    worker::{
+        Worker,
+        parameters::{Belief, Parameters},
+        wire::Wire,
+    },
 };
+
+/// What takes everything away that a session can leave, but for the schema of its temporary objects.
+const EVERYTHING: &str = "DISCARD ALL";
+
+/// A row where there is such a schema. It stays as long as the connection, and what is done in it differs from what is
+/// done where there is none yet.
+const TEMPORARY: &[u8] =
+    b"SELECT WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid";
 
 impl Pool {
     /// Asks a connection that was idle for long whether it still lives; then it is an ordinary one.
@@ -22,12 +35,25 @@ impl Pool {
         self.make_fit(worker, backend, String::new());
     }
 
-    /// Brings a connection that carries a session's state back to how it started.
+    /// Brings a connection that carries a session's state back to how it started. In session mode what is sent for that
+    /// is for the operator to say; elsewhere nobody may find anything of anybody.
     pub(super) fn reset(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
-        let query = self.settings().reset_query.clone();
-        backend.parameters = worker.interner.empty();
-        backend.sequences = None;
-        backend.prepared.forget();
+        if backend.is_spent {
+            return self.dismiss(worker, backend);
+        }
+        let query = match self.mode() {
+            PoolMode::Session => self.settings().reset_query.clone(),
+            PoolMode::Transaction | PoolMode::Statement => EVERYTHING.to_owned(),
+        };
+        let discards = query.eq_ignore_ascii_case(EVERYTHING);
+        if discards {
+            backend.prepared.forget();
+            backend.sequences = None;
+            backend.has_been_given(worker.interner.empty());
+        } else {
+            backend.prepared.drop_unnamed();
+            backend.belief = Belief::Names;
+        }
         self.make_fit(worker, backend, query);
     }
 
@@ -36,7 +62,11 @@ impl Pool {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
-            let fit = worker.reactor.deadline(deadline, backend.ask(&query)).await;
+            let fit = async {
+                // An empty one only shows that the connection lives, or that nothing is to be sent.
+                backend.ask(&query).await && (query.is_empty() || backend.has_no_temporary().await)
+            };
+            let fit = worker.reactor.deadline(deadline, fit).await;
             pool.desk.borrow_mut().test_ended();
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);
@@ -106,7 +136,7 @@ impl Pool {
 }
 
 /// Waits until the server has ended its side as well.
-async fn farewell(stream: &Stream) {
+pub(super) async fn farewell(stream: &Stream) {
     stream.park(false);
     stream.flushed().await;
     stream.finish_sending();
@@ -120,27 +150,59 @@ async fn farewell(stream: &Stream) {
 }
 
 impl Backend {
+    /// Brings it to these settings, and waits until it has them; else what the server said, if it did.
+    pub(crate) async fn give(
+        &mut self,
+        parameters: &Parameters,
+        session: Owner,
+    ) -> Result<(), Option<Vec<u8>>> {
+        let text = self.become_fit(parameters, session);
+        self.run(&text, |_, _| {}).await
+    }
+
     /// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
     pub(crate) async fn ask(&mut self, query: &str) -> bool {
+        self.run(query.as_bytes(), |_, _| {}).await.is_ok()
+    }
+
+    /// True when it has no schema for temporary objects.
+    async fn has_no_temporary(&mut self) -> bool {
+        let mut rows = 0;
+        let count = |tag, _: &[u8]| rows += u32::from(tag == backend::DATA_ROW);
+        self.run(TEMPORARY, count).await.is_ok() && rows == 0
+    }
+
+    /// Runs a query and waits until the server is ready outside a transaction; `look` is shown its other messages. The
+    /// error is what the server says against it, if it says anything.
+    pub(crate) async fn run(
+        &mut self,
+        query: &[u8],
+        mut look: impl FnMut(Tag, &[u8]),
+    ) -> Result<(), Option<Vec<u8>>> {
         self.prepared.drop_unnamed();
         let mut out = Vec::new();
-        if Writer::new(&mut out).query(query).is_err() {
-            return false;
-        }
+        Writer::new(&mut out).query(query).map_err(|_| None)?;
         self.stream.send(out.into());
         let mut wire = Wire::new(&self.stream);
         loop {
             let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-                backend::READY_FOR_QUERY => {
-                    Some(TransactionStatus::read(body) == Ok(TransactionStatus::Idle))
+                backend::READY_FOR_QUERY
+                    if TransactionStatus::read(body) == Ok(TransactionStatus::Idle) =>
+                {
+                    Some(Ok(()))
                 }
-                backend::ERROR_RESPONSE => Some(false),
-                _ => None,
+                backend::READY_FOR_QUERY => Some(Err(None)),
+                backend::ERROR_RESPONSE => Some(Err(Some(body.to_vec()))),
+                tag => {
+                    look(tag, body);
+                    None
+                }
             });
             match message.await {
                 Ok(None) => {}
-                Ok(Some(fit)) => return fit && !wire.has_more(),
-                Err(_) => return false,
+                Ok(Some(Ok(()))) if wire.has_more() => return Err(None),
+                Ok(Some(done)) => return done,
+                Err(_) => return Err(None),
             }
         }
     }

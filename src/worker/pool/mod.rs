@@ -148,6 +148,8 @@ pub(crate) struct Lease {
     backend: Option<Box<Backend>>,
     /// When it was lent.
     pub(crate) since: Instant,
+    /// To nobody before.
+    pub(crate) is_new: bool,
 }
 
 impl Lease {
@@ -167,6 +169,23 @@ impl Lease {
     pub(crate) fn release(mut self) {
         let backend = self.backend.take().expect("a lease is released once");
         self.pool.take_back(&self.worker, backend);
+    }
+
+    /// Closes the connection, and opens a new one in its place.
+    pub(crate) async fn renew(mut self) -> Result<Self, CheckoutError> {
+        let backend = self
+            .backend
+            .take()
+            .expect("a lease is renewed in one piece");
+        let new = self.pool.reopen(&self.worker, backend).await;
+        match new {
+            Ok(backend) => Ok(self.pool.lend(&self.worker, backend)),
+            Err(error) => {
+                self.pool.serve_waiters(&self.worker);
+                self.pool.fill(&self.worker);
+                Err(error.to_checkout_error(Urgency::Statement))
+            }
+        }
     }
 
     /// Gives a connection back that carries a session's state: it is reset first.
@@ -268,7 +287,8 @@ impl Pool {
         }
     }
 
-    fn lend(self: &Rc<Self>, worker: &Rc<Worker>, backend: Box<Backend>) -> Lease {
+    fn lend(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) -> Lease {
+        let is_new = std::mem::take(&mut backend.is_new);
         self.counters.borrow_mut().assignments += 1;
         let (worker, pool) = (Rc::clone(worker), Rc::clone(self));
         Lease {
@@ -276,6 +296,7 @@ impl Pool {
             worker,
             pool,
             backend: Some(backend),
+            is_new,
         }
     }
 
@@ -299,7 +320,8 @@ impl Pool {
         let lifetime = self.settings().lifetime;
         let old =
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
-        old || backend.stream.has_news()
+        old || backend.is_spent
+            || backend.stream.has_news()
             || !self.standing.get().1
             || !self.is_called(&backend.database)
     }

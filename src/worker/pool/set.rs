@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Judge, Pool};
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) struct Common {
     epoch: Cell<Epoch>,
     /// What clients are told at login, by the settings they ask for.
     welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
+    /// Names of settings that its server connections have taken from its user, once each.
+    given: RefCell<HashSet<Box<str>>>,
     /// Clients of this database and user on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
@@ -64,6 +66,7 @@ impl PoolSet {
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
             welcomes: RefCell::default(),
+            given: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
             judge: Judge::new(snapshot, server_database, &key.user),
@@ -211,6 +214,21 @@ impl Common {
         **self.server_database.borrow() == *database
     }
 
+    /// True for a setting that a server has let this user have.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.borrow().contains(name)
+    }
+
+    /// A server has let this user go from one of these sets to the other.
+    pub(crate) fn note_given<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let mut given = self.given.borrow_mut();
+        for name in names {
+            if given.len() < GIVEN_SETTINGS_MAX && !given.contains(name) {
+                given.insert(name.into());
+            }
+        }
+    }
+
     /// Remembers what clients with these settings are told.
     pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
         let mut welcomes = self.welcomes.borrow_mut();
@@ -220,6 +238,9 @@ impl Common {
         welcomes.insert(parameters, welcome);
     }
 }
+
+/// Names that are remembered of a database and user; those beyond are asked for each time.
+const GIVEN_SETTINGS_MAX: usize = 256;
 
 /// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
 pub(crate) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {

@@ -10,6 +10,7 @@ use std::{
 use super::{
     lookahead::Need,
     serve::{End, Session, shutting_down},
+    settling::Unbrought,
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -24,6 +25,16 @@ use crate::{
         route,
     },
 };
+
+/// What became of a request for which nothing is waited for.
+enum AtHand {
+    /// It has its server connection.
+    Linked,
+    /// There is one that may refuse the session's settings.
+    Unfit(Lease),
+    /// There is none.
+    Nothing,
+}
 
 /// How waiting for a node ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,11 +53,13 @@ impl Session {
             Box::pin(self.wait_for_facts()).await;
         }
         let need = self.need();
-        if self.acquire_at_once(need) {
-            return Ok(());
-        }
+        let found = match self.acquire_at_once(need) {
+            AtHand::Linked => return Ok(()),
+            AtHand::Unfit(lease) => Some(lease),
+            AtHand::Nothing => None,
+        };
         // Who waits can afford the memory, and who does not need not have it.
-        Box::pin(self.acquire_later(need)).await
+        Box::pin(self.acquire_later(need, found)).await
     }
 
     /// True when its statements cannot be judged yet, and soon can: nothing was ever known of the database, or the session
@@ -76,25 +89,37 @@ impl Session {
 
     /// The same when a connection is at hand and nothing is to be waited for.
     #[inline]
-    fn acquire_at_once(&mut self, need: Need) -> bool {
-        if self.parameters.has_identity() {
-            return false;
-        }
+    fn acquire_at_once(&mut self, need: Need) -> AtHand {
         let Some(node) = self.place(need, 0) else {
-            return false;
+            return AtHand::Nothing;
         };
         let pool = self.pools.pool(&self.worker, node);
         let Some(mut lease) = self.connection_at_hand(&pool) else {
-            return false;
+            return AtHand::Nothing;
         };
+        if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
+            return AtHand::Unfit(lease);
+        }
         self.begin_errand(&mut lease, need);
         self.link(lease);
-        true
+        AtHand::Linked
     }
 
-    async fn acquire_later(&mut self, mut need: Need) -> Result<(), End> {
+    async fn acquire_later(&mut self, mut need: Need, mut found: Option<Lease>) -> Result<(), End> {
         let (mut held_since, mut avoid) = (None, 0);
         loop {
+            if let Some(lease) = found.take() {
+                let node = lease.backend().facts.node;
+                match self.take_on(lease, need).await? {
+                    true => return Ok(()),
+                    // A standby may not know of a new role yet.
+                    false if self.is_elsewhere(node) => need = Need::Primary,
+                    false => {
+                        self.conversation.refuse(identity_is_gone());
+                        return Ok(());
+                    }
+                }
+            }
             let Some(node) = self.place(need, avoid) else {
                 match Box::pin(self.hold(&mut held_since)).await? {
                     Held::Changed => continue,
@@ -102,19 +127,19 @@ impl Session {
                 }
             };
             let pool = self.pools.pool(&self.worker, node);
-            let lease = match self.connection_at_hand(&pool) {
+            found = match self.connection_at_hand(&pool) {
                 None if self.is_better_at_primary(&pool) => {
                     need = Need::Primary;
                     continue;
                 }
-                Some(lease) => lease,
+                Some(lease) => Some(lease),
                 None => match self.wait_for_server(&pool).await {
                     Ok(lease) if self.info.cancel.is_dequeued() => {
                         lease.into_iter().for_each(Lease::release);
                         self.conversation.refuse(cancel::cancelled());
                         return Ok(());
                     }
-                    Ok(Some(lease)) => lease,
+                    Ok(Some(lease)) => Some(lease),
                     Ok(None) if self.info.kill.get() == Some(Kill::Stop) => {
                         return Err(shutting_down());
                     }
@@ -133,15 +158,6 @@ impl Session {
                     }
                 },
             };
-            if self.take_on(lease, need).await {
-                return Ok(());
-            }
-            if !self.is_elsewhere(node) {
-                self.conversation.refuse(identity_is_gone());
-                return Ok(());
-            }
-            // A standby may not know of a new role yet.
-            need = Need::Primary;
         }
     }
 
@@ -151,19 +167,22 @@ impl Session {
             .with_snapshot(|snapshot| snapshot.primary != Some(node))
     }
 
-    /// A server connection has been found. False when it does not let the session be who it is.
-    #[inline]
-    async fn take_on(&mut self, mut lease: Lease, need: Need) -> bool {
-        let differs = lease.backend().parameters != self.parameters;
-        if differs
-            && self.parameters.has_identity()
-            && !Box::pin(self.become_who_it_is(&mut lease)).await
-        {
-            return false;
+    /// A server connection has been found. False when the server does not let the session be who it is.
+    async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<bool, End> {
+        if self.may_be_refused(&lease) {
+            lease = match Box::pin(self.bring(lease)).await {
+                Ok(lease) => lease,
+                Err(Unbrought::Refused(_)) if self.parameters.has_identity() => return Ok(false),
+                Err(Unbrought::Refused(error)) => return Err(settings_refused(error.as_deref())),
+                Err(Unbrought::NoConnection(error)) => {
+                    self.conversation.refuse(statement_error(error));
+                    return Ok(true);
+                }
+            };
         }
         self.begin_errand(&mut lease, need);
         self.link(lease);
-        true
+        Ok(true)
     }
 
     /// No node can take the request: waits until the cluster has changed, for a bounded time.
@@ -241,6 +260,20 @@ impl Session {
         self.outtake = Cutter::default();
         self.lease = Some(lease);
     }
+}
+
+/// A new server connection does not take the session's settings. `error`: the body of what the server said.
+pub(super) fn settings_refused(error: Option<&[u8]>) -> End {
+    let fields = error.and_then(|body| ErrorFields::read(body).ok());
+    let message = fields.map(|fields| String::from_utf8_lossy(fields.message()).into_owned());
+    let report = ErrorReport::fatal(
+        SqlState::CONNECTION_FAILURE,
+        "the session's settings could not be carried to another server connection",
+    );
+    End::Told(match message {
+        Some(message) => report.with_detail(format!("the server said: {message}")),
+        None => report,
+    })
 }
 
 /// The role or session user that a session had taken cannot be taken any more.

@@ -337,7 +337,11 @@ impl Conversation {
         if desk.bounds.always_checked {
             self.traces.note_report();
         }
-        if facts.changes_schema() && (creates_temporary(desk) || self.is_in_census()) {
+        if creates_temporary(desk) || facts.changes_schema() && self.is_in_census() {
+            self.traces.note_report();
+        }
+        if facts.changes_meaning() && memchr::memmem::find(text, b"pg_temp").is_some() {
+            // What is set for the transaction alone may have it make the schema for temporary objects.
             self.traces.note_report();
         }
     }
@@ -592,7 +596,7 @@ impl Conversation {
     }
 }
 
-/// True when what is created without a schema is temporary.
+/// True when what is created without a schema is temporary, and even the question which schema that is makes it.
 fn creates_temporary(desk: &Desk<'_>) -> bool {
     let path = desk.context.get("search_path");
     path.is_some_and(|path| memchr::memmem::find(path, b"pg_temp").is_some())

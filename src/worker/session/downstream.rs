@@ -1,6 +1,7 @@
 //! From the server to the client: watches the few messages that matter, forwards, and answers for a server that is gone.
 
 use super::{
+    acquire::settings_refused,
     answers::is_fatal,
     conversation::{AfterLoss, Answer},
     serve::{End, Session, hold_if},
@@ -143,7 +144,10 @@ impl Session {
             match answer {
                 Answer::Forward | Answer::Ready => *decided += taken,
                 Answer::Fatal => return Err(Fault::LastWords(error_text(piece))),
-                Answer::SettingsRefused => return Err(settings_refused(error_text(piece)).into()),
+                Answer::SettingsRefused => {
+                    let body = piece.get(Header::BYTES..taken);
+                    return Err(settings_refused(body).into());
+                }
                 Answer::Renamed => {
                     self.forward_to_client(chunk, decided);
                     self.client.send(self.conversation.take_renamed().into());
@@ -449,14 +453,4 @@ fn error_message(body: &[u8]) -> String {
     let fields = ErrorFields::read(body).ok();
     let message = fields.map(|fields| String::from_utf8_lossy(fields.message()).into_owned());
     message.unwrap_or_default()
-}
-
-fn settings_refused(message: String) -> End {
-    End::Told(
-        ErrorReport::fatal(
-            SqlState::CONNECTION_FAILURE,
-            "the session's settings could not be carried to another server connection",
-        )
-        .with_detail(message),
-    )
 }

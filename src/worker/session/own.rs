@@ -4,7 +4,6 @@ use super::{
     answers::is_fatal,
     census::Census,
     conversation::{Answer, Conversation},
-    pin::Pin,
 };
 use std::rc::Rc;
 
@@ -15,7 +14,7 @@ use crate::{
     },
     protocol::{
         ProtocolError, Tag,
-        backend::{DataRow, TransactionStatus},
+        backend::{DataRow, ErrorFields, TransactionStatus},
         tag::backend,
     },
     worker::statements::{Statement, prepared::Prepared},
@@ -58,7 +57,8 @@ impl Conversation {
         self.census = Census::default();
         self.traces.census_begins();
         self.restore.census_begins();
-        self.traces.question(known)
+        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
+        self.traces.question(known, in_transaction)
     }
 
     /// What the server answered.
@@ -86,11 +86,19 @@ impl Conversation {
     }
 
     /// The primary is asked how far its log was written, behind what the client asked.
-    pub(crate) fn begin_position(&mut self, server: &mut Prepared) -> &'static str {
+    /// `waits`: the session's transactions may begin by waiting for a safe snapshot, as this one must not.
+    pub(crate) fn begin_position(&mut self, waits: bool, server: &mut Prepared) -> &'static str {
+        /// With and without what a transaction of our own begins with.
+        const QUESTIONS: [&str; 2] = [
+            "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE;\
+             SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')",
+        ];
         server.drop_unnamed();
         self.position = None;
         self.own_requests.push_back(Own::Position);
-        "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')"
+        let is_its_own = self.ledger.status() == TransactionStatus::Idle;
+        QUESTIONS[usize::from(waits && is_its_own)]
     }
 
     /// What it answered, if it could.
@@ -152,14 +160,17 @@ impl Conversation {
                     Own::Settings => Answer::Swallow,
                 });
             }
+            // The server ends the connection when it refuses settings, so that nothing runs without them.
+            backend::ERROR_RESPONSE if own == Own::Settings && !is_shutdown(body) => {
+                return Ok(Answer::SettingsRefused);
+            }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            // Whatever state there is, it cannot be told: the connection stays with the session.
-            backend::ERROR_RESPONSE if own == Own::Census => self.traces.keep_forever(Pin::Setting),
+            backend::ERROR_RESPONSE if own == Own::Census => self.census.failed = true,
             backend::ERROR_RESPONSE if own == Own::Position => {}
             backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
             backend::DATA_ROW if own == Own::Position => self.position = read_position(body),
             backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
-                self.traces.keep_forever(Pin::Setting);
+                self.census.failed = true;
             }
             backend::PARAMETER_STATUS if self.is_restoring() => {
                 self.restore.report(body);
@@ -169,6 +180,13 @@ impl Conversation {
         }
         Ok(Answer::Swallow)
     }
+}
+
+/// True when the server ends its connections, whatever they ask.
+fn is_shutdown(body: &[u8]) -> bool {
+    let fields = ErrorFields::read(body).ok();
+    let sqlstate = fields.and_then(|fields| fields.sqlstate());
+    sqlstate.is_some_and(|code| matches!(&code.class(), b"57" | b"58" | b"XX"))
 }
 
 /// A row with a position as PostgreSQL writes it, two hexadecimal numbers and a slash, and the size of a page.

@@ -29,7 +29,7 @@ use crate::{
     worker::{
         Worker,
         clients::{self, ClientInfo, Kill, State},
-        parameters::Parameters,
+        parameters::{Belief, Parameters},
         pool::{Lease, Owner, PoolSet},
     },
 };
@@ -388,7 +388,7 @@ impl Session {
             return self.keep(lease);
         }
         self.leave_behind(&mut lease);
-        if lease.backend().prepared.is_stained() {
+        if lease.backend().prepared.is_stained() || lease.backend().parameters.may_end_idle() {
             lease.release_dirty();
         } else {
             lease.release();
@@ -412,7 +412,7 @@ impl Session {
     fn leave_behind(&mut self, lease: &mut Lease) {
         let backend = lease.backend_mut();
         if self.conversation.is_soiled() {
-            backend.parameters = self.worker.interner.unknown();
+            backend.belief = Belief::Incomplete;
         }
         if self.conversation.has_used_sequences() {
             backend.sequences = Some(self.owner());

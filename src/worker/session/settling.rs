@@ -7,7 +7,10 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     protocol::{Writer, backend::TransactionStatus},
-    worker::{parameters::Parameters, pool::Lease},
+    worker::{
+        parameters::Parameters,
+        pool::{CheckoutError, Lease},
+    },
 };
 
 impl Session {
@@ -35,7 +38,8 @@ impl Session {
         self.errand.wrote = false;
         let lease = self.lease.as_mut().expect("it is asked of the primary");
         let prepared = &mut lease.backend_mut().prepared;
-        let question = self.conversation.begin_position(prepared);
+        let waits = self.parameters.get("default_transaction_deferrable");
+        let question = self.conversation.begin_position(waits.is_some(), prepared);
         self.ask(question);
     }
 
@@ -65,6 +69,9 @@ impl Session {
     pub(super) fn census_taken(&mut self) -> Result<(), End> {
         let has_reset = self.conversation.has_reset();
         let census = self.conversation.take_census();
+        if census.failed {
+            return self.census_failed();
+        }
         let lease = self
             .lease
             .as_mut()
@@ -76,11 +83,13 @@ impl Session {
             has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
         };
         let is_other = *census.user != *self.pools.key.user.as_bytes();
-        let user = is_other.then(|| ("session_authorization".to_owned(), census.user));
+        let user = is_other.then(|| ("session_authorization".to_owned(), census.user.clone()));
         let settings = census.settings.iter().chain(&user);
         let settings = settings.filter(|(name, value)| !invented(name, value));
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
-        lease.backend_mut().parameters = there.clone();
+        lease
+            .backend_mut()
+            .was_asked(there.clone(), census.blind, census.temporary);
         let pinned = self.conversation.pinned();
         // What was reset is what the client came with, not what the server began with.
         let mut all = interner.joined(&there, &self.startup);
@@ -97,6 +106,16 @@ impl Session {
             self.restore();
         }
         self.may_pin(pinned)
+    }
+
+    /// The server could not tell what there is. It is asked again; meanwhile the client must not wait.
+    #[cold]
+    fn census_failed(&mut self) -> Result<(), End> {
+        if self.conversation.is_restoring() {
+            self.tell_restored();
+        }
+        self.note_pin(self.conversation.pinned());
+        Ok(())
     }
 
     /// The session has state that ties it to its connection, which only the server could tell, or has none.
@@ -119,7 +138,12 @@ impl Session {
             .take()
             .expect("a census is taken of a connection");
         let differs = lease.backend().parameters != self.parameters;
-        self.send_settings(&mut lease);
+        if differs {
+            // In whatever transaction it is.
+            let text = lease.backend().parameters.step(&self.parameters);
+            lease.backend_mut().has_been_given(self.parameters.clone());
+            self.send_text(&mut lease, &text);
+        }
         self.lease = Some(lease);
         if !differs {
             self.tell_restored();
@@ -144,31 +168,64 @@ impl Session {
     /// Sends the session's settings ahead in the same flight, when the connection has others.
     #[inline]
     pub(super) fn send_settings(&mut self, lease: &mut Lease) {
-        let backend = lease.backend_mut();
-        let owner = (self.worker.id, self.info.id);
-        if backend.differs(&self.parameters, owner) {
-            let text = backend.become_fit(&self.parameters, owner);
-            let mut out = Vec::new();
-            Writer::new(&mut out)
-                .query(&text)
-                .expect("the text is ASCII without NUL");
-            backend.stream.send(out.into());
-            self.conversation.sent_settings(&mut backend.prepared);
+        let owner = self.owner();
+        if lease.backend().differs(&self.parameters, owner) {
+            let text = lease.backend_mut().become_fit(&self.parameters, owner);
+            self.send_text(lease, &text);
         }
     }
 
-    /// Makes the session who it is at a connection where it is somebody else: before anything it asks, because
-    /// nobody may run a statement as somebody else. False when the server refuses.
-    #[cold]
-    pub(super) async fn become_who_it_is(&mut self, lease: &mut Lease) -> bool {
-        let owner = self.owner();
-        let text = lease.backend_mut().become_fit(&self.parameters, owner);
-        let Ok(text) = String::from_utf8(text) else {
-            return false;
-        };
-        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
-        let done = lease.backend_mut().ask(&text);
-        let done = self.worker.reactor.deadline(deadline, done).await;
-        done == Ok(true)
+    fn send_text(&mut self, lease: &mut Lease, text: &[u8]) {
+        let backend = lease.backend_mut();
+        let mut out = Vec::new();
+        Writer::new(&mut out)
+            .query(text)
+            .expect("the text is ASCII without NUL");
+        backend.stream.send(out.into());
+        self.conversation.sent_settings(&mut backend.prepared);
     }
+
+    /// True when a connection may refuse to go over to the session's settings, or may not do it in time.
+    #[cold]
+    pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
+        let backend = lease.backend();
+        let known = |name: &str| self.pools.is_given(name);
+        backend.differs(&self.parameters, self.owner())
+            && !backend
+                .parameters
+                .is_surely_given(&self.parameters, backend.belief, known)
+    }
+
+    /// Brings a connection to the session's settings before anything that it asks, because nobody may run a statement
+    /// as somebody else. What one that was used refuses, a new one may take.
+    #[cold]
+    pub(super) async fn bring(&self, mut lease: Lease) -> Result<Lease, Unbrought> {
+        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
+        // Who one is decides what one may set.
+        let is_itself = !self.parameters.has_identity();
+        loop {
+            let before = lease.backend().parameters.clone();
+            let is_itself = is_itself && !before.has_identity();
+            let given = lease.backend_mut().give(&self.parameters, self.owner());
+            let given = self.worker.reactor.deadline(deadline, given).await;
+            match given.unwrap_or(Err(None)) {
+                Ok(()) => {
+                    if is_itself {
+                        self.pools.note_given(before.touched(&self.parameters));
+                    }
+                    return Ok(lease);
+                }
+                Err(refusal) if lease.is_new => return Err(Unbrought::Refused(refusal)),
+                Err(_) => lease = lease.renew().await.map_err(Unbrought::NoConnection)?,
+            }
+        }
+    }
+}
+
+/// Why no connection has the session's settings.
+pub(super) enum Unbrought {
+    /// A new one does not take them: the body of the server's error, if it said one.
+    Refused(Option<Vec<u8>>),
+    /// There is no new one.
+    NoConnection(CheckoutError),
 }

@@ -48,7 +48,14 @@ pub(super) struct Traces {
     found: Option<Pin>,
     /// What stays until the session ends.
     forever: Option<Pin>,
+    /// Censuses in a row in which the server could not tell.
+    failures: u8,
+    /// It is asked again after the session's next transaction.
+    asks_later: bool,
 }
+
+/// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
+const CENSUS_FAILURES_MAX: u8 = 5;
 
 impl Traces {
     /// A statement goes to the server.
@@ -168,13 +175,18 @@ impl Traces {
 
     /// What to ask the server, given the settings that the session is known to have. Names are kept: the transaction may
     /// be rolled back, and what was prepared may set them again.
-    pub(super) fn question<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    pub(super) fn question<'a>(
+        &mut self,
+        known: impl Iterator<Item = &'a str>,
+        in_transaction: bool,
+    ) -> Vec<u8> {
         for name in known.filter(|name| name.contains('.')) {
             if !self.hidden.iter().any(|hidden| **hidden == *name) {
                 self.hidden.push(name.into());
             }
         }
-        census::question(self.hidden.iter().map(|name| &**name))
+        let names = self.hidden.iter().map(|name| &**name);
+        census::question(names, in_transaction)
     }
 
     /// The connection stays with this session. The first reason is the one that is told.
@@ -201,14 +213,31 @@ impl Traces {
 
     /// The server's answer.
     pub(super) fn census_ends(&mut self, census: &Census) {
+        if census.failed {
+            return self.census_failed();
+        }
+        self.failures = 0;
         self.found = census.pin;
         self.prepared = census.prepared || self.gained && self.prepared;
         self.unsettled = self.gained;
     }
 
+    /// The server could not tell: nobody else may have the connection until it can.
+    fn census_failed(&mut self) {
+        self.failures += 1;
+        if self.failures < CENSUS_FAILURES_MAX {
+            self.gained = true;
+            return;
+        }
+        self.failures = 0;
+        self.found = self.found.or(Some(Pin::Setting));
+        (self.unsettled, self.asks_later) = (true, true);
+    }
+
     /// The transaction has ended: what it had for itself is gone.
     #[inline]
     pub(super) fn transaction_ends(&mut self) {
+        self.gained |= std::mem::take(&mut self.asks_later);
         if !self.gained {
             self.unsettled = false;
         }
@@ -278,7 +307,8 @@ mod tests {
         };
         let traces = called(2077, b"\0\0\0\x02my.var", true);
         assert!(traces.wants_census() && traces.is_unsettled() && traces.pin().is_none());
-        let question = String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter()));
+        let question =
+            String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter(), false));
         assert!(question.unwrap().contains("E'my.var'"));
         assert_eq!(called(2077, b"", false).pin(), Some(Pin::Setting));
         let unlink = called(964, b"", false);
