@@ -9,6 +9,7 @@ use super::{
     names::rename,
 };
 use crate::{
+    cluster::stamps::Stamps,
     protocol::{
         ProtocolError, Severity, Tag,
         backend::{ErrorFields, TransactionStatus},
@@ -72,14 +73,14 @@ impl Conversation {
 
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
+        let told = self
+            .refusal_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
         let again = self.refuses_forgotten(body, server);
         if !again {
             // The client hears of it, and must not hear of it twice.
             self.stop_recording();
         }
-        let told = self
-            .refusal_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
         if self.ledger.is_last_pipeline() {
             self.restore.request_failed();
         }
@@ -95,6 +96,12 @@ impl Conversation {
             }
             None => Answer::Forward,
         }
+    }
+
+    /// What the server has answered so far it has answered before whatever is parsed from now on.
+    #[inline]
+    pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
+        self.names.stamp(stamps);
     }
 
     /// The error in the client's words.
