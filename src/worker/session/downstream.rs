@@ -55,6 +55,8 @@ impl Session {
             Some(fault) => Err(fault),
             None => self.judge_all(&mut chunk, &mut decided),
         };
+        let stamps = &self.worker.switchboard.stamps;
+        self.conversation.note_answered(stamps);
         self.forward_to_client(&mut chunk, &mut decided);
         match judged {
             Ok(()) => Ok(()),
