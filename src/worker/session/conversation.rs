@@ -528,34 +528,6 @@ impl Conversation {
             || self.may_turn
     }
 
-    /// True while the rest of a statement comes that is too long to be read as a whole.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.unread
-    }
-
-    /// True when the connection must be reset before another session has it.
-    #[inline]
-    pub(crate) fn is_soiled(&self) -> bool {
-        self.traces.is_soiled()
-    }
-
-    /// True when the connection must be closed when the session is over.
-    pub(crate) fn is_lasting(&self) -> bool {
-        self.traces.is_lasting()
-    }
-
-    /// True when a sequence may have given something to the session there.
-    #[inline]
-    pub(crate) fn has_used_sequences(&self) -> bool {
-        self.traces.has_used_sequences()
-    }
-
-    /// The connection is given back.
-    #[inline]
-    pub(crate) fn connection_is_given_back(&mut self) {
-        self.traces.connection_is_given_back();
-    }
-
     /// True when server and session disagree about what was asked.
     pub fn is_lost(&self) -> bool {
         self.ledger.is_lost()
