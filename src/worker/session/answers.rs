@@ -176,7 +176,7 @@ impl Conversation {
         self.ledger.take_sync_due()
     }
 
-    /// Once after the schema may have changed, and the change is there for everybody: whether it surely has.
+    /// Once after the schema may have changed, and the change is there for everybody: whether functions or the like were made.
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
         let is_over = self.ledger.status() == TransactionStatus::Idle;

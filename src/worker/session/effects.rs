@@ -30,6 +30,9 @@ impl Conversation {
         let effects = self
             .effects_of(facts, text, statement, desk)
             .and(desk.feared(facts.effects()));
+        if facts.changes_schema() && makes_code(text) {
+            self.traces.note_code();
+        }
         if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
             self.traces.note_schema();
         }
@@ -222,6 +225,23 @@ fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8]) -> Effects {
     } else {
         reading
     }
+}
+
+/// True for a text that may make what other statements run.
+#[cold]
+fn makes_code(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [
+        b"function",
+        b"procedure",
+        b"trigger",
+        b"policy",
+        b"rule",
+        b"extension",
+        b"view",
+    ];
+    let text = text.to_ascii_lowercase();
+    let mut words = WORDS.into_iter();
+    words.any(|word| memchr::memmem::find(&text, word).is_some())
 }
 
 /// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or

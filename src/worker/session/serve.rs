@@ -398,11 +398,11 @@ impl Session {
     /// Everybody hears that the schema may have changed.
     #[inline]
     pub(super) fn tell_schema_change(&mut self) {
-        let Some(surely) = self.conversation.take_schema_change() else {
+        let Some(makes_code) = self.conversation.take_schema_change() else {
             return;
         };
         self.worker.switchboard.schema_changed();
-        if surely {
+        if makes_code {
             self.made_schema = self.worker.switchboard.schema_version();
         }
     }

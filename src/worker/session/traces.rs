@@ -30,7 +30,7 @@ pub(super) struct Traces {
     unsettled: bool,
     /// The schema may have another version.
     schema: bool,
-    /// It surely has, unless that is rolled back.
+    /// Functions, triggers or the like were made, unless that is rolled back.
     makes: bool,
     /// Settings with a dot in their names that may have been set, or will be by what was prepared.
     hidden: Vec<Box<str>>,
@@ -64,7 +64,7 @@ impl Traces {
         self.gained |= facts.gains_state();
         self.lost |= facts.loses_state();
         self.unsettled |= facts.changes_meaning();
-        self.makes |= facts.changes_schema();
+        self.schema |= facts.changes_schema();
         self.prepared |= facts.prepares();
         if facts.loads() {
             self.keep_forever(Pin::Library);
@@ -77,11 +77,11 @@ impl Traces {
             self.note_report();
             self.lost = true;
         }
-        self.makes |= effects.has(Effects::SCHEMA);
-        self.schema |= effects.has(Effects::UNSEEN);
+        self.schema |= effects.has(Effects::SCHEMA.and(Effects::UNSEEN));
         self.soiled |= effects.has(Effects::UNSEEN.and(Effects::UNNAMED));
         if effects.has(Effects::USES_SEQUENCES) {
-            (self.uses_sequences, self.has_used_sequences) = (true, true);
+            self.uses_sequences = true;
+            self.has_used_sequences |= !effects.has(Effects::UNSEEN);
         }
         if effects.has(Effects::LASTING) {
             self.lasting = true;
@@ -142,7 +142,12 @@ impl Traces {
 
     /// True while the session has changed the schema and nobody else may know.
     pub(super) fn changes_schema(&self) -> bool {
-        self.makes
+        self.schema
+    }
+
+    /// Functions, triggers or the like are made.
+    pub(super) fn note_code(&mut self) {
+        self.makes = true;
     }
 
     /// A procedure of which nothing is known is called.
@@ -263,14 +268,11 @@ impl Traces {
         self.prepared
     }
 
-    /// Once after the schema may have changed, whether it surely has.
+    /// Once after the schema may have changed, whether functions or the like were made.
     #[inline]
     pub(super) fn take_schema_change(&mut self) -> Option<bool> {
-        let (may, surely) = (
-            std::mem::take(&mut self.schema),
-            std::mem::take(&mut self.makes),
-        );
-        (may || surely).then_some(surely)
+        let makes = std::mem::take(&mut self.makes);
+        std::mem::take(&mut self.schema).then_some(makes)
     }
 
     /// Why the connection must stay with the session, if it must.
