@@ -13,4 +13,5 @@ pub mod report;
 pub mod settings;
 pub mod snapshot;
 pub mod switchboard;
+pub mod told;
 pub mod welcome;

@@ -33,6 +33,7 @@ pub(crate) mod serve;
 mod settling;
 mod shapes;
 mod show;
+mod told;
 mod traces;
 mod upstream;
 
