@@ -14,4 +14,5 @@ pub mod settings;
 pub mod snapshot;
 pub mod stamps;
 pub mod switchboard;
+pub mod told;
 pub mod welcome;

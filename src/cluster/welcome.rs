@@ -6,7 +6,7 @@ use crate::protocol::{Writer, backend::ParameterStatus};
 const NAME_BYTES_MAX: usize = 63;
 
 /// Reported values, in the order in which the server sent them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Welcome {
     values: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -50,6 +50,11 @@ impl Welcome {
     pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
         let known = self.values.iter().find(|(known, _)| known == name);
         known.map(|(_, value)| &**value)
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.values.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// What a primary with the same configuration says.

@@ -11,7 +11,7 @@ use super::{
     clients::{ClientInfo, State},
     console::{self, Console},
     parameters::{self, Parameters},
-    pool::{CheckoutError, PoolSet},
+    pool::{CheckoutError, Greeting, PoolSet},
     route,
     session::serve::Session,
     tally::Timeout,
@@ -149,11 +149,11 @@ async fn let_in(
         return Ok(None);
     };
     let hello = match greeted? {
-        Greeting::Cancel(process_id, key) => {
+        Opening::Cancel(process_id, key) => {
             cancel::requested(worker, process_id, key).await;
             return Ok(None);
         }
-        Greeting::Hello(hello) => hello,
+        Opening::Hello(hello) => hello,
     };
     let key = &hello.key;
     let limit =
@@ -196,7 +196,7 @@ struct Login {
 }
 
 enum Service {
-    Pool(Rc<PoolSet>, Parameters),
+    Pool(Rc<PoolSet>, Parameters, Greeting),
     Console,
 }
 
@@ -211,12 +211,12 @@ pub(super) enum Admitted {
 impl Login {
     fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
         match self.service {
-            Service::Pool(pool, parameters) => Admitted::Session(Box::new(Session::new(
+            Service::Pool(pool, parameters, greeting) => Admitted::Session(Box::new(Session::new(
                 Rc::clone(worker),
                 stream,
                 self.info,
                 pool,
-                parameters,
+                (parameters, greeting),
                 self.rest,
             ))),
             Service::Console => Admitted::Console(Console::new(
@@ -230,17 +230,17 @@ impl Login {
 }
 
 /// What a client wants, once it may want no encryption any more.
-enum Greeting {
+enum Opening {
     Cancel(i32, Vec<u8>),
     Hello(Hello),
 }
 
-async fn greet(stream: &Stream, wire: &mut Wire<'_>) -> Result<Greeting, Refused> {
+async fn greet(stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
     let mut declined = Vec::new();
     loop {
         match wire.initial(read_wish).await? {
-            Wish::Session(hello) => return Ok(Greeting::Hello(hello)),
-            Wish::Cancel(process_id, key) => return Ok(Greeting::Cancel(process_id, key)),
+            Wish::Session(hello) => return Ok(Opening::Hello(hello)),
+            Wish::Cancel(process_id, key) => return Ok(Opening::Cancel(process_id, key)),
             Wish::Encryption(_) if wire.has_more() => return Err(unencrypted_data().into()),
             Wish::Encryption(kind) if declined.contains(&kind) => {
                 return Err(asked_again().into());
@@ -494,9 +494,9 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
         let pools = worker
             .pool_set(&hello.key)
             .ok_or_else(|| no_such_database(&hello.key))?;
-        let welcome = welcome::learn(worker, stream, &pools, &parameters).await?;
-        welcome.write(&mut out);
-        Service::Pool(pools, parameters)
+        let greeting = welcome::learn(worker, stream, &pools, &parameters).await?;
+        greeting.told.write(&mut out);
+        Service::Pool(pools, parameters, greeting)
     };
     // A server may have been waited for: those who come in now would miss that everyone is to leave.
     check_serving(worker)?;

@@ -1,11 +1,11 @@
 //! What a client is told at login of the server it will talk to: asked of a server once per pool and settings.
 
-use std::{rc::Rc, sync::Arc, task::Context};
+use std::{rc::Rc, sync::Arc, task::Context, time::Duration};
 
 use super::{
     Worker,
     parameters::{Belief, Parameters},
-    pool::{CheckoutError, Lease, PoolSet, Urgency},
+    pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
     wire::WireError,
@@ -21,37 +21,94 @@ use crate::{
     time,
 };
 
-/// What a server tells a client that starts with these settings; asked of a server once per pool.
+/// What a server tells a client that starts with these settings; asked of a server when it is not known, or may not be
+/// true any more.
 pub(super) async fn learn(
     worker: &Rc<Worker>,
     stream: &Stream,
     pools: &Rc<PoolSet>,
     parameters: &Parameters,
-) -> Result<Arc<Welcome>, Refused> {
-    if let Some(known) = pools.welcome(worker, parameters) {
-        return Ok(known);
+) -> Result<Greeting, Refused> {
+    let is_fresh = pools.is_fresh(worker);
+    match pools.greeting(worker, parameters) {
+        Some(known) if is_fresh => Ok(known),
+        // The pool may have no connection to spare now, or the server none: then that is what is known.
+        Some(known) => learn_anew(worker, stream, pools, parameters)
+            .await
+            .unwrap_or(Ok(known)),
+        None => {
+            let lease = any_server(worker, stream, pools).await?;
+            let lease = if is_fresh {
+                lease
+            } else {
+                as_new(lease).await?
+            };
+            ask(worker, pools, parameters, lease).await
+        }
     }
-    let mut lease = any_server(worker, stream, pools).await?;
+}
+
+/// The same from a connection that is opened for it, unless there is none or another login is asking already. Only what
+/// a server says to a new connection is what it says now.
+async fn learn_anew(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    pools: &Rc<PoolSet>,
+    parameters: &Parameters,
+) -> Option<Result<Greeting, Refused>> {
+    let node = worker.with_snapshot(|snapshot| snapshot.primary)?;
+    if !pools.begin_asking(worker, node) {
+        return None;
+    }
+    let pool = pools.pool(worker, node);
+    let gone = |context: &Context<'_>| stream.poll_broken(context);
+    let deadline = time::now() + WAIT;
+    let lease = pool.checkout(worker, Urgency::Login, gone);
+    let lease = worker.reactor.deadline(deadline, lease).await;
+    let lease = lease.ok()?.ok().flatten()?;
+    let lease = as_new(lease).await.ok()?;
+    Some(ask(worker, pools, parameters, lease).await)
+}
+
+/// How long a login waits for a connection of a busy pool when what it would be told is known, but not new.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// A connection that nobody has used, in the place of this one.
+async fn as_new(lease: Lease) -> Result<Lease, CheckoutError> {
+    match lease.is_new {
+        true => Ok(lease),
+        false => lease.renew().await,
+    }
+}
+
+/// What the server at hand tells.
+async fn ask(
+    worker: &Rc<Worker>,
+    pools: &Rc<PoolSet>,
+    parameters: &Parameters,
+    mut lease: Lease,
+) -> Result<Greeting, Refused> {
     let none = worker.interner.empty();
-    let welcome = if parameters.is_empty() {
-        Arc::clone(&lease.backend().welcome)
-    } else {
-        loop {
-            let deadline = time::now() + pools.settings().connect_timeout;
-            let applied = apply(&mut lease, &none, parameters);
-            let applied = worker.reactor.deadline(deadline, applied).await;
-            match applied.unwrap_or(Err(None)) {
-                Ok(welcome) => break Arc::new(welcome),
-                // What a used connection refuses, a new one may take.
-                Err(_) if !lease.is_new => lease = lease.renew().await?,
-                Err(Some(error)) => return Err(as_fatal(&error).into()),
-                Err(None) => return Err(server_failed().into()),
-            }
+    let told = loop {
+        if parameters.is_empty() {
+            break Arc::clone(&lease.backend().welcome);
+        }
+        let deadline = time::now() + pools.settings().connect_timeout;
+        let applied = apply(&mut lease, &none, parameters);
+        let applied = worker.reactor.deadline(deadline, applied).await;
+        match applied.unwrap_or(Err(None)) {
+            Ok(welcome) => break Arc::new(welcome),
+            // What a used connection refuses, a new one may take.
+            Err(_) if !lease.is_new => lease = lease.renew().await?,
+            Err(Some(error)) => return Err(as_fatal(&error).into()),
+            Err(None) => return Err(server_failed().into()),
         }
     };
-    pools.remember_welcome(parameters.clone(), Arc::clone(&welcome));
+    let plain = Arc::clone(&lease.backend().welcome);
+    let greeting = Greeting { told, plain };
+    pools.remember_greeting(parameters.clone(), greeting.clone());
     lease.release();
-    Ok(welcome)
+    Ok(greeting)
 }
 
 /// A connection to the primary; to a standby while there is none.
@@ -90,7 +147,9 @@ async fn apply(
     let mut welcome = Welcome::clone(&backend.welcome);
     // From the start, so that every report that differs from the plain ones is seen. The server reports what
     // has changed when it is ready, so that this must be a request of its own.
-    backend.run(RESET, |_, _| {}).await.map_err(|_| None)?;
+    if !backend.goes_back(RESET, none).await {
+        return Err(None);
+    }
     backend.has_been_given(none.clone());
     let text = none.transition(parameters, Belief::Exact, false);
     let note = |tag, body: &[u8]| {

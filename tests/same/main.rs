@@ -14,6 +14,7 @@ mod transcript;
 mod bad_input;
 mod copying;
 mod login;
+mod news;
 mod pins;
 mod players;
 mod prepared;

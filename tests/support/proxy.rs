@@ -101,6 +101,10 @@ impl Config {
             // Nobody has told a scripted server what to say to questions about functions.
             config = config.set("pool", "state_check = \"text\"");
         }
+        if !self.has_catalogs {
+            // Nor does it expect to be asked anew what it has said at login.
+            config = config.set("pool", "greeting_age = 0");
+        }
         let section =
             |(name, lines): (&String, &Vec<String>)| format!("[{name}]\n{}\n\n", lines.join("\n"));
         config.sections.iter().map(section).collect::<String>() + &config.tables

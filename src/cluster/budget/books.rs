@@ -324,7 +324,7 @@ impl Budgets {
             wanting: Default::default(),
             seats: seats.collect(),
             books: Arc::clone(&self.0),
-            welcome: Default::default(),
+            told: Default::default(),
         });
         budget.set_size(&*bounds);
         register

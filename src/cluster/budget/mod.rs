@@ -14,7 +14,6 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use arc_swap::ArcSwapOption;
 use crossbeam::utils::CachePadded;
 
 use self::{
@@ -26,7 +25,7 @@ pub use self::{
     books::{Bounds, Budgets, ClientPermit, Terms},
     seat::{Micros, Want},
 };
-use super::welcome::Welcome;
+use super::told::Told;
 use crate::ids::{NodeId, WorkerId};
 
 /// Database and user, as the client names them.
@@ -99,8 +98,8 @@ pub struct Budget {
     wanting: AtomicU32,
     seats: Box<[CachePadded<Seat>]>,
     books: Arc<Books>,
-    /// What the server said at the last login, for the cores that have no connection yet.
-    pub welcome: ArcSwapOption<Welcome>,
+    /// What the server said at the last login.
+    pub told: Told,
 }
 
 impl Budget {

@@ -151,6 +151,8 @@ pub struct PoolSettings {
     pub lifetime: Option<Duration>,
     /// A connection unused for longer is verified before use; `None` never.
     pub check_after_idle: Option<Duration>,
+    /// `greeting_age`.
+    pub greeting_age: Option<Duration>,
     /// First and longest pause between failing logins.
     pub login_backoff: Duration,
     /// Longest pause between failing logins.

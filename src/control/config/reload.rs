@@ -72,6 +72,7 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         idle_timeout,
         lifetime,
         check_after_idle,
+        greeting_age,
         login_backoff,
         login_backoff_max,
         state_check,

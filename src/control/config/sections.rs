@@ -175,6 +175,7 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         idle_timeout: limit(it, "idle_timeout", seconds(600)),
         lifetime: limit(it, "lifetime", seconds(3600)),
         check_after_idle: limit(it, "check_after_idle", seconds(30)),
+        greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
         login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
         login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
         state_check: it

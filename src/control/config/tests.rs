@@ -148,6 +148,7 @@ fn the_defaults_are_the_documented_ones() {
         idle_timeout: Some(seconds(600)),
         lifetime: Some(seconds(3600)),
         check_after_idle: Some(seconds(30)),
+        greeting_age: Some(Duration::from_millis(250)),
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
         state_check: StateCheck::Suspected,

@@ -9,8 +9,9 @@ use crate::{
     },
     ids::{ConnectionId, NodeId, WorkerId},
     net::{Address, Stream},
+    protocol::backend::ParameterStatus,
     worker::{
-        parameters::{Belief, Parameters},
+        parameters::{self, Belief, Parameters},
         statements::prepared::Prepared,
     },
 };
@@ -81,6 +82,17 @@ impl Backend {
         let text = self.parameters.transition(settings, self.belief, forgets);
         self.has_been_given(settings.clone());
         text
+    }
+
+    /// True when a setting that it reports while it goes over to these is neither one of them nor what its server has said
+    /// at its login: the server has another one now.
+    pub(crate) fn is_news(&self, status: ParameterStatus<'_>, target: &Parameters) -> bool {
+        let is_given = || {
+            let name = String::from_utf8_lossy(status.name).to_ascii_lowercase();
+            target.get(&name).is_some()
+        };
+        let before = self.welcome.value(status.name);
+        parameters::is_settable(status.name) && before != Some(status.value) && !is_given()
     }
 
     /// These are its settings now.

@@ -162,6 +162,10 @@ impl Pool {
             return self.serve_waiters(worker);
         }
         let backend = Box::new(self.unpack(worker, handed));
+        if self.is_bygone(&backend) {
+            self.dismiss(worker, backend);
+            return self.serve_waiters(worker);
+        }
         self.with_desk(worker, |desk, effects| desk.adopt(effects, backend));
     }
 

@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -166,13 +165,14 @@ impl Pool {
         let address = address_of(&snapshot, node);
         let deadline = time::now() + self.settings().connect_timeout;
         let database = self.server_database();
+        // A change that is made meanwhile may be missing in what the server says.
+        let (began, schema) = (worker.micros(), worker.switchboard.schema_version());
         let login = self.log_in(worker, &snapshot, &address, &database);
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
         let parameters = worker.interner.empty();
-        let welcome = Arc::new(welcome);
-        self.budget().welcome.store(Some(Arc::clone(&welcome)));
+        let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
         let facts = Facts {
             node,
             address,
@@ -191,7 +191,7 @@ impl Pool {
             belief: Belief::Exact,
             is_new: true,
             is_spent: false,
-            generation: 0,
+            generation,
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),

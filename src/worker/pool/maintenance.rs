@@ -12,7 +12,11 @@ use crate::{
     cluster::settings::PoolMode,
     limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
     net::{Received, Stream, task},
-    protocol::{Tag, Writer, backend::TransactionStatus, tag::backend},
+    protocol::{
+        Tag, Writer,
+        backend::{ParameterStatus, TransactionStatus},
+        tag::backend,
+    },
     time,
     worker::{
         Worker,
@@ -60,11 +64,13 @@ impl Pool {
     fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>, query: String) {
         self.desk.borrow_mut().test();
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
+        let none = worker.interner.empty();
         task::spawn(async move {
             let deadline = time::now() + pool.settings().connect_timeout;
             let fit = async {
                 // An empty one only shows that the connection lives, or that nothing is to be sent.
-                backend.ask(&query).await && (query.is_empty() || backend.has_no_temporary().await)
+                backend.goes_back(query.as_bytes(), &none).await
+                    && (query.is_empty() || backend.has_no_temporary().await)
             };
             let fit = worker.reactor.deadline(deadline, fit).await;
             pool.desk.borrow_mut().test_ended();
@@ -150,19 +156,40 @@ pub(super) async fn farewell(stream: &Stream) {
 }
 
 impl Backend {
-    /// Brings it to these settings, and waits until it has them; else what the server said, if it did.
+    /// Brings it to these settings, and waits until it has them; else what the server said, if it did. With what its server
+    /// reports of settings of its own.
     pub(crate) async fn give(
         &mut self,
         parameters: &Parameters,
         session: Owner,
-    ) -> Result<(), Option<Vec<u8>>> {
+    ) -> Result<Vec<Vec<u8>>, Option<Vec<u8>>> {
         let text = self.become_fit(parameters, session);
-        self.run(&text, |_, _| {}).await
+        self.run_and_hear(&text, parameters).await
     }
 
-    /// Runs `query` and waits until the server is ready outside a transaction; false when it says anything else.
-    pub(crate) async fn ask(&mut self, query: &str) -> bool {
-        self.run(query.as_bytes(), |_, _| {}).await.is_ok()
+    async fn run_and_hear(
+        &mut self,
+        query: &[u8],
+        parameters: &Parameters,
+    ) -> Result<Vec<Vec<u8>>, Option<Vec<u8>>> {
+        let mut reports = Vec::new();
+        let note = |tag, body: &[u8]| {
+            if tag == backend::PARAMETER_STATUS {
+                reports.push(body.to_vec());
+            }
+        };
+        self.run(query, note).await?;
+        reports.retain(|body| {
+            let status = ParameterStatus::read(body);
+            status.is_ok_and(|status| self.is_news(status, parameters))
+        });
+        Ok(reports)
+    }
+
+    /// Runs a query that leaves it with the settings that it began with; false when it has others now.
+    pub(crate) async fn goes_back(&mut self, query: &[u8], none: &Parameters) -> bool {
+        let heard = self.run_and_hear(query, none).await;
+        heard.is_ok_and(|reports| reports.is_empty())
     }
 
     /// True when it has no schema for temporary objects.

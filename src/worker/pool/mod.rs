@@ -27,7 +27,7 @@ pub(crate) use judge::{Judge, Known};
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
-pub(crate) use set::{Common, PoolSet, server_database};
+pub(crate) use set::{Common, Greeting, PoolSet, server_database};
 
 use self::{
     backend::Permit,
@@ -41,6 +41,7 @@ use crate::{
         budget::{self, Budget, Micros},
         node::Role,
         snapshot::Snapshot,
+        welcome::Welcome,
     },
     ids::{NodeId, WorkerId},
     net::task,
@@ -171,6 +172,17 @@ impl Lease {
         self.pool.take_back(&self.worker, backend);
     }
 
+    /// Its server says this to everybody from now on.
+    pub(crate) fn hear(&mut self, welcome: Welcome) {
+        let (now, schema) = (
+            self.worker.micros(),
+            self.worker.switchboard.schema_version(),
+        );
+        let (welcome, generation) = self.pool.budget().told.hear(welcome, now, schema);
+        let backend = self.backend_mut();
+        (backend.welcome, backend.generation) = (welcome, generation);
+    }
+
     /// Closes the connection, and opens a new one in its place.
     pub(crate) async fn renew(mut self) -> Result<Self, CheckoutError> {
         let backend = self
@@ -250,7 +262,7 @@ impl Pool {
         let standing = standing(snapshot, self.node);
         let before = self.standing.replace(standing);
         if renamed {
-            self.budget().welcome.store(None);
+            self.budget().told.forget();
         }
         if renamed || !standing.1 {
             // The others close as they come back.
@@ -276,6 +288,10 @@ impl Pool {
             backend.stream.park(false);
             if backend.stream.has_news() {
                 // Closed by the server, or speaking out of turn.
+                self.dismiss(worker, backend);
+                continue;
+            }
+            if self.is_bygone(&backend) {
                 self.dismiss(worker, backend);
                 continue;
             }
@@ -316,11 +332,18 @@ impl Pool {
         self.with_desk(worker, |desk, effects| desk.place(effects, backend));
     }
 
+    /// True when the server has begun to say something else since to those who log in.
+    #[inline]
+    fn is_bygone(&self, backend: &Backend) -> bool {
+        backend.generation != self.desk.borrow().budget().told.generation()
+    }
+
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
         let lifetime = self.settings().lifetime;
         let old =
             lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
         old || backend.is_spent
+            || self.is_bygone(backend)
             || backend.stream.has_news()
             || !self.standing.get().1
             || !self.is_called(&backend.database)

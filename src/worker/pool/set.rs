@@ -23,6 +23,15 @@ use crate::{
     worker::{Worker, parameters::Parameters},
 };
 
+/// What a client is told at its login.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    /// What it is told.
+    pub(crate) told: Arc<Welcome>,
+    /// What a server tells those who ask for no settings.
+    pub(crate) plain: Arc<Welcome>,
+}
+
 /// What the pools of one database and user share, whatever their node.
 pub(crate) struct Common {
     pub(crate) key: PoolKey,
@@ -30,8 +39,8 @@ pub(crate) struct Common {
     server_database: RefCell<Arc<str>>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
-    /// What clients are told at login, by the settings they ask for.
-    welcomes: RefCell<HashMap<Parameters, Arc<Welcome>>>,
+    /// What clients are told at login, by the settings they ask for, beside what it was foretold from.
+    welcomes: RefCell<HashMap<Parameters, Greeting>>,
     /// Names of settings that its server connections have taken from its user, once each.
     given: RefCell<HashSet<Box<str>>>,
     /// Clients of this database and user on this core.
@@ -103,30 +112,64 @@ impl PoolSet {
 
     /// What clients with these settings are told at login, if it is known here or can be foretold from what a
     /// server told some core.
-    pub(crate) fn welcome(&self, worker: &Worker, parameters: &Parameters) -> Option<Arc<Welcome>> {
-        if let Some(known) = self.welcomes.borrow().get(parameters) {
-            return Some(Arc::clone(known));
-        }
+    pub(crate) fn greeting(&self, worker: &Worker, parameters: &Parameters) -> Option<Greeting> {
         let plain = self.plain_welcome(worker)?;
-        let welcome = match parameters.is_empty() {
-            true => plain,
+        if let Some(known) = self.welcomes.borrow().get(parameters)
+            && Arc::ptr_eq(&known.plain, &plain)
+        {
+            return Some(known.clone());
+        }
+        let told = match parameters.is_empty() {
+            true => Arc::clone(&plain),
             false => Arc::new(plain.foretell(parameters.iter())?),
         };
-        self.remember_welcome(parameters.clone(), Arc::clone(&welcome));
-        Some(welcome)
+        let greeting = Greeting { told, plain };
+        self.remember_greeting(parameters.clone(), greeting.clone());
+        Some(greeting)
     }
 
-    /// What the primary said at the last login of any core, else what a standby said.
+    /// What the primary said at the last login of any core, else what a standby said. (Who was a standby at that login
+    /// is none for the clients who are told of it.)
     fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
         let snapshot = worker.snapshot();
         let budgets = &worker.switchboard.budgets;
-        let of = |node| budgets.of(&self.key, node, &*snapshot).welcome.load_full();
+        let of = |node| budgets.of(&self.key, node, &*snapshot).told.last();
         let primary = snapshot.primary.and_then(of);
-        primary.or_else(|| {
-            let standbys = snapshot.standbys();
-            let mut known = standbys.filter_map(of);
-            known.next().map(|known| Arc::new(known.of_primary()))
-        })
+        let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
+        match known.value(b"in_hot_standby") {
+            Some(b"on") => Some(Arc::new(known.of_primary())),
+            _ => Some(known),
+        }
+    }
+
+    /// True when what is known of the primary's server is not too old.
+    pub(crate) fn is_fresh(&self, worker: &Worker) -> bool {
+        let snapshot = worker.snapshot();
+        let Some(primary) = snapshot.primary else {
+            return true;
+        };
+        let budget = worker
+            .switchboard
+            .budgets
+            .of(&self.key, primary, &*snapshot);
+        let schema = worker.switchboard.schema_version();
+        budget
+            .told
+            .is_fresh(worker.micros(), self.greeting_age(), schema)
+    }
+
+    /// True for one login after the other that finds it too old.
+    pub(crate) fn begin_asking(&self, worker: &Worker, node: NodeId) -> bool {
+        let snapshot = worker.snapshot();
+        let budget = worker.switchboard.budgets.of(&self.key, node, &*snapshot);
+        let age = self.greeting_age().unwrap_or(Micros::MAX);
+        let schema = worker.switchboard.schema_version();
+        budget.told.begin_asking(worker.micros(), age, schema)
+    }
+
+    fn greeting_age(&self) -> Option<Micros> {
+        let age = self.settings().greeting_age?;
+        Some(age.as_micros() as Micros)
     }
 
     /// Takes over the settings of a new snapshot.
@@ -230,12 +273,12 @@ impl Common {
     }
 
     /// Remembers what clients with these settings are told.
-    pub(crate) fn remember_welcome(&self, parameters: Parameters, welcome: Arc<Welcome>) {
+    pub(crate) fn remember_greeting(&self, parameters: Parameters, greeting: Greeting) {
         let mut welcomes = self.welcomes.borrow_mut();
         if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
             welcomes.retain(|parameters, _| parameters.is_empty());
         }
-        welcomes.insert(parameters, welcome);
+        welcomes.insert(parameters, greeting);
     }
 }
 

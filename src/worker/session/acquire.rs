@@ -97,6 +97,7 @@ impl Session {
         let Some(mut lease) = self.connection_at_hand(&pool) else {
             return AtHand::Nothing;
         };
+        self.hold_to_what_was_told(&lease);
         if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
             return AtHand::Unfit(lease);
         }
@@ -169,6 +170,7 @@ impl Session {
 
     /// A server connection has been found. False when the server does not let the session be who it is.
     async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<bool, End> {
+        self.hold_to_what_was_told(&lease);
         if self.may_be_refused(&lease) {
             lease = match Box::pin(self.bring(lease)).await {
                 Ok(lease) => lease,

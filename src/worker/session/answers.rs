@@ -62,7 +62,7 @@ impl Conversation {
                 self.command_done(body, server);
             }
             backend::PARAMETER_STATUS => {
-                self.traces.note_report();
+                self.traces.note_reported(body);
                 if self.restore.report(body) {
                     return Ok(Answer::Swallow);
                 }

@@ -90,9 +90,25 @@ const WHAT: &str = concat!(
      UNION ALL SELECT 'h', NULL, NULL WHERE NOT pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')"
 );
 
-/// The question, with those settings that no view shows: their names have a dot. Nothing of it depends on what the
+/// What settings are, of these, that are not the session's.
+const OWN: &[u8] = concat!(
+    " UNION ALL SELECT 'r', ",
+    hex!("name"),
+    ", ",
+    hex!("pg_catalog.current_setting(name)"),
+    " FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.<>) 'session' \
+     AND name OPERATOR(pg_catalog.=) ANY (ARRAY["
+)
+.as_bytes();
+
+/// The question, with those settings that no view shows: their names have a dot. `reported`: of these it is asked what
+/// the server's own are. Nothing of it depends on what the
 /// session has set.
-pub(super) fn question<'a>(hidden: impl Iterator<Item = &'a str>, in_transaction: bool) -> Vec<u8> {
+pub(super) fn question<'a>(
+    hidden: impl Iterator<Item = &'a str>,
+    reported: impl Iterator<Item = &'a str>,
+    in_transaction: bool,
+) -> Vec<u8> {
     let before = if in_transaction { APART } else { OF_OUR_OWN };
     let mut text = [before, WHO, WHAT].concat().into_bytes();
     for name in hidden {
@@ -103,6 +119,15 @@ pub(super) fn question<'a>(hidden: impl Iterator<Item = &'a str>, in_transaction
         );
         put_literal(name.as_bytes(), &mut text);
         text.extend_from_slice(b", true), pg_catalog.getdatabaseencoding()), 'hex')");
+    }
+    let mut separator = OWN;
+    for name in reported {
+        text.extend_from_slice(separator);
+        put_literal(name.as_bytes(), &mut text);
+        separator = b", ";
+    }
+    if separator != OWN {
+        text.extend_from_slice(b"]::pg_catalog.text[])");
     }
     if in_transaction {
         text.extend_from_slice(BACK.as_bytes());
@@ -141,6 +166,10 @@ pub(crate) struct Census {
     pub(crate) blind: bool,
     /// The server could not tell.
     pub(crate) failed: bool,
+    /// Settings that are the server's own, of those that it has reported.
+    pub(crate) own: Vec<(String, Vec<u8>)>,
+    /// Limits that are as the server has them, whether or not they were set.
+    pub(crate) defaults: Vec<(String, Vec<u8>)>,
     /// What the limits were that were lifted for the question.
     limits: Vec<(String, Vec<u8>)>,
 }
@@ -163,6 +192,10 @@ impl Census {
                 None => self.add(Pin::Setting),
             },
             b"u" => self.user = value.and_then(read_hex).unwrap_or_default(),
+            b"r" => {
+                let name = read_hex(name).and_then(|name| String::from_utf8(name).ok());
+                self.own.extend(name.zip(value.and_then(read_hex)));
+            }
             b"n" => self.temporary = true,
             b"h" => self.blind = true,
             b"p" => {
@@ -191,8 +224,10 @@ impl Census {
             return self.settings.push((name, value));
         }
         let before = self.limits.iter().find(|(limit, _)| *limit == name);
-        if let Some((_, before)) = before.filter(|(_, before)| *before != value) {
-            self.settings.push((name, before.clone()));
+        match before {
+            Some((_, before)) if *before == value => self.defaults.push((name, value)),
+            Some((_, before)) => self.settings.push((name, before.clone())),
+            None => self.add(Pin::Setting),
         }
     }
 
@@ -256,6 +291,10 @@ mod tests {
         }
         let limit = ("statement_timeout".to_owned(), b"5ms".to_vec());
         assert_eq!((census.settings, census.pin), (vec![limit], None));
+        assert_eq!(
+            census.defaults,
+            [("lock_timeout".to_owned(), b"0".to_vec())]
+        );
     }
 
     #[test]

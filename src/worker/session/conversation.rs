@@ -188,6 +188,13 @@ impl Conversation {
         Self { restore, ..self }
     }
 
+    /// From now on RESET goes back to settings of its own.
+    pub(crate) fn has_settings(&mut self) {
+        if self.mode != PoolMode::Session {
+            self.restore.is_concerned();
+        }
+    }
+
     /// Judges a client's message. `body` may be only the beginning of a long one.
     #[inline]
     pub fn client_message(

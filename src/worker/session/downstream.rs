@@ -189,6 +189,14 @@ impl Session {
         let mut answer = self
             .conversation
             .server_message(header.tag, body, prepared)?;
+        if header.tag == backend::PARAMETER_STATUS
+            && answer == Answer::Swallow
+            && self.is_news(body)
+        {
+            // It comes with the answer to something of ours, but it is the client's.
+            self.conversation.note_reported(body);
+            answer = Answer::Forward;
+        }
         if header.tag == backend::PARAMETER_STATUS && body.starts_with(b"in_hot_standby\0") {
             // The client is with the cluster, and was told of its primary; this one may just have been promoted.
             answer = Answer::Swallow;

@@ -34,6 +34,7 @@ pub(crate) mod serve;
 mod settling;
 mod shapes;
 mod show;
+mod told;
 mod traces;
 mod upstream;
 

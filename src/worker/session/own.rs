@@ -128,6 +128,16 @@ impl Conversation {
         self.deferred = self.leaving_block.take();
     }
 
+    /// True while the server answers something of ours that changes nothing the client was told.
+    pub(super) fn hears_for_us(&self) -> bool {
+        !self.own_requests.is_empty() && !self.is_restoring()
+    }
+
+    /// The server has reported a setting of its own.
+    pub(super) fn note_reported(&mut self, body: &[u8]) {
+        self.traces.note_reported(body);
+    }
+
     /// How many requests of pgring's own the server answers before the client's.
     #[inline]
     pub(super) fn own_requests_ahead(&self) -> usize {

@@ -37,6 +37,8 @@ struct Resets {
     any: bool,
     /// Who the session is, of which the server does not say whether it was set or reset.
     role: bool,
+    /// A limit of time, of which the question hides that.
+    limit: bool,
 }
 
 impl Restore {
@@ -45,6 +47,11 @@ impl Restore {
             concerned,
             ..Self::default()
         }
+    }
+
+    /// The client has settings to go back to now, if it had none.
+    pub(super) fn is_concerned(&mut self) {
+        self.concerned = true;
     }
 
     /// A statement that may change settings is sent.
@@ -56,6 +63,7 @@ impl Restore {
         let resets = may_reset(&text);
         self.reset |= resets;
         self.since_census.any |= resets;
+        self.since_census.limit |= resets && has_one(&text, &[b"timeout", b"all"]);
         if names_role(&text) {
             self.since_census.role = resets;
         }
@@ -71,6 +79,7 @@ impl Restore {
     pub(super) fn census_was_early(&mut self) {
         let gives_back = self.ready.is_some();
         self.since_census.any |= self.before_census.any;
+        self.since_census.limit |= self.before_census.limit && !gives_back;
         self.since_census.role |= self.before_census.role && !gives_back;
     }
 
@@ -116,6 +125,11 @@ impl Conversation {
     /// True when settings may have been reset between the last two censuses (those in transactions do not count).
     pub(crate) fn has_reset(&self) -> bool {
         self.restore.before_census.any
+    }
+
+    /// True when that may have been a limit of time.
+    pub(crate) fn has_reset_limit(&self) -> bool {
+        self.restore.before_census.limit
     }
 
     /// True when that may have been the session's role.

@@ -18,6 +18,7 @@ use super::{
     keep::Kept,
     pin::Pin,
     placement::Placement,
+    told::Told,
 };
 use crate::{
     net::{Arrived, Chunk, Stream},
@@ -30,7 +31,7 @@ use crate::{
         Worker,
         clients::{self, ClientInfo, Kill, State},
         parameters::{Belief, Parameters},
-        pool::{Lease, Owner, PoolSet},
+        pool::{Greeting, Lease, Owner, PoolSet},
     },
 };
 
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     pub(super) context: Parameters,
     /// Settings the client came with: what RESET goes back to.
     pub(super) startup: Parameters,
+    /// What it believes of the server's own settings.
+    pub(super) told: Told,
     /// What the configuration bounds, as of the last reload.
     pub(super) bounds: Bounds,
     /// What the client sent next waits for answers of the server.
@@ -115,7 +118,7 @@ impl Session {
         client: Stream,
         info: Rc<ClientInfo>,
         pools: Rc<PoolSet>,
-        parameters: Parameters,
+        (parameters, greeting): (Parameters, Greeting),
         pending: Chunk,
     ) -> Self {
         worker.clients.enter(&info);
@@ -139,6 +142,7 @@ impl Session {
             info,
             context: worker.interner.meaning(&parameters),
             startup: parameters.clone(),
+            told: Told::new(greeting),
             bounds: (&*pools.settings()).into(),
             stalled: false,
             parameters,

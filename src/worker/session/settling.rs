@@ -84,7 +84,12 @@ impl Session {
         };
         let is_other = *census.user != *self.pools.key.user.as_bytes();
         let user = is_other.then(|| ("session_authorization".to_owned(), census.user.clone()));
-        let settings = census.settings.iter().chain(&user);
+        // A limit that is the server's may have been set, where the client came with another.
+        let was_set = |(name, _): &&(String, _)| {
+            startup.get(name).is_some() && !self.conversation.has_reset_limit()
+        };
+        let limits = census.defaults.iter().filter(was_set);
+        let settings = census.settings.iter().chain(&user).chain(limits);
         let settings = settings.filter(|(name, value)| !invented(name, value));
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
         lease
@@ -102,6 +107,7 @@ impl Session {
             );
         }
         self.become_known(all);
+        self.note_defaults(&census.own);
         if self.conversation.is_restoring() {
             self.restore();
         }
@@ -153,14 +159,13 @@ impl Session {
     /// The client hears what has changed, and that the server is ready.
     #[cold]
     pub(super) fn tell_restored(&mut self) {
-        let welcome = self.pools.welcome(&self.worker, &self.startup);
-        let login = |name: &[u8]| Some(welcome.as_ref()?.value(name)?.to_vec());
+        let login = |name: &[u8]| Some(self.told.value(name)?.to_vec());
         let out = self.conversation.restored(login);
         self.client.send(out.into());
     }
 
     /// These are the session's settings from now on.
-    fn become_known(&mut self, parameters: Parameters) {
+    pub(super) fn become_known(&mut self, parameters: Parameters) {
         self.context = self.worker.interner.meaning(&parameters);
         self.parameters = parameters;
     }
@@ -199,7 +204,7 @@ impl Session {
     /// Brings a connection to the session's settings before anything that it asks, because nobody may run a statement
     /// as somebody else. What one that was used refuses, a new one may take.
     #[cold]
-    pub(super) async fn bring(&self, mut lease: Lease) -> Result<Lease, Unbrought> {
+    pub(super) async fn bring(&mut self, mut lease: Lease) -> Result<Lease, Unbrought> {
         let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
         // Who one is decides what one may set.
         let is_itself = !self.parameters.has_identity();
@@ -209,7 +214,8 @@ impl Session {
             let given = lease.backend_mut().give(&self.parameters, self.owner());
             let given = self.worker.reactor.deadline(deadline, given).await;
             match given.unwrap_or(Err(None)) {
-                Ok(()) => {
+                Ok(news) => {
+                    self.tell_news(&news);
                     if is_itself {
                         self.pools.note_given(before.touched(&self.parameters));
                     }

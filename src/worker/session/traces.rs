@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     limits::HIDDEN_SETTINGS_MAX,
+    protocol::backend::ParameterStatus,
     sql::{body::Body, effects::Effects, raw},
     worker::classify::Facts,
 };
@@ -42,6 +43,8 @@ pub(super) struct Traces {
     uses_sequences: bool,
     /// The same at any time.
     has_used_sequences: bool,
+    /// Settings that the server has reported.
+    reported: Vec<Box<str>>,
     /// Statements may have been prepared by SQL.
     prepared: bool,
     /// What was found and cannot be carried.
@@ -53,6 +56,9 @@ pub(super) struct Traces {
     /// It is asked again after the session's next transaction.
     asks_later: bool,
 }
+
+/// More settings than any server reports.
+const REPORTED_SETTINGS_MAX: usize = 64;
 
 /// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
 const CENSUS_FAILURES_MAX: u8 = 5;
@@ -190,8 +196,13 @@ impl Traces {
                 self.hidden.push(name.into());
             }
         }
-        let names = self.hidden.iter().map(|name| &**name);
-        census::question(names, in_transaction)
+        let hidden = self.hidden.iter().map(|name| &**name);
+        let reported = self.reported.iter().map(|name| &**name);
+        let question = census::question(hidden, reported, in_transaction);
+        if !in_transaction {
+            self.reported = Vec::new();
+        }
+        question
     }
 
     /// The connection stays with this session. The first reason is the one that is told.
@@ -203,6 +214,19 @@ impl Traces {
     pub(super) fn note_report(&mut self) {
         self.gained = true;
         self.unsettled = true;
+    }
+
+    /// The server reports a setting: the session's, or one of its own that was changed under the connection.
+    pub(super) fn note_reported(&mut self, body: &[u8]) {
+        self.note_report();
+        let name = ParameterStatus::read(body).ok();
+        let name = name.and_then(|status| std::str::from_utf8(status.name).ok());
+        let is_known = |name: &str| self.reported.iter().any(|known| **known == *name);
+        if let Some(name) = name.filter(|name| !is_known(name))
+            && self.reported.len() < REPORTED_SETTINGS_MAX
+        {
+            self.reported.push(name.into());
+        }
     }
 
     /// True when the server must be asked before the connection can go back.
@@ -234,7 +258,8 @@ impl Traces {
             self.gained = true;
             return;
         }
-        self.failures = 0;
+        // From now on once for each transaction.
+        self.failures = CENSUS_FAILURES_MAX - 1;
         self.found = self.found.or(Some(Pin::Setting));
         (self.unsettled, self.asks_later) = (true, true);
     }
