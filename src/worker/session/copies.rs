@@ -110,7 +110,7 @@ impl Conversation {
         // PostgreSQL does not look at EXECUTE again, but at what it executes, when it does.
         let is_fixed = statement.is_plain() || statement.facts.executes();
         if is_fixed || self.block_had_failed() {
-            self.take_for_own(name, definition, found.stamp);
+            self.find_again(name, definition, found.stamp);
             return Place::Here(found);
         }
         let Some(told) = definition.told else {
@@ -118,19 +118,19 @@ impl Conversation {
         };
         match found.shape {
             Some(shape) if told.fits(shape) => {
-                self.take_for_own(name, definition, found.stamp);
+                self.find_again(name, definition, found.stamp);
                 Place::Here(found)
             }
             Some(_) if self.names.shapes().renewed == found.stamp => Place::Differs(found),
-            // It was parsed while there was another schema than before, and perhaps than now.
-            Some(_) => self.parse_anew(name, definition, desk),
-            None => {
-                if !self.names.shapes().is_asked(found.stamp) {
-                    let statement = &definition.statement;
-                    self.ask_shape(statement, found.stamp, found.name, None, desk.ahead);
-                }
+            None if self.names.shapes().is_asked(found.stamp) => Place::Wait,
+            None if self.names.shapes().renewed == found.stamp => {
+                let statement = &definition.statement;
+                self.ask_shape(statement, found.stamp, found.name, None, desk.ahead);
                 Place::Wait
             }
+            // It was parsed while there was another schema than before, and perhaps than now; or it could not even be
+            // described.
+            Some(_) | None => self.parse_anew(name, definition, desk),
         }
     }
 
@@ -146,9 +146,16 @@ impl Conversation {
         if self.names.shapes().is_telling(definition.own) {
             return Place::Wait;
         }
+        let is_new = self.names.shapes().renewed == found.stamp;
+        if !name.is_empty() && found.shape.is_none() && !is_new {
+            return self.parse_anew(name, definition, desk);
+        }
+        // What the client's own Parse has made may be something else.
+        self.take_for_own(name, definition, found.stamp);
         if name.is_empty() {
-            self.take_for_own(name, definition, found.stamp);
-        } else if let Some(shape) = found.shape {
+            return Place::Here(found);
+        }
+        if let Some(shape) = found.shape {
             self.names.tell(name, definition.own, shape.into(), None);
         } else {
             let tells = Some((names::key(name).into(), definition.own));
@@ -158,11 +165,16 @@ impl Conversation {
         Place::Here(found)
     }
 
-    /// The unnamed statement is that copy from now on; it would not be found otherwise.
+    /// The unnamed statement is that copy from now on: it would not be found otherwise.
+    fn find_again(&mut self, name: &[u8], definition: &mut Definition, stamp: Stamp) {
+        if name.is_empty() {
+            self.take_for_own(name, definition, stamp);
+        }
+    }
+
+    /// The copy that the Parse with this stamp has made counts as what the client's own Parse has made.
     fn take_for_own(&mut self, name: &[u8], definition: &mut Definition, stamp: Stamp) {
-        if name.is_empty()
-            && let Some(defined) = self.names.defined(name, definition.own)
-        {
+        if let Some(defined) = self.names.defined(name, definition.own) {
             defined.own = stamp;
             definition.own = stamp;
         }
@@ -189,7 +201,7 @@ impl Conversation {
             server.doubt_unnamed();
             self.take_steps(&back, desk.ahead);
         }
-        if definition.told.is_some() && !failed {
+        if !failed {
             self.names.shapes_mut().renewed = found.stamp;
         }
         self.compare(name, definition, found, desk)
