@@ -203,7 +203,10 @@ impl World {
             store: &self.store,
             stamps: &self.stamps,
             context: &self.context,
+            known: &crate::worker::pool::Known::Trusted,
             bounds: Bounds {
+                trusts_functions: true,
+                pins_sequences: false,
                 server_statements: 2,
                 client_bytes: 1 << 20,
                 always_checked: false,
