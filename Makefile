@@ -3,12 +3,13 @@
 #   make lab     a real cluster behind pgring, until Ctrl-C
 #   make test    everything that CI runs
 #   make perf    the measurements (see perf/)
+#   make proof   three players against PostgreSQL 15, 17 and 18 for long, e.g. make proof PROOF_ROUNDS=5000 PROOF_SEED=7
 
-.PHONY: help lab test tools test-tools format lint docs licences unit
+.PHONY: help lab test proof tools test-tools format lint docs licences unit
 .NOTPARALLEL:
 
 help:
-	@sed -n '3,5s/^#//p' Makefile
+	@sed -n '3,6s/^#//p' Makefile
 
 # Options for the lab, e.g. make lab LAB='--standbys 1 --port 7000'
 LAB ?=
@@ -33,6 +34,13 @@ unit:
 	else \
 		set -x; cargo test --locked; \
 	fi
+
+# Rounds in each of eight setups for each version, and where chance begins; see tests/same/players/mod.rs.
+PROOF_ROUNDS ?= 1000
+PROOF_SEED ?= 1
+
+proof: tools
+	PROOF_ROUNDS=$(PROOF_ROUNDS) PROOF_SEED=$(PROOF_SEED) cargo test --locked --test same -- players::
 
 docs:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --document-private-items

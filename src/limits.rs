@@ -38,6 +38,10 @@ pub const SCRAP_PAGE_BYTES: usize = 16 * 1024;
 /// Longest ErrorResponse or ParameterStatus of a server that is held whole, in bytes.
 pub const SERVER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest description of a prepared statement that is held whole, in bytes: PostgreSQL has at most 65535 parameters of
+/// four bytes, and 1664 columns of 82.
+pub const DESCRIPTION_BYTES_MAX: usize = 260 * 1024;
+
 /// Operations one worker may queue between two system calls; more are submitted early.
 pub const RING_ENTRIES: u32 = 4096;
 
@@ -140,6 +144,9 @@ pub const CATALOG_CHECK_SHARE: u64 = 20;
 
 /// A database that nobody has used for so long is not looked at, and its connection is closed.
 pub const CATALOG_UNUSED_MS: u64 = 5_000;
+
+/// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
+pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
 
 /// Pause after a look at the catalog of a database that failed.
 pub const CATALOG_RETRY_MS: u64 = 1_000;

@@ -5,6 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 use super::{
     budget::{Budget, Permit, PoolKey},
     report::{Report, ReportKind},
+    stamps::Stamp,
     welcome::Welcome,
 };
 use crate::{
@@ -111,10 +112,34 @@ pub type HandedParameters = Vec<(String, Box<[u8]>)>;
 pub struct HandedStatements {
     /// The last number that was given to a name.
     pub last: u64,
-    /// The number of each, what was parsed, and the settings under which it was.
-    pub statements: Vec<(u64, Arc<[u8]>, HandedParameters)>,
+    /// Those that may be used again.
+    pub statements: Vec<HandedStatement>,
     /// Numbers of those that nobody will use again.
     pub unused: Vec<u64>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct HandedStatement {
+    /// That of its name.
+    pub number: u64,
+    /// What was parsed.
+    pub content: Arc<[u8]>,
+    /// The settings under which it was.
+    pub context: HandedParameters,
+    /// Its Parse.
+    pub stamp: Stamp,
+    /// When the server has described it.
+    pub shape: Option<Shape>,
+}
+
+/// What tells descriptions of prepared statements apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Of their rows.
+    pub rows: u64,
+    /// Of their parameters.
+    pub parameters: u64,
 }
 
 /// To the control core.

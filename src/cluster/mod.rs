@@ -12,6 +12,7 @@ pub mod publish;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod stamps;
 pub mod switchboard;
 pub mod told;
 pub mod welcome;

@@ -12,6 +12,7 @@ use super::{
     commits::Commits,
     messages::{Ticket, ToControl, ToWorker},
     publish::Readers,
+    stamps::Stamps,
 };
 use crate::{auth::MockSecret, ids::WorkerId, mailbox::Mailbox};
 
@@ -38,6 +39,8 @@ pub struct Switchboard {
     pub commits: Commits,
     /// Version of the schema: another one after each change that pgring saw.
     pub schema: AtomicU64,
+    /// Numbers for Parse messages.
+    pub stamps: Stamps,
 }
 
 impl Switchboard {

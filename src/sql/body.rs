@@ -13,6 +13,9 @@ use super::{
     },
 };
 
+/// The setting that is no setting: what `random()` gives is determined by it, and nothing takes it back.
+const SEED: &[u8] = b"seed";
+
 /// Literals within literals are read so deep.
 const DEPTH_MAX: usize = 4;
 
@@ -239,7 +242,8 @@ impl Body {
     /// The name of a setting: noted when it has a dot, feared when it cannot be read.
     fn setting(&mut self, mut rest: Tokens<'_>) {
         match dotted(&mut rest) {
-            Dotted::Plain => {}
+            Dotted::Plain(name) if name == SEED => self.add(Effects::LASTING),
+            Dotted::Plain(_) => {}
             Dotted::Name(name) => self.name_setting(name),
             Dotted::Unreadable => self.add(Effects::UNNAMED),
         }
@@ -293,6 +297,7 @@ impl Body {
         self.add(Effects::STATE);
         match literal_argument(rest) {
             Some(name) if name.contains('.') => self.name_setting(name.into()),
+            Some(name) if name.as_bytes() == SEED => self.add(Effects::LASTING),
             Some(_) => {}
             None => self.add(Effects::UNNAMED),
         }
@@ -338,8 +343,8 @@ fn names_setting(mut rest: Tokens<'_>) -> bool {
 
 /// A name as a command has it.
 enum Dotted {
-    /// Without a dot.
-    Plain,
+    /// Without a dot, in small letters.
+    Plain(Vec<u8>),
     /// In small letters.
     Name(Box<str>),
     /// It has parts that are made when the text is run, or letters that only the client's encoding tells.
@@ -370,7 +375,7 @@ fn dotted(rest: &mut Tokens<'_>) -> Dotted {
         name.push(b'.');
     }
     if parts == 1 && !name.contains(&b'.') && name.is_ascii() {
-        return Dotted::Plain;
+        return Dotted::Plain(name.to_ascii_lowercase());
     }
     match String::from_utf8(name) {
         Ok(name) if name.is_ascii() => Dotted::Name(name.to_ascii_lowercase().into()),

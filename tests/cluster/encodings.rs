@@ -74,11 +74,11 @@ fn hiding(statement: &str, [backslash, at]: [&[u8]; 2]) -> Vec<Vec<u8>> {
     ]
 }
 
+/// Parameters of a login.
+type Startup = Vec<(&'static str, &'static str)>;
+
 /// How a client comes to its encoding: at login, or later, with the words in question close behind.
-fn ways_in(
-    encoding: &'static str,
-    text: &[u8],
-) -> Vec<(Vec<(&'static str, &'static str)>, Vec<Vec<u8>>)> {
+fn ways_in(encoding: &'static str, text: &[u8]) -> Vec<(Startup, Vec<Vec<u8>>)> {
     let who = vec![("user", "app"), ("database", "app")];
     let at_login = [&who[..], &[("client_encoding", encoding)]].concat();
     let set = query(&format!("SET client_encoding = '{encoding}'"));

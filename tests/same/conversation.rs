@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Ask(Vec<u8>),
     /// Says it and waits for a message with this tag; an error or ReadyForQuery ends the waiting, too.
     Until(Vec<u8>, u8),
+    /// Another client says it meanwhile, at the same address, in a session of its own.
+    Beside(Vec<u8>),
     /// A superuser runs it meanwhile, on a connection of its own to the server itself.
     Aside(String),
 }
@@ -67,7 +69,8 @@ pub(crate) fn every_way(name: &str, texts: &[&str]) -> [Conversation; 3] {
     ]
 }
 
-fn of_steps(name: &str, steps: Vec<Step>) -> Conversation {
+/// A conversation of any number of steps.
+pub(crate) fn of_steps(name: &str, steps: Vec<Step>) -> Conversation {
     Conversation {
         steps,
         ..talk(name, [])
@@ -118,6 +121,11 @@ pub(crate) fn until<const N: usize>(messages: [Vec<u8>; N], tag: u8) -> Step {
     Step::Until(messages.concat(), tag)
 }
 
+/// What another client says meanwhile, in one piece.
+pub(crate) fn beside<const N: usize>(messages: [Vec<u8>; N]) -> Step {
+    Step::Beside(messages.concat())
+}
+
 /// Somebody else's doing.
 pub(crate) fn aside(sql: &str) -> Step {
     Step::Aside(sql.to_owned())
@@ -142,6 +150,7 @@ impl Conversation {
         // One that waits in vain shall not keep the others from being heard.
         session.set_patience(PATIENCE / 2);
         let mut talk = Talk {
+            address,
             session,
             transcript: Transcript::default(),
             due: 1,
@@ -162,6 +171,7 @@ impl Conversation {
 
 /// A conversation that is going on.
 struct Talk {
+    address: SocketAddr,
     session: Session,
     transcript: Transcript,
     /// ReadyForQuery messages that must still come.
@@ -178,6 +188,16 @@ impl Talk {
             Step::Until(bytes, tag) => {
                 self.ask_for(bytes);
                 self.answers(Some(*tag));
+            }
+            Step::Beside(bytes) => {
+                self.transcript.note("beside", bytes);
+                let mut other = Session::login(self.address).unwrap();
+                other.send(bytes).unwrap();
+                for _ in 0..requests(bytes) {
+                    // Errors among it are the same with and without pgring, or the conversation shows it.
+                    let _answer = other.answer();
+                }
+                other.send(&terminate()).unwrap();
             }
             Step::Aside(sql) => {
                 self.transcript.note("aside", sql.as_bytes());
@@ -230,7 +250,7 @@ impl Talk {
 }
 
 /// How many messages in these bytes are answered with ReadyForQuery.
-fn requests(mut bytes: &[u8]) -> usize {
+pub(crate) fn requests(mut bytes: &[u8]) -> usize {
     let mut count = 0;
     while let Some(header) = Header::read(bytes).unwrap() {
         count += usize::from(b"QSF".contains(&header.tag.0));

@@ -37,7 +37,12 @@ pub(crate) fn stage() -> Stage {
 
 /// The same, with these lines more about the pool.
 pub(crate) fn stage_with(lines: &[&str]) -> Stage {
-    let stage = crowd::stage_with(lines);
+    stage_of(crowd::POOL, lines)
+}
+
+/// The same, with so many server connections.
+pub(crate) fn stage_of(size: usize, lines: &[&str]) -> Stage {
+    let stage = crowd::stage_of(size, lines);
     stage.sql(OBJECTS);
     stage
 }

@@ -307,7 +307,8 @@ fn set_all(session: &mut Session, user: &str) -> Vec<String> {
             WHEN 'integer' THEN ARRAY[(setting::bigint + 100000)::text, (setting::bigint + 1)::text, \
                 (setting::bigint - 1)::text] \
             WHEN 'real' THEN ARRAY[(setting::float8 + 1)::text, (setting::float8 / 2)::text] \
-            ELSE ARRAY['LATIN1', 'SQL, DMY', 'Asia/Tokyo', 'C', 'heap', 'simple', 'pg_default', 'evil'] END) WITH ORDINALITY AS value (value, place) \
+            ELSE ARRAY['LATIN1', 'SQL, DMY', 'Asia/Tokyo', 'C', 'heap', 'simple', 'pg_default', 'evil'] END) \
+            WITH ORDINALITY AS value (value, place) \
         WHERE context IN ('user', 'superuser') AND name NOT IN ({}, 'role', 'transaction_isolation', \
             'transaction_read_only', 'transaction_deferrable') ORDER BY name, place",
         LEFT_OUT.join(", ")

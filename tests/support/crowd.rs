@@ -36,8 +36,13 @@ pub fn stage() -> Stage {
 
 /// The same, with these lines more about the pool.
 pub fn stage_with(lines: &[&str]) -> Stage {
+    stage_of(POOL, lines)
+}
+
+/// The same, with so many server connections.
+pub fn stage_of(size: usize, lines: &[&str]) -> Stage {
     let small = |config: Config| {
-        let config = config.set("pool", &format!("size = {POOL}")).workers(2);
+        let config = config.set("pool", &format!("size = {size}")).workers(2);
         lines
             .iter()
             .fold(config, |config, line| config.set("pool", line))

@@ -248,6 +248,16 @@ pub fn fatal(sqlstate: &str, message: &'static str) -> Vec<u8> {
     })
 }
 
+/// A named Parse as pgring sends it on: it asks what the statement is.
+pub fn parse_and_describe(name: &str, text: &str) -> Vec<u8> {
+    all([parse(name, text), describe_statement(name)])
+}
+
+/// What a server answers to that, when there are neither parameters nor rows.
+pub fn parsed_and_described() -> Vec<u8> {
+    all([parse_complete(), no_parameters(), no_data()])
+}
+
 /// What a server says when the result of a prepared statement has other columns than it had.
 pub fn stale_plan() -> Vec<u8> {
     let fields = [

@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use pgring::protocol::{Tag, startup::Initial, tag::frontend};
+use pgring::{
+    cluster::catalog::{CHANGES_SQL, FUNCTIONS_SQL},
+    protocol::{Tag, startup::Initial, tag::frontend},
+};
 use socket2::SockRef;
 
 use super::{PATIENCE, message, peer::Wire};
@@ -291,7 +294,8 @@ impl Backend {
         let mut state = Automaton::default();
         while let Some(asked) = self.wire.try_receive() {
             answer.extend(state.answer(asked.tag, &asked.body));
-            if matches!(asked.tag, frontend::QUERY | frontend::SYNC) {
+            let asks = [frontend::QUERY, frontend::SYNC, frontend::FLUSH];
+            if asks.contains(&asked.tag) {
                 self.wire.send(&answer);
                 answer.clear();
             }
@@ -324,6 +328,8 @@ impl Automaton {
     fn answer(&mut self, tag: Tag, body: &[u8]) -> Vec<u8> {
         match tag {
             frontend::QUERY if message::is_census(body) => message::census("app", &[], ""),
+            frontend::QUERY if body.starts_with(CHANGES_SQL.as_bytes()) => unchanged(),
+            frontend::QUERY if body.starts_with(FUNCTIONS_SQL.as_bytes()) => empty_catalog(),
             frontend::QUERY => self.query(body),
             frontend::PARSE => {
                 if strings(body)[1].starts_with(b"BEGIN") {
@@ -375,6 +381,24 @@ impl Automaton {
             message::ready()
         }
     }
+}
+
+/// The answer to whether anything in the database has changed.
+fn unchanged() -> Vec<u8> {
+    let row = message::row(&["read committed", "0", ""]);
+    message::all([row, message::command_complete("SELECT 1"), message::ready()])
+}
+
+/// A database without functions and relations, and a position in the log.
+fn empty_catalog() -> Vec<u8> {
+    let none = message::command_complete("SELECT 0").repeat(4);
+    let one = |value| {
+        message::all([
+            message::row(&[value]),
+            message::command_complete("SELECT 1"),
+        ])
+    };
+    message::all([none, one("t"), one("0/1000000"), message::ready()])
 }
 
 /// What stands between the zero bytes of a body.

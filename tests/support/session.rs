@@ -84,6 +84,11 @@ impl Session {
         self.stream.set_read_timeout(Some(patience)).unwrap();
     }
 
+    /// Our own end's address.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// True when the last answer left it in a transaction block, failed or not.
     pub fn is_in_block(&self) -> bool {
         self.is_in_block

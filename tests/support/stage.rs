@@ -45,7 +45,7 @@ impl Stage {
 
     /// Another pgring in the place of this one, so that its connections are all new.
     pub fn renew(&mut self, adapt: impl FnOnce(Config) -> Config) {
-        self.proxy = Proxy::start(&adapt(Config::trust(self.server.primary.address())));
+        self.proxy = Proxy::start(&adapt(Config::trust(self.server.primary.address()).real()));
     }
 
     /// SQL as superuser, not through pgring, in the database `app`.

@@ -171,24 +171,27 @@ fn who_waits_for_a_connection_is_taken_out_of_the_queue() {
 }
 
 #[test]
-fn who_leaves_while_waiting_leaves_the_queue() {
+fn whose_connection_breaks_while_waiting_leaves_the_queue() {
     let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
     let mut console = console(&stage.proxy);
     let (mut working, mut backend) = stage.in_transaction();
     let (mut polite, mut rude) = (stage.client(), stage.client());
     for (number, client) in [&mut polite, &mut rude].into_iter().enumerate() {
-        client.send(query("SELECT 'nobody wants to know'"));
+        client.send(query("SELECT 'the last word'"));
         wait_for_waiters(&mut console, number + 1);
     }
-    polite.send(terminate());
-    drop(polite);
+    rude.reset();
     wait_for_waiters(&mut console, 1);
-    drop(rude);
-    wait_for_waiters(&mut console, 0);
+    // Who says goodbye in order has what it said before executed, as PostgreSQL would.
+    polite.send(terminate());
+    polite.finish_sending();
     working.send(query("COMMIT"));
     backend.expect_message(query("COMMIT"));
     backend.answer(all([command_complete("COMMIT"), ready()]));
     working.expect("C Z");
+    backend.expect_message(query("SELECT 'the last word'"));
+    backend.answer(one_value("1"));
+    polite.expect("T D C Z");
     round_trip(&mut working, &mut backend);
 }
 

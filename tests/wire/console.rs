@@ -214,9 +214,9 @@ fn what_prepares_a_statement_pins_nobody() {
     let mut console = console(&stage.proxy);
     let mut client = stage.client();
     client.send(all([parse("s", "SELECT 1"), sync()]));
-    let named = all([parse("pgring_1", "SELECT 1"), sync()]);
+    let named = all([parse_and_describe("pgring_1", "SELECT 1"), sync()]);
     let mut backend = stage.server.expect(named);
-    backend.answer(all([parse_complete(), ready()]));
+    backend.answer(all([parsed_and_described(), ready()]));
     client.expect("1 Z");
     assert_eq!(pinned(&mut console), "");
     round_trip(&mut stage.client(), &mut backend);

@@ -352,8 +352,10 @@ fn in_a_pipeline_before_its_sync() {
         let mut client = stage.client();
         let said = || all([parse("", &format!("SELECT '{how:?}'")), flush()]);
         client.send(said());
-        let mut backend = stage.server.expect(said());
-        backend.answer(parse_complete());
+        let text = format!("SELECT '{how:?}'");
+        let heard = all([parse_and_describe("", &text), flush()]);
+        let mut backend = stage.server.expect(heard);
+        backend.answer(parsed_and_described());
         client.expect("1");
         die(backend, how);
         expect_loss(&mut client, "08006", how);
@@ -446,9 +448,9 @@ fn a_prepared_statement_outlives_its_connection() {
     let stage = Stage::set();
     let mut client = stage.client();
     client.send(all([parse("s", "SELECT 1"), sync()]));
-    let prepared = || all([parse("pgring_1", "SELECT 1"), sync()]);
+    let prepared = || all([parse_and_describe("pgring_1", "SELECT 1"), sync()]);
     let mut backend = stage.server.expect(prepared());
-    backend.answer(all([parse_complete(), ready()]));
+    backend.answer(all([parsed_and_described(), ready()]));
     client.expect("1 Z");
     let run = |name: &str| all([bind("", name, &[]), execute(""), sync()]);
     let answer = || {
@@ -466,7 +468,9 @@ fn a_prepared_statement_outlives_its_connection() {
         stage.proxy.wait_for_descriptors(descriptors - 1);
         let again = |client: &mut Client| {
             client.send(run("s"));
-            let mut backend = stage.server.expect(parse("pgring_1", "SELECT 1"));
+            let ahead = parse_and_describe("pgring_1", "SELECT 1");
+            let mut backend = stage.server.expect(all([ahead, flush()]));
+            backend.answer(parsed_and_described());
             backend.expect_message(run("pgring_1"));
             backend
         };
@@ -474,7 +478,7 @@ fn a_prepared_statement_outlives_its_connection() {
         expect_loss(&mut client, "08006", how);
         client.expect_exactly(ready());
         backend = again(&mut client);
-        backend.answer(all([parse_complete(), answer()]));
+        backend.answer(answer());
         client.expect_exactly(answer());
     }
 }

@@ -79,14 +79,14 @@ fn clients_with_different_settings_get_their_own_in_the_same_flight() {
     plain.send(all([parse("", "SELECT 1"), sync()]));
     backend.expect_message(all([
         give(&[("application_name", None)]),
-        parse("", "SELECT 1"),
+        parse_and_describe("", "SELECT 1"),
         sync(),
     ]));
     backend.answer(all([
         command_complete("RESET"),
         parameter_status("application_name", ""),
         ready(),
-        parse_complete(),
+        parsed_and_described(),
         ready(),
     ]));
     plain.expect("1 Z");

@@ -141,22 +141,20 @@ fn copied_data() {
 /// The first piece of a long Parse may hold no more than its header: its name counts all the same.
 #[test]
 fn long_statements_have_names_too() {
-    let (stage, mut client, mut backend) = stage();
+    let (_stage, mut client, mut backend) = stage();
     for (number, cut) in [1, 4, 5, 6, 7, 9, 10, 11].into_iter().enumerate() {
         let text = format!("SELECT '{number}{}'", filler(100_000));
         let (theirs, ours) = (format!("name{number}"), format!("pgring_{:x}", number + 1));
         client
             .send_cut_at(&[cut], parse(&theirs, &text))
             .send(sync());
-        backend.expect_message(all([parse(&ours, &text), sync()]));
-        backend.answer(all([parse_complete(), ready()]));
+        backend.expect_message(all([parse_and_describe(&ours, &text), sync()]));
+        backend.answer(all([parsed_and_described(), ready()]));
         client.expect("1 Z");
-        // Another client, another name, the same statement.
-        let mut other = stage.client();
-        other.send_cut_at(&[cut], all([parse("x", &text), bind("", "x", &[]), sync()]));
+        client.send_cut_at(&[cut], all([bind("", &theirs, &[]), sync()]));
         backend.expect_message(all([bind("", &ours, &[]), sync()]));
         backend.answer(all([bind_complete(), ready()]));
-        other.expect("1 2 Z");
+        client.expect("2 Z");
     }
 }
 
@@ -207,9 +205,12 @@ fn names_may_be_long() {
         let ours = format!("pgring_{:x}", number + 1);
         pass_as(
             (&mut client, &all([parse(&name, &text), sync()])),
-            (&mut backend, &all([parse(&ours, &text), sync()])),
+            (
+                &mut backend,
+                &all([parse_and_describe(&ours, &text), sync()]),
+            ),
         );
-        backend.answer(all([parse_complete(), ready()]));
+        backend.answer(all([parsed_and_described(), ready()]));
         client.expect("1 Z");
         let small = size < 10_000;
         let run = |statement: &str| {
@@ -249,8 +250,8 @@ fn long_binds_have_names_too() {
     let (_stage, mut client, mut backend) = stage();
     let value = filler(100_000);
     client.send(all([parse("a name", "SELECT $1"), sync()]));
-    backend.expect_message(all([parse("pgring_1", "SELECT $1"), sync()]));
-    backend.answer(all([parse_complete(), ready()]));
+    backend.expect_message(all([parse_and_describe("pgring_1", "SELECT $1"), sync()]));
+    backend.answer(all([parsed_and_described(), ready()]));
     client.expect("1 Z");
     let names = bind("portal", "a name", &[]).len();
     for cut in 1..=names {

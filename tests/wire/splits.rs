@@ -129,8 +129,8 @@ fn renamed(run: usize) -> Vec<Turn> {
         execute("p"),
     ];
     let heard = [
-        parse(&ours(1), &short),
-        parse(&ours(2), &long),
+        parse_and_describe(&ours(1), &short),
+        parse_and_describe(&ours(2), &long),
         describe_statement(&ours(1)),
         bind("", &ours(2), &["parameter"]),
         describe_portal(""),
@@ -138,7 +138,7 @@ fn renamed(run: usize) -> Vec<Turn> {
         bind("p", &ours(1), &[]),
         execute("p"),
     ];
-    let answered = [
+    let told = [
         parse_complete(),
         parse_complete(),
         no_data(),
@@ -148,6 +148,9 @@ fn renamed(run: usize) -> Vec<Turn> {
         bind_complete(),
         command_complete("SELECT 0"),
     ];
+    let mut answered = told.clone();
+    answered[0] = parsed_and_described();
+    answered[1] = parsed_and_described();
     let close = || all([close_statement(&name), close_statement("s")]);
     let closed = || all([close_complete(), close_complete()]);
     vec![
@@ -156,7 +159,7 @@ fn renamed(run: usize) -> Vec<Turn> {
             heard: [heard.concat(), execute("p"), sync()].concat(),
             answered: [answered.concat(), command_complete("SELECT 0"), ready()].concat(),
             told: [
-                answered.concat(),
+                told.concat(),
                 closed(),
                 command_complete("SELECT 0"),
                 ready(),
@@ -173,8 +176,9 @@ fn renamed(run: usize) -> Vec<Turn> {
     ]
 }
 
-/// What a connection has is not parsed again, and what the client parses is said by pgring, in its turn.
-fn known(_: usize) -> Vec<Turn> {
+/// A name that is closed by pgring, in its turn, and the unnamed statement.
+fn closed_here(run: usize) -> Vec<Turn> {
+    let (text, ours) = (own("SELECT 1", run), format!("pgring_{:x}", run + 1));
     let messages = |name: &str| {
         all([
             bind("", name, &["parameter"]),
@@ -193,15 +197,27 @@ fn known(_: usize) -> Vec<Turn> {
     };
     vec![Turn {
         said: all([
-            parse("x", "SELECT 1"),
+            parse("x", &text),
             messages("x"),
-            parse("", "SELECT 1"),
+            parse("", &text),
             messages(""),
             close_statement("x"),
             sync(),
         ]),
-        heard: all([messages("pgring_1"), messages("pgring_1"), sync()]),
-        answered: all([answers(), answers(), ready()]),
+        heard: all([
+            parse_and_describe(&ours, &text),
+            messages(&ours),
+            parse("", &text),
+            messages(""),
+            sync(),
+        ]),
+        answered: all([
+            parsed_and_described(),
+            answers(),
+            parse_complete(),
+            answers(),
+            ready(),
+        ]),
         told: all([
             parse_complete(),
             answers(),
@@ -563,15 +579,8 @@ fn names_of_statements() {
 }
 
 #[test]
-fn statements_that_are_there() {
-    let mut runs = Runs::of(known);
-    let mut client = runs.stage.client();
-    client.send(all([parse("first", "SELECT 1"), sync()]));
-    runs.backend
-        .expect_message(all([parse("pgring_1", "SELECT 1"), sync()]));
-    runs.backend.answer(all([parse_complete(), ready()]));
-    client.expect("1 Z");
-    runs.everywhere();
+fn names_that_are_closed_here() {
+    cut_everywhere(closed_here);
 }
 
 #[test]

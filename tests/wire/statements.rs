@@ -29,15 +29,21 @@ fn answer() -> Vec<u8> {
 fn prepared(stage: &Stage) -> (Client, Backend) {
     let mut client = stage.client();
     client.send(all([parse("s", "SELECT 1"), sync()]));
-    let named = all([parse("pgring_1", "SELECT 1"), sync()]);
+    let named = all([parse_and_describe("pgring_1", "SELECT 1"), sync()]);
     let mut backend = stage.server.expect(named);
-    backend.answer(all([parse_complete(), ready()]));
+    backend.answer(all([parsed_and_described(), ready()]));
     client.expect_exactly(all([parse_complete(), ready()]));
     (client, backend)
 }
 
+/// What the connection lacks is parsed there first.
+fn expect_parse_ahead(backend: &mut Backend, name: &str) {
+    backend.expect_message(all([parse_and_describe(name, "SELECT 1"), flush()]));
+    backend.answer(parsed_and_described());
+}
+
 #[test]
-fn what_a_connection_lacks_goes_ahead_in_the_same_flight() {
+fn what_a_connection_lacks_is_parsed_and_looked_at_first() {
     let stage = Stage::set();
     let (mut client, mut backend) = prepared(&stage);
     for _ in 0..2 {
@@ -47,59 +53,46 @@ fn what_a_connection_lacks_goes_ahead_in_the_same_flight() {
         client.expect_exactly(answer());
     }
     // Somebody else has that connection now.
-    let mut other = stage.client();
-    other.send(query("BEGIN;SELECT 1"));
-    backend.expect_message(query("BEGIN;SELECT 1"));
-    backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-    other.expect("C Z");
+    let mut others = Vec::new();
     for message in [run("s"), all([describe_statement("s"), sync()])] {
+        let mut other = stage.client();
+        other.send(query("BEGIN;SELECT 1"));
+        backend.expect_message(query("BEGIN;SELECT 1"));
+        backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
+        other.expect("C Z");
+        others.push(other);
         client.send(&message);
-        let second = || all([parse("pgring_1", "SELECT 1"), run("pgring_1")]);
+        backend = stage.server.next();
+        expect_parse_ahead(&mut backend, "pgring_1");
         if message == run("s") {
-            let mut backend = stage.server.next();
-            backend.expect_message(second());
-            backend.answer(all([parse_complete(), answer()]));
+            backend.expect_message(run("pgring_1"));
+            backend.answer(answer());
             client.expect_exactly(answer());
-            // The next one finds it in another transaction, too.
-            other = stage.client();
-            other.send(query("BEGIN;SELECT 1"));
-            backend.expect_message(query("BEGIN;SELECT 1"));
-            backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-            other.expect("C Z");
         } else {
-            let mut backend = stage.server.next();
-            backend.expect_message(all([
-                parse("pgring_1", "SELECT 1"),
-                describe_statement("pgring_1"),
-                sync(),
-            ]));
-            backend.answer(all([parse_complete(), no_data(), ready()]));
-            client.expect_exactly(all([no_data(), ready()]));
+            backend.expect_message(all([describe_statement("pgring_1"), sync()]));
+            backend.answer(all([no_parameters(), no_data(), ready()]));
+            client.expect_exactly(all([no_parameters(), no_data(), ready()]));
         }
     }
 }
 
+/// Only a server knows what a text means, each time anew; and nothing is added to what is used at once.
 #[test]
-fn a_text_that_is_parsed_again_and_again_gets_a_name() {
+fn an_unnamed_parse_goes_on_as_it_is() {
     let stage = single();
-    let group = |name: &str| all([parse(name, "SELECT 1"), run(name)]);
-    let (mut client, mut other) = (stage.client(), stage.client());
-    client.send(group(""));
-    let mut backend = stage.server.expect(group(""));
+    let group = || all([parse("", "SELECT 1"), run("")]);
     let first = || all([parse_complete(), answer()]);
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.send(group());
+    let mut backend = stage.server.expect(group());
     backend.answer(first());
     client.expect_exactly(first());
-    round_trip(&mut client, &mut backend);
-    other.send(group(""));
-    backend.expect_message(group("pgring_1"));
-    backend.answer(first());
-    other.expect_exactly(first());
     for _ in 0..3 {
-        client.send(group(""));
-        backend.expect_message(run("pgring_1"));
-        backend.answer(answer());
-        client.expect_exactly(first());
-        round_trip(&mut other, &mut backend);
+        other.send(group());
+        backend.expect_message(group());
+        backend.answer(first());
+        other.expect_exactly(first());
+        round_trip(&mut client, &mut backend);
     }
 }
 
@@ -108,115 +101,100 @@ fn a_text_that_is_parsed_again_and_again_gets_a_name() {
 fn a_pipeline_that_parses_the_same_text_twice_is_one_flight() {
     let stage = single();
     let mut client = stage.client();
-    let group = |name: &str| all([parse(name, "SELECT 1"), run(name)]);
+    let group = || all([parse("", "SELECT 1"), run("")]);
     let first = || all([parse_complete(), answer()]);
-    client.send(all([group(""), group("")]));
-    let mut backend = stage.server.expect(all([group(""), group("")]));
+    client.send(all([group(), group()]));
+    let mut backend = stage.server.expect(all([group(), group()]));
     backend.answer(all([first(), first()]));
     client.expect_exactly(all([first(), first()]));
     round_trip(&mut client, &mut backend);
-    client.send(all([group(""), group("")]));
-    backend.expect_message(all([group("pgring_1"), group("")]));
-    backend.answer(all([first(), first()]));
-    client.expect_exactly(all([first(), first()]));
 }
 
-/// A pipeline in which the client is told the shape of the rows.
-fn renewed(run: &[u8], name: &str) -> Vec<u8> {
-    all([describe_statement(name), run.to_vec()])
+/// A name that is parsed anew is parsed by the server, and everybody uses that from then on.
+#[test]
+fn a_new_parse_takes_the_place_of_the_old_one() {
+    let stage = single();
+    let (mut client, mut backend) = prepared(&stage);
+    let mut other = stage.client();
+    other.send(all([parse("mine", "SELECT 1"), sync()]));
+    backend.expect_message(all([parse_and_describe("pgring_2", "SELECT 1"), sync()]));
+    backend.answer(all([parsed_and_described(), ready()]));
+    other.expect("1 Z");
+    client.send(run("s"));
+    backend.expect_message(all([close_statement("pgring_1"), run("pgring_2")]));
+    backend.answer(all([close_complete(), answer()]));
+    client.expect_exactly(answer());
+    other.send(run("mine"));
+    backend.expect_message(run("pgring_2"));
+    backend.answer(answer());
+    other.expect_exactly(answer());
 }
 
-/// Its answer.
-fn described() -> Vec<u8> {
-    all([no_parameters(), no_data(), answer()])
+/// What PostgreSQL says when the connection does not have what pgring prepared there.
+fn forgotten(name: &str) -> Vec<u8> {
+    let message = match name {
+        "pgring_1" => "prepared statement \"pgring_1\" does not exist",
+        _ => "prepared statement \"pgring_2\" does not exist",
+    };
+    error("26000", message)
 }
 
 #[test]
-fn a_stale_statement_is_parsed_again_and_the_client_told_nothing() {
+fn a_statement_that_the_server_has_dropped_is_parsed_again_and_the_client_told_nothing() {
     let stage = single();
     let (mut client, mut backend) = prepared(&stage);
-    for number in 1..4 {
-        let (old, new) = (format!("pgring_{number}"), format!("pgring_{}", number + 1));
-        client.send(renewed(&run("s"), "s"));
-        backend.expect_message(renewed(&run(&old), &old));
-        backend.answer(all([stale_plan(), ready()]));
-        backend.expect_message(all([
-            close_statement(&old),
-            parse(&new, "SELECT 1"),
-            renewed(&run(&new), &new),
-        ]));
-        backend.answer(all([close_complete(), parse_complete(), described()]));
-        client.expect_exactly(described());
-    }
-}
-
-#[test]
-fn a_second_refusal_is_told() {
-    let stage = single();
-    let (mut client, mut backend) = prepared(&stage);
-    client.send(renewed(&run("s"), "s"));
-    backend.expect_message(renewed(&run("pgring_1"), "pgring_1"));
-    backend.answer(all([stale_plan(), ready()]));
-    backend.expect_message(all([
-        close_statement("pgring_1"),
-        parse("pgring_2", "SELECT 1"),
-        renewed(&run("pgring_2"), "pgring_2"),
-    ]));
-    let refused = || all([stale_plan(), ready()]);
-    backend.answer(all([close_complete(), parse_complete(), refused()]));
-    client.expect_exactly(refused());
-    // It is a matter between those two: nothing is parsed again unasked.
-    client.send(query("SELECT 1"));
-    backend.expect_message(all([close_statement("pgring_2"), query("SELECT 1")]));
-    backend.answer(all([close_complete(), one_value("1")]));
-    client.expect("T D C Z");
-}
-
-#[test]
-fn in_a_transaction_a_stale_statement_is_told_and_parsed_anew_the_next_time() {
-    let stage = single();
-    let (mut client, mut backend) = prepared(&stage);
-    client.send(query("BEGIN;SELECT 1"));
-    backend.expect_message(query("BEGIN;SELECT 1"));
-    backend.answer(all([command_complete("BEGIN"), ready_in_transaction()]));
-    client.expect("C Z");
     client.send(run("s"));
     backend.expect_message(run("pgring_1"));
-    backend.answer(all([stale_plan(), ready_failed()]));
-    client.expect_exactly(all([stale_plan(), ready_failed()]));
-    client.send(query("ROLLBACK"));
-    backend.expect_message(all([close_statement("pgring_1"), query("ROLLBACK")]));
-    backend.answer(all([
-        close_complete(),
-        command_complete("ROLLBACK"),
-        ready(),
+    backend.answer(all([forgotten("pgring_1"), ready()]));
+    backend.expect_message(all([
+        close_statement("pgring_1"),
+        parse_and_describe("pgring_2", "SELECT 1"),
+        flush(),
     ]));
-    client.expect("C Z");
+    backend.answer(all([close_complete(), parsed_and_described()]));
+    backend.expect_message(run("pgring_2"));
+    backend.answer(answer());
+    client.expect_exactly(answer());
+}
+
+/// Its rows have another shape than its client knows: that the client hears, and its statement stays what it is.
+#[test]
+fn a_stale_plan_is_told() {
+    let stage = single();
+    let (mut client, mut backend) = prepared(&stage);
+    let refused = || all([stale_plan(), ready()]);
+    for _ in 0..2 {
+        client.send(all([describe_statement("s"), run("s")]));
+        backend.expect_message(all([describe_statement("pgring_1"), run("pgring_1")]));
+        backend.answer(refused());
+        client.expect_exactly(refused());
+    }
     client.send(run("s"));
-    backend.expect_message(all([parse("pgring_2", "SELECT 1"), run("pgring_2")]));
-    backend.answer(all([parse_complete(), answer()]));
+    backend.expect_message(run("pgring_1"));
+    backend.answer(answer());
     client.expect_exactly(answer());
 }
 
 /// Something of the pipeline was executed, or its end has not been sent: it cannot run again.
 #[test]
-fn a_stale_statement_is_told_when_its_pipeline_cannot_run_again() {
+fn a_dropped_statement_is_told_when_its_pipeline_cannot_run_again() {
     let stage = single();
     let (mut client, mut backend) = prepared(&stage);
+    let told = || error("26000", "prepared statement \"s\" does not exist");
     client.send(all([query("SELECT 1"), run("s")]));
     backend.expect_message(all([query("SELECT 1"), run("pgring_1")]));
-    backend.answer(all([one_value("1"), stale_plan(), ready()]));
-    client.expect_exactly(all([one_value("1"), stale_plan(), ready()]));
+    backend.answer(all([one_value("1"), forgotten("pgring_1"), ready()]));
+    client.expect_exactly(all([one_value("1"), told(), ready()]));
     client.send(all([bind("", "s", &[]), execute(""), flush()]));
     backend.expect_message(all([
         close_statement("pgring_1"),
-        parse("pgring_2", "SELECT 1"),
-        bind("", "pgring_2", &[]),
-        execute(""),
+        parse_and_describe("pgring_2", "SELECT 1"),
         flush(),
     ]));
-    backend.answer(all([close_complete(), parse_complete(), stale_plan()]));
-    client.expect_exactly(stale_plan());
+    backend.answer(all([close_complete(), parsed_and_described()]));
+    backend.expect_message(all([bind("", "pgring_2", &[]), execute(""), flush()]));
+    backend.answer(forgotten("pgring_2"));
+    client.expect_exactly(told());
     client.send(sync());
     backend.expect_message(sync());
     backend.answer(ready());
@@ -235,8 +213,8 @@ fn those_not_used_for_longest_are_closed() {
     for number in 1..=9 {
         client.send(all([parse(&format!("s{number}"), &text(number)), sync()]));
         let ours = format!("pgring_{number}");
-        backend.expect_message(all([parse(&ours, &text(number)), sync()]));
-        backend.answer(all([parse_complete(), ready()]));
+        backend.expect_message(all([parse_and_describe(&ours, &text(number)), sync()]));
+        backend.answer(all([parsed_and_described(), ready()]));
         client.expect("1 Z");
     }
     client.send(run("s9"));
@@ -248,8 +226,10 @@ fn those_not_used_for_longest_are_closed() {
     backend.answer(all([close_complete(), close_complete(), answer()]));
     client.expect_exactly(answer());
     client.send(run("s1"));
-    backend.expect_message(all([parse("pgring_a", &text(1)), run("pgring_a")]));
-    backend.answer(all([parse_complete(), answer()]));
+    backend.expect_message(all([parse_and_describe("pgring_a", &text(1)), flush()]));
+    backend.answer(parsed_and_described());
+    backend.expect_message(run("pgring_a"));
+    backend.answer(answer());
     client.expect_exactly(answer());
 }
 
@@ -259,23 +239,26 @@ fn names_in_errors_are_the_clients() {
     let (mut client, mut backend) = prepared(&stage);
     const OURS: &str =
         "bind message supplies 0 parameters, but prepared statement \"pgring_1\" requires 1";
-    for name in ["s", "", "a much longer name than that"] {
+    const OTHERS: &str =
+        "bind message supplies 0 parameters, but prepared statement \"pgring_2\" requires 1";
+    for name in ["s", "a much longer name than that"] {
+        let mut ours = "pgring_1";
         if name != "s" {
-            client.send(all([parse(name, "SELECT 1"), sync()]));
-            client.expect_exactly(all([parse_complete(), ready()]));
-            client.send(all([close_statement("s"), sync()]));
-            client.expect_exactly(all([close_complete(), ready()]));
+            client.send(all([close_statement("s"), parse(name, "SELECT 1"), sync()]));
+            ours = "pgring_2";
+            backend.expect_message(all([parse_and_describe(ours, "SELECT 1"), sync()]));
+            backend.answer(all([parsed_and_described(), ready()]));
+            client.expect("3 1 Z");
         }
         client.send(run(name));
-        backend.expect_message(run("pgring_1"));
-        backend.answer(all([error("08P01", OURS), ready()]));
+        let closed = (name != "s").then(|| close_statement("pgring_1"));
+        let is_closed = closed.is_some().then(close_complete).unwrap_or_default();
+        backend.expect_message(all([closed.unwrap_or_default(), run(ours)]));
+        let message = if name == "s" { OURS } else { OTHERS };
+        backend.answer(all([is_closed, error("08P01", message), ready()]));
         let told = client.expect_error("08P01");
-        assert_eq!(told, OURS.replace("pgring_1", name));
+        assert_eq!(told, message.replace(ours, name));
         client.expect_exactly(ready());
-        if name.is_empty() {
-            client.send(all([close_statement(""), sync()]));
-            client.expect_exactly(all([close_complete(), ready()]));
-        }
     }
     // What only looks like one of ours is left alone.
     client.send(query("SELECT pgring_7"));
@@ -297,16 +280,16 @@ fn a_client_may_prepare_so_much_and_no_more() {
     for number in 1..=3 {
         client.send(all([parse(&format!("s{number}"), &text(number)), sync()]));
         let ours = format!("pgring_{number}");
-        backend.expect_message(all([parse(&ours, &text(number)), sync()]));
-        backend.answer(all([parse_complete(), ready()]));
+        backend.expect_message(all([parse_and_describe(&ours, &text(number)), sync()]));
+        backend.answer(all([parsed_and_described(), ready()]));
         client.expect("1 Z");
     }
     // What is closed counts no more.
     client.send(all([close_statement("s1"), sync()]));
     client.expect("3 Z");
     client.send(all([parse("s4", &text(4)), sync()]));
-    backend.expect_message(all([parse("pgring_4", &text(4)), sync()]));
-    backend.answer(all([parse_complete(), ready()]));
+    backend.expect_message(all([parse_and_describe("pgring_4", &text(4)), sync()]));
+    backend.answer(all([parsed_and_described(), ready()]));
     client.expect("1 Z");
     client.send(all([parse("s5", &text(5)), sync()]));
     let refusal = client.expect("E").remove(0);
@@ -354,8 +337,9 @@ fn a_statement_belongs_to_the_settings_it_is_used_under() {
     client.expect("C Z");
     backend.take_census(&[("search_path", "other")]);
     client.send(run("s"));
-    backend.expect_message(all([parse("pgring_2", "SELECT 1"), run("pgring_2")]));
-    backend.answer(all([parse_complete(), answer()]));
+    expect_parse_ahead(&mut backend, "pgring_2");
+    backend.expect_message(run("pgring_2"));
+    backend.answer(answer());
     client.expect_exactly(answer());
     client.send(run("s"));
     backend.expect_message(run("pgring_2"));

@@ -13,7 +13,7 @@ use super::{
 use crate::sql::{
     body::Body,
     effects::Effects,
-    token::{Kind, Reading, Tokens},
+    token::{Kind, Reading, Tokens, is_in_word},
 };
 
 /// Extensions whose functions leave nothing at a connection.
@@ -102,6 +102,17 @@ impl EffectNames {
     pub fn of_names<'e>(&'e self, names: &[Box<[u8]>], look: impl FnMut(&'e NamedEffects)) {
         let find = |name: &Box<[u8]>| self.names.find(Identifier::quoted(name));
         names.iter().filter_map(find).for_each(look);
+    }
+
+    /// Shows `look` what each word may leave, of bytes from the middle of a text.
+    pub fn of_words<'e>(&'e self, bytes: &[u8], mut look: impl FnMut(&'e NamedEffects)) {
+        if self.names.is_empty() {
+            return;
+        }
+        for word in bytes.split(|byte| !is_in_word(*byte)) {
+            let found = self.names.find(Identifier::plain(word));
+            found.into_iter().for_each(&mut look);
+        }
     }
 
     /// Shows `look` what each name in a text may leave.

@@ -84,7 +84,8 @@ pub const USES_SQL: &str = concat!(
 /// database: few rows are read as long as few objects were made.
 pub const CHANGES_SQL: &str = "\
 WITH temporary AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_') \
- SELECT pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(\
+ SELECT pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.count(*), \
+ pg_catalog.sum(pg_catalog.hashtextextended(\
  pg_catalog.concat_ws(' ', k, x, c), 0)) FROM (\
  SELECT 1 AS k, xmin::text AS x, ctid::text AS c FROM pg_catalog.pg_proc WHERE oid >= 16384 \
  UNION ALL SELECT 2, xmin::text, ctid::text FROM pg_catalog.pg_class WHERE oid >= 16384 \

@@ -83,6 +83,7 @@ fn commands_and_functions_leave_what_they_leave() {
         ("SELECT a INTO TEMP t FROM b", Effects::STATE),
         ("LOAD 'x'", Effects::LASTING),
         ("SELECT setseed(0.5)", Effects::LASTING),
+        ("SET Seed TO 0.5", Effects::STATE.and(Effects::LASTING)),
         ("BEGIN EXECUTE q; END", Effects::UNSEEN),
         (
             "BEGIN RETURN QUERY EXECUTE format('x'); END",

@@ -50,6 +50,7 @@ impl Facts {
         USES_SEQUENCES = 10,
         RUNS_TEXTS = 11,
         LASTS = 12,
+        CALLS = 13,
         ROLLS_BACK = 16,
         BEGINS = 17,
         EMPTY = 18,
@@ -83,7 +84,8 @@ impl Facts {
         .and(Self::EXECUTES)
         .and(Self::ASKS_SEQUENCES)
         .and(Self::USES_SEQUENCES)
-        .and(Self::RUNS_TEXTS);
+        .and(Self::RUNS_TEXTS)
+        .and(Self::CALLS);
 
     /// What is left behind, whatever it is.
     pub(super) const LEAVES: Self = Self::LISTENS
@@ -142,6 +144,11 @@ impl Facts {
     /// Some statement may change what there is in the database, or who may use it.
     pub const fn changes_schema(self) -> bool {
         self.has(Self::CHANGES_SCHEMA)
+    }
+
+    /// Some statement is CALL or DO, which may change the schema as well.
+    pub const fn calls(self) -> bool {
+        self.has(Self::CALLS)
     }
 
     /// Some statement is LOAD.

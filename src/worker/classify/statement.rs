@@ -86,7 +86,9 @@ fn command(first: Folded, rest: Tokens<'_>) -> Facts {
         EXPLAIN => explain(rest),
         CREATE | ALTER | GRANT | REVOKE | IMPORT | REASSIGN | SECURITY => DDL,
         DROP => DDL.and(Facts::LOSES_STATE),
-        DO | CALL => Facts::UNKNOWN,
+        DO | CALL => Facts::UNKNOWN
+            .without(Facts::CHANGES_SCHEMA)
+            .and(Facts::CALLS),
         _ => Facts::UNKNOWN,
     }
 }

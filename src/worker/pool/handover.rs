@@ -15,15 +15,12 @@ use super::{
 use crate::{
     cluster::{
         budget::Budget,
-        messages::{Handed, HandedParameters, HandedStatements, ToWorker},
+        messages::{Handed, HandedStatement, HandedStatements, ToWorker},
     },
     ids::WorkerId,
     net::Side,
     time,
-    worker::{
-        Worker,
-        statements::{Statement, prepared::Prepared},
-    },
+    worker::{Worker, statements::prepared::Prepared},
 };
 
 impl Worker {
@@ -212,33 +209,32 @@ impl Pool {
 
 /// What a connection has prepared, for another core.
 fn pack_prepared(prepared: &Prepared) -> HandedStatements {
-    let (last, list) = prepared.inventory();
-    let pack = |(number, statement): (u64, Rc<Statement>)| {
-        let context = statement.context()?.to_pairs();
-        Some((number, Arc::clone(statement.content()), context))
-    };
+    // A statement that is not shared has its session on this core, and is of no use elsewhere.
+    let unshared = prepared
+        .inventory()
+        .filter(|(_, statement)| statement.context().is_none());
     HandedStatements {
-        last,
-        // A statement that is not shared has its session on this core, and is of no use elsewhere.
-        unused: list
-            .iter()
-            .filter(|(_, statement)| statement.context().is_none())
-            .map(|(number, _)| *number)
+        last: prepared.last_number(),
+        unused: unshared
+            .map(|(number, _)| number)
             .chain(prepared.unused().iter().copied())
             .collect(),
-        statements: list.into_iter().filter_map(pack).collect(),
+        statements: prepared.pack().collect(),
     }
 }
 
 /// The same on this core.
 fn unpack_prepared(worker: &Worker, handed: HandedStatements) -> Prepared {
-    let unpack = |(number, content, context): (u64, Arc<[u8]>, HandedParameters)| {
-        let pairs = context.iter();
+    let unpack = |handed: HandedStatement| {
+        let pairs = handed.context.iter();
         let context = worker
             .interner
             .of(pairs.map(|(name, value)| (name.clone(), &value[..])));
-        (number, worker.statements.of(&content, Some(&context)))
+        (
+            worker.statements.of(&handed.content, Some(&context)),
+            handed,
+        )
     };
     let list = handed.statements.into_iter().map(unpack);
-    Prepared::from_inventory(handed.last, list, handed.unused)
+    Prepared::unpack(handed.last, list, handed.unused)
 }

@@ -26,9 +26,11 @@ const WANT_US: u64 = 50_000;
 pub(crate) enum Known {
     /// Functions and triggers are believed to leave nothing behind.
     Trusted,
-    /// Nothing is known that may be relied on.
+    /// Nothing is known.
     #[default]
     Nothing,
+    /// What was known may not be all any more.
+    Stale(Rc<Arc<DatabaseFacts>>),
     /// This is, and by this key what was concluded from it.
     Facts(Rc<Arc<DatabaseFacts>>, ClassKey),
 }
@@ -45,6 +47,8 @@ pub(crate) struct Judge {
     edition: Cell<u64>,
     /// The version of the schema of which the control core was told that it is needed here, and when.
     wanted: Cell<Option<(u64, u64)>>,
+    /// Somebody has waited in vain for what is known.
+    gave_up: Cell<bool>,
 }
 
 impl Judge {
@@ -56,6 +60,7 @@ impl Judge {
             overrides: RefCell::new(Arc::clone(&snapshot.overrides)),
             edition: Cell::new(0),
             wanted: Cell::new(None),
+            gave_up: Cell::new(false),
         };
         judge.refresh(snapshot, database);
         judge
@@ -111,7 +116,8 @@ impl Judge {
             Some((facts, key)) => Known::Facts(facts, key),
             None => {
                 self.want(worker);
-                Known::Nothing
+                let before = self.facts.borrow();
+                before.clone().map_or(Known::Nothing, Known::Stale)
             }
         }
     }
@@ -130,6 +136,24 @@ impl Judge {
             catalog: current.as_ref().map(|(facts, _)| &*facts.catalog),
             overrides: &self.overrides.borrow(),
         })
+    }
+
+    /// True while nothing was ever known, or not what came with that version of the schema, and soon will be.
+    pub(crate) fn is_behind(&self, worker: &Worker, version: u64) -> bool {
+        let facts = self.facts.borrow();
+        let is_behind = match &*facts {
+            Some(facts) => facts.schema < version,
+            None => !self.gave_up.get(),
+        };
+        if is_behind {
+            self.want(worker);
+        }
+        is_behind
+    }
+
+    /// Nothing can be known for now: nobody waits for it until something is.
+    pub(crate) fn give_up(&self) {
+        self.gave_up.set(true);
     }
 
     /// The control core is to look at the database.

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -13,7 +13,9 @@ use super::{
     settling::Unbrought,
 };
 use crate::{
+    cluster::settings::PoolMode,
     ids::NodeId,
+    limits::FACTS_WAIT_MS_MAX,
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
     worker::{
@@ -47,6 +49,9 @@ impl Session {
     /// Gets a server connection with the session's settings, or has the request refused.
     #[inline]
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
+        if self.awaits_facts() {
+            Box::pin(self.wait_for_facts()).await;
+        }
         let need = self.need();
         let found = match self.acquire_at_once(need) {
             AtHand::Linked => return Ok(()),
@@ -55,6 +60,31 @@ impl Session {
         };
         // Who waits can afford the memory, and who does not need not have it.
         Box::pin(self.acquire_later(need, found)).await
+    }
+
+    /// True when its statements cannot be judged yet, and soon can: nothing was ever known of the database, or the session
+    /// itself has changed it.
+    #[inline]
+    fn awaits_facts(&self) -> bool {
+        let wants = !self.bounds.trusts_functions && self.pools.mode() != PoolMode::Session;
+        wants && self.pools.judge.is_behind(&self.worker, self.made_schema)
+    }
+
+    /// Waits for what the control core finds, for a bounded time.
+    #[cold]
+    async fn wait_for_facts(&mut self) {
+        let start = self.worker.reactor.now();
+        let limit = start + Duration::from_millis(FACTS_WAIT_MS_MAX);
+        while self.awaits_facts() {
+            if self.worker.reactor.now() > limit || self.info.kill.get() == Some(Kill::Stop) {
+                self.pools.judge.give_up();
+                break;
+            }
+            self.worker.reactor.sleep(Duration::from_millis(1)).await;
+            self.pools.keep_up(&self.worker);
+        }
+        // Whatever is not known now is feared.
+        self.made_schema = 0;
     }
 
     /// The same when a connection is at hand and nothing is to be waited for.
@@ -176,7 +206,7 @@ impl Session {
             if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
                 return Poll::Ready(Some(Held::Refused));
             }
-            client.poll_ended(context).map(|()| None)
+            client.poll_broken(context).map(|()| None)
         });
         let held = worker.reactor.deadline(deadline, changed).await;
         self.end_waiting();
@@ -213,7 +243,8 @@ impl Session {
             if info.kill.get() == Some(Kill::Stop) || info.cancel.is_dequeued() {
                 Poll::Ready(())
             } else {
-                client.poll_ended(context)
+                // Whose sending half is closed has said its last word, and is still there to hear.
+                client.poll_broken(context)
             }
         };
         let lease = pool.checkout(&self.worker, Urgency::Statement, gone).await;

@@ -1,7 +1,7 @@
 //! What is answered while no server connection is at hand, in the order in which a server would answer. Pure.
 //!
-//! A Parse of what a server has accepted before, a BEGIN, a Close, and the Sync behind them need no server: a client
-//! that prepares its statements, or only begins a transaction, takes no connection from anybody.
+//! A BEGIN, its Parse, a Close, and the Sync behind them need no server: a client that only begins a transaction takes
+//! no connection from anybody.
 
 use std::rc::Rc;
 
@@ -10,11 +10,12 @@ use super::{
     desk::Desk,
     extended::{Naming, split_parse},
     limbo::is_request,
-    names::{self, Change, Meaning},
+    names::{self, Change, Definition, Meaning},
     owed::Owed,
+    portals::Bound,
 };
 use crate::{
-    cluster::settings::PoolMode,
+    cluster::{settings::PoolMode, stamps::Stamp},
     protocol::{
         Header, Writer,
         backend::TransactionStatus,
@@ -76,7 +77,6 @@ impl Conversation {
     fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
         self.say_due(desk);
         self.ledger.sync_alone();
-        self.renews = false;
         self.portals.clear();
         self.bound_alone = None;
         let status = match self.deferred {
@@ -92,7 +92,7 @@ impl Conversation {
         text_bytes(content)?;
         std::str::from_utf8(name).ok()?;
         let statement = desk.store.of(content, self.sharing(desk));
-        if !statement.is_accepted() {
+        if !statement.needs_no_server() {
             return None;
         }
         if !name.is_empty() {
@@ -105,11 +105,11 @@ impl Conversation {
                 return None;
             }
         }
-        statement.count_parse();
-        self.renews = true;
+        // Every server makes the same of it, whenever it is parsed there.
+        let definition = Definition::new(&statement, Stamp::FIRST);
         self.say_later(
             Owed::SaidParse,
-            Change::Define(names::key(name).into(), statement),
+            Change::Define(names::key(name).into(), definition),
         );
         Some(())
     }
@@ -138,7 +138,11 @@ impl Conversation {
         if !plain || !blocks {
             return None;
         }
-        self.portals.bind(b"", Some(Rc::clone(&begin)));
+        let bound = Bound {
+            statement: Rc::clone(&begin),
+            unnamed: None,
+        };
+        self.portals.bind(b"", Some(bound));
         self.bound_alone = Some(begin);
         self.ledger.owe(Owed::SaidBind);
         Some(())
@@ -147,7 +151,9 @@ impl Conversation {
     /// What `name` means, when that is a BEGIN.
     fn begin_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
         match self.names.find(name, self.ledger.pipeline()) {
-            Meaning::Statement(statement) if statement.facts.begins() => Some(statement),
+            Meaning::Statement(definition) if definition.statement.facts.begins() => {
+                Some(definition.statement)
+            }
             _ => None,
         }
     }

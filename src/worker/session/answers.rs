@@ -9,12 +9,16 @@ use super::{
     names::rename,
 };
 use crate::{
+    cluster::stamps::Stamps,
     protocol::{
-        ProtocolError, Severity, Tag,
+        ProtocolError, Severity, SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
         tag::backend,
     },
-    worker::{classify::Use, statements::prepared::Prepared},
+    worker::{
+        classify::Use,
+        statements::{prepared::Prepared, write_head},
+    },
 };
 
 impl Conversation {
@@ -44,7 +48,7 @@ impl Conversation {
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
             backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
-            backend::ROW_DESCRIPTION | backend::NO_DATA => {
+            backend::ROW_DESCRIPTION | backend::NO_DATA | backend::PARAMETER_DESCRIPTION => {
                 self.note_shape(tag, body, server);
                 if self.ledger.received(tag) {
                     return Ok(Answer::Swallow);
@@ -72,14 +76,15 @@ impl Conversation {
 
     #[cold]
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
-        let again = self.refuses_stale(body, server);
+        let told = self
+            .refusal_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
+            .or_else(|| self.sequence_hint(body));
+        let again = self.refuses_forgotten(body, server);
         if !again {
             // The client hears of it, and must not hear of it twice.
             self.stop_recording();
         }
-        let told = self
-            .refusal_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)));
         if self.ledger.is_last_pipeline() {
             self.restore.request_failed();
         }
@@ -95,6 +100,34 @@ impl Conversation {
             }
             None => Answer::Forward,
         }
+    }
+
+    /// The server's error about a value that no sequence has given to this connection, with what is to be known of that:
+    /// one did give something to this session, in another transaction.
+    fn sequence_hint(&self, body: &[u8]) -> Option<Vec<u8>> {
+        const HINT: &[u8] = b"HIn transaction pooling currval and lastval know what the transaction itself has used. \
+            Use RETURNING, ask within the transaction, or set sequence_values = \"session\".\0\0";
+        let fields = ErrorFields::read(body).ok()?;
+        let is_it = fields.sqlstate() == Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
+            && matches!(fields.field(b'R'), Some(b"currval_oid" | b"lastval"))
+            && self.traces.has_ever_used_sequences();
+        let rest = body.strip_suffix(b"\0").filter(|_| is_it)?;
+        let mut out = Vec::new();
+        write_head(
+            backend::ERROR_RESPONSE.0,
+            &[],
+            rest.len() + HINT.len(),
+            &mut out,
+        );
+        out.extend_from_slice(rest);
+        out.extend_from_slice(HINT);
+        Some(out)
+    }
+
+    /// What the server has answered so far it has answered before whatever is parsed from now on.
+    #[inline]
+    pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
+        self.names.stamp(stamps);
     }
 
     /// The error in the client's words.
@@ -125,10 +158,12 @@ impl Conversation {
         match commands::done(&mut self.commands, tag) {
             Some(Use::Deallocate(name)) => {
                 self.names.remove(&name);
+                self.forget_shown(Some(&name));
                 server.unstain(&name);
             }
             Some(Use::DeallocateAll | Use::DiscardAll) => {
                 self.names.remove_all();
+                self.forget_shown(None);
                 server.drop_named();
             }
             _ => {}
@@ -141,10 +176,11 @@ impl Conversation {
         self.ledger.take_sync_due()
     }
 
-    /// True once after the schema may have changed, and the change is there for everybody.
+    /// Once after the schema may have changed, and the change is there for everybody: whether functions or the like were made.
     #[inline]
-    pub(crate) fn take_schema_change(&mut self) -> bool {
-        self.ledger.status() == TransactionStatus::Idle && self.traces.take_schema_change()
+    pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
+        let is_over = self.ledger.status() == TransactionStatus::Idle;
+        is_over.then(|| self.traces.take_schema_change())?
     }
 }
 

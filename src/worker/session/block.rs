@@ -82,8 +82,8 @@ impl Conversation {
             .expect("a block begins at a server connection");
         let pipeline = self.ledger.pipeline();
         let name = match server.named(statement, pipeline) {
-            Presence::Here(name) => name,
-            Presence::Absent | Presence::Unsure => self.prepare_ours(statement, server, desk.ahead),
+            Presence::Here(found) => found.name,
+            Presence::Absent | Presence::Unsure => self.prepare_ours(statement, desk),
         };
         let none: [Option<&[u8]>; 0] = [];
         Writer::new(desk.ahead)

@@ -110,9 +110,6 @@ pub struct Conversation {
     /// The ledger's number of the next message when the server was last asked for its answers.
     flushed: u64,
     pub(super) heal: Heal,
-    /// The open pipeline, and the one before it, parses or describes: the client learns of another shape of rows.
-    pub(super) renews: bool,
-    pub(super) renewed: bool,
     pub(super) restore: Restore,
     pub(super) limbo: Option<Limbo>,
     /// Everything is ignored up to the next Sync, which we answer.
@@ -164,8 +161,6 @@ impl Conversation {
             commands_ticket: 0,
             flushed: 0,
             heal: Heal::default(),
-            renews: false,
-            renewed: false,
             restore: Restore::default(),
             limbo: None,
             skipping: false,
@@ -230,6 +225,8 @@ impl Conversation {
             self.begin_recording(header.tag);
             self.open_pipeline(desk);
         }
+        self.note_answered(desk.stamps);
+        self.describe_parsed(header, body, desk);
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
@@ -243,10 +240,6 @@ impl Conversation {
             frontend::FLUSH => {
                 self.say_due(desk);
                 Verdict::Forward
-            }
-            frontend::SYNC => {
-                self.renewed = std::mem::take(&mut self.renews);
-                self.pass(frontend::SYNC)
             }
             tag => {
                 self.prepared_commit |= tag == frontend::PARSE && parses_commit(header, body);
@@ -307,14 +300,14 @@ impl Conversation {
         if let Some(pin) = self.forbidden(facts, text, desk) {
             return self.refuse_pin(frontend::QUERY, pin, desk);
         }
-        if self.prepare_commands(facts, text, desk) {
-            return Verdict::Wait;
+        if let Some(verdict) = self.prepare_commands(frontend::QUERY, facts, text, desk) {
+            return verdict;
         }
         if whole {
             self.note(facts, text, None, desk);
         } else {
             self.rest.clear();
-            self.note_rest(text);
+            self.note_rest(text, desk.known);
             (self.unread, self.leaving) = (true, false);
             self.note_traces(facts, text, None, desk);
         }
@@ -370,8 +363,9 @@ impl Conversation {
             if let Some(pin) = self.forbidden(statement.facts, statement.text(), desk) {
                 return self.refuse_pin(frontend::EXECUTE, pin, desk);
             }
-            if self.prepare_commands(statement.facts, statement.text(), desk) {
-                return Verdict::Wait;
+            let (facts, text) = (statement.facts, statement.text());
+            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, facts, text, desk) {
+                return verdict;
             }
             self.note(statement.facts, statement.text(), Some(&statement), desk);
         } else {
@@ -423,12 +417,6 @@ impl Conversation {
     /// True when the transaction has failed, and nothing under way ends it.
     pub(super) fn block_has_failed(&self) -> bool {
         self.block_had_failed() && !self.may_turn
-    }
-
-    /// True when an earlier request, which is not answered, may leave the transaction failed.
-    pub(super) fn block_may_fail(&self) -> bool {
-        let block = self.may_turn || self.ledger.status() != TransactionStatus::Idle;
-        block && !self.ledger.waits_for_client()
     }
 
     /// How the pool shares its connections.
@@ -545,34 +533,6 @@ impl Conversation {
         self.ledger.is_committing()
             || self.ledger.status() == TransactionStatus::Idle
             || self.may_turn
-    }
-
-    /// True while the rest of a statement comes that is too long to be read as a whole.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.unread
-    }
-
-    /// True when the connection must be reset before another session has it.
-    #[inline]
-    pub(crate) fn is_soiled(&self) -> bool {
-        self.traces.is_soiled()
-    }
-
-    /// True when the connection must be closed when the session is over.
-    pub(crate) fn is_lasting(&self) -> bool {
-        self.traces.is_lasting()
-    }
-
-    /// True when a sequence may have given something to the session there.
-    #[inline]
-    pub(crate) fn has_used_sequences(&self) -> bool {
-        self.traces.has_used_sequences()
-    }
-
-    /// The connection is given back.
-    #[inline]
-    pub(crate) fn connection_is_given_back(&mut self) {
-        self.traces.connection_is_given_back();
     }
 
     /// True when server and session disagree about what was asked.

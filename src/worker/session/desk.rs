@@ -3,7 +3,10 @@
 use std::rc::Rc;
 
 use crate::{
-    cluster::settings::{PinPolicy, PoolMode, PoolSettings, SequenceValues, StateCheck},
+    cluster::{
+        settings::{PinPolicy, PoolMode, PoolSettings, SequenceValues, StateCheck},
+        stamps::Stamps,
+    },
     sql::effects::Effects,
     worker::{
         parameters::Parameters,
@@ -18,6 +21,8 @@ pub struct Desk<'a> {
     pub(crate) server: Option<&'a mut Prepared>,
     /// The statements of this core.
     pub(crate) store: &'a Store,
+    /// Numbers for Parse messages.
+    pub(crate) stamps: &'a Stamps,
     /// The session's settings, as far as they change what a text means.
     pub(crate) context: &'a Parameters,
     /// What is known of the database's functions and triggers.
@@ -96,6 +101,7 @@ pub struct Office {
     /// What the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
+    pub(crate) stamps: Stamps,
     pub(crate) context: Parameters,
     pub(crate) known: Known,
     pub(crate) bounds: Bounds,
@@ -110,6 +116,7 @@ impl Default for Office {
         Self {
             server: Prepared::default(),
             store: Rc::default(),
+            stamps: Stamps::default(),
             context: crate::worker::parameters::Interner::default().empty(),
             known: Known::Trusted,
             bounds: Bounds {
@@ -132,6 +139,7 @@ impl Office {
         Desk {
             server: linked.then_some(&mut self.server),
             store: &self.store,
+            stamps: &self.stamps,
             context: &self.context,
             known: &self.known,
             bounds: self.bounds,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::SERVER_MESSAGE_BYTES_MAX,
+    limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState, Tag,
@@ -55,6 +55,8 @@ impl Session {
             Some(fault) => Err(fault),
             None => self.judge_all(&mut chunk, &mut decided),
         };
+        let stamps = &self.worker.switchboard.stamps;
+        self.conversation.note_answered(stamps);
         self.forward_to_client(&mut chunk, &mut decided);
         match judged {
             Ok(()) => Ok(()),
@@ -285,10 +287,8 @@ impl Session {
         if idle {
             counters.transactions += 1;
             drop(counters);
-            if self.conversation.take_schema_change() {
-                // Before the client hears of it, and anybody through him.
-                self.worker.switchboard.schema_changed();
-            }
+            // Before the client hears of it, and anybody through him.
+            self.tell_schema_change();
             return Ok(());
         }
         if self.pools.mode() == PoolMode::Statement {
@@ -404,10 +404,14 @@ fn partial_from_server(
             | backend::NOTICE_RESPONSE
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
-    ) || awaits_rows && header.tag == backend::DATA_ROW
-        || awaits_shape && header.tag == backend::ROW_DESCRIPTION;
+    ) || awaits_rows && header.tag == backend::DATA_ROW;
+    let describes = matches!(
+        header.tag,
+        backend::ROW_DESCRIPTION | backend::PARAMETER_DESCRIPTION
+    );
     Ok(hold_if(
-        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX,
+        read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX
+            || awaits_shape && describes && header.frame_bytes() <= DESCRIPTION_BYTES_MAX,
     ))
 }
 

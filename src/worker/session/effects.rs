@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// What may be left by what nobody knows.
+const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
+
 impl Conversation {
     /// A statement is to be executed, or a text of several.
     #[inline]
@@ -27,6 +30,12 @@ impl Conversation {
         let effects = self
             .effects_of(facts, text, statement, desk)
             .and(desk.feared(facts.effects()));
+        if facts.changes_schema() && makes_code(text) {
+            self.traces.note_code();
+        }
+        if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
+            self.traces.note_schema();
+        }
         if !effects.is_none() || facts.gains_state() {
             self.note_leavings(effects, facts, text, desk);
         }
@@ -52,7 +61,10 @@ impl Conversation {
             },
             // Nothing is known, or what the session itself has made is not.
             _ if calls_nothing(facts, text) => Effects::NONE,
-            _ => Effects::UNSEEN.and(Effects::USES_SEQUENCES),
+            Known::Facts(known, _) | Known::Stale(known) => {
+                ANYTHING.and(named_effects(known, facts, text))
+            }
+            Known::Nothing => ANYTHING,
         }
     }
 
@@ -64,9 +76,12 @@ impl Conversation {
         if facts.gains_state() {
             self.restore.note(text);
         }
+        if self.hides_ascii(text, desk) {
+            effects = effects.and(raw::effects(text));
+        }
         let body = Body::read(text);
         let known = match desk.known {
-            Known::Facts(known, _) => Some(&***known),
+            Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
             _ => None,
         };
         if facts.gains_state() || effects.leaves_state() {
@@ -130,19 +145,34 @@ impl Conversation {
 
     /// More of a statement that is too long to be read as a whole.
     #[cold]
-    pub(crate) fn note_rest(&mut self, piece: &[u8]) {
+    pub(crate) fn note_rest(&mut self, piece: &[u8], known: &Known) {
         self.rest.extend_from_slice(piece);
-        self.traces.note_effects(raw::effects(&self.rest));
+        let mut effects = raw::effects(&self.rest);
+        if let Known::Facts(known, _) | Known::Stale(known) = known {
+            known.effects.of_words(&self.rest, |named| {
+                effects = effects.and(named.writing);
+                named
+                    .settings
+                    .iter()
+                    .for_each(|name| self.traces.note_setting(name));
+            });
+        }
+        self.traces.note_effects(effects);
         let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
         self.rest.drain(..keep);
     }
 
+    /// True for a text in which bytes of characters may look like ASCII.
+    #[inline]
+    fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
+        let may_hide = desk.context.hide_ascii() || self.traces.is_unsettled();
+        may_hide && !text.is_ascii()
+    }
+
     /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
     #[inline]
-    pub(super) fn facts_of(&mut self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
-        let hides = desk.context.hide_ascii() || self.traces.is_unsettled();
-        if hides && !text.is_ascii() {
-            self.traces.note_effects(raw::effects(text));
+    pub(super) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
+        if self.hides_ascii(text, desk) {
             return classify::facts_of_beginning(b"");
         }
         if whole {
@@ -150,6 +180,34 @@ impl Conversation {
         } else {
             classify::facts_of_beginning(text)
         }
+    }
+
+    /// True while the rest of a statement comes that is too long to be read as a whole.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// True when the connection must be reset before another session has it.
+    #[inline]
+    pub(crate) fn is_soiled(&self) -> bool {
+        self.traces.is_soiled()
+    }
+
+    /// True when the connection must be closed when the session is over.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.traces.is_lasting()
+    }
+
+    /// True when a sequence may have given something to the session there.
+    #[inline]
+    pub(crate) fn has_used_sequences(&self) -> bool {
+        self.traces.has_used_sequences()
+    }
+
+    /// The connection is given back.
+    #[inline]
+    pub(crate) fn connection_is_given_back(&mut self) {
+        self.traces.connection_is_given_back();
     }
 }
 
@@ -167,6 +225,23 @@ fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8]) -> Effects {
     } else {
         reading
     }
+}
+
+/// True for a text that may make what other statements run.
+#[cold]
+fn makes_code(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [
+        b"function",
+        b"procedure",
+        b"trigger",
+        b"policy",
+        b"rule",
+        b"extension",
+        b"view",
+    ];
+    let text = text.to_ascii_lowercase();
+    let mut words = WORDS.into_iter();
+    words.any(|word| memchr::memmem::find(&text, word).is_some())
 }
 
 /// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or

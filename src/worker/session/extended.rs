@@ -2,29 +2,30 @@
 //! is at hand. Pure.
 //!
 //! A statement is at the server under a name of ours; the client's messages are rewritten as far as the name, and
-//! forwarded from there. What the connection lacks is parsed first, and the answer stays here. A Parse or Close that
-//! the server need not see is answered here, in its turn.
+//! forwarded from there. What the connection lacks is parsed first (`copies.rs`), and the answer stays here. A Close
+//! that the server need not see is answered here, in its turn.
 
 use std::rc::Rc;
 
 use super::{
     conversation::{Conversation, Verdict},
+    copies::Place,
     desk::Desk,
-    names::{self, Change, Meaning},
+    names::{self, Change, Definition, Meaning},
     owed::Owed,
     pin::Pin,
+    portals::Bound,
     refusing::Why,
-    shapes::Fit,
 };
 use crate::{
-    cluster::settings::PoolMode,
+    cluster::{settings::PoolMode, stamps::Stamp},
     protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
     worker::{
         classify,
         parameters::Parameters,
         statements::{
             Statement,
-            prepared::{NOBODYS, PREFIX, Prepared, Presence, ServerName, TAKEN, write_close},
+            prepared::{NOBODYS, PREFIX, ServerName, TAKEN, write_close},
             text_bytes, write_head,
         },
     },
@@ -50,7 +51,6 @@ impl Conversation {
         if self.waits_for_command() || self.is_in_census() {
             return Verdict::Wait;
         }
-        self.renews |= matches!(header.tag, frontend::PARSE | frontend::DESCRIBE);
         let verdict = match header.tag {
             frontend::PARSE => self.judge_parse(header, body, desk),
             frontend::CLOSE => self.judge_close(body, desk),
@@ -77,7 +77,6 @@ impl Conversation {
         }
         text_bytes(content)?;
         let statement = desk.store.of(content, self.sharing(desk));
-        statement.count_parse();
         if !name.is_empty() {
             let unsure = statement.has_literals() && self.traces.is_unsettled();
             let odd = statement.has_moment() || unsure;
@@ -97,6 +96,12 @@ impl Conversation {
             }
             if self.names.bytes() + names::cost(name, &statement) > desk.bounds.client_bytes {
                 return Some(Verdict::Full);
+            }
+        }
+        if statement.facts.executes() {
+            let refused = self.show_executed(frontend::PARSE, statement.text(), desk);
+            if refused.is_some() {
+                return refused;
             }
         }
         Some(self.parse_new(name, &statement, desk))
@@ -120,7 +125,7 @@ impl Conversation {
         (!self.traces.is_unsettled()).then_some(desk.context)
     }
 
-    /// The client defines a name that it has not.
+    /// The client defines a name that it has not. Only the server knows what it finds under the names in the text.
     fn parse_new(
         &mut self,
         name: &[u8],
@@ -129,39 +134,25 @@ impl Conversation {
     ) -> Verdict {
         let pipeline = self.ledger.pipeline();
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let failed = self.block_had_failed();
-        let may_fail = self.block_may_fail();
-        let presence = match server.named(statement, pipeline) {
-            Presence::Absent if name.is_empty() && statement.context().is_some() => {
-                server.unnamed(statement, pipeline)
-            }
-            presence => presence,
+        let (verdict, at, own) = if name.is_empty() {
+            let own = Stamp::apart(desk.store.number());
+            server.prepare_unnamed(statement, own, pipeline);
+            (Verdict::Forward, ServerName::UNNAMED, own)
+        } else {
+            let own = desk.stamps.next();
+            let ours = server.prepare_named(statement, own, pipeline);
+            let rest = statement.content().len();
+            write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
+            let replaced = Header::BYTES + name.len() + 1;
+            (Verdict::Instead(replaced), ours, own)
         };
-        let presence = match presence {
-            // In a failed transaction the server shall refuse it.
-            Presence::Here(_) if failed => Presence::Absent,
-            Presence::Here(_) if may_fail => Presence::Unsure,
-            presence => presence,
-        };
-        let named = !name.is_empty() || statement.is_hot();
-        let (verdict, owed, at) = match presence {
-            Presence::Here(_) => (Verdict::Discard, Owed::SaidParse, None),
-            Presence::Absent if named => {
-                let ours = server.prepare_named(statement, pipeline);
-                let rest = statement.content().len();
-                write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
-                let replaced = Header::BYTES + name.len() + 1;
-                (Verdict::Instead(replaced), Owed::Parse, Some(ours))
-            }
-            Presence::Unsure if !name.is_empty() => return Verdict::Wait,
-            Presence::Absent | Presence::Unsure => {
-                server.prepare_unnamed(statement, pipeline);
-                (Verdict::Forward, Owed::Parse, Some(ServerName::UNNAMED))
-            }
-        };
-        let change = Change::Define(names::key(name).into(), Rc::clone(statement));
-        self.note_change(at, change);
-        self.ledger.owe(owed);
+        let definition = Definition::new(statement, own);
+        self.note_parsed(name, &definition, at);
+        self.note_change(
+            Some(at),
+            Change::Define(names::key(name).into(), definition),
+        );
+        self.ledger.owe(Owed::Parse);
         verdict
     }
 
@@ -210,11 +201,10 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Option<Verdict> {
         let Some(naming) = Naming::read(tag, body) else {
-            self.describe_portal(tag, body, desk);
-            return None;
+            return self.describe_portal(tag, body, desk);
         };
         let meaning = self.names.find(naming.name, self.ledger.pipeline());
-        let statement = match meaning {
+        let definition = match meaning {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing => {
                 if tag == frontend::BIND {
@@ -222,151 +212,69 @@ impl Conversation {
                 }
                 return Some(self.use_unknown(tag, header, &naming, desk));
             }
-            Meaning::Statement(statement) => statement,
+            Meaning::Statement(definition) => definition,
         };
-        let statement = self.of_today(naming.name, statement, desk);
-        let Some(ours) = self.at_server(naming.name, &statement, desk) else {
-            return Some(Verdict::Wait);
-        };
-        if tag == frontend::BIND {
-            let failed = self.block_had_failed();
-            match self.fits(&statement, ours, desk) {
-                _ if failed => {}
-                Fit::Yes => {}
-                Fit::Unknown => return Some(Verdict::Wait),
-                Fit::No if self.have_refused(Why::Shape, desk) => {}
-                Fit::No => return Some(Verdict::Wait),
+        let mut definition = self.of_today(naming.name, definition, desk);
+        if definition.statement.facts.executes() {
+            let text = definition.statement.text();
+            let refused = self.show_executed(tag, text, desk);
+            if refused.is_some() {
+                return refused;
             }
-            if self.runs_texts(&statement, desk) {
+        }
+        let found = match self.at_server(naming.name, &mut definition, desk) {
+            Place::Wait => return Some(Verdict::Wait),
+            Place::Differs(_) if !self.have_refused(Why::Shape, desk) => {
+                return Some(Verdict::Wait);
+            }
+            Place::Differs(found) => {
+                let told = definition.told.and_then(|told| told.parameters);
+                if tag == frontend::DESCRIBE && told.is_some() {
+                    self.tell_parameters(definition.types());
+                }
+                found
+            }
+            Place::Here(found) => found,
+        };
+        self.names.shapes_mut().renewed = Stamp::FIRST;
+        if tag == frontend::BIND {
+            if self.runs_texts(&definition.statement, desk) {
                 self.note_values(body);
             }
-            self.portals.bind(naming.before, Some(statement));
-        } else if let Some(server) = desk.server.as_deref() {
-            self.describes(&statement, server);
+            let is_unnamed = naming.name.is_empty();
+            let bound = Bound {
+                unnamed: is_unnamed.then_some(definition.own),
+                statement: definition.statement,
+            };
+            self.portals.bind(naming.before, Some(bound));
+        } else {
+            self.describes(naming.name, &definition, found.stamp);
         }
         self.ledger.sent(tag);
-        Some(rewrite(tag, header, &naming, ours.bytes(), desk.ahead))
+        Some(rewrite(
+            tag,
+            header,
+            &naming,
+            found.name.bytes(),
+            desk.ahead,
+        ))
     }
 
     /// A Describe of a portal: the client hears of its statement's rows.
-    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &Desk<'_>) {
+    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
         let portal = body
             .strip_prefix(b"P")
-            .and_then(|name| name.strip_suffix(b"\0"));
-        if tag == frontend::DESCRIBE
-            && let Some(statement) = portal.and_then(|portal| self.portals.statement(portal))
-            && let Some(server) = desk.server.as_deref()
-        {
-            let statement = Rc::clone(statement);
-            self.describes(&statement, server);
+            .and_then(|name| name.strip_suffix(b"\0"))
+            .filter(|_| tag == frontend::DESCRIBE)?;
+        let bound = self.portals.bound(portal)?;
+        if bound.statement.facts.executes() {
+            let statement = Rc::clone(&bound.statement);
+            return self.show_executed(tag, statement.text(), desk);
         }
-    }
-
-    /// The server reads names under the settings of today; then it is another statement to those who share it.
-    /// Literals it has read once and for all.
-    fn of_today(
-        &mut self,
-        name: &[u8],
-        statement: Rc<Statement>,
-        desk: &Desk<'_>,
-    ) -> Rc<Statement> {
-        let Some(context) = statement.context() else {
-            return statement;
-        };
-        let same = context == desk.context || statement.has_literals();
-        if same || self.traces.is_unsettled() || !self.names.is_settled() {
-            return statement;
+        if let Some(own) = bound.unnamed {
+            self.describes_portal(own);
         }
-        let today = desk.store.of(statement.content(), Some(desk.context));
-        self.names.replace(name, &today);
-        today
-    }
-
-    /// The server's name for a statement; what is missing is parsed ahead. `None` while nobody can know.
-    fn at_server(
-        &mut self,
-        name: &[u8],
-        statement: &Rc<Statement>,
-        desk: &mut Desk<'_>,
-    ) -> Option<ServerName> {
-        let pipeline = self.ledger.pipeline();
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let presence = if name.is_empty() {
-            server.find(statement, pipeline)
-        } else {
-            // What has a name for its client has one here, so that its shape is known.
-            server.named(statement, pipeline)
-        };
-        match presence {
-            Presence::Here(ours) => Some(ours),
-            Presence::Unsure => None,
-            Presence::Absent if name.is_empty() && !statement.is_hot() => {
-                server.prepare_unnamed(statement, pipeline);
-                self.parse_ahead(ServerName::UNNAMED, statement, desk.ahead);
-                Some(ServerName::UNNAMED)
-            }
-            Presence::Absent => {
-                let steps = self.steps_to_its_settings(statement, desk);
-                self.take_steps(&steps.0, desk.ahead);
-                let server = desk.server.as_deref_mut().expect("a server is at hand");
-                let ours = self.prepare_ours(statement, server, desk.ahead);
-                if !steps.1.is_empty() {
-                    server.doubt_unnamed();
-                    self.take_steps(&steps.1, desk.ahead);
-                }
-                Some(ours)
-            }
-        }
-    }
-
-    /// The statements that bring the connection to the settings under which the client parsed this one, and back.
-    fn steps_to_its_settings(
-        &self,
-        statement: &Statement,
-        desk: &Desk<'_>,
-    ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        match statement.under().filter(|_| statement.has_literals()) {
-            Some(then) if then != desk.context && !self.traces.is_unsettled() => {
-                (desk.context.steps(then), then.steps(desk.context))
-            }
-            _ => Default::default(),
-        }
-    }
-
-    /// Has the server execute statements of ours, as part of the client's pipeline.
-    #[cold]
-    fn take_steps(&mut self, steps: &[Vec<u8>], ahead: &mut Vec<u8>) {
-        for step in steps {
-            let mut writer = Writer::new(ahead);
-            let none: [&[u8]; 0] = [];
-            let written = writer
-                .parse("", step, [])
-                .and_then(|()| writer.bind("", "", none.map(Some)))
-                .and_then(|()| writer.execute("", 0));
-            written.expect("the steps are ASCII without NUL");
-            self.ledger.owe(Owed::OwnParse);
-            self.ledger.owe(Owed::OwnBind);
-            self.ledger.owe(Owed::OwnExecute);
-        }
-    }
-
-    /// Prepares a statement under a name of ours ahead of the client's message.
-    pub(super) fn prepare_ours(
-        &mut self,
-        statement: &Rc<Statement>,
-        server: &mut Prepared,
-        ahead: &mut Vec<u8>,
-    ) -> ServerName {
-        let ours = server.prepare_named(statement, self.ledger.pipeline());
-        self.parse_ahead(ours, statement, ahead);
-        ours
-    }
-
-    fn parse_ahead(&mut self, ours: ServerName, statement: &Rc<Statement>, ahead: &mut Vec<u8>) {
-        statement.write_parse(ours.bytes(), ahead);
-        let change = Change::Prepare(Rc::clone(statement));
-        self.note_change(Some(ours), change);
-        self.ledger.owe(Owed::OwnParse);
+        None
     }
 
     /// The client uses a name that means nothing: the server must not find anything under it either, unless SQL

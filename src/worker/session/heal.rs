@@ -1,9 +1,9 @@
-//! A statement that the server has prepared and cannot execute any more, after the schema changed: the client is told
-//! nothing, and its pipeline runs again with fresh statements. Pure.
+//! A statement that the server has prepared and does not have any more, because something that it ran has dropped it: the
+//! client is told nothing, and its pipeline runs again with fresh statements. Pure.
 //!
-//! Only a pipeline that parses or describes, so that the client learns of rows of another shape; that the server has
-//! refused with its first answer, outside a transaction block; and all of which was sent: then nothing of it was
-//! executed. (PostgreSQL: "cached plan must not change result type".)
+//! Only a pipeline that the server has refused with its first answer, outside a transaction block; and all of which was
+//! sent: then nothing of it was executed. A statement whose rows have got another shape since its client defined it is
+//! refused, as PostgreSQL does ("cached plan must not change result type").
 
 use super::{conversation::Conversation, extended::may_name_statement};
 use crate::{
@@ -89,16 +89,16 @@ impl Conversation {
         }
     }
 
-    /// An ErrorResponse that says that a prepared statement is of no use. True when the client need not know.
+    /// An ErrorResponse that says that the server does not have a prepared statement of ours. True when the client need
+    /// not know.
     #[cold]
-    pub(super) fn refuses_stale(&mut self, body: &[u8], server: &mut Prepared) -> bool {
-        let Some(changed) = staleness(body) else {
+    pub(super) fn refuses_forgotten(&mut self, body: &[u8], server: &mut Prepared) -> bool {
+        if !is_forgotten(body) {
             return false;
-        };
+        }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let told = self.renewed || changed == Stale::Forgotten;
-        let possible = self.heal == Heal::Possible && told && self.ledger.is_one_pipeline();
+        let possible = self.heal == Heal::Possible && self.ledger.is_one_pipeline();
         if possible {
             self.heal = Heal::Refused;
         }
@@ -106,25 +106,10 @@ impl Conversation {
     }
 }
 
-/// What is wrong with a prepared statement.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stale {
-    /// Its rows have another shape.
-    Changed,
-    /// The server has dropped it.
-    Forgotten,
-}
-
-/// What the error says of a prepared statement, when it is about that and not about what the client asked.
-fn staleness(body: &[u8]) -> Option<Stale> {
-    let fields = ErrorFields::read(body).ok()?;
-    match fields.sqlstate()? {
-        SqlState::FEATURE_NOT_SUPPORTED => {
-            (fields.field(b'R') == Some(b"RevalidateCachedQuery")).then_some(Stale::Changed)
-        }
-        SqlState::INVALID_SQL_STATEMENT_NAME => {
-            memchr::memmem::find(body, PREFIX).map(|_| Stale::Forgotten)
-        }
-        _ => None,
-    }
+/// True when the error is about a name of ours, and not about what the client asked.
+fn is_forgotten(body: &[u8]) -> bool {
+    let fields = ErrorFields::read(body).ok();
+    let sqlstate = fields.and_then(|fields| fields.sqlstate());
+    sqlstate == Some(SqlState::INVALID_SQL_STATEMENT_NAME)
+        && memchr::memmem::find(body, PREFIX).is_some()
 }

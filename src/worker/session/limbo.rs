@@ -169,7 +169,7 @@ impl Limbo {
             return self.parsed;
         }
         match names.find(name, 0) {
-            Meaning::Statement(statement) => possible(statement.text()),
+            Meaning::Statement(definition) => possible(definition.statement.text()),
             Meaning::Nothing | Meaning::Unsure => None,
         }
     }

@@ -172,7 +172,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
             return true;
         }
         match self.rules.names.find(name, self.rules.ledger.pipeline()) {
-            Meaning::Statement(statement) => self.passes(&Asked::Statement(&statement)),
+            Meaning::Statement(definition) => self.passes(&Asked::Statement(&definition.statement)),
             Meaning::Nothing => self.rules.asks(name).is_some(),
             Meaning::Unsure => false,
         }

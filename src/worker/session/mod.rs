@@ -8,6 +8,7 @@ mod census;
 mod clock;
 mod commands;
 pub mod conversation;
+mod copies;
 pub mod desk;
 mod downstream;
 mod effects;

@@ -8,8 +8,9 @@ use std::{collections::VecDeque, rc::Rc};
 
 use hashbrown::HashMap;
 
-use super::shapes::Shapes;
+use super::shapes::{Shapes, Told};
 use crate::{
+    cluster::stamps::{Stamp, Stamps},
     protocol::tag::backend,
     worker::statements::{
         Statement,
@@ -18,17 +19,81 @@ use crate::{
     },
 };
 
+/// What a name was defined as, by a Parse of its client.
+#[derive(Clone, Debug)]
+pub(super) struct Definition {
+    pub(super) statement: Rc<Statement>,
+    /// That Parse. (For the unnamed statement also a later one of ours, when it was found to make the same.)
+    pub(super) own: Stamp,
+    /// What was parsed after this was surely parsed after the client's Parse was answered.
+    pub(super) since: Stamp,
+    /// The client's Parse has not been answered.
+    pub(super) is_pending: bool,
+    /// What the server said of its rows and parameters.
+    pub(super) told: Option<Told>,
+    /// The types of its parameters, where they are not those that the client gave.
+    pub(super) types: Option<Rc<[u8]>>,
+}
+
+impl Definition {
+    /// By a Parse with this stamp.
+    pub(super) fn new(statement: &Rc<Statement>, own: Stamp) -> Self {
+        let lasts = statement.is_plain();
+        Self {
+            statement: Rc::clone(statement),
+            own,
+            since: if lasts { Stamp::FIRST } else { Stamp::LAST },
+            is_pending: true,
+            told: None,
+            types: None,
+        }
+    }
+
+    /// True when it can be executed as what the Parse with this stamp has made. What was parsed before the client's
+    /// Parse may have found other objects under the same names. Within its own pipeline, messages are read in their
+    /// order, and later ones are those with later stamps.
+    pub(super) fn allows(&self, stamp: Stamp) -> bool {
+        let after = if self.is_pending {
+            self.own
+        } else {
+            self.since
+        };
+        stamp == self.own || stamp > after
+    }
+
+    /// The types of its parameters, as they stand in a message.
+    pub(super) fn types(&self) -> &[u8] {
+        self.types.as_deref().unwrap_or(self.statement.types())
+    }
+
+    /// Writes a Parse that makes the same of it, as far as it depends on parameter types.
+    pub(super) fn write_parse(&self, name: &[u8], out: &mut Vec<u8>) {
+        self.statement.write_parse(name, self.types(), out);
+    }
+}
+
 /// What a message does to the names.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     /// A Parse: the name (empty: the unnamed statement) means this.
-    Define(Box<[u8]>, Rc<Statement>),
+    Define(Box<[u8]>, Definition),
     /// A Parse of ours: the connection has this statement.
     Prepare(Rc<Statement>),
     /// A Close: the name means nothing.
     Remove(Box<[u8]>),
     /// A Query: there is no unnamed statement any more. The connection's is off its books already.
     DropUnnamed,
+}
+
+impl Change {
+    /// What the server has prepared when it has answered the message.
+    fn prepares(&self) -> Option<&Statement> {
+        match self {
+            Self::Define(_, definition) => Some(&definition.statement),
+            Self::Prepare(statement) => Some(statement),
+            Self::Remove(_) | Self::DropUnnamed => None,
+        }
+    }
 }
 
 /// A change whose message is not answered.
@@ -56,7 +121,7 @@ impl Pending {
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// This.
-    Statement(Rc<Statement>),
+    Statement(Definition),
     /// Nothing.
     Nothing,
     /// That depends on an answer that has not come.
@@ -66,10 +131,12 @@ pub(super) enum Meaning {
 /// A client's names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    unnamed: Option<Rc<Statement>>,
-    named: HashMap<Box<[u8]>, Rc<Statement>>,
+    unnamed: Option<Definition>,
+    named: HashMap<Box<[u8]>, Definition>,
     /// In the order of their messages.
     pending: VecDeque<Pending>,
+    /// Names whose Parse was answered since it was last asked what came before.
+    unstamped: Vec<Box<[u8]>>,
     /// Bytes of names and statements, each statement counted for each of its names.
     bytes: usize,
     shapes: Shapes,
@@ -81,8 +148,8 @@ impl Names {
         let name = key(name);
         for pending in self.pending.iter().rev() {
             let meaning = match &pending.change {
-                Change::Define(defined, statement) if **defined == *name => {
-                    Meaning::Statement(Rc::clone(statement))
+                Change::Define(defined, definition) if **defined == *name => {
+                    Meaning::Statement(definition.clone())
                 }
                 Change::Remove(removed) if **removed == *name => Meaning::Nothing,
                 Change::DropUnnamed if name.is_empty() => Meaning::Nothing,
@@ -99,9 +166,64 @@ impl Names {
         } else {
             self.named.get(name)
         };
-        settled.map_or(Meaning::Nothing, |statement| {
-            Meaning::Statement(Rc::clone(statement))
+        settled.map_or(Meaning::Nothing, |definition| {
+            Meaning::Statement(definition.clone())
         })
+    }
+
+    /// The definition of a name that its client's Parse with this stamp has made, if that still holds.
+    pub(super) fn defined(&mut self, name: &[u8], own: Stamp) -> Option<&mut Definition> {
+        let settled = if name.is_empty() {
+            self.unnamed.as_mut()
+        } else {
+            self.named.get_mut(key(name))
+        };
+        settled.filter(|definition| definition.own == own)
+    }
+
+    /// True unless the client's Parse with this stamp has made the unnamed statement that there is, and nothing was
+    /// said of that.
+    pub(super) fn is_told_unnamed(&self, own: Stamp) -> bool {
+        let pending = self.pending.iter().rev();
+        let pending = pending.filter_map(|pending| match &pending.change {
+            Change::Define(name, definition) if name.is_empty() => Some(definition),
+            _ => None,
+        });
+        let mut all = pending.chain(&self.unnamed);
+        let made = all.find(|definition| definition.own == own);
+        made.is_none_or(|definition| definition.told.is_some())
+    }
+
+    /// All that was answered so far was answered before `stamps` gives out the next number.
+    #[inline]
+    pub(super) fn stamp(&mut self, stamps: &Stamps) {
+        if !self.unstamped.is_empty() {
+            self.stamp_all(stamps.next());
+        }
+    }
+
+    #[cold]
+    fn stamp_all(&mut self, since: Stamp) {
+        for name in self.unstamped.drain(..) {
+            if let Some(definition) = self.named.get_mut(&name) {
+                definition.since = since.min(definition.since);
+            }
+        }
+    }
+
+    /// Notes what the server said of a statement when its client defined it, or first asked.
+    pub(super) fn tell(&mut self, name: &[u8], own: Stamp, told: Told, types: Option<&[u8]>) {
+        let Some(definition) = self.defined(name, own) else {
+            return;
+        };
+        if definition.told.is_some() {
+            return;
+        }
+        definition.told = Some(told);
+        let types = types.filter(|types| *types != definition.statement.types());
+        definition.types = types.map(Rc::from);
+        let more = types.map_or(0, <[u8]>::len);
+        self.bytes += if name.is_empty() { 0 } else { more };
     }
 
     /// Notes what the message with this ticket does.
@@ -112,12 +234,6 @@ impl Names {
         at: Option<ServerName>,
         change: Change,
     ) {
-        if let Change::Define(name, statement) = &change
-            && !name.is_empty()
-            && statement.context().is_some()
-        {
-            self.shapes.define(statement);
-        }
         self.pending.push_back(Pending {
             ticket,
             pipeline,
@@ -141,9 +257,8 @@ impl Names {
     fn settle_all(&mut self, ticket: u64, mut server: Option<&mut Prepared>) {
         while let Some(pending) = self.pop_before(ticket) {
             if let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut())
-                && let Change::Define(_, statement) | Change::Prepare(statement) = &pending.change
+                && let Some(statement) = pending.change.prepares()
             {
-                statement.accept();
                 server.confirm(statement, name);
             }
             self.apply(pending.change);
@@ -161,12 +276,10 @@ impl Names {
             let (Some(name), Some(server)) = (&pending.at, server.as_deref_mut()) else {
                 continue;
             };
-            match &pending.change {
-                Change::Define(_, statement) | Change::Prepare(statement) => {
-                    server.refute(statement, name);
-                }
-                Change::DropUnnamed => server.doubt_unnamed(),
-                Change::Remove(_) => {}
+            match pending.change.prepares() {
+                Some(statement) => server.refute(statement, name),
+                None if pending.drops_unnamed() => server.doubt_unnamed(),
+                None => {}
             }
         }
     }
@@ -178,12 +291,9 @@ impl Names {
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Define(name, statement) if name.is_empty() => self.unnamed = Some(statement),
-            Change::Define(name, statement) => {
-                let cost = cost(&name, &statement);
-                if self.named.insert(name, statement).is_none() {
-                    self.bytes += cost;
-                }
+            Change::Define(name, mut definition) => {
+                definition.is_pending = false;
+                self.define(name, definition);
             }
             Change::Prepare(_) => {}
             Change::DropUnnamed => self.unnamed = None,
@@ -192,30 +302,30 @@ impl Names {
         }
     }
 
+    fn define(&mut self, name: Box<[u8]>, definition: Definition) {
+        if name.is_empty() {
+            self.unnamed = Some(definition);
+            return;
+        }
+        let cost = cost(&name, &definition.statement);
+        self.unstamped.push(name.clone());
+        if self.named.insert(name, definition).is_none() {
+            self.bytes += cost;
+        }
+    }
+
     /// The server has dropped what has this name, which is not the unnamed one's.
     pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(statement) = self.named.remove(name) {
-            self.bytes -= cost(name, &statement);
-            self.shapes.remove(&statement);
+        if let Some(definition) = self.named.remove(name) {
+            let types = definition.types.map_or(0, |types| types.len());
+            self.bytes -= cost(name, &definition.statement) + types;
         }
     }
 
     /// The server has dropped all that has a name.
     pub(super) fn remove_all(&mut self) {
         self.named = HashMap::new();
-        self.shapes.remove_all();
         self.bytes = 0;
-    }
-
-    /// The same statement, as it is read under the settings of today.
-    pub(super) fn replace(&mut self, name: &[u8], statement: &Rc<Statement>) {
-        if name.is_empty() {
-            self.unnamed = Some(Rc::clone(statement));
-        } else if let Some(place) = self.named.get_mut(name) {
-            // Its content is the same, and so are its bytes.
-            self.shapes.replace(place, statement);
-            *place = Rc::clone(statement);
-        }
     }
 
     /// The server connection is gone, and with it every answer that was to come.
@@ -226,23 +336,18 @@ impl Names {
 
     /// The client's name for a statement, if it has one.
     pub(super) fn name_of(&self, statement: &Statement) -> Option<&[u8]> {
+        let is_it = |definition: &Definition| definition.statement.id == statement.id;
         let pending = self
             .pending
             .iter()
             .filter_map(|pending| match &pending.change {
-                Change::Define(name, defined) => Some((name, defined)),
+                Change::Define(name, definition) => Some((name, definition)),
                 _ => None,
             });
         let mut all = pending.chain(&self.named);
-        let named = all.find(|(_, named)| named.id == statement.id);
-        let unnamed = || {
-            self.unnamed
-                .as_ref()
-                .filter(|unnamed| unnamed.id == statement.id)
-        };
-        named
-            .map(|(name, _)| &**name)
-            .or_else(|| unnamed().map(|_| &b""[..]))
+        let named = all.find(|(_, named)| is_it(named));
+        let unnamed = || self.unnamed.as_ref().is_some_and(is_it).then_some(&b""[..]);
+        named.map(|(name, _)| &**name).or_else(unnamed)
     }
 
     /// What is known of the shapes of rows.
@@ -307,7 +412,10 @@ pub(super) fn cost(name: &[u8], statement: &Statement) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::{parameters::Interner, statements::Store};
+    use crate::worker::{
+        parameters::Interner,
+        statements::{Store, prepared::Presence},
+    };
 
     const SENT: Option<ServerName> = Some(ServerName::UNNAMED);
 
@@ -317,7 +425,8 @@ mod tests {
     }
 
     fn define(name: &str) -> Change {
-        Change::Define(name.as_bytes().into(), statement(name))
+        let definition = Definition::new(&statement(name), Stamp::FIRST);
+        Change::Define(name.as_bytes().into(), definition)
     }
 
     fn read(names: &Names, name: &str, pipeline: u64) -> &'static str {
@@ -393,17 +502,76 @@ mod tests {
     #[test]
     fn the_server_learns_with_the_client() {
         let (mut names, mut server) = (Names::default(), Prepared::default());
-        let one = statement("one");
-        let name = server.prepare_named(&one, 0);
+        let (one, stamps) = (statement("one"), Stamps::default());
+        let name = server.prepare_named(&one, stamps.next(), 0);
         names.change(0, 0, Some(name), Change::Prepare(Rc::clone(&one)));
         names.refute(0, 1, Some(&mut server));
         assert_eq!(server.len(), 0);
-        let name = server.prepare_named(&one, 0);
+        let name = server.prepare_named(&one, stamps.next(), 0);
         names.change(1, 0, Some(name), Change::Prepare(Rc::clone(&one)));
         names.settle(2, Some(&mut server));
-        assert!(matches!(
-            server.find(&one, 7),
-            crate::worker::statements::prepared::Presence::Here(_)
-        ));
+        assert!(matches!(server.named(&one, 7), Presence::Here(_)));
+    }
+
+    #[test]
+    fn a_copy_must_be_as_new_as_the_clients_parse() {
+        let stamps = Stamps::default();
+        let (before, own, meanwhile) = (stamps.next(), stamps.next(), stamps.next());
+        let (answered, after) = (stamps.next(), stamps.next());
+        let mut definition = Definition::new(&statement("SELECT 1"), own);
+        let allowed = |definition: &Definition| {
+            [before, own, meanwhile, after].map(|stamp| definition.allows(stamp))
+        };
+        assert_eq!(
+            allowed(&definition),
+            [false, true, true, true],
+            "in its pipeline, on its connection"
+        );
+        definition.is_pending = false;
+        assert_eq!(allowed(&definition), [false, true, false, false]);
+        definition.since = answered;
+        assert_eq!(allowed(&definition), [false, true, false, true]);
+        let begin = Definition::new(&statement("BEGIN"), own);
+        assert_eq!(allowed(&begin), [false, true, true, true]);
+    }
+
+    #[test]
+    fn what_was_told_stays_with_its_name() {
+        let told = |rows| Told {
+            rows,
+            parameters: None,
+        };
+        let mut names = Names::default();
+        let stamps = Stamps::default();
+        let one = statement("SELECT $1");
+        for (ticket, name) in ["a", "b"].iter().enumerate() {
+            let definition = Definition::new(&one, stamps.next());
+            let change = Change::Define(name.as_bytes().into(), definition);
+            names.change(ticket as u64, 0, SENT, change);
+        }
+        names.settle(2, None);
+        let bytes = names.bytes();
+        let own = |names: &Names, name: &str| match names.find(name.as_bytes(), 1) {
+            Meaning::Statement(definition) => definition.own,
+            Meaning::Nothing | Meaning::Unsure => Stamp::FIRST,
+        };
+        let told_of = |names: &Names, name: &str| match names.find(name.as_bytes(), 1) {
+            Meaning::Statement(definition) => definition.told,
+            Meaning::Nothing | Meaning::Unsure => None,
+        };
+        let (a, b) = (own(&names, "a"), own(&names, "b"));
+        names.tell(b"a", a, told(1), Some(b"\0\x01\0\0\0\x17"));
+        names.tell(b"b", a, told(3), None);
+        assert_eq!(told_of(&names, "b"), None, "that was another Parse");
+        names.tell(b"b", b, told(2), None);
+        names.tell(b"a", a, told(4), None);
+        assert_eq!(
+            (told_of(&names, "a"), told_of(&names, "b")),
+            (Some(told(1)), Some(told(2)))
+        );
+        assert_eq!(names.bytes(), bytes + 6, "its types count");
+        names.remove(b"a");
+        names.remove(b"b");
+        assert_eq!(names.bytes(), 0);
     }
 }

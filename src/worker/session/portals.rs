@@ -4,23 +4,31 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use crate::worker::statements::Statement;
+use crate::{cluster::stamps::Stamp, worker::statements::Statement};
 
 /// The portals of one session.
 #[derive(Debug, Default)]
 pub(super) struct Portals {
-    unnamed: Option<Rc<Statement>>,
-    named: HashMap<Box<[u8]>, Rc<Statement>>,
+    unnamed: Option<Bound>,
+    named: HashMap<Box<[u8]>, Bound>,
+}
+
+/// What a portal executes.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) statement: Rc<Statement>,
+    /// The Parse of the unnamed statement, when it was that.
+    pub(super) unnamed: Option<Stamp>,
 }
 
 impl Portals {
     /// A Bind.
     #[inline]
-    pub(super) fn bind(&mut self, portal: &[u8], statement: Option<Rc<Statement>>) {
+    pub(super) fn bind(&mut self, portal: &[u8], bound: Option<Bound>) {
         if portal.is_empty() {
-            self.unnamed = statement;
-        } else if let Some(statement) = statement {
-            self.named.insert(portal.into(), statement);
+            self.unnamed = bound;
+        } else if let Some(bound) = bound {
+            self.named.insert(portal.into(), bound);
         } else {
             self.named.remove(portal);
         }
@@ -29,6 +37,12 @@ impl Portals {
     /// What an Execute executes.
     #[inline]
     pub(super) fn statement(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
+        self.bound(portal).map(|bound| &bound.statement)
+    }
+
+    /// The same, with where it came from.
+    #[inline]
+    pub(super) fn bound(&self, portal: &[u8]) -> Option<&Bound> {
         if portal.is_empty() {
             self.unnamed.as_ref()
         } else {

@@ -37,13 +37,15 @@ pub(super) enum Why {
 }
 
 /// A refusal that the server has not told yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusing {
     /// The ledger's number of the Parse that it cannot understand.
     ticket: u64,
     /// And that of its pipeline, the rest of which the server skips.
     pipeline: u64,
     why: Why,
+    /// What the client is told before the error.
+    before: Vec<u8>,
 }
 
 /// PostgreSQL's error about the shape of rows. Drivers know it by the name of the routine, and prepare the statement
@@ -82,7 +84,7 @@ impl Conversation {
     pub(super) fn have_refused(&mut self, why: Why, desk: &mut Desk<'_>) -> bool {
         let pipeline = self.ledger.pipeline();
         if self.is_refusing() {
-            let before = self.refusing.map(|before| before.pipeline);
+            let before = self.refusing.as_ref().map(|before| before.pipeline);
             return before == Some(pipeline);
         }
         let server = desk.server.as_deref_mut().expect("a server is at hand");
@@ -92,6 +94,7 @@ impl Conversation {
             ticket,
             pipeline,
             why,
+            before: Vec::new(),
         });
         Writer::new(desk.ahead)
             .parse("", why.nonsense(), [])
@@ -105,6 +108,7 @@ impl Conversation {
     pub(super) fn is_refusing(&self) -> bool {
         // One that was skipped together with what precedes it is over as well.
         self.refusing
+            .as_ref()
             .is_some_and(|refusing| refusing.ticket >= self.ledger.settled())
     }
 
@@ -115,7 +119,19 @@ impl Conversation {
         let refused = self
             .refusing
             .take_if(|refusing| refusing.ticket == settled)?;
-        Some(refused.why.error())
+        let mut told = refused.before;
+        told.append(&mut refused.why.error());
+        Some(told)
+    }
+
+    /// A Describe of a statement is refused for its rows: its parameters the client is told all the same.
+    #[cold]
+    pub(super) fn tell_parameters(&mut self, types: &[u8]) {
+        if let Some(refusing) = &mut self.refusing
+            && refusing.ticket + 1 == self.ledger.ticket()
+        {
+            Writer::new(&mut refusing.before).message(backend::PARAMETER_DESCRIPTION, types);
+        }
     }
 
     /// Why a text must not be executed, if it must not: what it would leave behind.

@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(super) clock: Clock,
     /// The nodes may have changed since it was looked whether its own is still used.
     pub(super) may_be_stranded: bool,
+    /// The version of the schema that it has made, until what is known of the database is at least as new.
+    pub(super) made_schema: u64,
     /// pgring cancelled a request for its length, and that may still be on its way.
     pub(super) cancelling: bool,
 }
@@ -134,6 +136,7 @@ impl Session {
             kept,
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
             cancelling: false,
+            made_schema: 0,
             may_be_stranded: false,
             client,
             info,
@@ -350,9 +353,7 @@ impl Session {
             {
                 self.take_census();
             }
-            if self.conversation.take_schema_change() {
-                self.worker.switchboard.schema_changed();
-            }
+            self.tell_schema_change();
         }
         if self.conversation.is_lost() {
             self.server_speaks_out_of_turn();
@@ -395,6 +396,18 @@ impl Session {
             lease.release_dirty();
         } else {
             lease.release();
+        }
+    }
+
+    /// Everybody hears that the schema may have changed.
+    #[inline]
+    pub(super) fn tell_schema_change(&mut self) {
+        let Some(makes_code) = self.conversation.take_schema_change() else {
+            return;
+        };
+        self.worker.switchboard.schema_changed();
+        if makes_code {
+            self.made_schema = self.worker.switchboard.schema_version();
         }
     }
 
@@ -453,11 +466,20 @@ impl Session {
 
     /// A client that leaves is let go once what it asked for is done, or cannot be done without it.
     fn may_leave(&mut self) -> bool {
+        if self.conversation.is_lost() {
+            return true;
+        }
+        // What it has said before is yet to be done.
+        let is_heard = self.pending.is_empty() && !self.stalled;
+        is_heard && self.is_done()
+    }
+
+    /// True when nothing is to be answered that can be.
+    fn is_done(&self) -> bool {
         self.lease.is_none()
             || self.intake.is_passing()
             || self.conversation.is_at_rest()
             || self.conversation.waits_for_client()
-            || self.conversation.is_lost()
     }
 
     /// True between transactions, when nothing is on its way.

@@ -11,5 +11,6 @@ mod names;
 mod postgres;
 mod refusing;
 mod server;
+mod stale;
 mod statements;
 mod talk;

@@ -31,6 +31,8 @@ pub(super) struct Traces {
     unsettled: bool,
     /// The schema may have another version.
     schema: bool,
+    /// Functions, triggers or the like were made, unless that is rolled back.
+    makes: bool,
     /// Settings with a dot in their names that may have been set, or will be by what was prepared.
     hidden: Vec<Box<str>>,
     /// There may be what nobody can ask for: the connection is reset before another session has it.
@@ -39,6 +41,8 @@ pub(super) struct Traces {
     lasting: bool,
     /// A sequence may have given something to the session.
     uses_sequences: bool,
+    /// The same at any time.
+    has_used_sequences: bool,
     /// Settings that the server has reported.
     reported: Vec<Box<str>>,
     /// Statements may have been prepared by SQL.
@@ -79,9 +83,12 @@ impl Traces {
             self.note_report();
             self.lost = true;
         }
-        self.schema |= effects.has(Effects::SCHEMA);
+        self.schema |= effects.has(Effects::SCHEMA.and(Effects::UNSEEN));
         self.soiled |= effects.has(Effects::UNSEEN.and(Effects::UNNAMED));
-        self.uses_sequences |= effects.has(Effects::USES_SEQUENCES);
+        if effects.has(Effects::USES_SEQUENCES) {
+            self.uses_sequences = true;
+            self.has_used_sequences |= !effects.has(Effects::UNSEEN);
+        }
         if effects.has(Effects::LASTING) {
             self.lasting = true;
             self.keep_forever(Pin::Lasting);
@@ -129,6 +136,11 @@ impl Traces {
         self.uses_sequences
     }
 
+    /// True when one has given something to the session at any time.
+    pub(super) fn has_ever_used_sequences(&self) -> bool {
+        self.has_used_sequences
+    }
+
     /// The connection is given back. What its session has set by names of its own may be set there again.
     pub(super) fn connection_is_given_back(&mut self) {
         (self.soiled, self.uses_sequences) = (false, false);
@@ -137,6 +149,16 @@ impl Traces {
     /// True while the session has changed the schema and nobody else may know.
     pub(super) fn changes_schema(&self) -> bool {
         self.schema
+    }
+
+    /// Functions, triggers or the like are made.
+    pub(super) fn note_code(&mut self) {
+        self.makes = true;
+    }
+
+    /// A procedure of which nothing is known is called.
+    pub(super) fn note_schema(&mut self) {
+        self.schema = true;
     }
 
     /// A function is called, which may do whatever a statement may do. `body` is that of a FunctionCall. False when it is
@@ -255,6 +277,8 @@ impl Traces {
     pub(super) fn connection_is_gone(&mut self) {
         *self = Self {
             schema: self.schema,
+            makes: self.makes,
+            has_used_sequences: self.has_used_sequences,
             ..Self::default()
         };
     }
@@ -269,10 +293,11 @@ impl Traces {
         self.prepared
     }
 
-    /// True once after the schema may have changed.
+    /// Once after the schema may have changed, whether functions or the like were made.
     #[inline]
-    pub(super) fn take_schema_change(&mut self) -> bool {
-        std::mem::take(&mut self.schema)
+    pub(super) fn take_schema_change(&mut self) -> Option<bool> {
+        let makes = std::mem::take(&mut self.makes);
+        std::mem::take(&mut self.schema).then_some(makes)
     }
 
     /// Why the connection must stay with the session, if it must.

@@ -50,6 +50,7 @@ macro_rules! desk {
                 .as_mut()
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
+            stamps: &$session.worker.switchboard.stamps,
             context: &$session.context,
             known: &$known,
             bounds: $session.bounds,
@@ -103,8 +104,6 @@ impl Session {
     }
 
     fn pump_client(&mut self) -> Result<Pumped, End> {
-        let version = self.worker.switchboard.schema_version();
-        self.worker.statements.see_schema(version);
         let worker = Rc::clone(&self.worker);
         let mut words = worker.words.borrow_mut();
         words.clear();
@@ -148,7 +147,7 @@ impl Session {
                     }
                     Cut::Continues(count) if self.intake_forwards => {
                         if self.conversation.is_unread() {
-                            self.conversation.note_rest(&piece[..count]);
+                            self.conversation.note_rest(&piece[..count], &known);
                         }
                         (Verdict::Forward, count)
                     }

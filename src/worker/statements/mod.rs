@@ -34,16 +34,14 @@ pub(crate) struct Statement {
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
     pub(crate) facts: Facts,
+    /// It means the same whatever there is in the database, and has neither rows nor parameters.
+    is_plain: bool,
     /// It has literals, which the server reads under the settings at hand when it is parsed.
     has_literals: bool,
     /// The settings under which it was read; `None` when they are not known.
     under: Option<Parameters>,
     /// The settings under which it may be shared; `None` when it may not be.
     context: Option<Parameters>,
-    /// How often a client has parsed it.
-    parses: Cell<u32>,
-    /// A server has accepted it.
-    accepted: Cell<bool>,
     /// Whether it is a proven read, and by which facts.
     class: Cell<Option<(ClassKey, bool)>>,
     /// What running it may leave, by the same facts.
@@ -89,19 +87,15 @@ impl Statement {
         self.context.as_ref()
     }
 
-    /// True when clients parse it again and again, so that it is worth a name at the server.
-    pub(crate) fn is_hot(&self) -> bool {
-        self.context.is_some() && self.parses.get() > 1
+    /// True when no server need see its Parse: its grammar has been checked, and there is nothing else that could be
+    /// wrong with it, whatever there is in the database.
+    pub(crate) fn needs_no_server(&self) -> bool {
+        self.facts.begins() && self.context.is_some()
     }
 
-    /// A server has parsed it.
-    pub(crate) fn accept(&self) {
-        self.accepted.set(true);
-    }
-
-    /// True when a Parse of it would succeed, as far as pgring can tell.
-    pub(crate) fn is_accepted(&self) -> bool {
-        self.accepted.get() && self.context.is_some()
+    /// True when every server makes the same of it at any time, and there is nothing to be said of its rows.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// Whether it is a proven read, if it was judged by these facts.
@@ -129,15 +123,18 @@ impl Statement {
         }
     }
 
-    /// A client parses it.
-    pub(crate) fn count_parse(&self) {
-        self.parses.set(self.parses.get().saturating_add(1));
+    /// Writes a Parse of it under `name`, with these parameter types.
+    pub(crate) fn write_parse(&self, name: &[u8], types: &[u8], out: &mut Vec<u8>) {
+        let rest = self.text_bytes + 1 + types.len();
+        write_head(frontend::PARSE.0, &[name], rest, out);
+        out.extend_from_slice(self.text());
+        out.push(0);
+        out.extend_from_slice(types);
     }
 
-    /// Writes a Parse of it under `name`.
-    pub(crate) fn write_parse(&self, name: &[u8], out: &mut Vec<u8>) {
-        write_head(frontend::PARSE.0, &[name], self.content.len(), out);
-        out.extend_from_slice(&self.content);
+    /// The parameter types that it was parsed with: their count and their OIDs, as they stand in the message.
+    pub(crate) fn types(&self) -> &[u8] {
+        self.content.get(self.text_bytes + 1..).unwrap_or_default()
     }
 }
 
@@ -176,8 +173,6 @@ pub(crate) struct Store {
     /// So many at least are there before they are looked through for what nobody has: twice those that were left the
     /// last time, so that one client with very many does not make each new one expensive for all.
     full: Cell<usize>,
-    /// The schema they were parsed under, as far as pgring can tell.
-    schema: Cell<u64>,
 }
 
 impl Store {
@@ -210,31 +205,35 @@ impl Store {
 
     fn make(&self, content: &[u8], context: Option<&Parameters>) -> Statement {
         let text_bytes = text_bytes(content).unwrap_or(content.len());
-        let facts = classify::facts(&content[..text_bytes]);
-        self.next.set(self.next.get() + 1);
+        let text = &content[..text_bytes];
+        // Bytes of its characters may look like ASCII.
+        let hides = context.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
+        let facts = match hides {
+            true => classify::facts_of_beginning(b""),
+            false => classify::facts(text),
+        };
+        let ends = || classify::plain_ending(&content[..text_bytes]).is_some();
         Statement {
-            id: self.next.get(),
+            id: self.number(),
             content: content.into(),
             text_bytes,
             facts,
+            is_plain: facts.begins() || facts.is_empty() || !facts.is_shareable() && ends(),
             has_literals: has_literals(&content[..text_bytes]),
             under: context.cloned(),
             context: context
                 .filter(|_| facts.is_shareable() || facts.begins())
                 .cloned(),
-            parses: Cell::new(0),
-            // Its grammar has been checked, and there is nothing else that could be wrong with it.
-            accepted: Cell::new(facts.begins()),
             class: Cell::new(None),
             effects: Cell::new(None),
         }
     }
 
-    /// The schema has another version now: what is parsed from now on is not what was parsed before.
-    pub(crate) fn see_schema(&self, version: u64) {
-        if self.schema.replace(version) != version {
-            self.table.borrow_mut().clear();
-        }
+    /// A number that nothing else of this core has had.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.next.set(self.next.get() + 1);
+        self.next.get()
     }
 
     fn hash_of(&self, statement: &Statement) -> u64 {
@@ -288,16 +287,6 @@ mod tests {
     }
 
     #[test]
-    fn another_schema_makes_other_statements() {
-        let (store, interner) = (Store::default(), Interner::default());
-        let plain = interner.empty();
-        let text = content("SELECT * FROM t");
-        let before = store.of(&text, Some(&plain));
-        store.see_schema(1);
-        assert!(!Rc::ptr_eq(&before, &store.of(&text, Some(&plain))));
-    }
-
-    #[test]
     fn those_that_nobody_uses_are_forgotten() {
         let (store, interner) = (Store::default(), Interner::default());
         let plain = interner.empty();
@@ -332,7 +321,10 @@ mod tests {
         let (store, interner) = (Store::default(), Interner::default());
         let statement = store.of(&content("SELECT 1"), Some(&interner.empty()));
         let mut out = Vec::new();
-        statement.write_parse(b"s", &mut out);
+        statement.write_parse(b"s", statement.types(), &mut out);
         assert_eq!(out, b"P\0\0\0\x11s\0SELECT 1\0\0\0");
+        out.clear();
+        statement.write_parse(b"s", b"\0\x01\0\0\0\x17", &mut out);
+        assert_eq!(out, b"P\0\0\0\x15s\0SELECT 1\0\0\x01\0\0\0\x17");
     }
 }

@@ -3,12 +3,18 @@
 //! Names are numbers that are never used twice, so that a late answer or a late Close cannot mean another
 //! statement than it did when it was sent.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use hashbrown::HashMap;
 
 use super::Statement;
-use crate::protocol::{Writer, frontend::Target};
+use crate::{
+    cluster::{
+        messages::{HandedStatement, Shape},
+        stamps::Stamp,
+    },
+    protocol::{Writer, frontend::Target},
+};
 
 /// What the names of our statements at a server begin with.
 pub(crate) const PREFIX: &[u8] = b"pgring_";
@@ -59,16 +65,46 @@ impl ServerName {
 /// Which pipeline of a session is not answered yet; `None`: answered.
 type Unanswered = Option<u64>;
 
+/// A statement as the server has parsed it once.
+#[derive(Debug)]
+struct Copy {
+    statement: Rc<Statement>,
+    /// Its Parse.
+    stamp: Stamp,
+    /// When the server has described it.
+    shape: Option<Shape>,
+    unanswered: Unanswered,
+}
+
+impl Copy {
+    fn new(statement: &Rc<Statement>, stamp: Stamp, pipeline: u64) -> Self {
+        Self {
+            statement: Rc::clone(statement),
+            stamp,
+            shape: None,
+            unanswered: Some(pipeline),
+        }
+    }
+
+    fn presence(&self, name: ServerName, pipeline: u64) -> Presence {
+        if self.unanswered.is_some_and(|other| other != pipeline) {
+            return Presence::Unsure;
+        }
+        Presence::Here(Found {
+            name,
+            stamp: self.stamp,
+            shape: self.shape,
+        })
+    }
+}
+
 /// A statement under one of our names.
 #[derive(Debug)]
 struct Known {
-    statement: Rc<Statement>,
+    copy: Copy,
     number: u64,
-    /// Shape of its rows, when the server has described it.
-    shape: Option<u64>,
     /// When it was last used, by the connection's own count.
     used: u64,
-    unanswered: Unanswered,
 }
 
 /// The unnamed statement of the connection.
@@ -78,16 +114,26 @@ enum Slot {
     #[default]
     Empty,
     /// This one.
-    Holds(Rc<Statement>, Unanswered),
+    Holds(Copy),
     /// Nobody knows.
     Unknown,
+}
+
+/// A statement that a connection has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) name: ServerName,
+    /// Its Parse there.
+    pub(crate) stamp: Stamp,
+    /// When the server has described it.
+    pub(crate) shape: Option<Shape>,
 }
 
 /// Where a connection has a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// Under this name.
-    Here(ServerName),
+    /// Here.
+    Here(Found),
     /// Nowhere.
     Absent,
     /// It was prepared by a pipeline whose answer has not come.
@@ -114,47 +160,37 @@ impl Prepared {
         let Some(known) = self.known.get_mut(&statement.id) else {
             return Presence::Absent;
         };
-        if known.unanswered.is_some_and(|other| other != pipeline) {
-            return Presence::Unsure;
+        let presence = known.copy.presence(ServerName::of(known.number), pipeline);
+        if matches!(presence, Presence::Here(_)) {
+            self.clock += 1;
+            known.used = self.clock;
         }
-        self.clock += 1;
-        known.used = self.clock;
-        Presence::Here(ServerName::of(known.number))
+        presence
     }
 
     /// Whether `statement` is the connection's unnamed one, for use in `pipeline`.
     pub(crate) fn unnamed(&self, statement: &Statement, pipeline: u64) -> Presence {
         match &self.slot {
-            Slot::Holds(held, unanswered) if held.id == statement.id => match unanswered {
-                Some(other) if *other != pipeline => Presence::Unsure,
-                _ => Presence::Here(ServerName::UNNAMED),
-            },
+            Slot::Holds(held) if held.statement.id == statement.id => {
+                held.presence(ServerName::UNNAMED, pipeline)
+            }
             _ => Presence::Absent,
         }
     }
 
-    /// Where `statement` is, under whatever name.
-    pub(crate) fn find(&mut self, statement: &Statement, pipeline: u64) -> Presence {
-        let named = self.named(statement, pipeline);
-        if matches!(named, Presence::Here(_)) {
-            return named;
-        }
-        match self.unnamed(statement, pipeline) {
-            Presence::Absent => named,
-            unnamed => unnamed,
-        }
-    }
-
-    /// A Parse of `statement` is sent under the name that is answered.
-    pub(crate) fn prepare_named(&mut self, statement: &Rc<Statement>, pipeline: u64) -> ServerName {
+    /// A Parse of `statement` is sent under the name that is answered. What the connection had of it goes.
+    pub(crate) fn prepare_named(
+        &mut self,
+        statement: &Rc<Statement>,
+        stamp: Stamp,
+        pipeline: u64,
+    ) -> ServerName {
         self.last += 1;
         self.clock += 1;
         let known = Known {
-            statement: Rc::clone(statement),
+            copy: Copy::new(statement, stamp, pipeline),
             number: self.last,
-            shape: None,
             used: self.clock,
-            unanswered: Some(pipeline),
         };
         if let Some(old) = self.known.insert(statement.id, known) {
             self.closing.push(old.number);
@@ -163,29 +199,34 @@ impl Prepared {
     }
 
     /// A Parse of `statement` without a name is sent.
-    pub(crate) fn prepare_unnamed(&mut self, statement: &Rc<Statement>, pipeline: u64) {
-        self.slot = Slot::Holds(Rc::clone(statement), Some(pipeline));
+    pub(crate) fn prepare_unnamed(
+        &mut self,
+        statement: &Rc<Statement>,
+        stamp: Stamp,
+        pipeline: u64,
+    ) {
+        self.slot = Slot::Holds(Copy::new(statement, stamp, pipeline));
     }
 
     /// The server has prepared it under this name.
     pub(crate) fn confirm(&mut self, statement: &Statement, name: &ServerName) {
         if *name == ServerName::UNNAMED {
-            if let Slot::Holds(held, unanswered) = &mut self.slot
-                && held.id == statement.id
+            if let Slot::Holds(held) = &mut self.slot
+                && held.statement.id == statement.id
             {
-                *unanswered = None;
+                held.unanswered = None;
             }
         } else if let Some(known) = self.known.get_mut(&statement.id)
             && ServerName::of(known.number) == *name
         {
-            known.unanswered = None;
+            known.copy.unanswered = None;
         }
     }
 
     /// The server has refused or skipped its Parse under this name.
     pub(crate) fn refute(&mut self, statement: &Statement, name: &ServerName) {
         if *name == ServerName::UNNAMED {
-            if matches!(&self.slot, Slot::Holds(held, _) if held.id == statement.id) {
+            if matches!(&self.slot, Slot::Holds(held) if held.statement.id == statement.id) {
                 self.slot = Slot::Unknown;
             }
             return;
@@ -220,15 +261,20 @@ impl Prepared {
         self.stains.clear();
     }
 
-    /// The shape of a statement's rows, when the server has told it.
-    pub(crate) fn shape(&self, statement: &Statement) -> Option<u64> {
-        self.known.get(&statement.id)?.shape
-    }
-
-    /// The server has described a statement.
-    pub(crate) fn set_shape(&mut self, statement: &Statement, shape: u64) {
-        if let Some(known) = self.known.get_mut(&statement.id) {
-            known.shape = Some(shape);
+    /// The server has described what the Parse with this stamp made of `statement`.
+    pub(crate) fn described(&mut self, statement: &Statement, stamp: Stamp, shape: Shape) {
+        let named = self
+            .known
+            .get_mut(&statement.id)
+            .map(|known| &mut known.copy);
+        let slot = match &mut self.slot {
+            Slot::Holds(held) => Some(held),
+            Slot::Empty | Slot::Unknown => None,
+        };
+        for copy in named.into_iter().chain(slot) {
+            if copy.stamp == stamp {
+                copy.shape = Some(shape);
+            }
         }
     }
 
@@ -297,8 +343,9 @@ impl Prepared {
         let surplus = ages.len() - keep;
         let (_, oldest_kept, _) = ages.select_nth_unstable(surplus);
         let oldest_kept = *oldest_kept;
-        let old =
-            |_: &u64, known: &mut Known| known.used < oldest_kept && known.unanswered.is_none();
+        let old = |_: &u64, known: &mut Known| {
+            known.used < oldest_kept && known.copy.unanswered.is_none()
+        };
         let gone = self.known.extract_if(old).map(|(_, known)| known.number);
         self.closing.extend(gone);
     }
@@ -307,7 +354,7 @@ impl Prepared {
     pub(crate) fn by_name(&self, name: &[u8]) -> Option<&Rc<Statement>> {
         let mut known = self.known.values();
         let known = known.find(|known| ServerName::of(known.number).bytes() == name)?;
-        Some(&known.statement)
+        Some(&known.copy.statement)
     }
 
     /// Numbers of what nobody uses and the server may have.
@@ -315,20 +362,37 @@ impl Prepared {
         &self.closing
     }
 
-    /// All that is surely prepared, for another core: numbers and statements, and the last number given.
-    pub(crate) fn inventory(&self) -> (u64, Vec<(u64, Rc<Statement>)>) {
-        let sure = self
-            .known
-            .values()
-            .filter(|known| known.unanswered.is_none());
-        let list = sure.map(|known| (known.number, Rc::clone(&known.statement)));
-        (self.last, list.collect())
+    /// The last number that was given to a name.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.last
+    }
+
+    /// Numbers and statements of all that is surely prepared.
+    pub(crate) fn inventory(&self) -> impl Iterator<Item = (u64, &Rc<Statement>)> {
+        let sure = |known: &&Known| known.copy.unanswered.is_none();
+        let list = self.known.values().filter(sure);
+        list.map(|known| (known.number, &known.copy.statement))
+    }
+
+    /// All that is surely prepared and may be shared, for another core.
+    pub(crate) fn pack(&self) -> impl Iterator<Item = HandedStatement> {
+        let sure = |known: &&Known| known.copy.unanswered.is_none();
+        self.known.values().filter(sure).filter_map(|known| {
+            let statement = &known.copy.statement;
+            Some(HandedStatement {
+                number: known.number,
+                content: Arc::clone(statement.content()),
+                context: statement.context()?.to_pairs(),
+                stamp: known.copy.stamp,
+                shape: known.copy.shape,
+            })
+        })
     }
 
     /// The same on the other core.
-    pub(crate) fn from_inventory(
+    pub(crate) fn unpack(
         last: u64,
-        list: impl Iterator<Item = (u64, Rc<Statement>)>,
+        list: impl Iterator<Item = (Rc<Statement>, HandedStatement)>,
         closing: Vec<u64>,
     ) -> Self {
         let mut prepared = Self {
@@ -337,17 +401,19 @@ impl Prepared {
             slot: Slot::Unknown,
             ..Self::default()
         };
-        for (number, statement) in list {
+        for (statement, handed) in list {
             let known = Known {
-                number,
-                shape: None,
+                number: handed.number,
                 used: 0,
-                unanswered: None,
-                statement,
+                copy: Copy {
+                    stamp: handed.stamp,
+                    shape: handed.shape,
+                    unanswered: None,
+                    statement,
+                },
             };
-            if let Some(double) = prepared.known.insert(known.statement.id, known) {
-                prepared.closing.push(double.number);
-            }
+            let double = prepared.known.insert(known.copy.statement.id, known);
+            prepared.closing.extend(double.map(|double| double.number));
         }
         prepared
     }
@@ -369,7 +435,29 @@ pub(crate) fn write_close(name: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::{parameters::Interner, statements::Store};
+    use crate::{
+        cluster::stamps::Stamps,
+        worker::{parameters::Interner, statements::Store},
+    };
+
+    /// A connection, and the numbers of its Parse messages.
+    #[derive(Default)]
+    struct Connection {
+        prepared: Prepared,
+        stamps: Stamps,
+    }
+
+    impl Connection {
+        fn parse(&mut self, statement: &Rc<Statement>, pipeline: u64) -> ServerName {
+            let stamp = self.stamps.next();
+            self.prepared.prepare_named(statement, stamp, pipeline)
+        }
+
+        fn parse_unnamed(&mut self, statement: &Rc<Statement>, pipeline: u64) {
+            let stamp = self.stamps.next();
+            self.prepared.prepare_unnamed(statement, stamp, pipeline);
+        }
+    }
 
     fn statements(count: usize) -> Vec<Rc<Statement>> {
         let (store, context) = (Store::default(), Interner::default().empty());
@@ -377,6 +465,13 @@ mod tests {
         (0..count)
             .map(|number| store.of(&content(number), Some(&context)))
             .collect()
+    }
+
+    fn name_of(presence: Presence) -> Option<ServerName> {
+        match presence {
+            Presence::Here(found) => Some(found.name),
+            Presence::Absent | Presence::Unsure => None,
+        }
     }
 
     #[test]
@@ -390,78 +485,115 @@ mod tests {
 
     #[test]
     fn what_is_unanswered_can_be_relied_on_in_its_own_pipeline_alone() {
-        let (one, mut prepared) = (&statements(1)[0], Prepared::default());
-        assert_eq!(prepared.find(one, 1), Presence::Absent);
-        let name = prepared.prepare_named(one, 1);
-        assert_eq!(prepared.find(one, 1), Presence::Here(name));
-        assert_eq!(prepared.find(one, 2), Presence::Unsure);
-        prepared.confirm(one, &name);
-        assert_eq!(prepared.find(one, 2), Presence::Here(name));
+        let (one, mut at) = (&statements(1)[0], Connection::default());
+        assert_eq!(at.prepared.named(one, 1), Presence::Absent);
+        let name = at.parse(one, 1);
+        assert_eq!(name_of(at.prepared.named(one, 1)), Some(name));
+        assert_eq!(at.prepared.named(one, 2), Presence::Unsure);
+        at.prepared.confirm(one, &name);
+        assert_eq!(name_of(at.prepared.named(one, 2)), Some(name));
     }
 
     #[test]
-    fn a_pipeline_may_have_its_own_beside_one_that_is_not_answered() {
-        let (one, mut prepared) = (&statements(1)[0], Prepared::default());
-        let name = prepared.prepare_named(one, 1);
-        prepared.prepare_unnamed(one, 2);
-        assert_eq!(prepared.find(one, 1), Presence::Here(name));
-        assert_eq!(prepared.find(one, 2), Presence::Here(ServerName::UNNAMED));
-        assert_eq!(prepared.find(one, 3), Presence::Unsure);
+    fn a_later_parse_takes_the_place_of_an_earlier_one() {
+        let (one, mut at) = (&statements(1)[0], Connection::default());
+        let first = at.parse(one, 1);
+        let second = at.parse(one, 1);
+        at.prepared.confirm(one, &first);
+        assert_eq!(at.prepared.named(one, 2), Presence::Unsure, "not that one");
+        at.prepared.confirm(one, &second);
+        assert_eq!(name_of(at.prepared.named(one, 2)), Some(second));
+        assert_eq!(at.prepared.unused(), [1]);
+    }
+
+    #[test]
+    fn a_description_is_of_one_parse() {
+        let (one, mut at) = (&statements(1)[0], Connection::default());
+        let (old, new) = (at.stamps.next(), at.stamps.next());
+        let shape = Shape {
+            rows: 1,
+            parameters: 2,
+        };
+        at.prepared.prepare_named(one, new, 1);
+        let shape_of = |prepared: &mut Prepared| match prepared.named(one, 1) {
+            Presence::Here(found) => found.shape,
+            Presence::Absent | Presence::Unsure => None,
+        };
+        at.prepared.described(one, old, shape);
+        assert_eq!(shape_of(&mut at.prepared), None);
+        at.prepared.described(one, new, shape);
+        assert_eq!(shape_of(&mut at.prepared), Some(shape));
     }
 
     #[test]
     fn what_was_refused_is_not_there() {
-        let (one, mut prepared) = (&statements(1)[0], Prepared::default());
-        let name = prepared.prepare_named(one, 1);
-        prepared.prepare_unnamed(one, 1);
-        prepared.confirm(one, &ServerName::UNNAMED);
+        let (one, mut at) = (&statements(1)[0], Connection::default());
+        let name = at.parse(one, 1);
+        at.parse_unnamed(one, 1);
+        at.prepared.confirm(one, &ServerName::UNNAMED);
         assert_eq!(
-            prepared.named(one, 2),
+            at.prepared.named(one, 2),
             Presence::Unsure,
             "the other one was confirmed"
         );
-        prepared.drop_unnamed();
-        prepared.refute(one, &name);
-        assert_eq!(prepared.find(one, 1), Presence::Absent);
-        prepared.prepare_unnamed(one, 2);
-        assert_eq!(prepared.find(one, 2), Presence::Here(ServerName::UNNAMED));
-        prepared.refute(one, &ServerName::UNNAMED);
-        assert_eq!(prepared.find(one, 2), Presence::Absent);
+        at.prepared.drop_unnamed();
+        at.prepared.refute(one, &name);
+        assert_eq!(at.prepared.named(one, 1), Presence::Absent);
+        at.parse_unnamed(one, 2);
+        let unnamed = Some(ServerName::UNNAMED);
+        assert_eq!(name_of(at.prepared.unnamed(one, 2)), unnamed);
+        at.prepared.refute(one, &ServerName::UNNAMED);
+        assert_eq!(at.prepared.unnamed(one, 2), Presence::Absent);
         assert!(
-            !prepared.has_no_unnamed(),
+            !at.prepared.has_no_unnamed(),
             "the one before may still be there"
         );
     }
 
     #[test]
     fn those_not_used_for_longest_are_closed() {
-        let (all, mut prepared) = (statements(5), Prepared::default());
+        let (all, mut at) = (statements(5), Connection::default());
         for statement in &all {
-            let name = prepared.prepare_named(statement, 1);
-            prepared.confirm(statement, &name);
+            let name = at.parse(statement, 1);
+            at.prepared.confirm(statement, &name);
         }
-        assert!(matches!(prepared.find(&all[0], 2), Presence::Here(_)));
+        let is_here = |presence| name_of(presence).is_some();
+        assert!(is_here(at.prepared.named(&all[0], 2)));
         let mut out = Vec::new();
-        assert!(prepared.needs_tidying(4));
-        assert_eq!(prepared.tidy(4, &mut out), 1);
+        assert!(at.prepared.needs_tidying(4));
+        assert_eq!(at.prepared.tidy(4, &mut out), 1);
         assert_eq!(out, b"C\0\0\0\x0eSpgring_2\0");
-        assert_eq!(prepared.find(&all[1], 2), Presence::Absent);
-        assert!(matches!(prepared.find(&all[0], 2), Presence::Here(_)));
-        assert!(!prepared.needs_tidying(4));
+        assert_eq!(at.prepared.named(&all[1], 2), Presence::Absent);
+        assert!(is_here(at.prepared.named(&all[0], 2)));
+        assert!(!at.prepared.needs_tidying(4));
     }
 
     #[test]
-    fn the_inventory_survives_the_journey() {
-        let (all, mut prepared) = (statements(3), Prepared::default());
+    fn all_that_is_sure_survives_the_journey() {
+        let (all, mut at) = (statements(3), Connection::default());
+        let shape = Shape {
+            rows: 1,
+            parameters: 2,
+        };
         for statement in &all[..2] {
-            let name = prepared.prepare_named(statement, 1);
-            prepared.confirm(statement, &name);
+            let name = at.parse(statement, 1);
+            at.prepared.confirm(statement, &name);
+            if let Presence::Here(found) = at.prepared.named(statement, 1) {
+                at.prepared.described(statement, found.stamp, shape);
+            }
         }
-        prepared.prepare_named(&all[2], 2);
-        let (last, list) = prepared.inventory();
-        let mut there = Prepared::from_inventory(last, list.into_iter(), vec![]);
-        assert_eq!(there.find(&all[1], 9), Presence::Here(ServerName::of(2)));
-        assert_eq!(there.find(&all[2], 9), Presence::Absent);
-        assert_eq!(there.prepare_named(&all[2], 9), ServerName::of(4));
+        let before = at.prepared.named(&all[1], 9);
+        at.parse(&all[2], 2);
+        let find = |handed: HandedStatement| {
+            let same = |statement: &&Rc<Statement>| *statement.content() == handed.content;
+            (Rc::clone(all.iter().find(same).unwrap()), handed)
+        };
+        let list: Vec<_> = at.prepared.pack().map(find).collect();
+        let last = at.prepared.last_number();
+        let mut there = Prepared::unpack(last, list.into_iter(), vec![]);
+        assert_eq!(there.named(&all[1], 9), before);
+        assert_eq!(there.named(&all[2], 9), Presence::Absent);
+        let name = there.prepare_named(&all[2], Stamp::LAST, 9);
+        assert_eq!(name, ServerName::of(4));
     }
 }

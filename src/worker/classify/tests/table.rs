@@ -31,6 +31,7 @@ pub(super) fn names(facts: Facts) -> String {
         (facts.loses_state(), "loses"),
         (facts.changes_meaning(), "meaning"),
         (facts.changes_schema(), "schema"),
+        (facts.calls(), "calls"),
         (facts.loads(), "loads"),
         (facts.deallocates(), "deallocates"),
         (facts.executes(), "executes"),

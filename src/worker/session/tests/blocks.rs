@@ -224,9 +224,9 @@ fn what_is_bound_is_bound_at_the_server_that_is_needed_next() {
     );
     assert_eq!(
         talk.sent(),
-        "P(pgring_1: BEGIN) B(: pgring_1) P(pgring_2: SELECT 1) E S"
+        "P(pgring_1: BEGIN) B(: pgring_1) P(pgring_2: SELECT 1) D(Spgring_2) E S"
     );
-    talk.server("-1 -2 1 C ZT");
+    talk.server("-1 -2 1 -t -T C ZT");
     assert_eq!(talk.told(), "1 2");
 }
 
@@ -328,7 +328,7 @@ fn a_block_that_was_lost_with_its_first_statement_has_failed() {
 fn a_block_destroys_the_unnamed_statement_as_any_query_does() {
     let mut talk = talk();
     talk.client(&[parse("", "SELECT 1"), sync()].concat());
-    talk.server("1 ZI");
+    talk.server("1 -t -T ZI");
     talk.sent();
     talk.linked = false;
     assert_eq!(talk.ask(&query("BEGIN")), "C(BEGIN) Z(T)");

@@ -14,7 +14,7 @@ use super::{
     talk::*,
 };
 use crate::{
-    cluster::settings::PoolMode,
+    cluster::{settings::PoolMode, stamps::Stamps},
     protocol::{
         Frame, Frames, Header, Writer,
         backend::ErrorFields,
@@ -49,6 +49,8 @@ struct Client {
     record: Vec<Vec<u8>>,
     /// Its connection.
     at: Option<usize>,
+    /// Its next message waits for answers.
+    waits: bool,
     heard: Vec<u8>,
 }
 
@@ -57,6 +59,7 @@ struct World {
     clients: Vec<Client>,
     pool: Vec<Connection>,
     store: Rc<Store>,
+    stamps: Stamps,
     context: Parameters,
     /// The state of a connection is asked for after each transaction.
     always_checked: bool,
@@ -72,12 +75,14 @@ impl World {
             to_send: script.clone().into(),
             record: Vec::new(),
             at: None,
+            waits: false,
             heard: Vec::new(),
         };
         Self {
             clients: scripts.iter().map(client).collect(),
             pool: (0..connections).map(|_| Connection::default()).collect(),
             store: Rc::default(),
+            stamps: Stamps::default(),
             context: Interner::default().empty(),
             always_checked,
             patient: false,
@@ -137,7 +142,7 @@ impl World {
         let Some(end) = client.to_send.iter().position(is_sync) else {
             return Ok(false);
         };
-        if !client.rules.is_at_rest() || connection == usize::MAX {
+        if !(client.rules.is_at_rest() || client.waits) || connection == usize::MAX {
             return Ok(false);
         }
         let event = Event {
@@ -177,7 +182,10 @@ impl World {
                 }
                 Verdict::NeedServer if self.link(who, choice) => continue,
                 Verdict::NeedServer | Verdict::Wait => {
-                    self.clients[who].to_send.push_front(message);
+                    let client = &mut self.clients[who];
+                    client.waits = verdict == Verdict::Wait;
+                    client.rules.stop_recording();
+                    client.to_send.push_front(message);
                     return Ok(false);
                 }
                 Verdict::Full | Verdict::Asks | Verdict::Terminate => {
@@ -193,12 +201,14 @@ impl World {
 
     fn judge(&mut self, who: usize, message: &[u8]) -> Verdict {
         let client = &mut self.clients[who];
+        client.waits = false;
         let header = Header::read(message).unwrap().unwrap();
         let mut ahead = Vec::new();
         let mut desk = Desk {
             known: &crate::worker::pool::Known::Trusted,
             server: client.at.map(|at| &mut self.pool[at].prepared),
             store: &self.store,
+            stamps: &self.stamps,
             context: &self.context,
             bounds: Bounds {
                 trusts_functions: true,
@@ -353,7 +363,7 @@ impl Connection {
         if self.forgotten {
             return Ok(());
         }
-        let (_, known) = self.prepared.inventory();
+        let known: Vec<_> = self.prepared.inventory().collect();
         prop_assert_eq!(
             known.len(),
             self.prepared.len(),

@@ -1,7 +1,7 @@
 //! A PostgreSQL backend reduced to statements, portals and transactions, working on messages as they are on the
 //! wire. What it answers is the truth that the tests beside it compare with; its tables hold nothing.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap, rc::Rc};
 
 use crate::protocol::{
     ErrorReport, Frame, Header, SqlState, Tag, Writer,
@@ -44,6 +44,8 @@ pub(super) struct Backend {
     /// What it has said and keeps until it is asked for it.
     unsaid: Vec<u8>,
     out: Vec<u8>,
+    /// The version of the table, for all servers.
+    pub(super) table: Rc<Cell<u64>>,
 }
 
 fn string(bytes: &[u8]) -> String {
@@ -78,7 +80,20 @@ fn is_exit(text: &str) -> bool {
 }
 
 fn has_rows(text: &str) -> bool {
-    text.starts_with("SELECT")
+    text.starts_with("SELECT") || text.starts_with(TABLE)
+}
+
+/// What reads the only table there is. A server notes with it the version of the table that it has found.
+pub(super) const TABLE: &str = "TABLE t";
+
+/// The version that a statement was parsed at, if it reads the table.
+pub(super) fn version_of(text: &str) -> Option<u64> {
+    text.strip_prefix(TABLE)?.strip_prefix('@')?.parse().ok()
+}
+
+/// What columns the table has in a version: those of some come back.
+pub(super) fn shape(version: u64) -> u64 {
+    version / 2 % 3
 }
 
 impl Default for Backend {
@@ -93,6 +108,7 @@ impl Default for Backend {
             inbox: Vec::new(),
             unsaid: Vec::new(),
             out: Vec::new(),
+            table: Rc::default(),
         }
     }
 }
@@ -151,7 +167,11 @@ impl Backend {
     /// DISCARD ALL between two sessions.
     pub(super) fn reset(&mut self) {
         assert!(self.is_free());
-        *self = Self::default();
+        let table = Rc::clone(&self.table);
+        *self = Self {
+            table,
+            ..Self::default()
+        };
     }
 
     fn say(&mut self) -> Writer<'_> {
@@ -222,7 +242,7 @@ impl Backend {
 
     /// What the grammar refuses, what a failed transaction refuses, what the catalog refuses: in that order.
     fn analyze(&self, text: &str) -> Done {
-        if text == "SELEC" {
+        if text == "SELEC" || text.starts_with("cached plan") {
             return Err(no(SqlState::SYNTAX_ERROR));
         }
         if self.status == Failed && !is_exit(text) && !text.is_empty() {
@@ -241,6 +261,10 @@ impl Backend {
             self.unnamed = None;
         }
         self.analyze(&text)?;
+        let text = match text == TABLE {
+            true => format!("{TABLE}@{}", self.table.get()),
+            false => text,
+        };
         if name.is_empty() {
             self.unnamed = Some(text);
         } else {
@@ -274,6 +298,7 @@ impl Backend {
         if self.status == Failed && !is_exit(&text) {
             return Err(no(SqlState::IN_FAILED_SQL_TRANSACTION));
         }
+        self.revalidate(&text)?;
         let portal = string(bind.portal);
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             return Err(code("42P03"));
@@ -297,12 +322,28 @@ impl Backend {
         if named.target == Target::Statement {
             self.say().parameter_description([]);
         }
-        if has_rows(&text) {
+        if named.target == Target::Statement {
+            self.revalidate(&text)?;
+        }
+        if let Some(version) = version_of(&text) {
+            let column = format!("shape {}", shape(version));
+            self.say().row_description_text([column.as_str()]);
+        } else if has_rows(&text) {
             self.say().row_description_text([text.as_str()]);
         } else {
             self.say().no_data();
         }
         Ok(())
+    }
+
+    /// The rows must be those that were there when the statement was parsed.
+    fn revalidate(&self, text: &str) -> Done {
+        match version_of(text) {
+            Some(version) if shape(version) != shape(self.table.get()) => {
+                Err(no(SqlState::FEATURE_NOT_SUPPORTED))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// In a failed transaction PostgreSQL, too, looks for the portal first. pgring may send a Parse before that, which
@@ -383,7 +424,7 @@ impl Backend {
         match text.split(' ').collect::<Vec<_>>()[..] {
             [""] => drop(self.say().empty_query()),
             ["SELECT", "1/0"] => return Err(code("22012")),
-            ["SELECT", ..] => {
+            ["SELECT" | "TABLE", ..] => {
                 self.say()
                     .data_row([Some(text)])
                     .command_complete("SELECT 1");

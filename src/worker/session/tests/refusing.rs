@@ -120,9 +120,9 @@ fn an_execute_is_refused_and_the_rest_skipped() {
     // What is behind the refused Execute the server skips.
     assert_eq!(
         talk.sent(),
-        format!("P(pgring_1: LISTEN a) B(: pgring_1) {nonsense} B(: pgring_1) S")
+        format!("P(pgring_1: LISTEN a) D(Spgring_1) B(: pgring_1) {nonsense} B(: pgring_1) S")
     );
-    talk.server("1 2");
+    talk.server("1 -t -n 2");
     assert_eq!(refused(&mut talk), "E(0A000)");
     talk.server("ZI");
     assert!(talk.rules.is_releasable());

@@ -1,9 +1,16 @@
 //! Prepared statements of one session: what the server sees of them, who answers, and what waits for what.
 
-use super::{super::conversation::Verdict, talk::*};
+use super::{
+    super::conversation::{Answer, Verdict},
+    talk::*,
+};
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Header, frontend::Target, tag::frontend},
+    protocol::{
+        Frames, Header,
+        frontend::Target,
+        tag::{backend, frontend},
+    },
 };
 
 fn talk() -> Talk {
@@ -14,8 +21,8 @@ fn talk() -> Talk {
 fn prepared() -> Talk {
     let mut talk = talk();
     talk.client(&[parse("s", "SELECT 1"), sync()].concat());
-    assert_eq!(talk.sent(), "P(pgring_1: SELECT 1) S");
-    talk.server("1 ZI");
+    assert_eq!(talk.sent(), "P(pgring_1: SELECT 1) D(Spgring_1) S");
+    talk.server("1 -t -T ZI");
     assert!(talk.rules.is_releasable() && talk.rules.pinned().is_none());
     talk
 }
@@ -37,24 +44,31 @@ fn names_are_rewritten() {
 #[test]
 fn another_server_gets_the_statement_first() {
     let mut talk = prepared();
-    talk.another_server();
-    talk.client(&run("s"));
-    assert_eq!(talk.sent(), "P(pgring_1: SELECT 1) B(: pgring_1) E S");
-    talk.server("-1 2 D C ZI");
-    talk.client(&run("s"));
-    assert_eq!(talk.sent(), "B(: pgring_1) E S", "it has it now");
+    talk.move_to_another_server();
+    assert_eq!(talk.client_until_it_waits(&run("s")), [Verdict::Wait]);
+    assert_eq!(talk.sent(), "P(pgring_1: SELECT 1) D(Spgring_1) H");
+    talk.server("-1 -t -T");
+    for _ in 0..2 {
+        talk.client(&run("s"));
+        assert_eq!(talk.sent(), "B(: pgring_1) E S", "it has it now");
+        talk.server("2 D C ZI");
+    }
 }
 
 #[test]
-fn a_parse_that_the_server_need_not_see_is_answered_in_its_turn() {
+fn a_close_that_the_server_need_not_see_is_answered_in_its_turn() {
     let mut talk = prepared();
-    talk.client(&[run("s"), parse("t", "SELECT 1"), run("t")].concat());
-    assert_eq!(talk.sent(), "B(: pgring_1) E S B(: pgring_1) E S");
+    let close = message(|writer| writer.close_object(Target::Statement, "s").unwrap());
+    talk.client(&[run("s"), close, unnamed("SELECT 2")].concat());
+    assert_eq!(
+        talk.sent(),
+        "B(: pgring_1) E S P(: SELECT 2) B(: ) D(P) E S"
+    );
     talk.server("2 D C");
     assert_eq!(talk.told(), "");
     talk.server("ZI");
-    assert_eq!(talk.told(), "1", "not before the answers in front of it");
-    talk.server("2 D C ZI");
+    assert_eq!(talk.told(), "3", "not before the answers in front of it");
+    talk.server("1 2 T D C ZI");
     assert_eq!(talk.told(), "");
 }
 
@@ -63,10 +77,72 @@ fn without_a_server_too() {
     let mut talk = prepared();
     talk.linked = false;
     let close = message(|writer| writer.close_object(Target::Statement, "s").unwrap());
-    assert_eq!(talk.ask(&[parse("t", "SELECT 1"), close].concat()), "");
+    assert_eq!(talk.ask(&[plain_parse("t", "BEGIN"), close].concat()), "");
     assert_eq!(talk.ask(&sync()), "1 3 Z(I)");
-    talk.client(&run("t"));
-    assert_eq!(talk.sent(), "B(: pgring_1) E S");
+}
+
+/// What a text means only a server knows, each time anew.
+#[test]
+fn every_parse_goes_to_a_server() {
+    let mut talk = prepared();
+    talk.linked = false;
+    for (name, answers) in [("t", "1 -t -T ZI"), ("", "-3 1 -t -T ZI")] {
+        let verdicts = talk.client(&parse(name, "SELECT 1"));
+        assert_eq!(verdicts[0], Verdict::NeedServer);
+        talk.client(&sync());
+        talk.server(answers);
+        talk.linked = false;
+    }
+    assert_eq!(
+        talk.sent(),
+        "P(pgring_2: SELECT 1) D(Spgring_2) S C(Spgring_1) P(: SELECT 1) D(S) S"
+    );
+}
+
+/// pgring need not ask what the client asks itself, or what it has no use for.
+#[test]
+fn a_statement_is_described_once() {
+    let about = |name: &str| message(|writer| writer.describe(Target::Statement, name).unwrap());
+    let one = "SELECT 1";
+    for (messages, sent) in [
+        (
+            vec![parse("s", one), about("s"), sync()],
+            "P(pgring_1: SELECT 1) D(Spgring_1) S",
+        ),
+        (
+            vec![parse("", one), about(""), sync()],
+            "P(: SELECT 1) D(S) S",
+        ),
+        (
+            vec![parse("", one), bind("", ""), sync()],
+            "P(: SELECT 1) B(: ) S",
+        ),
+        (
+            vec![parse("", one), parse("", one), sync()],
+            "P(: SELECT 1) P(: SELECT 1) D(S) S",
+        ),
+        (vec![parse("s", "COMMIT"), sync()], "P(pgring_1: COMMIT) S"),
+        (
+            vec![parse("s", one), about("t"), sync()],
+            "P(pgring_1: SELECT 1) D(Spgring_1) D(St) S",
+        ),
+        (
+            vec![parse("s", one), flush()],
+            "P(pgring_1: SELECT 1) D(Spgring_1) H",
+        ),
+        (
+            vec![parse("s", one), query(one)],
+            "P(pgring_1: SELECT 1) D(Spgring_1) Q(SELECT 1)",
+        ),
+        (
+            vec![parse("", one), query(one)],
+            "P(: SELECT 1) Q(SELECT 1)",
+        ),
+    ] {
+        let mut talk = talk();
+        talk.client(&messages.concat());
+        assert_eq!(talk.sent(), sent);
+    }
 }
 
 #[test]
@@ -128,6 +204,8 @@ fn names_like_ours_find_nothing_of_ours() {
         [Verdict::Instead(Header::BYTES + 9)]
     );
     assert_eq!(talk.sent(), "P(pgring_2: SELECT 2)");
+    talk.client(&sync());
+    assert_eq!(talk.sent(), "D(Spgring_2) S");
 }
 
 #[test]
@@ -221,9 +299,10 @@ fn a_deallocate_by_the_extended_protocol_asks_for_the_answers_it_waits_for() {
 #[test]
 fn what_waits_for_answers_of_ours_gets_them() {
     let mut talk = prepared();
-    let verdicts = talk.client(&[parse("t", "SELECT 1"), query("DEALLOCATE t")].concat());
+    let close = message(|writer| writer.close_object(Target::Statement, "s").unwrap());
+    let verdicts = talk.client(&[close, query("DEALLOCATE s")].concat());
     assert_eq!(verdicts, [Verdict::Discard, Verdict::Forward]);
-    assert_eq!(talk.told(), "1");
+    assert_eq!(talk.told(), "3");
 }
 
 #[test]
@@ -241,7 +320,7 @@ fn a_name_of_another_pipeline_waits_for_its_parse() {
     let mut talk = talk();
     talk.client(&[parse("s", "SELECT 1"), bind("", "s"), sync()].concat());
     assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
-    talk.server("1");
+    talk.server("1 -t -T");
     assert_eq!(
         talk.client(&bind("", "s")),
         [Verdict::Instead(Header::BYTES + 3)]
@@ -262,33 +341,23 @@ fn in_a_failed_transaction_the_server_refuses() {
 }
 
 #[test]
-fn where_a_transaction_may_fail_first_the_server_is_asked() {
-    let mut talk = prepared();
-    talk.client(&[query("BEGIN"), query("SELECT 1/0")].concat());
-    talk.sent();
-    talk.client(&parse("", "SELECT 1"));
-    assert_eq!(talk.sent(), "P(: SELECT 1)");
-    assert_eq!(
-        talk.client_until_it_waits(&parse("t", "SELECT 1")),
-        [Verdict::Wait]
-    );
-}
-
-#[test]
 fn too_many_statements_are_closed_at_the_server() {
     let mut talk = talk();
     talk.office.bounds.server_statements = 1;
     for name in ["a", "b"] {
         talk.client(&[parse(name, &format!("SELECT '{name}'")), sync()].concat());
-        talk.server("1 ZI");
+        talk.server("1 -t -T ZI");
     }
     talk.sent();
-    talk.client(&run("a"));
+    assert_eq!(talk.client_until_it_waits(&bind("", "a")), [Verdict::Wait]);
     assert_eq!(
         talk.sent(),
-        "C(Spgring_1) P(pgring_3: SELECT 'a') B(: pgring_3) E S"
+        "C(Spgring_1) P(pgring_3: SELECT 'a') D(Spgring_3) H"
     );
-    talk.server("-3 -1 2 D C ZI");
+    talk.server("-3 -1 -t -T");
+    talk.client(&run("a"));
+    assert_eq!(talk.sent(), "C(Spgring_2) B(: pgring_3) E S");
+    talk.server("-3 2 D C ZI");
 }
 
 #[test]
@@ -315,7 +384,7 @@ fn a_statement_that_is_too_long_stays_where_it_is() {
     for (seen, statement) in [(&b"s\0SEL"[..], "s"), (b"\0SEL", "")] {
         let mut talk = prepared();
         talk.client(&[parse("", "SELECT 2"), sync()].concat());
-        talk.server("1 ZI");
+        talk.server("1 -t -T ZI");
         assert_eq!(talk.part(header, seen), Verdict::Forward);
         assert!(talk.rules.pinned().is_some());
         talk.client(&sync());
@@ -336,10 +405,7 @@ fn a_statement_that_is_too_long_stays_where_it_is() {
 #[test]
 fn a_description_that_was_skipped_is_asked_for_again() {
     let mut talk = prepared();
-    let about = message(|writer| writer.describe(Target::Statement, "s").unwrap());
-    talk.client(&[about, sync()].concat());
-    talk.server("t n ZI");
-    talk.another_server();
+    talk.move_to_another_server();
     talk.sent();
     talk.client(&bind("", "nothing"));
     assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
@@ -351,9 +417,227 @@ fn a_description_that_was_skipped_is_asked_for_again() {
     talk.sent();
     assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
     assert_eq!(talk.sent(), asked.replace("pgring_1", "pgring_2"));
-    talk.server("-1 -t -n");
+    talk.server("-1 -t -T");
     talk.client(&[bind("", "s"), execute(), sync()].concat());
     assert_eq!(talk.sent(), "B(: pgring_2) E S");
+}
+
+/// The body of a RowDescription of one column.
+fn rows(name: &str) -> Vec<u8> {
+    let whole = message(|writer| {
+        writer.row_description_text([name]);
+    });
+    whole[Header::BYTES..].to_vec()
+}
+
+/// The server describes what pgring asked about.
+fn describe_to_us(talk: &mut Talk, types: &[u8], rows: &[u8]) {
+    let swallowed = Ok(Answer::Swallow);
+    let parameters = talk.hear(backend::PARAMETER_DESCRIPTION, types);
+    assert_eq!(parameters, swallowed);
+    assert_eq!(talk.hear(backend::ROW_DESCRIPTION, rows), swallowed);
+}
+
+const INT4: &[u8] = b"\0\x01\0\0\0\x17";
+const INT8: &[u8] = b"\0\x01\0\0\0\x14";
+
+/// A client that was told that `s` has a column `a`, and a parameter of this type.
+fn told(text: &[u8], types: &[u8]) -> Talk {
+    let mut talk = talk();
+    talk.client(&[text.to_vec(), sync()].concat());
+    talk.sent();
+    talk.server("1");
+    describe_to_us(&mut talk, types, &rows("a"));
+    talk.server("ZI");
+    talk
+}
+
+#[test]
+fn rows_of_another_shape_are_refused_before_they_come() {
+    let mut talk = told(&parse("s", "TABLE t"), INT4);
+    talk.move_to_another_server();
+    assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
+    assert_eq!(talk.sent(), "P(pgring_1: TABLE t) D(Spgring_1) H");
+    talk.server("-1");
+    describe_to_us(&mut talk, INT4, &rows("b"));
+    talk.client(&run("s"));
+    let nonsense = "P(: cached plan must not change result type)";
+    assert_eq!(talk.sent(), format!("{nonsense} B(: pgring_1) E S"));
+    let body = error_body(&ordinary_error());
+    let refused = talk.hear(backend::ERROR_RESPONSE, &body);
+    assert_eq!(refused, Ok(Answer::Renamed));
+    assert_eq!(read(&talk.rules.take_renamed()), "E(0A000)");
+    talk.server("ZI");
+    // It is looked at anew each time: the old shape may come back.
+    talk.client_until_it_waits(&bind("", "s"));
+    assert_eq!(talk.sent(), "P(pgring_2: TABLE t) D(Spgring_2) H");
+    talk.server("-1");
+    describe_to_us(&mut talk, INT4, &rows("a"));
+    talk.client(&run("s"));
+    assert_eq!(talk.sent(), "C(Spgring_1) B(: pgring_2) E S");
+    talk.server("-3 2 D C ZI");
+}
+
+/// Someone has parsed it while the table had another shape; now it has the old one again.
+#[test]
+fn a_copy_that_does_not_fit_is_made_anew_before_anything_is_refused() {
+    let mut talk = told(&parse("s", "TABLE t"), INT4);
+    talk.client(&[parse("t", "TABLE t"), sync()].concat());
+    assert!(talk.sent().starts_with("P(pgring_2: TABLE t)"));
+    talk.server("1");
+    describe_to_us(&mut talk, INT4, &rows("b"));
+    talk.server("ZI");
+    assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
+    assert_eq!(
+        talk.sent(),
+        "C(Spgring_1) P(pgring_3: TABLE t) D(Spgring_3) H"
+    );
+    talk.server("-3 -1");
+    describe_to_us(&mut talk, INT4, &rows("a"));
+    talk.client(&run("s"));
+    assert_eq!(talk.sent(), "C(Spgring_2) B(: pgring_3) E S");
+    talk.server("-3 2 D C ZI");
+}
+
+/// PostgreSQL keeps the types that it found when it first parsed a statement.
+#[test]
+fn parameters_keep_their_types() {
+    for (parse, types) in [
+        (plain_parse("s", "TABLE t"), INT4),
+        (parse("s", "TABLE t"), INT4),
+        (plain_parse("s", "TABLE t"), INT8),
+    ] {
+        let mut talk = told(&parse, types);
+        talk.move_to_another_server();
+        assert_eq!(talk.client_until_it_waits(&bind("", "s")), [Verdict::Wait]);
+        let sent = talk.sent_bytes();
+        let parse = Frames::new(&sent).next().unwrap().unwrap();
+        assert_eq!(parse.body, [b"pgring_1\0TABLE t\0", types].concat());
+        talk.server("-1");
+        describe_to_us(&mut talk, types, &rows("a"));
+        talk.client(&run("s"));
+        talk.server("2 D C ZI");
+    }
+}
+
+/// Of one that lasts no longer than its pipeline nothing is asked; what its client is told is remembered.
+#[test]
+fn the_unnamed_statement_is_what_it_was_too() {
+    let about = |target| message(|writer| writer.describe(target, "").unwrap());
+    for (first, heard) in [
+        (
+            vec![parse("", "TABLE t"), about(Target::Statement), sync()],
+            "1 t",
+        ),
+        (
+            vec![
+                parse("", "TABLE t"),
+                bind("", ""),
+                about(Target::Portal),
+                sync(),
+            ],
+            "1 2",
+        ),
+    ] {
+        let mut talk = talk();
+        talk.client(&first.concat());
+        talk.server(heard);
+        talk.hear(backend::ROW_DESCRIPTION, &rows("a")).unwrap();
+        talk.server("ZI");
+        for column in ["a", "b"] {
+            talk.move_to_another_server();
+            talk.sent();
+            assert_eq!(talk.client_until_it_waits(&bind("", "")), [Verdict::Wait]);
+            assert_eq!(talk.sent(), "P(: TABLE t) D(S) H");
+            talk.server("-1");
+            let types: &[u8] = if heard == "1 t" { &[] } else { INT4 };
+            describe_to_us(&mut talk, types, &rows(column));
+            talk.client(&run(""));
+            let refused = talk.sent().starts_with("P(: cached plan must not");
+            assert_eq!(refused, column == "b", "{heard}");
+            if !refused {
+                talk.server("2 D C ZI");
+            }
+        }
+    }
+}
+
+/// The client knows nothing of what was parsed before its own Parse, and was told nothing of it.
+#[test]
+fn a_copy_that_was_parsed_before_is_not_used() {
+    let mut other = prepared();
+    let mut talk = prepared();
+    std::mem::swap(&mut talk.office.stamps, &mut other.office.stamps);
+    // The other one has parsed it there, before this one did here.
+    let there = std::mem::take(&mut talk.office.server);
+    talk.client(&[parse("t", "SELECT 1"), sync()].concat());
+    talk.server("1 -t -T ZI");
+    let here = std::mem::replace(&mut talk.office.server, there);
+    talk.sent();
+    assert_eq!(talk.client_until_it_waits(&bind("", "t")), [Verdict::Wait]);
+    assert!(
+        talk.sent()
+            .starts_with("P(pgring_2: SELECT 1) D(Spgring_2)")
+    );
+    talk.server("-1 -t -T");
+    // What it finds there the next time is new enough; and its own is, too.
+    talk.client(&run("t"));
+    assert_eq!(talk.sent(), "C(Spgring_1) B(: pgring_2) E S");
+    talk.server("-3 2 D C ZI");
+    talk.client(&run("t"));
+    assert_eq!(talk.sent(), "B(: pgring_2) E S");
+    talk.server("2 D C ZI");
+    talk.office.server = here;
+    talk.client(&run("t"));
+    assert_eq!(talk.sent(), "B(: pgring_1) E S");
+}
+
+/// The server looks for the name when it parses, binds and describes EXECUTE, not only when it executes it.
+#[test]
+fn execute_by_the_extended_protocol_finds_the_name() {
+    let mut talk = prepared();
+    let whole = [
+        plain_parse("", "EXECUTE s"),
+        plain_bind("", ""),
+        describe(Target::Portal),
+    ];
+    talk.client(&whole.concat());
+    assert_eq!(talk.sent(), "P(s: SELECT 1) P(: EXECUTE s) B(: ) D(P)");
+    assert_eq!(talk.client_until_it_waits(&execute()), [Verdict::Wait]);
+    assert_eq!(talk.sent(), "D(Ss) H", "are its rows what they were?");
+    talk.server("-1 1 2 T -t -T");
+    talk.client(&[execute(), sync()].concat());
+    assert_eq!(talk.sent(), "E S");
+    talk.server("D C ZI");
+    assert!(talk.office.server.is_stained());
+}
+
+#[test]
+fn a_prepared_execute_finds_the_name_wherever_it_runs() {
+    let mut talk = prepared();
+    talk.client(&[plain_parse("e", "EXECUTE s"), sync()].concat());
+    assert_eq!(
+        talk.sent(),
+        "P(s: SELECT 1) P(pgring_2: EXECUTE s) D(Spgring_2) S"
+    );
+    talk.server("-1 1 -t -T ZI");
+    talk.move_to_another_server();
+    assert_eq!(
+        talk.client_until_it_waits(&plain_bind("", "e")),
+        [Verdict::Wait]
+    );
+    assert_eq!(
+        talk.sent(),
+        "P(s: SELECT 1) P(pgring_1: EXECUTE s) D(Spgring_1) H"
+    );
+    talk.server("-1 -1 -t -T");
+    talk.client(&plain_bind("", "e"));
+    assert_eq!(talk.client_until_it_waits(&execute()), [Verdict::Wait]);
+    assert_eq!(talk.sent(), "B(: pgring_1) D(Ss) H");
+    talk.server("2 -t -T");
+    talk.client(&[execute(), sync()].concat());
+    assert_eq!(talk.sent(), "E S");
+    talk.server("D C ZI");
 }
 
 #[test]

@@ -307,6 +307,12 @@ impl Talk {
         self.office.server = Prepared::default();
     }
 
+    /// The same, and that one is at hand.
+    pub(super) fn move_to_another_server(&mut self) {
+        self.another_server();
+        self.linked = true;
+    }
+
     /// What the client was told since this was asked last.
     pub(super) fn told(&mut self) -> String {
         read(&std::mem::take(&mut self.office.out))
@@ -320,6 +326,11 @@ impl Talk {
     /// What the server was sent since this was asked last, as [`asks`] reads it.
     pub(super) fn sent(&mut self) -> String {
         asks(&std::mem::take(&mut self.sent))
+    }
+
+    /// The same, as it was written.
+    pub(super) fn sent_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sent)
     }
 
     /// The client asks, and is answered without a server.
