@@ -89,7 +89,8 @@ fn clients_with_different_settings_get_their_own_in_the_same_flight() {
         parsed_and_described(),
         ready(),
     ]));
-    plain.expect("1 Z");
+    // This server said nothing of it at login, so that it is news.
+    plain.expect("S 1 Z");
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn what_a_session_sets_is_its_own() {
         ready(),
         one_value("1"),
     ]));
-    other.expect("T D C Z");
+    other.expect("S T D C Z");
 
     let again = give(&[("timezone", Some("Asia/Tokyo"))]);
     client.send(query("SELECT 1"));

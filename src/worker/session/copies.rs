@@ -75,6 +75,23 @@ impl Conversation {
         }
     }
 
+    /// What is about to be executed was not described when the client parsed it, as it should have been.
+    #[cold]
+    pub(super) fn describe_late(
+        &mut self,
+        name: &[u8],
+        definition: &Definition,
+        found: Found,
+        desk: &mut Desk<'_>,
+    ) {
+        let is_telling = || self.names.shapes().is_telling(definition.own);
+        if !definition.statement.is_plain() && !self.block_had_failed() && !is_telling() {
+            let tells = Some((names::key(name).into(), definition.own));
+            let statement = &definition.statement;
+            self.ask_shape(statement, found.stamp, found.name, tells, desk.ahead);
+        }
+    }
+
     /// The copy at hand, if it was not parsed too early.
     #[inline]
     fn find_copy(&mut self, name: &[u8], definition: &Definition, desk: &mut Desk<'_>) -> Presence {

@@ -242,6 +242,9 @@ impl Conversation {
                 self.note_values(body);
             }
             let is_unnamed = naming.name.is_empty();
+            if definition.told.is_none() && !is_unnamed {
+                self.describe_late(naming.name, &definition, found, desk);
+            }
             let bound = Bound {
                 unnamed: is_unnamed.then_some(definition.own),
                 statement: definition.statement,

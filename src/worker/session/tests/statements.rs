@@ -601,13 +601,16 @@ fn execute_by_the_extended_protocol_finds_the_name() {
         plain_bind("", ""),
         describe(Target::Portal),
     ];
-    talk.client(&whole.concat());
-    assert_eq!(talk.sent(), "P(s: SELECT 1) P(: EXECUTE s) B(: ) D(P)");
-    assert_eq!(talk.client_until_it_waits(&execute()), [Verdict::Wait]);
-    assert_eq!(talk.sent(), "D(Ss) H", "are its rows what they were?");
-    talk.server("-1 1 2 T -t -T");
-    talk.client(&[execute(), sync()].concat());
-    assert_eq!(talk.sent(), "E S");
+    talk.client_until_it_waits(&whole.concat());
+    assert_eq!(
+        talk.sent(),
+        "P(s: SELECT 1) P(: EXECUTE s) B(: ) D(Ss) H",
+        "are its rows what they were?"
+    );
+    talk.server("-1 1 2 -t -T");
+    talk.client(&[describe(Target::Portal), execute(), sync()].concat());
+    assert_eq!(talk.sent(), "D(P) E S");
+    talk.server("T");
     talk.server("D C ZI");
     assert!(talk.office.server.is_stained());
 }
@@ -622,19 +625,14 @@ fn a_prepared_execute_finds_the_name_wherever_it_runs() {
     );
     talk.server("-1 1 -t -T ZI");
     talk.move_to_another_server();
-    assert_eq!(
-        talk.client_until_it_waits(&plain_bind("", "e")),
-        [Verdict::Wait]
-    );
+    talk.client(&plain_bind("", "e"));
     assert_eq!(
         talk.sent(),
-        "P(s: SELECT 1) P(pgring_1: EXECUTE s) D(Spgring_1) H"
+        "P(s: SELECT 1) P(pgring_1: EXECUTE s) B(: pgring_1)"
     );
-    talk.server("-1 -1 -t -T");
-    talk.client(&plain_bind("", "e"));
     assert_eq!(talk.client_until_it_waits(&execute()), [Verdict::Wait]);
-    assert_eq!(talk.sent(), "B(: pgring_1) D(Ss) H");
-    talk.server("2 -t -T");
+    assert_eq!(talk.sent(), "D(Ss) H");
+    talk.server("-1 -1 2 -t -T");
     talk.client(&[execute(), sync()].concat());
     assert_eq!(talk.sent(), "E S");
     talk.server("D C ZI");
