@@ -105,7 +105,7 @@ fn who_logs_in_is_told_what_holds_and_who_is_there_keeps_what_he_was_told() {
         for [change, back] in CHANGES {
             for sql in [change, back] {
                 stage.server.primary.sql("postgres", sql).unwrap();
-                thread::sleep(AGE);
+                thread::park_timeout(AGE);
                 for round in 0..4 {
                     let when = format!("{sql}, round {round}, {workers} workers");
                     Pair::login(&stage, &[], &when).look(&when);
@@ -151,7 +151,7 @@ fn a_reload_is_heard_by_all() {
             stage.sql(&format!("ALTER SYSTEM SET DateStyle = {style}"));
             stage.sql("SELECT pg_reload_conf()");
             // The server reads its files when it finds the time.
-            thread::sleep(AGE);
+            thread::park_timeout(AGE);
             for round in 0..3 {
                 // The server reports it when it is ready, which may be with the answer to something of pgring's.
                 one.hears_the_same(&query("SELECT 1"), &format!("{style}, {round}"));
@@ -160,7 +160,7 @@ fn a_reload_is_heard_by_all() {
             for _ in 0..3 {
                 Pair::login(&stage, &[], style).look(style);
             }
-            thread::sleep(AGE);
+            thread::park_timeout(AGE);
             Pair::login(&stage, &[("TimeZone", "UTC")], style).look(style);
             one.look(style);
         }

@@ -2,8 +2,6 @@
 //! world for a statement, with every kind of state to be found and carried there, on a pool of one connection with
 //! somebody else in between. And every setting that a server of any version has.
 
-#![expect(clippy::too_many_lines, reason = "tables of settings")]
-
 use pgring::cli::postgres::Installation;
 
 use crate::{

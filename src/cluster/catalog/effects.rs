@@ -100,8 +100,10 @@ impl EffectNames {
 
     /// Shows `look` what each of these names may leave, which are as the server stores them.
     pub fn of_names<'e>(&'e self, names: &[Box<[u8]>], look: impl FnMut(&'e NamedEffects)) {
-        let find = |name: &Box<[u8]>| self.names.find(Identifier::quoted(name));
-        names.iter().filter_map(find).for_each(look);
+        let names = names.iter().map(|name| Identifier::quoted(name));
+        names
+            .filter_map(|name| self.names.find(name))
+            .for_each(look);
     }
 
     /// Shows `look` what each word may leave, of bytes from the middle of a text.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ops::Deref,
     rc::Rc,
     sync::Arc,
 };
@@ -21,6 +22,18 @@ use crate::{
 /// How often the control core is told that something is wanted, in microseconds.
 const WANT_US: u64 = 50_000;
 
+/// What is known of a database, counted on this core: a turn takes no part in the counts of others.
+#[derive(Debug)]
+pub(crate) struct Facts(Arc<DatabaseFacts>);
+
+impl Deref for Facts {
+    type Target = DatabaseFacts;
+
+    fn deref(&self) -> &DatabaseFacts {
+        &self.0
+    }
+}
+
 /// What a session's rules are told of its database for one turn of the core.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Known {
@@ -30,9 +43,9 @@ pub(crate) enum Known {
     #[default]
     Nothing,
     /// What was known may not be all any more.
-    Stale(Rc<Arc<DatabaseFacts>>),
+    Stale(Rc<Facts>),
     /// This is, and by this key what was concluded from it.
-    Facts(Rc<Arc<DatabaseFacts>>, ClassKey),
+    Facts(Rc<Facts>, ClassKey),
 }
 
 /// What the statements of one database are judged by.
@@ -41,7 +54,7 @@ pub(crate) struct Judge {
     database: RefCell<Arc<str>>,
     role: Arc<str>,
     /// As of the last snapshot that was looked at.
-    facts: RefCell<Option<Rc<Arc<DatabaseFacts>>>>,
+    facts: RefCell<Option<Rc<Facts>>>,
     overrides: RefCell<Arc<Overrides>>,
     /// Another one whenever that changes, on any core.
     edition: Cell<u64>,
@@ -68,7 +81,11 @@ impl Judge {
 
     /// Takes over a new snapshot.
     pub(super) fn refresh(&self, snapshot: &Snapshot, database: &str) {
-        let facts = snapshot.catalogs.get(database).cloned().map(Rc::new);
+        let facts = snapshot
+            .catalogs
+            .get(database)
+            .cloned()
+            .map(|facts| Rc::new(Facts(facts)));
         if **self.database.borrow() != *database {
             self.database.replace(database.into());
         }
@@ -100,12 +117,12 @@ impl Judge {
     /// What may be relied on now: facts of the schema's own version, seen not long ago. With them the snapshot's number,
     /// and within it the database, by the place of its facts.
     #[inline]
-    fn current(&self, worker: &Worker) -> Option<(Rc<Arc<DatabaseFacts>>, ClassKey)> {
+    fn current(&self, worker: &Worker) -> Option<(Rc<Facts>, ClassKey)> {
         let facts = self.facts.borrow();
         let facts = facts.as_ref()?;
         let version = worker.switchboard.schema_version();
         let holds = facts.validity.holds(worker.micros()) && facts.schema == version;
-        let place = Arc::as_ptr(facts) as u64;
+        let place = Arc::as_ptr(&facts.0) as u64;
         holds.then(|| (Rc::clone(facts), (self.edition.get(), place, version)))
     }
 

@@ -201,7 +201,7 @@ impl Conversation {
     /// True when a sequence may have given something to the session there.
     #[inline]
     pub(crate) fn has_used_sequences(&self) -> bool {
-        self.traces.has_used_sequences()
+        self.traces.uses_sequences()
     }
 
     /// The connection is given back.

@@ -132,7 +132,7 @@ impl Traces {
     }
 
     /// True when a sequence may have given something to the session since its connection was at hand.
-    pub(super) fn has_used_sequences(&self) -> bool {
+    pub(super) fn uses_sequences(&self) -> bool {
         self.uses_sequences
     }
 
