@@ -116,7 +116,9 @@ fn what_a_session_sets_is_its_own() {
         ready(),
         one_value("1"),
     ]));
+    // This server said nothing of it at login, so that it is news, and asked about.
     other.expect("S T D C Z");
+    backend.take_census(&[]);
 
     let again = give(&[("timezone", Some("Asia/Tokyo"))]);
     client.send(query("SELECT 1"));
