@@ -1,6 +1,11 @@
 //! What a client is told at login of the server it will talk to: asked of a server once per pool and settings.
 
-use std::{rc::Rc, sync::Arc, task::Context, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::Context,
+    time::{Duration, Instant},
+};
 
 use super::{
     Worker,
@@ -29,7 +34,7 @@ pub(super) async fn learn(
     pools: &Rc<PoolSet>,
     parameters: &Parameters,
 ) -> Result<Greeting, Refused> {
-    let is_fresh = pools.is_fresh(worker);
+    let (is_fresh, since) = (pools.is_fresh(worker), time::now());
     match pools.greeting(worker, parameters) {
         Some(known) if is_fresh => Ok(known),
         // The pool may have no connection to spare now, or the server none: then that is what is known.
@@ -41,7 +46,7 @@ pub(super) async fn learn(
             let lease = if is_fresh {
                 lease
             } else {
-                as_new(lease).await?
+                as_new(lease, since).await?
             };
             ask(worker, pools, parameters, lease).await
         }
@@ -62,20 +67,21 @@ async fn learn_anew(
     }
     let pool = pools.pool(worker, node);
     let gone = |context: &Context<'_>| stream.poll_broken(context);
-    let deadline = time::now() + WAIT;
+    let since = time::now();
+    let deadline = since + WAIT;
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
     let lease = lease.ok()?.ok().flatten()?;
-    let lease = as_new(lease).await.ok()?;
+    let lease = as_new(lease, since).await.ok()?;
     Some(ask(worker, pools, parameters, lease).await)
 }
 
 /// How long a login waits for a connection of a busy pool when what it would be told is known, but not new.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// A connection that nobody has used, in the place of this one.
-async fn as_new(lease: Lease) -> Result<Lease, CheckoutError> {
-    match lease.is_new {
+/// A connection that was opened since then, in the place of this one.
+async fn as_new(lease: Lease, since: Instant) -> Result<Lease, CheckoutError> {
+    match lease.backend().opened >= since {
         true => Ok(lease),
         false => lease.renew().await,
     }

@@ -1,4 +1,4 @@
-//! Real drivers in their ordinary use, in front of a pool of three connections in transaction mode, among fifty
+//! Real drivers in their ordinary use, in front of a pool of three connections in transaction mode, among many
 //! clients that interfere. The programs beside this file check what they get and end with status 0 or 1; what
 //! they need is installed once, below `target/`. Never judges what a driver does, only whether it is content.
 

@@ -1,5 +1,5 @@
 //! A client cannot tell that its server connection is shared: conversations are held with PostgreSQL directly
-//! and through a pool of three connections that fifty other clients press upon; the transcripts are the same,
+//! and through a pool of three connections that many other clients press upon; the transcripts are the same,
 //! message by message. One file per theme; `proof` compares, `property` does it with random settings.
 
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -1,4 +1,4 @@
-//! Holds conversations with a PostgreSQL directly and through a small pool that fifty others press upon, and
+//! Holds conversations with a PostgreSQL directly and through a small pool that many others press upon, and
 //! compares the transcripts. Owns the stage of that; never knows what is said.
 
 use crate::{

@@ -24,7 +24,7 @@ GRANT ALL ON items TO app, reader, writer;
 ";
 
 /// How many there are, usually.
-pub const USUAL: usize = 50;
+pub const USUAL: usize = 16;
 
 /// Server connections of the pool that they press upon.
 pub const POOL: usize = 3;
@@ -42,7 +42,10 @@ pub fn stage_with(lines: &[&str]) -> Stage {
 /// The same, with so many server connections.
 pub fn stage_of(size: usize, lines: &[&str]) -> Stage {
     let small = |config: Config| {
-        let config = config.set("pool", &format!("size = {size}")).workers(2);
+        let config = config
+            .set("pool", &format!("size = {size}"))
+            .set("pool", "greeting_age = 0")
+            .workers(2);
         lines
             .iter()
             .fold(config, |config, line| config.set("pool", line))
