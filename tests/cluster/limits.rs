@@ -103,7 +103,7 @@ fn watch(server: SocketAddr, done: &AtomicBool) -> Most {
     while !done.load(Ordering::Relaxed) {
         let rows = session.query(
             "SELECT usename, datname, count(*) FROM pg_stat_activity \
-             WHERE usename IN ('app', 'eva') AND backend_type = 'client backend' GROUP BY 1, 2",
+             WHERE usename IN ('app', 'eva') AND application_name <> 'pgring' AND backend_type = 'client backend' GROUP BY 1, 2",
         );
         let Answer::Rows(rows) = rows else {
             panic!("{rows:?}")

@@ -71,11 +71,10 @@ impl Stage {
         super::tools::pointed_at(self.proxy.address(), program)
     }
 
-    /// Server connections of the role `app`.
+    /// Server connections of the role `app`, but for the one over which pgring itself looks at the catalogs.
     pub fn server_connections(&self) -> usize {
-        self.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
-            .parse()
-            .unwrap()
+        let look = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND application_name <> 'pgring'";
+        self.sql(look).parse().unwrap()
     }
 
     /// Waits until some connection of `app` runs a statement that begins so.
