@@ -4,7 +4,7 @@
 
 use super::{
     effects::Effects,
-    token::{Kind, Reading, Token, Tokens},
+    token::{Kind, Reading, Token, Tokens, unquoted},
     word::{
         ALTER, BEGIN, CONSTRAINTS, CREATE, DEALLOCATE, DISCARD, DO, DROP, ELSE, EXECUTE, FUNCTION,
         GLOBAL, GRANT, HOLD, IMPORT, INTO, LISTEN, LOAD, LOCAL, LOOP, ON, PREPARE, PROCEDURE,
@@ -21,7 +21,7 @@ const DEPTH_MAX: usize = 4;
 
 /// Functions of PostgreSQL's own, and of extensions that are known for it, that leave something behind or run what they
 /// are given, by what they do.
-const KNOWN: [(&[u8], Effects); 46] = [
+const KNOWN: [(&[u8], Effects); 44] = [
     (b"pg_advisory_lock", Effects::STATE),
     (b"pg_advisory_lock_shared", Effects::STATE),
     (b"pg_try_advisory_lock", Effects::STATE),
@@ -66,8 +66,6 @@ const KNOWN: [(&[u8], Effects); 46] = [
     (b"nextval_oid", Effects::USES_SEQUENCES),
     (b"setval", Effects::USES_SEQUENCES),
     (b"set_curcfg", Effects::STATE),
-    (b"lo_import", Effects::NONE),
-    (b"pg_reload_conf", Effects::NONE),
 ];
 
 /// What a text may do.
@@ -404,8 +402,9 @@ fn literal_argument(mut rest: Tokens<'_>) -> Option<String> {
     name.is_ascii().then(|| name.to_ascii_lowercase())
 }
 
-/// True when the third argument of the call whose arguments follow is TRUE itself.
-fn is_local(mut rest: Tokens<'_>) -> bool {
+/// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument is TRUE
+/// itself.
+pub(crate) fn is_local(mut rest: Tokens<'_>) -> bool {
     let (mut depth, mut commas) = (0_usize, 0);
     while let Some(token) = rest.next() {
         match token.kind {
@@ -424,14 +423,6 @@ fn is_local(mut rest: Tokens<'_>) -> bool {
         }
     }
     false
-}
-
-/// An identifier without its quotes.
-fn unquoted(token: Token<'_>) -> &[u8] {
-    match token.kind {
-        Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
-        _ => token.text,
-    }
 }
 
 /// What a literal stands for, as far as that is told without its escapes; `None` when they may change what it says.

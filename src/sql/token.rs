@@ -56,6 +56,14 @@ pub(crate) struct Token<'a> {
     pub(crate) text: &'a [u8],
 }
 
+/// An identifier without its quotes.
+pub(crate) fn unquoted(token: Token<'_>) -> &[u8] {
+    match token.kind {
+        Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
+        _ => token.text,
+    }
+}
+
 /// How the server reads `'...'`: its setting `standard_conforming_strings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {

@@ -13,7 +13,7 @@ use super::{
 use crate::sql::{
     body::Body,
     effects::Effects,
-    token::{Kind, Reading, Tokens, is_in_word},
+    token::{Kind, Reading, Tokens, is_in_word, unquoted},
 };
 
 /// Extensions whose functions leave nothing at a connection.
@@ -125,9 +125,7 @@ impl EffectNames {
         for token in Tokens::new(text, Reading::Standard) {
             let name = match token.kind {
                 Kind::Word => Identifier::plain(token.text),
-                Kind::Quoted => {
-                    Identifier::quoted(token.text.get(1..token.text.len() - 1).unwrap_or_default())
-                }
+                Kind::Quoted => Identifier::quoted(unquoted(token)),
                 _ => continue,
             };
             self.names.find(name).into_iter().for_each(&mut look);

@@ -2,18 +2,20 @@
 //! further on that matter wherever they stand. Errs on the side that `facts.rs` says. Never looks into what
 //! functions and operators do, but for those that are known to keep session state.
 
+use crate::sql::body;
+
 use super::{
     facts::Facts,
     literal,
     scan::Scan,
-    token::{Kind, Token, Tokens},
+    token::{Kind, Token, Tokens, unquoted},
     word::{
         ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
         CLUSTER, COMMENT, COMMIT, CONSTRAINTS, COPY, CREATE, DEALLOCATE, DECLARE, DELETE, DISCARD,
         DO, DROP, END, EXECUTE, EXPLAIN, FETCH, FUNCTION, Folded, GLOBAL, GRANT, HOLD, IMPORT,
         INSERT, INTO, LISTEN, LOAD, LOCAL, LOCK, MERGE, MOVE, NOTIFY, ON, OR, PREPARE, PROCEDURE,
         REASSIGN, REFRESH, REINDEX, RELEASE, REPLACE, RESET, RETURN, REVOKE, ROLLBACK, SAVEPOINT,
-        SECURITY, SELECT, SESSION, SET, SHOW, START, TABLE, TEMP, TEMPORARY, TO, TRANSACTION, TRUE,
+        SECURITY, SELECT, SESSION, SET, SHOW, START, TABLE, TEMP, TEMPORARY, TO, TRANSACTION,
         TRUNCATE, UESCAPE, UNLISTEN, UPDATE, VACUUM, VALUES, VERBOSE, WITH, fold, folded,
     },
 };
@@ -514,14 +516,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// An identifier without its quotes.
-pub(super) fn unquoted(token: Token<'_>) -> &[u8] {
-    match token.kind {
-        Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
-        _ => token.text,
-    }
-}
-
 /// True for the first word of a statement that calls the functions in it. One in parentheses has none.
 fn is_query(command: Folded) -> bool {
     matches!(
@@ -550,29 +544,10 @@ fn drops_on_commit(rest: Tokens<'_>) -> bool {
     false
 }
 
-/// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument
-/// is TRUE itself.
+/// True when the call of `set_config` that follows its name is for the transaction alone.
 fn is_local(mut rest: Tokens<'_>) -> bool {
-    if rest.next().is_none_or(|token| token.kind != Kind::Open) {
-        return false;
+    is_call(rest) && {
+        rest.next();
+        body::is_local(rest)
     }
-    let mut depth = 0_usize;
-    let mut commas = 0;
-    while let Some(token) = rest.next() {
-        match token.kind {
-            Kind::Open => depth += 1,
-            Kind::Close if depth == 0 => return false,
-            Kind::Semicolon => return false,
-            Kind::Close => depth -= 1,
-            Kind::Other if token.text == b"[" => depth += 1,
-            Kind::Other if token.text == b"]" => depth = depth.saturating_sub(1),
-            Kind::Comma if depth == 0 => commas += 1,
-            _ => {}
-        }
-        if commas == 2 {
-            let last = folded(rest.next()) == TRUE;
-            return last && rest.next().is_some_and(|token| token.kind == Kind::Close);
-        }
-    }
-    false
 }

@@ -79,13 +79,13 @@ impl Conversation {
         if self.hides_ascii(text, desk) {
             effects = effects.and(raw::effects(text));
         }
-        let body = Body::read(text);
-        let known = match desk.known {
-            Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
-            _ => None,
-        };
+        // Who only uses a sequence leaves no setting.
         if facts.gains_state() || effects.leaves_state() {
-            let found = self.note_settings(&body, known, effects);
+            let known = match desk.known {
+                Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
+                _ => None,
+            };
+            let found = self.note_settings(&Body::read(text), known, effects);
             effects = effects.and(desk.feared(found));
         }
         self.traces.note_effects(effects);
