@@ -54,7 +54,7 @@ async def listener(ready, count):
         await conn.execute("LISTEN visits")
         ready.set()
         seen = []
-        async for note in conn.notifies(timeout=20, stop_after=count):
+        async for note in conn.notifies(timeout=300, stop_after=count):
             seen.append(int(note.payload))
         assert sorted(seen) == list(range(count)), seen
 

@@ -339,8 +339,10 @@ impl Conversation {
         desk: &Desk<'_>,
     ) {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
+        // What it sets itself does not change how it is read.
+        let hides = self.hides_ascii(text, desk);
         self.traces.note(facts);
-        self.note_effects(facts, text, statement, desk);
+        self.note_effects(facts, text, statement, hides, desk);
         if desk.bounds.always_checked {
             self.traces.note_report();
         }

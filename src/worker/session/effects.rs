@@ -18,16 +18,17 @@ use crate::{
 const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
 
 impl Conversation {
-    /// A statement is to be executed, or a text of several.
+    /// A statement is to be executed, or a text of several. `hides`: bytes of its characters may look like ASCII.
     #[inline]
     pub(super) fn note_effects(
         &mut self,
         facts: Facts,
         text: &[u8],
         statement: Option<&Statement>,
+        hides: bool,
         desk: &Desk<'_>,
     ) {
-        let effects = self
+        let mut effects = self
             .effects_of(facts, text, statement, desk)
             .and(desk.feared(facts.effects()));
         if facts.changes_schema() && makes_code(text) {
@@ -37,6 +38,9 @@ impl Conversation {
             self.traces.note_schema();
         }
         if !effects.is_none() || facts.gains_state() {
+            if hides {
+                effects = effects.and(raw::effects(text));
+            }
             self.note_leavings(effects, facts, text, desk);
         }
     }
@@ -75,9 +79,6 @@ impl Conversation {
         }
         if facts.gains_state() {
             self.restore.note(text);
-        }
-        if self.hides_ascii(text, desk) {
-            effects = effects.and(raw::effects(text));
         }
         // Who only uses a sequence leaves no setting.
         if facts.gains_state() || effects.leaves_state() {
@@ -164,7 +165,7 @@ impl Conversation {
 
     /// True for a text in which bytes of characters may look like ASCII.
     #[inline]
-    fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
+    pub(super) fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
         let may_hide = desk.context.hide_ascii() || self.traces.is_unsettled();
         may_hide && !text.is_ascii()
     }
