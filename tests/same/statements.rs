@@ -148,6 +148,26 @@ fn names() -> Vec<Conversation> {
             ],
         ),
         talk(
+            "names that pgring might use, by SQL",
+            [
+                ask([parse_s()]),
+                q("EXECUTE pgring_1"),
+                q("EXECUTE pgring_2"),
+                q("DEALLOCATE pgring_3"),
+                ask([use_s()]),
+                q("PREPARE pgring_1 AS SELECT 'mine'"),
+                q("PREPARE pgring_4 AS SELECT 'mine, too'"),
+                ask([parse("s1", "SELECT 's1'"), use_statement("s1"), sync()]),
+                ask([parse("s2", "SELECT 's2'"), use_statement("s2"), sync()]),
+                q("EXECUTE pgring_1"),
+                q("EXECUTE pgring_4"),
+                q("DEALLOCATE pgring_1"),
+                q("DEALLOCATE pgring_4"),
+                ask([use_statement("s1"), sync()]),
+                ask([use_s()]),
+            ],
+        ),
+        talk(
             "closed, then used",
             [
                 ask([parse_s()]),

@@ -27,6 +27,16 @@ pub enum Use {
     DiscardAll,
 }
 
+impl Use {
+    /// The statement's name, as the server folds it; `None` for all of them.
+    pub fn name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Prepare(name) | Self::Execute(name) | Self::Deallocate(name) => Some(name),
+            Self::DeallocateAll | Self::DiscardAll => None,
+        }
+    }
+}
+
 /// The uses of prepared statements in `text`, in order. Backslashes in `'...'` are taken for themselves.
 pub fn uses(text: &[u8]) -> Vec<Use> {
     let mut tokens = Tokens::new(text, Reading::Standard);

@@ -100,8 +100,12 @@ impl Conversation {
     fn show_all(&mut self, uses: &[Use], compares: bool, desk: &mut Desk<'_>) -> Sight {
         let mut sight = Sight::Same;
         for used in uses {
-            let Some(name) = existing(used) else { continue };
+            let Some(name) = used.name() else { continue };
             let compares = compares && matches!(used, Use::Execute(_));
+            if matches!(self.names.find(name, self.ledger.pipeline()), Meaning::Nothing) {
+                self.hide_ours(used, desk);
+                continue;
+            }
             match self.show(name, compares, desk) {
                 Sight::Same => {}
                 Sight::Unknown => return Sight::Unknown,
@@ -197,14 +201,6 @@ impl Conversation {
     /// True while the outcome of a DEALLOCATE is open.
     pub(super) fn waits_for_command(&self) -> bool {
         !self.commands.is_empty() && self.ledger.settled() <= self.commands_ticket
-    }
-}
-
-/// The name of a statement that the server must know about, if it is there.
-fn existing(used: &Use) -> Option<&[u8]> {
-    match used {
-        Use::Prepare(name) | Use::Execute(name) | Use::Deallocate(name) => Some(name),
-        Use::DeallocateAll | Use::DiscardAll => None,
     }
 }
 

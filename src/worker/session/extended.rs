@@ -21,7 +21,7 @@ use crate::{
     cluster::{settings::PoolMode, stamps::Stamp},
     protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
     worker::{
-        classify,
+        classify::{self, Use},
         parameters::Parameters,
         statements::{
             Statement,
@@ -186,9 +186,25 @@ impl Conversation {
     /// A Parse of ours takes the client's own name at the server, where nothing else may have it.
     pub(super) fn take_name(&mut self, name: &[u8], desk: &mut Desk<'_>) {
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        if !server.stain(name) {
+        let is_ours = server.set_aside(name);
+        if !server.stain(name) || is_ours {
             write_close(name, desk.ahead);
             self.ledger.owe(Owed::OwnClose);
+        }
+    }
+
+    /// SQL uses a name under which the client has prepared nothing by protocol: there it finds nothing of ours.
+    pub(super) fn hide_ours(&mut self, used: &Use, desk: &mut Desk<'_>) {
+        let Some(name) = used.name().filter(|name| name.starts_with(PREFIX)) else {
+            return;
+        };
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if server.set_aside(name) {
+            write_close(name, desk.ahead);
+            self.ledger.owe(Owed::OwnClose);
+        }
+        if matches!(used, Use::Prepare(_)) {
+            server.stain(name);
         }
     }
 

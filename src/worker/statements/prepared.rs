@@ -186,6 +186,9 @@ impl Prepared {
         pipeline: u64,
     ) -> ServerName {
         self.last += 1;
+        while self.is_stained() && self.is_stained_by(ServerName::of(self.last).bytes()) {
+            self.last += 1;
+        }
         self.clock += 1;
         let known = Known {
             copy: Copy::new(statement, stamp, pipeline),
@@ -298,6 +301,20 @@ impl Prepared {
             self.stains.push(name.into());
         }
         new
+    }
+
+    /// A client is going to use this name of its own: what the connection has of ours there goes off the books. True
+    /// when the server must close it.
+    #[cold]
+    pub(crate) fn set_aside(&mut self, name: &[u8]) -> bool {
+        if self.is_stained_by(name) {
+            return false;
+        }
+        let is_it = |number: u64| ServerName::of(number).bytes() == name;
+        let (known, closing) = (self.known.len(), self.closing.len());
+        self.known.retain(|_, known| !is_it(known.number));
+        self.closing.retain(|&number| !is_it(number));
+        known > self.known.len() || closing > self.closing.len()
     }
 
     /// What was under this name of a client is gone.

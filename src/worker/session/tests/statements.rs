@@ -208,6 +208,45 @@ fn names_like_ours_find_nothing_of_ours() {
     assert_eq!(talk.sent(), "D(Spgring_2) S");
 }
 
+/// Neither EXECUTE nor PREPARE nor DEALLOCATE of SQL meets a statement of ours, and ours take no name of the client's.
+#[test]
+fn sql_finds_nothing_of_ours_either() {
+    let mut talk = prepared();
+    talk.client(&query("EXECUTE pgring_1"));
+    assert_eq!(talk.sent(), "C(Spgring_1) Q(EXECUTE pgring_1)");
+    talk.server("-3 E ZI");
+    talk.client(&query("EXECUTE pgring_1"));
+    assert_eq!(talk.sent(), "Q(EXECUTE pgring_1)");
+    talk.server("E ZI");
+
+    let mut talk = prepared();
+    talk.client(&query("PREPARE pgring_2 AS SELECT 3"));
+    assert_eq!(talk.sent(), "Q(PREPARE pgring_2 AS SELECT 3)");
+    talk.complete("PREPARE");
+    talk.server("ZI");
+    talk.sent();
+    talk.client(&[parse("t", "SELECT 2"), sync()].concat());
+    assert!(talk.sent().contains("P(pgring_3: SELECT 2)"));
+}
+
+#[test]
+fn a_name_like_ours_is_the_clients_when_sql_ends_it() {
+    let mut talk = prepared();
+    talk.client(&[parse("pgring_1", "SELECT 2"), sync()].concat());
+    assert_eq!(talk.sent(), "P(pgring_2: SELECT 2) D(Spgring_2) S");
+    talk.server("1 -t -T ZI");
+    talk.client(&query("DEALLOCATE pgring_1"));
+    assert_eq!(
+        talk.sent(),
+        "C(Spgring_1) P(pgring_1: SELECT 2) Q(DEALLOCATE pgring_1)"
+    );
+    talk.server("-3 -1");
+    talk.complete("DEALLOCATE");
+    talk.server("ZI");
+    talk.client_until_it_waits(&run("s"));
+    assert!(talk.sent().starts_with("P(pgring_3: SELECT 1)"));
+}
+
 #[test]
 fn a_name_that_is_taken_is_refused_by_the_server() {
     let mut talk = prepared();
