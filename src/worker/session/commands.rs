@@ -100,13 +100,8 @@ impl Conversation {
     fn show_all(&mut self, uses: &[Use], compares: bool, desk: &mut Desk<'_>) -> Sight {
         let mut sight = Sight::Same;
         for used in uses {
-            let Some(name) = used.name() else { continue };
             let compares = compares && matches!(used, Use::Execute(_));
-            if matches!(self.names.find(name, self.ledger.pipeline()), Meaning::Nothing) {
-                self.hide_ours(used, desk);
-                continue;
-            }
-            match self.show(name, compares, desk) {
+            match self.show(used, compares, desk) {
                 Sight::Same => {}
                 Sight::Unknown => return Sight::Unknown,
                 Sight::Different => sight = Sight::Different,
@@ -116,12 +111,18 @@ impl Conversation {
     }
 
     /// The server gets a statement of the protocol under the client's own name, once in a pipeline.
-    fn show(&mut self, name: &[u8], compares: bool, desk: &mut Desk<'_>) -> Sight {
+    fn show(&mut self, used: &Use, compares: bool, desk: &mut Desk<'_>) -> Sight {
+        let Some(name) = used.name() else {
+            return Sight::Same;
+        };
         let pipeline = self.ledger.pipeline();
         let definition = match self.names.find(name, pipeline) {
             Meaning::Statement(definition) => definition,
             Meaning::Unsure => return Sight::Unknown,
-            Meaning::Nothing => return Sight::Same,
+            Meaning::Nothing => {
+                self.hide_ours(used, desk);
+                return Sight::Same;
+            }
         };
         if name.is_empty() || self.block_has_failed() {
             return Sight::Same;
