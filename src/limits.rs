@@ -148,6 +148,15 @@ pub const CATALOG_UNUSED_MS: u64 = 5_000;
 /// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
 pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
 
+/// How often a read looks again whether the standby that has to take it has come far enough.
+pub const POSITION_WAIT_MS: u64 = 2;
+
+/// How long a read waits for that, at most.
+pub const POSITION_WAIT_MS_MAX: u64 = 1_000;
+
+/// A primary that could not tell how far it has written is left alone with that question for so long.
+pub const POSITION_REST_MS: u64 = 1_000;
+
 /// Pause after a look at the catalog of a database that failed.
 pub const CATALOG_RETRY_MS: u64 = 1_000;
 

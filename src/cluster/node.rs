@@ -8,6 +8,8 @@ use std::sync::{
 
 use crossbeam::utils::CachePadded;
 
+use super::budget::Micros;
+
 /// A position in the write-ahead log, in bytes; 0 is unknown.
 pub type Lsn = u64;
 
@@ -126,6 +128,8 @@ pub struct Live {
 struct Position {
     /// Of a standby how far it has replayed, of the primary how far it has written.
     lsn: AtomicU64,
+    /// When it was asked for that; see [`Live::holds_since`].
+    asked_us: AtomicU64,
     lag_bytes: AtomicU64,
     lag_us: AtomicU64,
     latency_us: AtomicU64,
@@ -151,6 +155,21 @@ impl Live {
     /// How long it took to answer the control core, a moving average in microseconds; 0 is unknown.
     pub fn latency_us(&self) -> u64 {
         self.position.latency_us.load(Ordering::Relaxed)
+    }
+
+    /// True when the position was asked for after `opened`, both in microseconds of the process's clock.
+    ///
+    /// A server that crashes and starts again, with the same postmaster or another one, may begin at an older position
+    /// than it had, and all connections end with the crash. So a position holds for a connection when it was asked for
+    /// while that connection was there. Read this before the position.
+    #[inline]
+    pub fn holds_since(&self, opened: Micros) -> bool {
+        self.position.asked_us.load(Ordering::Acquire) >= opened
+    }
+
+    /// The position is the answer to a question of then.
+    pub fn set_asked(&self, asked: Micros) {
+        self.position.asked_us.store(asked, Ordering::Release);
     }
 
     /// The control core has asked.

@@ -167,10 +167,15 @@ impl Watch {
         }
     }
 
-    /// A client's connection was made to the node.
+    /// A client's connection was made to the node. Reads may go there once its position is known anew.
     pub(super) fn connected(&self, node: NodeId) {
         match self.is_on() {
-            true => self.on(Event::Connected(node)),
+            true => {
+                self.on(Event::Connected(node));
+                if let Some(watched) = self.nodes.get(usize::from(node.0)) {
+                    watched.ask.ring();
+                }
+            }
             false => self.publishing.connected(node),
         }
     }
@@ -237,15 +242,16 @@ impl Watch {
         self.publishing.destination(self.nodes[place].id, None)
     }
 
-    /// The node has said where it is; `before` is where all were before it was asked. Says whether it is near
-    /// enough to take reads, and whether it has more than the primary.
+    /// The node has said where it is; `before` is where all were before it was asked, at `asked`. Says whether it is
+    /// near enough to take reads, and whether it has more than the primary.
     fn note_position(
         &self,
         place: usize,
         position: &Position,
         before: &[Lsn],
-        now: Instant,
+        asked: Instant,
     ) -> (bool, bool) {
+        let now = time::now();
         let node = &self.nodes[place];
         let is_primary = self.state.borrow().primary() == Some(node.id);
         node.lsn.set(position.lsn);
@@ -256,6 +262,8 @@ impl Watch {
             self.find_those_ahead(position, before);
         }
         let (bytes, since) = self.note_lag(place, now);
+        let budgets = &self.publishing.switchboard().budgets;
+        node.live.set_asked(budgets.micros(asked));
         (self.is_near(bytes, since), node.is_ahead.get())
     }
 

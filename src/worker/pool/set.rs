@@ -20,6 +20,7 @@ use crate::{
         welcome::Welcome,
     },
     ids::{Epoch, NodeId},
+    limits::POSITION_REST_MS,
     worker::{Worker, parameters::Parameters},
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Common {
     pub(crate) counters: RefCell<Counters>,
     /// What statements are judged by.
     pub(crate) judge: Judge,
+    /// Until then nobody asks the primary how far it has written: it could not tell.
+    no_position_until: Cell<Micros>,
 }
 
 /// A database and user on one core.
@@ -79,6 +82,7 @@ impl PoolSet {
             clients: Cell::new(0),
             counters: RefCell::default(),
             judge: Judge::new(snapshot, server_database, &key.user),
+            no_position_until: Cell::new(0),
             key,
         };
         Some(Rc::new(Self {
@@ -250,6 +254,17 @@ impl Common {
     /// Name of the database on the servers.
     pub(crate) fn server_database(&self) -> Arc<str> {
         Arc::clone(&self.server_database.borrow())
+    }
+
+    /// The primary could not tell how far it has written.
+    #[cold]
+    pub(crate) fn note_no_position(&self, now: Micros) {
+        self.no_position_until.set(now + POSITION_REST_MS * 1000);
+    }
+
+    /// True when that was not long ago.
+    pub(crate) fn has_no_position(&self, now: Micros) -> bool {
+        self.no_position_until.get() > now
     }
 
     /// True when the database is still called so on the servers.

@@ -214,6 +214,9 @@ impl Session {
             backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken()?,
             backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
                 let position = self.conversation.take_position();
+                if position.is_none() {
+                    self.pools.note_no_position(self.worker.micros());
+                }
                 self.position_told(position);
             }
             backend::READY_FOR_QUERY if answer == Answer::Restore => {

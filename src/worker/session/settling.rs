@@ -32,10 +32,15 @@ impl Session {
         lease.backend().stream.send(out.into());
     }
 
-    /// Asks the primary how far its log is written, behind everything the client asked.
+    /// Asks the primary how far its log is written, behind everything the client asked. Where it could not tell a moment
+    /// ago nobody asks again: what the control core hears of it has to do.
     pub(super) fn ask_position(&mut self) {
-        self.placement.expect_position();
-        self.errand.wrote = false;
+        let now = self.worker.micros();
+        (self.errand.wrote, self.errand.asked) = (false, true);
+        if self.pools.has_no_position(now) {
+            return self.position_told(None);
+        }
+        self.placement.expect_position(now);
         let lease = self.lease.as_mut().expect("it is asked of the primary");
         let prepared = &mut lease.backend_mut().prepared;
         let waits = self.parameters.get("default_transaction_deferrable");
