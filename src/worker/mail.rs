@@ -16,6 +16,7 @@ use crate::{
     auth::SaltedKeys,
     cluster::{
         messages::{Ticket, ToControl, ToWorker},
+        node::{NodeState, Role},
         report::{Report, ReportKind},
     },
     ids::WorkerId,
@@ -123,7 +124,9 @@ impl Worker {
                 let snapshot = self.snapshot();
                 self.clients.wake_those_at(|node| {
                     let state = snapshot.state(node);
-                    state.is_none_or(|state| !state.status.is_usable())
+                    let may_be_other =
+                        |state: &NodeState| !state.status.is_usable() || state.role == Role::Standby;
+                    state.is_none_or(may_be_other)
                 });
             }
             ToWorker::Drain => self.drain(),

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use crate::cluster::messages::Belief;
-use crate::limits::PARAMETER_SETS_MAX;
+use crate::{limits::PARAMETER_SETS_MAX, worker::classify};
 
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Set {
@@ -76,7 +76,9 @@ impl Interner {
 
     /// Those of `base` that may change what a text means.
     pub(crate) fn meaning(&self, base: &Parameters) -> Parameters {
-        let telling = base.iter().filter(|(name, _)| !HARMLESS.contains(name));
+        let telling = base
+            .iter()
+            .filter(|(name, _)| !classify::is_harmless(name.as_bytes()));
         self.of(telling.map(|(name, value)| (name.to_owned(), value)))
     }
 
@@ -369,16 +371,6 @@ const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 fn is_identity(name: &str) -> bool {
     IDENTITY.contains(&name)
 }
-
-/// Settings under which every text means the same.
-const HARMLESS: [&str; 6] = [
-    "application_name",
-    "client_min_messages",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "lock_timeout",
-    "statement_timeout",
-];
 
 /// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
 /// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)

@@ -551,7 +551,7 @@ fn introduce(
     Rc::new(ClientInfo {
         id: stream.id(),
         key: hello.key.clone(),
-        process_id: cancel::process_id(worker.id, stream.id()),
+        process_id: worker.clients.new_process_id(worker.id),
         cancel_key,
         addresses: stream.addresses(),
         connected_us: time::unix_micros(),

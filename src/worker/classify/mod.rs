@@ -22,6 +22,7 @@ mod statement;
 mod transaction;
 mod uses;
 
+pub(crate) use settings::is_harmless;
 pub(crate) use shape::{may_modify, reads_nothing};
 pub(crate) use transaction::{chains, ending};
 pub use {
