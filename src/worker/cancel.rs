@@ -422,7 +422,12 @@ mod tests {
     #[test]
     fn a_process_id_names_its_owner() {
         let mut all = std::collections::HashSet::new();
-        for (worker, number) in [(0, 0), (3, 17), (1023, (1 << NUMBER_BITS) - 1), (1, u32::MAX)] {
+        for (worker, number) in [
+            (0, 0),
+            (3, 17),
+            (1023, (1 << NUMBER_BITS) - 1),
+            (1, u32::MAX),
+        ] {
             let id = process_id(WorkerId(worker), number);
             assert_eq!(owner(id), WorkerId(worker));
             assert!(id > 1 << 22, "no process of an operating system has it");

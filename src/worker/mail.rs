@@ -124,8 +124,9 @@ impl Worker {
                 let snapshot = self.snapshot();
                 self.clients.wake_those_at(|node| {
                     let state = snapshot.state(node);
-                    let may_be_other =
-                        |state: &NodeState| !state.status.is_usable() || state.role == Role::Standby;
+                    let may_be_other = |state: &NodeState| {
+                        !state.status.is_usable() || state.role == Role::Standby
+                    };
                     state.is_none_or(may_be_other)
                 });
             }

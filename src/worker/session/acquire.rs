@@ -19,7 +19,6 @@ use crate::{
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
     worker::{
-        cancel,
         clients::{Kill, State},
         pool::{CheckoutError, Lease, Pool, Urgency},
         route,
@@ -178,7 +177,8 @@ impl Session {
                 None => match self.wait_for_server(&pool).await {
                     Ok(lease) if self.info.cancel.is_dequeued() => {
                         lease.into_iter().for_each(Lease::release);
-                        self.conversation.refuse(cancel::cancelled());
+                        let why = self.why_cancelled();
+                        self.conversation.refuse(why);
                         return Ok(());
                     }
                     Ok(Some(lease)) => Some(lease),
@@ -275,7 +275,8 @@ impl Session {
         match held {
             Ok(Some(Held::Changed)) => return Ok(Held::Changed),
             Ok(Some(Held::Refused)) if self.info.cancel.is_dequeued() => {
-                self.conversation.refuse(cancel::cancelled());
+                let why = self.why_cancelled();
+                self.conversation.refuse(why);
             }
             Ok(Some(Held::Refused)) => return Err(shutting_down()),
             Ok(None) => return Err(End::Done),
