@@ -8,6 +8,7 @@ mod lag;
 mod lost;
 mod probing;
 mod questions;
+mod tail;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position};
+use self::{
+    bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position, tail::Tail,
+};
 use super::{
     keys::Deriver,
     line::Destination,
@@ -44,6 +47,7 @@ pub(super) struct Watch {
     state: RefCell<State>,
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
+    tail: RefCell<Tail>,
     nodes: Vec<Watched>,
     catalogs: Catalogs,
     lost: Lost,
@@ -97,6 +101,7 @@ impl Watch {
             state: RefCell::new(state),
             published: RefCell::default(),
             samples: RefCell::default(),
+            tail: RefCell::default(),
             nodes,
             catalogs: Catalogs::default(),
             lost: Lost::default(),
@@ -259,6 +264,12 @@ impl Watch {
             self.samples
                 .borrow_mut()
                 .add(position.timeline, position.lsn, now);
+            self.tail.borrow_mut().add(
+                position.timeline,
+                (position.lsn, position.flushed),
+                position.flush_delay,
+                (asked, now),
+            );
             self.find_those_ahead(position, before);
         }
         let (bytes, since) = self.note_lag(place, now);
@@ -276,7 +287,11 @@ impl Watch {
             false => self.samples.borrow().lag(node.lsn.get(), now),
         };
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        node.live.set_position(node.lsn.get(), bytes, micros);
+        let reached = match is_primary {
+            true => node.lsn.get(),
+            false => self.tail.borrow().reached(node.lsn.get()),
+        };
+        node.live.set_position(reached, bytes, micros);
         (bytes, since)
     }
 
