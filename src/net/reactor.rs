@@ -107,6 +107,8 @@ pub(super) struct Core {
     registering: RefCell<Vec<Rc<Socket>>>,
     /// Sockets that found no receive buffer.
     pub(super) starved: RefCell<Vec<Rc<Socket>>>,
+    /// Sockets with several pieces that their owners have not seen.
+    pub(super) unread: RefCell<Vec<Rc<Socket>>>,
     /// The task that looks after parked streams.
     keeper: Rc<task::WakerCell>,
     wake: WakeHandle,
@@ -147,6 +149,7 @@ impl Reactor {
             registered_max,
             registering: RefCell::default(),
             starved: RefCell::default(),
+            unread: RefCell::default(),
             keeper: Rc::default(),
             wake,
             on_wake: task::WakerCell::default(),
@@ -244,6 +247,7 @@ impl Reactor {
 impl Core {
     /// One turn: everything queued goes out, then sleep, then completions become wake-ups.
     fn turn(self: &Rc<Self>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.settle_unread();
         self.feed_starved();
         self.client_buffers.offer();
         self.server_buffers.offer();

@@ -289,11 +289,9 @@ impl Session {
         self.info.state.set(State::Waiting);
         self.info.cancel.clear();
         self.pending.detach();
-        self.client.hold(true);
     }
 
     fn end_waiting(&self) {
-        self.client.hold(false);
         self.info.state.set(State::Idle);
     }
 
