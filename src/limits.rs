@@ -25,6 +25,13 @@ pub const ROUTED_TEXT_BYTES_MAX: usize = 256 * 1024;
 /// and as many as are in use.
 pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
 
+/// Bytes of the statements that one server connection has: what was not used for longest is closed there first.
+pub const PREPARED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of the shared statements that one core remembers before it forgets those that no client and no connection has: so
+/// many at least, and as many as are in use.
+pub const STATEMENTS_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Invented settings (those with a dot in their names) one session may touch in one transaction; one that
 /// touches more keeps its connection.
 pub const HIDDEN_SETTINGS_MAX: usize = 64;

@@ -7,6 +7,7 @@
 mod support;
 
 mod balance;
+mod buffers;
 mod cancel_storm;
 mod catalogs;
 mod chaos;

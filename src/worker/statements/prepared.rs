@@ -13,6 +13,7 @@ use crate::{
         messages::{HandedStatement, Shape},
         stamps::Stamp,
     },
+    limits::PREPARED_BYTES_MAX,
     protocol::{Writer, frontend::Target},
 };
 
@@ -86,6 +87,10 @@ impl Copy {
         }
     }
 
+    fn bytes(&self) -> usize {
+        self.statement.content().len()
+    }
+
     fn presence(&self, name: ServerName, pipeline: u64) -> Presence {
         if self.unanswered.is_some_and(|other| other != pipeline) {
             return Presence::Unsure;
@@ -144,6 +149,8 @@ pub(crate) enum Presence {
 #[derive(Debug, Default)]
 pub struct Prepared {
     known: HashMap<u64, Known>,
+    /// Bytes of those.
+    bytes: usize,
     slot: Slot,
     /// The last number that was given to a name.
     last: u64,
@@ -195,8 +202,10 @@ impl Prepared {
             number: self.last,
             used: self.clock,
         };
+        self.bytes += statement.content().len();
         if let Some(old) = self.known.insert(statement.id, known) {
             self.closing.push(old.number);
+            self.count_bytes();
         }
         ServerName::of(self.last)
     }
@@ -237,6 +246,7 @@ impl Prepared {
         let is_it = |known: &Known| ServerName::of(known.number) == *name;
         if self.known.get(&statement.id).is_some_and(is_it) {
             self.known.remove(&statement.id);
+            self.count_bytes();
         }
     }
 
@@ -244,6 +254,7 @@ impl Prepared {
     pub(crate) fn doubt_named(&mut self) {
         let numbers = self.known.drain().map(|(_, known)| known.number);
         self.closing.extend(numbers);
+        self.bytes = 0;
         self.slot = Slot::Unknown;
     }
 
@@ -260,6 +271,7 @@ impl Prepared {
     /// The server has dropped all that had a name.
     pub(crate) fn drop_named(&mut self) {
         self.known.clear();
+        self.bytes = 0;
         self.closing.clear();
         self.stains.clear();
     }
@@ -289,6 +301,7 @@ impl Prepared {
     /// All of it is gone: the connection was reset.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        self.bytes = 0;
         self.closing.clear();
         self.slot = Slot::Empty;
         self.stains.clear();
@@ -314,6 +327,7 @@ impl Prepared {
         let (known, closing) = (self.known.len(), self.closing.len());
         self.known.retain(|_, known| !is_it(known.number));
         self.closing.retain(|&number| !is_it(number));
+        self.count_bytes();
         known > self.known.len() || closing > self.closing.len()
     }
 
@@ -333,10 +347,10 @@ impl Prepared {
         !self.stains.is_empty()
     }
 
-    /// Takes those that were not used for longest off the books until `limit` are left, and writes a Close for
-    /// each that is of no use. Answers how many CloseComplete will come.
+    /// Takes those that were not used for longest off the books until `limit` are left, and not too many bytes, and writes
+    /// a Close for each that is of no use. Answers how many CloseComplete will come.
     pub(crate) fn tidy(&mut self, limit: usize, out: &mut Vec<u8>) -> usize {
-        if self.known.len() > limit {
+        if self.has_too_many(limit) {
             self.evict(limit);
         }
         let count = self.closing.len();
@@ -349,22 +363,41 @@ impl Prepared {
     /// True when there is something for [`Prepared::tidy`] to do.
     #[inline]
     pub(crate) fn needs_tidying(&self, limit: usize) -> bool {
-        self.known.len() > limit || !self.closing.is_empty()
+        self.has_too_many(limit) || !self.closing.is_empty()
+    }
+
+    #[inline]
+    fn has_too_many(&self, limit: usize) -> bool {
+        self.known.len() > limit || self.bytes > PREPARED_BYTES_MAX
     }
 
     /// A few more than needed go, so that the next ones find room.
     #[cold]
     fn evict(&mut self, limit: usize) {
-        let keep = limit - limit / 8;
-        let mut ages: Vec<_> = self.known.values().map(|known| known.used).collect();
-        let surplus = ages.len() - keep;
-        let (_, oldest_kept, _) = ages.select_nth_unstable(surplus);
-        let oldest_kept = *oldest_kept;
+        let (count, bytes) = (limit - limit / 8, PREPARED_BYTES_MAX / 8 * 7);
+        let uses = self.known.values();
+        let mut uses: Vec<_> = uses.map(|it| (it.used, it.copy.bytes())).collect();
+        uses.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left = bytes;
+        let fits = |(_, bytes): &&(u64, usize)| {
+            let fits = left >= *bytes;
+            left = left.saturating_sub(*bytes);
+            fits
+        };
+        let kept = uses.iter().take(count).take_while(fits).last();
+        let oldest_kept = kept.map_or(u64::MAX, |(used, _)| *used);
         let old = |_: &u64, known: &mut Known| {
             known.used < oldest_kept && known.copy.unanswered.is_none()
         };
         let gone = self.known.extract_if(old).map(|(_, known)| known.number);
         self.closing.extend(gone);
+        self.count_bytes();
+    }
+
+    /// After something was taken away.
+    #[cold]
+    fn count_bytes(&mut self) {
+        self.bytes = self.known.values().map(|known| known.copy.bytes()).sum();
     }
 
     /// The statement that has this number here.
@@ -432,6 +465,7 @@ impl Prepared {
             let double = prepared.known.insert(known.copy.statement.id, known);
             prepared.closing.extend(double.map(|double| double.number));
         }
+        prepared.count_bytes();
         prepared
     }
 
