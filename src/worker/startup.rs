@@ -296,6 +296,14 @@ fn check_serving(worker: &Worker) -> Result<(), Refused> {
     Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into())
 }
 
+/// Another name would be another role.
+fn unreadable_name() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        "the name of the database or of the user is not valid UTF-8",
+    )
+}
+
 fn asked_again() -> ErrorReport {
     ErrorReport::fatal(
         SqlState::PROTOCOL_VIOLATION,
@@ -325,10 +333,14 @@ fn read_hello(packet: StartupPacket<'_>) -> Hello {
         Writer::new(&mut out)
             .negotiate_version(negotiation.version(), negotiation.unknown_options());
     }
-    let (settings, refusal) = match read_settings(packet) {
+    let (settings, mut refusal) = match read_settings(packet) {
         Ok(settings) => (settings, None),
         Err(report) => (vec![], Some(report)),
     };
+    let names = [packet.database(), packet.user()];
+    if names.iter().any(|name| std::str::from_utf8(name).is_err()) {
+        refusal = Some(unreadable_name());
+    }
     Hello {
         key: PoolKey {
             database: text(packet.database()),
