@@ -2,7 +2,6 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use toml::de::DeValue;
 
 use super::{
