@@ -57,6 +57,8 @@ pub(crate) struct Session {
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
     pub(super) errand: Errand,
+    /// How often it has used sequences at a connection that it gave back.
+    sequence_uses: u64,
     /// What it keeps besides.
     pub(super) kept: Kept,
     /// What it remembers for placing its requests.
@@ -150,6 +152,7 @@ impl Session {
             pools,
             lease: None,
             errand: Errand::default(),
+            sequence_uses: 0,
             placement,
             intake: Cutter::default(),
             intake_forwards: false,
@@ -419,7 +422,8 @@ impl Session {
             backend.belief = Belief::Incomplete;
         }
         if self.conversation.has_used_sequences() {
-            backend.sequences = Some(self.owner());
+            self.sequence_uses += 1;
+            lease.backend_mut().sequences = Some(self.owner());
         }
         self.conversation.connection_is_given_back();
     }
@@ -427,7 +431,7 @@ impl Session {
     /// As whom connections know the session.
     #[inline]
     pub(super) fn owner(&self) -> Owner {
-        (self.worker.id, self.info.id)
+        (self.worker.id, self.info.id, self.sequence_uses)
     }
 
     fn account(&self, lease: &Lease) {
