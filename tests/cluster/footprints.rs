@@ -38,11 +38,18 @@ CREATE TRIGGER t AFTER INSERT ON to_table FOR EACH STATEMENT EXECUTE FUNCTION by
 CREATE TRIGGER t BEFORE TRUNCATE ON to_lock FOR EACH STATEMENT EXECUTE FUNCTION by_trigger('lock');
 CREATE TRIGGER u AFTER INSERT ON to_lock FOR EACH ROW EXECUTE FUNCTION by_trigger('lock');
 CREATE VIEW locked AS SELECT take_lock();
+CREATE FUNCTION called_otherwise(bigint) RETURNS void LANGUAGE internal AS 'pg_advisory_lock_int8';
+CREATE OPERATOR !!! (RIGHTARG = bigint, FUNCTION = pg_try_advisory_lock);
+CREATE VIEW all_settings AS SELECT * FROM pg_settings;
+CREATE RULE r AS ON INSERT TO to_role DO INSTEAD
+    UPDATE pg_settings SET setting = 3600000 WHERE name = 'statement_timeout';
+CREATE EXTENSION tablefunc;
+GRANT UPDATE, SELECT ON all_settings TO app, reader;
 GRANT ALL ON to_role, to_table, to_lock, locked TO app, reader;
 ";
 
 /// One request each.
-const WAYS: [&str; 26] = [
+const WAYS: [&str; 31] = [
     "SELECT take_role()",
     "SELECT take_role_by_name('reader')",
     "SELECT within('take_role')",
@@ -64,6 +71,11 @@ const WAYS: [&str; 26] = [
     "TRUNCATE to_lock",
     "INSERT INTO to_lock VALUES (1)",
     "COPY to_lock FROM PROGRAM 'echo 1'",
+    "SELECT called_otherwise(7)",
+    "SELECT !!! 7::bigint",
+    "SELECT * FROM crosstab('SELECT 1, pg_advisory_lock(7)::text, 2') AS c (n int, m int)",
+    "UPDATE all_settings SET setting = 3600000 WHERE name = 'statement_timeout'",
+    "INSERT INTO to_role VALUES (1)",
     "SELECT listen_to()",
     "SELECT limit_time()",
     "SELECT safely()",
