@@ -53,11 +53,8 @@ fn parts_of_names_are_cut_where_the_server_cuts_them() {
     assert_eq!(settings(&by_call).0, [format!("my.{long}")]);
     let cafe = "\u{e9}".repeat(40);
     let body = read(&format!("SELECT {cafe}()"));
-    assert_eq!(
-        &*body.mentions[0],
-        &cafe.as_bytes()[..62],
-        "no half of a character"
-    );
+    let whole = cafe.as_bytes()[..62].into();
+    assert!(body.mentions.contains(&whole), "no half of a character");
 }
 
 #[test]
