@@ -20,6 +20,8 @@ pub(super) struct Restore {
     pub(super) reset: bool,
     /// What was called or fired since the last census outside a transaction may have reset some, as nobody could see.
     unsure: bool,
+    /// The same before the census that is under way.
+    was_unsure: bool,
     /// What was, that no census outside a transaction has come after.
     since_census: Resets,
     /// What was before the census that is under way, or was the last.
@@ -78,18 +80,19 @@ impl Restore {
 
     /// A census outside a transaction has found what there is, unless it has failed.
     pub(super) fn census_ends(&mut self, failed: bool) {
-        self.unsure &= failed;
+        self.was_unsure &= failed;
     }
 
     /// The server is asked behind all that was sent; what is sent from now on is for the next census.
     pub(super) fn census_begins(&mut self) {
         self.before_census = std::mem::take(&mut self.since_census);
+        self.was_unsure |= std::mem::take(&mut self.unsure);
     }
 
     /// True while settings may be the server's.
     #[inline]
     fn is_awaited(&self) -> bool {
-        self.reset || self.unsure
+        self.reset || self.unsure || self.was_unsure
     }
 
     /// It was taken in a transaction, which may yet be rolled back. A role that is given back now has been set, and
@@ -108,7 +111,8 @@ impl Restore {
 
     /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
     pub(super) fn connection_is_gone(&mut self) -> bool {
-        (self.reset, self.unsure, self.since_census) = (false, false, Resets::default());
+        (self.reset, self.unsure, self.was_unsure) = (false, false, false);
+        self.since_census = Resets::default();
         self.reports.clear();
         self.ready.take().is_some()
     }
@@ -119,7 +123,7 @@ impl Restore {
             return false;
         };
         let (name, value) = (status.name.to_vec(), status.value.to_vec());
-        if self.unsure {
+        if self.unsure || self.was_unsure {
             // It may have gone back to what the server began with.
             (self.reset, self.since_census.any) = (true, true);
         }
