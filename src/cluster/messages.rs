@@ -87,7 +87,7 @@ pub struct Handed {
     /// Of which generation of its pool it is.
     pub generation: u64,
     /// The session to which sequences may have given something there.
-    pub sequences: Option<(WorkerId, ConnectionId)>,
+    pub sequences: Option<(WorkerId, ConnectionId, u64)>,
     /// What it has prepared.
     pub prepared: HandedStatements,
 }

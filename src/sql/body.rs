@@ -4,12 +4,12 @@
 
 use super::{
     effects::Effects,
-    token::{Kind, Reading, Token, Tokens, unquoted},
+    token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALTER, BEGIN, CONSTRAINTS, CREATE, DEALLOCATE, DISCARD, DO, DROP, ELSE, EXECUTE, FUNCTION,
         GLOBAL, GRANT, HOLD, IMPORT, INTO, LISTEN, LOAD, LOCAL, LOOP, ON, PREPARE, PROCEDURE,
         REASSIGN, REPLACE, RESET, REVOKE, SECURITY, SESSION, SET, TEMP, TEMPORARY, THEN, TO,
-        TRANSACTION, TRUE, UNLISTEN, UPDATE, WITH, folded,
+        TRANSACTION, TRUE, UNLISTEN, UPDATE, USING, WITH, folded,
     },
 };
 
@@ -21,7 +21,7 @@ const DEPTH_MAX: usize = 4;
 
 /// Functions of PostgreSQL's own, and of extensions that are known for it, that leave something behind or run what they
 /// are given, by what they do.
-const KNOWN: [(&[u8], Effects); 44] = [
+const KNOWN: [(&[u8], Effects); 55] = [
     (b"pg_advisory_lock", Effects::STATE),
     (b"pg_advisory_lock_shared", Effects::STATE),
     (b"pg_try_advisory_lock", Effects::STATE),
@@ -66,6 +66,17 @@ const KNOWN: [(&[u8], Effects); 44] = [
     (b"nextval_oid", Effects::USES_SEQUENCES),
     (b"setval", Effects::USES_SEQUENCES),
     (b"set_curcfg", Effects::STATE),
+    (b"set_limit", Effects::STATE),
+    (b"isn_weak", Effects::LASTING),
+    (b"hll_set_defaults", Effects::LASTING),
+    (b"hll_set_max_sparse", Effects::LASTING),
+    (b"hll_set_output_version", Effects::LASTING),
+    (b"crosstab", Effects::UNSEEN),
+    (b"crosstab2", Effects::UNSEEN),
+    (b"crosstab3", Effects::UNSEEN),
+    (b"crosstab4", Effects::UNSEEN),
+    (b"connectby", Effects::UNSEEN),
+    (b"xpath_table", Effects::UNSEEN),
 ];
 
 /// What a text may do.
@@ -147,7 +158,7 @@ impl Body {
             match token.kind {
                 Kind::Word if is_do => self.word_of_do(token, previous),
                 Kind::Word => self.word(token, previous, begins, tokens),
-                Kind::Quoted => self.mention(unquoted(token), tokens, true),
+                Kind::Quoted => self.mention(&undoubled(unquoted(token), b'"'), tokens, true),
                 Kind::UnicodeQuoted => self.unreadable(tokens),
                 Kind::Literal
                 | Kind::EscapeLiteral
@@ -249,7 +260,8 @@ impl Body {
 
     /// EXECUTE, where it is no privilege and no trigger's.
     fn execute(&mut self, previous: Option<Token<'_>>, mut rest: Tokens<'_>) {
-        let is_clause = matches!(folded(rest.next()), FUNCTION | PROCEDURE | ON);
+        let word = folded(rest.next());
+        let is_clause = word == ON || matches!(word, FUNCTION | PROCEDURE) && names_routine(rest);
         if !is_clause && !matches!(folded(previous), GRANT | REVOKE) {
             self.add(Effects::UNSEEN);
         }
@@ -257,6 +269,7 @@ impl Body {
 
     /// A name, or a word that may be one. `rest` follows it.
     fn mention(&mut self, name: &[u8], rest: Tokens<'_>, is_exact: bool) {
+        let name = clipped(name);
         let lower = name.to_ascii_lowercase();
         if lower == b"set_config" {
             return self.set_config(rest);
@@ -316,6 +329,15 @@ impl Body {
     }
 }
 
+/// True when what follows is the name of a trigger's function, and not what a variable of PL/pgSQL is executed with.
+fn names_routine(mut rest: Tokens<'_>) -> bool {
+    let name = rest.next();
+    let is_name = name.is_some_and(|name| matches!(name.kind, Kind::Word | Kind::Quoted));
+    let is_word = matches!(folded(name), USING | INTO);
+    let next = rest.next();
+    is_name && !is_word && next.is_some_and(|next| matches!(next.kind, Kind::Open | Kind::Dot))
+}
+
 /// True when a statement may begin behind this token.
 fn begins_statement(token: Token<'_>, began: bool) -> bool {
     match token.kind {
@@ -361,7 +383,7 @@ fn dotted(rest: &mut Tokens<'_>) -> Dotted {
             return Dotted::Unreadable;
         };
         parts += 1;
-        name.extend_from_slice(&undoubled(unquoted(part), b'"'));
+        name.extend_from_slice(clipped(&undoubled(unquoted(part), b'"')));
         if rest
             .clone()
             .next()
@@ -429,7 +451,7 @@ pub(crate) fn is_local(mut rest: Tokens<'_>) -> bool {
 fn content(token: Token<'_>) -> Option<Vec<u8>> {
     let text = token.text;
     match token.kind {
-        Kind::Literal => Some(undoubled(text.get(1..text.len().checked_sub(1)?)?, b'\'')),
+        Kind::Literal => joined(text.get(1..text.len().checked_sub(1)?)?, false),
         Kind::EscapeLiteral => escaped(text.get(2..text.len().checked_sub(1)?)?),
         Kind::DollarLiteral => {
             let tag = 2 + memchr::memchr(b'$', text.get(1..)?)?;
@@ -439,8 +461,37 @@ fn content(token: Token<'_>) -> Option<Vec<u8>> {
     }
 }
 
+/// What is between the quotes of a literal, which may go on in other lines: `'a'` and `'b'` below it are `'ab'`. `None`
+/// where there are comments between. `escapes`: a backslash has the byte behind it, whatever that is.
+fn joined(text: &[u8], escapes: bool) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte != b'\'' {
+            out.push(*byte);
+            if escapes && *byte == b'\\' {
+                out.push(*bytes.next()?);
+            }
+            continue;
+        }
+        match bytes.next()? {
+            b'\'' => out.push(b'\''),
+            space if space.is_ascii_whitespace() || *space == 0x0b => {
+                let next = bytes
+                    .by_ref()
+                    .find(|byte| !byte.is_ascii_whitespace() && **byte != 0x0b)?;
+                if *next != b'\'' {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
 /// Two of these quotes stand for one.
-fn undoubled(text: &[u8], quote: u8) -> Vec<u8> {
+pub(crate) fn undoubled(text: &[u8], quote: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter().peekable();
     while let Some(byte) = bytes.next() {
@@ -455,7 +506,7 @@ fn undoubled(text: &[u8], quote: u8) -> Vec<u8> {
 /// The same with the escapes that make space or signs; `None` for those that make letters.
 fn escaped(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = undoubled(text, b'\'').into_iter();
+    let mut bytes = joined(text, true)?.into_iter();
     while let Some(byte) = bytes.next() {
         if byte != b'\\' {
             out.push(byte);

@@ -56,10 +56,23 @@ pub(crate) struct Token<'a> {
     pub(crate) text: &'a [u8],
 }
 
-/// An identifier without its quotes.
+/// The bytes of a name that count: PostgreSQL's `NAMEDATALEN` - 1, and no half of a character. The server cuts what is
+/// longer.
+pub(crate) fn clipped(name: &[u8]) -> &[u8] {
+    const NAME_BYTES_MAX: usize = 63;
+    let is_inside = |end: &usize| name.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let mut ends = (0..=NAME_BYTES_MAX).rev();
+    match name.len() > NAME_BYTES_MAX {
+        true => &name[..ends.find(|end| !is_inside(end)).unwrap_or(0)],
+        false => name,
+    }
+}
+
+/// An identifier without its quotes, as it is written between them.
 pub(crate) fn unquoted(token: Token<'_>) -> &[u8] {
     match token.kind {
         Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
+        Kind::UnicodeQuoted => token.text.get(3..token.text.len() - 1).unwrap_or_default(),
         _ => token.text,
     }
 }

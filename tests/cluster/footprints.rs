@@ -4,7 +4,7 @@
 use crate::{
     session::{Answer, Session},
     stage::Stage,
-    support::proxy::Config,
+    support::{message::query, proxy::Config},
 };
 
 const OBJECTS: &str = "
@@ -38,11 +38,18 @@ CREATE TRIGGER t AFTER INSERT ON to_table FOR EACH STATEMENT EXECUTE FUNCTION by
 CREATE TRIGGER t BEFORE TRUNCATE ON to_lock FOR EACH STATEMENT EXECUTE FUNCTION by_trigger('lock');
 CREATE TRIGGER u AFTER INSERT ON to_lock FOR EACH ROW EXECUTE FUNCTION by_trigger('lock');
 CREATE VIEW locked AS SELECT take_lock();
+CREATE FUNCTION called_otherwise(bigint) RETURNS void LANGUAGE internal AS 'pg_advisory_lock_int8';
+CREATE OPERATOR !!! (RIGHTARG = bigint, FUNCTION = pg_try_advisory_lock);
+CREATE VIEW all_settings AS SELECT * FROM pg_settings;
+CREATE RULE r AS ON INSERT TO to_role DO INSTEAD
+    UPDATE pg_settings SET setting = 3600000 WHERE name = 'statement_timeout';
+CREATE EXTENSION tablefunc;
+GRANT UPDATE, SELECT ON all_settings TO app, reader;
 GRANT ALL ON to_role, to_table, to_lock, locked TO app, reader;
 ";
 
 /// One request each.
-const WAYS: [&str; 26] = [
+const WAYS: [&str; 31] = [
     "SELECT take_role()",
     "SELECT take_role_by_name('reader')",
     "SELECT within('take_role')",
@@ -64,6 +71,11 @@ const WAYS: [&str; 26] = [
     "TRUNCATE to_lock",
     "INSERT INTO to_lock VALUES (1)",
     "COPY to_lock FROM PROGRAM 'echo 1'",
+    "SELECT called_otherwise(7)",
+    "SELECT !!! 7::bigint",
+    "SELECT * FROM crosstab('SELECT 1, pg_advisory_lock(7)::text, 2') AS c (n int, m int)",
+    "UPDATE all_settings SET setting = 3600000 WHERE name = 'statement_timeout'",
+    "INSERT INTO to_role VALUES (1)",
     "SELECT listen_to()",
     "SELECT limit_time()",
     "SELECT safely()",
@@ -147,4 +159,46 @@ fn what_functions_and_triggers_leave_is_their_clients_alone() {
 #[test]
 fn it_is_so_where_state_is_always_asked_for() {
     prove(&["state_check = \"always\""]);
+}
+
+/// RESET in a function, which no text of the client's shows: it goes back to what the client came with, and not to what
+/// the server began with. What is pipelined behind it finds that, too.
+#[test]
+fn what_a_function_resets_goes_back_to_what_the_client_came_with() {
+    const COME_WITH: [(&str, &str); 4] = [
+        ("user", "app"),
+        ("database", "app"),
+        ("application_name", "mine"),
+        ("options", "-c work_mem=9MB -c my.v=own"),
+    ];
+    let look = "SELECT current_setting('work_mem'), current_setting('application_name'), current_setting('my.v', true)";
+    for line in ["state_check = \"suspected\"", "state_check = \"always\""] {
+        let stage = Stage::trusting(|config| adapt(config, &[line]));
+        stage.sql(
+            "CREATE FUNCTION reset_all() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RESET ALL; RETURN 1; END $$;
+             CREATE FUNCTION run(t text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE t; END $$;
+             CREATE VIEW resetting AS SELECT reset_all(); GRANT SELECT ON resetting TO app;",
+        );
+        for keeps in [false, true] {
+            for way in [
+                "SELECT reset_all()",
+                "SELECT * FROM resetting",
+                "SELECT run('RES' || 'ET ALL')",
+                "SELECT run('RES' || 'ET work_mem')",
+                "DO $$ BEGIN EXECUTE 'RES' || 'ET ALL'; END $$",
+            ] {
+                let mut one = Session::login_with(stage.proxy.address(), &COME_WITH).unwrap();
+                if keeps {
+                    one.query("SELECT pg_advisory_lock(7)");
+                }
+                one.query(way);
+                let found = one.query(look).row();
+                assert_eq!(found, "9MB|mine|own", "{line}, {keeps}: {way}");
+                one.send(&[query(way), query(look)].concat()).unwrap();
+                one.answer();
+                let found = one.answer().row();
+                assert_eq!(found, "9MB|mine|own", "{line}, {keeps}, pipelined: {way}");
+            }
+        }
+    }
 }

@@ -184,10 +184,12 @@ fn a_notification_reaches_an_idle_session() {
 
 #[test]
 fn a_session_leaves_nothing_behind_in_session_mode() {
-    let stage = Stage::trusting(|config| session_mode(one_connection(config)));
+    let stage = Stage::trusting(|config| {
+        session_mode(one_connection(config)).set("pool", "greeting_age = 0")
+    });
     let mut client = stage.proxy.client();
     let first = client.rows("SELECT pg_backend_pid()");
-    client.rows("SET work_mem = '7MB'; CREATE TEMP TABLE t (n int); PREPARE p AS SELECT 1");
+    client.rows("SET work_mem = '7MB'; PREPARE p AS SELECT 1");
     client.rows("SELECT pg_advisory_lock(1)");
     client.terminate();
     let mut other = stage.proxy.client();
@@ -197,6 +199,13 @@ fn a_session_leaves_nothing_behind_in_session_mode() {
                 SELECT count(*) FROM pg_class WHERE relname = 't' UNION ALL \
                 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(other.rows(left), ["0", "0", "0"]);
+    // The schema for temporary tables stays with its connection, which is closed.
+    other.rows("CREATE TEMP TABLE t (n int)");
+    other.terminate();
+    let mut third = stage.proxy.client();
+    assert_ne!(third.rows("SELECT pg_backend_pid()"), first);
+    assert_eq!(third.rows(left), ["0", "0", "0"]);
+    assert_eq!(third.rows("SELECT pg_my_temp_schema()"), ["0"]);
 }
 
 fn start(stage: &Stage, sql: &str) -> Child {

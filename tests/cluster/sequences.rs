@@ -96,6 +96,29 @@ fn the_number_taken_last_is_ones_own_or_unknown() {
     }
 }
 
+/// What a connection knows that the session had before is not what the session knows.
+#[test]
+fn a_number_that_was_taken_at_an_earlier_connection_is_not_told() {
+    let stage = stage();
+    for texts in TAKES {
+        let [mut one, mut other] = [(); 2].map(|()| login(stage.proxy.address()));
+        take(&mut one, texts);
+        assert_eq!(
+            other.query("BEGIN; SELECT 1"),
+            Answer::Rows(vec!["1".to_owned()])
+        );
+        let last = take(&mut one, texts);
+        // The one that was used before is now the last that was given back.
+        other.query("COMMIT");
+        for question in questions(texts) {
+            for answer in ask(&mut one, question) {
+                let right = is_right(&answer, &last);
+                assert!(right, "{texts:?}, {question}: {answer:?}, not {last}");
+            }
+        }
+    }
+}
+
 #[test]
 fn who_took_no_number_has_none() {
     let stage = stage();

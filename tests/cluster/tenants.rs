@@ -27,6 +27,23 @@ CREATE FUNCTION become_on_insert() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM set_config('app.' || 'tenant', NEW.tenant, false); RETURN NEW; END $$;
 CREATE TRIGGER t BEFORE INSERT ON logins FOR EACH ROW EXECUTE FUNCTION become_on_insert();
 CREATE VIEW becoming AS SELECT become_by_sql('a');
+CREATE FUNCTION become_by_a_name_that_the_server_cuts_because_it_is_longer_than_it_takes(t text) RETURNS text
+    LANGUAGE sql AS $$ SELECT set_config('app.' || 'tenant', t, false) $$;
+CREATE FUNCTION \"become \"\"quoted\"\"\"(t text) RETURNS text
+    LANGUAGE sql AS $$ SELECT set_config('app.' || 'tenant', t, false) $$;
+CREATE FUNCTION become_with_a_variable(t text) RETURNS void LANGUAGE plpgsql AS
+    $$ DECLARE procedure text := 'SET app.' || 'tenant = ' || quote_literal(t); BEGIN EXECUTE procedure; END $$;
+CREATE FUNCTION become_in_lines(t text) RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM set_config('app.'
+        'tenant', t, false); END $$;
+CREATE FUNCTION called_otherwise(text, text, boolean) RETURNS text LANGUAGE internal AS 'set_config_by_name';
+CREATE FUNCTION become_next(state text, t text) RETURNS text LANGUAGE sql AS
+    $$ SELECT set_config('app.' || 'tenant', t, false) $$;
+CREATE AGGREGATE become_all(text) (SFUNC = become_next, STYPE = text);
+CREATE AGGREGATE set_all(text, boolean) (SFUNC = set_config, STYPE = text, INITCOND = 'app.tenant');
+CREATE VIEW setting AS SELECT set_all('a', false);
+CREATE EXTENSION tablefunc;
+GRANT SELECT ON setting TO app;
 GRANT ALL ON documents, logins, becoming TO app;
 ";
 
@@ -72,6 +89,21 @@ fn ways() -> Vec<String> {
         "EXPLAIN ANALYZE SELECT set_config('app.tenant', 'a', false)",
         "COPY (SELECT set_config('app.tenant', 'a', false)) TO STDOUT",
         "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT become_by_sql('a')",
+        "SELECT set_config('app.'\n 'tenant', 'a', false)",
+        "SELECT set_config('app.' -- a comment\n 'tenant', 'a', false)",
+        "SELECT set_config(E'app.'\n 'ten\\141nt', 'a', false)",
+        "SELECT become_in_lines('a')",
+        "SELECT become_by_a_name_that_the_server_cuts_because_it_is_longer_than_it_takes('a')",
+        "SELECT \"become \"\"quoted\"\"\"('a')",
+        "SELECT U&\"become_by_sql\"('a')",
+        "SELECT U&\"become\\005fby\\005fsql\"('a')",
+        "SELECT become_with_a_variable('a')",
+        "SELECT called_otherwise('app.' || 'tenant', 'a', false)",
+        "SELECT become_all('a')",
+        "SELECT become_all('a') FILTER (WHERE true) OVER ()",
+        "SELECT set_all('a', false)",
+        "SELECT * FROM setting",
+        "SELECT * FROM crosstab('SELECT set_config(''app.'' || ''tenant'', ''a'', false), 1, 2') AS c (n text, m int)",
     ]
     .map(str::to_owned)
     .into();

@@ -187,6 +187,8 @@ impl Splitting {
 
     /// Waits until a standby has replayed all that the primary has written.
     pub fn catch_up(&self, standby: usize) {
+        // What nobody has committed is flushed with what somebody commits.
+        self.sql("SELECT pg_logical_emit_message(true, 'test', '')");
         let written = self.sql("SELECT pg_current_wal_lsn()");
         let standby = &self.stage.server.standbys[standby];
         let look = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");

@@ -11,7 +11,7 @@ use super::{
     routines::{RoutineFact, UseFact, Used, User},
 };
 use crate::sql::{
-    body::Body,
+    body::{Body, undoubled},
     effects::Effects,
     token::{Kind, Reading, Tokens, is_in_word, unquoted},
 };
@@ -74,6 +74,8 @@ pub struct EffectNames {
     names: Names<NamedEffects>,
     anything: NamedEffects,
     any_change: NamedEffects,
+    /// Some names are not ASCII, so that their bytes depend on the encoding.
+    has_foreign: bool,
 }
 
 impl EffectNames {
@@ -88,6 +90,13 @@ impl EffectNames {
         self.names.is_empty()
             && self.anything.writing.is_none()
             && self.any_change.writing.is_none()
+    }
+
+    /// True for a text in which such a name may have other bytes than here, where names are UTF-8. `encoding`: the client's, if
+    /// it has set one.
+    pub fn may_misread(&self, text: &[u8], encoding: Option<&[u8]>) -> bool {
+        let is_other = || !encoding.is_none_or(is_utf8) || std::str::from_utf8(text).is_err();
+        self.has_foreign && !text.is_ascii() && is_other()
     }
 
     /// Shows `look` what any statement may leave. `changes`: it may change the schema.
@@ -123,12 +132,18 @@ impl EffectNames {
             return;
         }
         for token in Tokens::new(text, Reading::Standard) {
-            let name = match token.kind {
-                Kind::Word => Identifier::plain(token.text),
-                Kind::Quoted => Identifier::quoted(unquoted(token)),
+            let found = match token.kind {
+                Kind::Word => self.names.find(Identifier::plain(token.text)),
+                Kind::Quoted | Kind::UnicodeQuoted => {
+                    let name = unquoted(token);
+                    match memchr::memchr(b'"', name) {
+                        None => self.names.find(Identifier::quoted(name)),
+                        Some(_) => self.names.find(Identifier::quoted(&undoubled(name, b'"'))),
+                    }
+                }
                 _ => continue,
             };
-            self.names.find(name).into_iter().for_each(&mut look);
+            found.into_iter().for_each(&mut look);
         }
     }
 }
@@ -319,6 +334,7 @@ impl Graph {
     fn tell(&self, all: &mut EffectNames, name: &str, user: User, by_reading: bool) {
         let node = self.places.get(&user).map(|place| &self.nodes[*place]);
         if let Some(node) = node.filter(|node| !node.effects.is_none()) {
+            all.has_foreign |= !name.is_ascii();
             add(all.names.entry(name.as_bytes()), node, by_reading);
         }
     }
@@ -341,8 +357,10 @@ fn body_of(routine: &RoutineFact) -> Body {
     let effects = match routine.language.as_str() {
         "sql" | "plpgsql" => return Body::read(routine.source.as_bytes()),
         "internal" => return Body::read(&[b"SELECT ", routine.source.as_bytes()].concat()),
-        // One that says that it changes nothing is believed; nobody can look into it.
-        "c" if !routine.volatile || is_harmless(&routine.extension) => Effects::NONE,
+        // One that says that its result depends on nothing is believed; nobody can look into it.
+        "c" if routine.is_immutable || is_harmless(&routine.extension) => {
+            return named(&routine.name, Effects::NONE);
+        }
         "c" => return named(&routine.name, Effects::UNSEEN),
         _ => in_another_language(&routine.source),
     };
@@ -355,6 +373,13 @@ fn named(name: &str, effects: Effects) -> Body {
     body.effects = body.effects.and(effects);
     body.mentions.clear();
     body
+}
+
+/// True for the name of an encoding, as a setting has it.
+fn is_utf8(encoding: &[u8]) -> bool {
+    let letters = encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let name: Vec<_> = letters.map(u8::to_ascii_lowercase).collect();
+    matches!(&name[..], b"utf8" | b"unicode")
 }
 
 fn is_harmless(extension: &str) -> bool {
@@ -393,7 +418,7 @@ mod tests {
             oid,
             name: name.to_owned(),
             language: "plpgsql".to_owned(),
-            volatile: true,
+            is_immutable: false,
             source: source.to_owned(),
             extension: String::new(),
         }

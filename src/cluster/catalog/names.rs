@@ -3,10 +3,10 @@
 
 use hashbrown::HashTable;
 
-use crate::sql::word::{Folded, SMALL, fold};
-
-/// Bytes of a name that count: PostgreSQL's `NAMEDATALEN` - 1. The server cuts longer ones; nothing is found under them.
-const NAME_BYTES_MAX: usize = 63;
+use crate::sql::{
+    token::clipped,
+    word::{Folded, SMALL, fold},
+};
 
 /// A name in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +116,10 @@ impl<T: Default> Names<T> {
 impl<T> Names<T> {
     #[inline]
     pub(super) fn find(&self, name: Identifier<'_>) -> Option<&T> {
-        if name.name.len() > NAME_BYTES_MAX {
-            return None;
-        }
+        let name = Identifier {
+            name: clipped(name.name),
+            ..name
+        };
         let folded = fold(name.name);
         let found = if folded == 0 || name.exact {
             self.0.find(hash(name.name), |known| known.is(name))

@@ -3,32 +3,36 @@
 
 use super::load::{FactError, Row};
 
-/// One row per function or procedure that did not come with the server, its columns those of
-/// [`RoutineFact::from_columns`].
+/// One row per function, procedure or aggregate that did not come with the server, its columns those of
+/// [`RoutineFact::from_columns`]. One that is another name for a function of the server's own has that one's names as its
+/// text.
 pub const ROUTINES_SQL: &str = "\
 SELECT p.oid, p.proname, l.lanname, p.provolatile, \
- CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_function_sqlbody(p.oid) END, e.extname \
+ CASE WHEN p.prosqlbody IS NOT NULL THEN pg_catalog.pg_get_function_sqlbody(p.oid) \
+ WHEN l.lanname = 'internal' THEN (SELECT pg_catalog.string_agg(DISTINCT b.proname::text, ' ') FROM pg_catalog.pg_proc b \
+ WHERE b.oid < 16384 AND b.prolang = p.prolang AND b.prosrc = p.prosrc AND b.prokind <> 'a') ELSE p.prosrc END, e.extname \
  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
  LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
  AND d.deptype = 'e' LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
- WHERE p.oid >= 16384 AND p.prokind <> 'a'";
+ WHERE p.oid >= 16384";
 
 /// Functions of PostgreSQL's own that stored expressions are searched for, as a pattern of their names.
 macro_rules! feared {
     () => {
         "'^(set_config|pg_(try_)?advisory_(un)?lock(_shared|_all)?|setseed|currval|lastval|query_to_xml.*|\
          table_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_replication_origin_session_.*|\
-         pg_(create|copy)_(physical|logical)_replication_slot)$'"
+         pg_(create|copy)_(physical|logical)_replication_slot|nextval|setval)$'"
     };
 }
 
 /// Who uses what, its columns those of [`UseFact::from_columns`]. Functions below 16384 come with the server, and
 /// `pg_depend` does not tell of them: expressions that call those that are feared are given as texts.
 pub const USES_SQL: &str = concat!(
-    "WITH feared AS MATERIALIZED (SELECT ':funcid (' || pg_catalog.string_agg(oid::text, '|') || ') ' AS pattern \
-     FROM pg_catalog.pg_proc WHERE oid < 16384 AND proname ~ ",
+    "WITH own AS MATERIALIZED (SELECT oid, proname FROM pg_catalog.pg_proc WHERE oid < 16384 AND proname ~ ",
     feared!(),
-    "), uses AS MATERIALIZED (SELECT classid::pg_catalog.regclass AS class, objid, refobjid FROM pg_catalog.pg_depend \
+    "), feared AS MATERIALIZED (SELECT ':(funcid|opfuncid|aggfnoid) (' || pg_catalog.string_agg(oid::text, '|') || ') ' \
+     AS pattern FROM own), settings AS MATERIALIZED (SELECT \
+     ':relid ' || 'pg_catalog.pg_settings'::pg_catalog.regclass::pg_catalog.oid || ' ' AS pattern), uses AS MATERIALIZED (SELECT classid::pg_catalog.regclass AS class, objid, refobjid FROM pg_catalog.pg_depend \
      WHERE refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND refobjid >= 16384 AND deptype <> 'e') \
      SELECT CASE r.ev_type WHEN '1' THEN 'R' ELSE 'W' END, r.ev_class, u.refobjid, NULL FROM uses u \
      JOIN pg_catalog.pg_rewrite r ON r.oid = u.objid WHERE u.class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
@@ -48,7 +52,20 @@ pub const USES_SQL: &str = concat!(
      'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_policy'::pg_catalog.regclass, \
      'pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_attrdef'::pg_catalog.regclass, \
      'pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass, \
-     'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_event_trigger'::pg_catalog.regclass) \
+     'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_event_trigger'::pg_catalog.regclass, \
+     'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, 'pg_catalog.pg_language'::pg_catalog.regclass) \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+     WHERE p.oid = u.refobjid AND l.lanname = 'c' \
+     AND (p.provolatile <> 'v' OR u.class = 'pg_catalog.pg_type'::pg_catalog.regclass)) \
+     UNION ALL SELECT 'A', 0, 0, own.proname || '()' FROM own, pg_catalog.pg_operator o \
+     WHERE o.oid >= 16384 AND o.oprcode = own.oid \
+     UNION ALL SELECT 'A', 0, 0, own.proname || '()' FROM own, pg_catalog.pg_cast c \
+     WHERE c.oid >= 16384 AND c.castfunc = own.oid \
+     UNION ALL SELECT 'F', a.aggfnoid, 0, own.proname || '()' FROM own, pg_catalog.pg_aggregate a \
+     WHERE a.aggfnoid >= 16384 AND own.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, \
+     a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
+     UNION ALL SELECT 'W', r.ev_class, 0, 'UPDATE pg_settings' FROM pg_catalog.pg_rewrite r, settings s \
+     WHERE r.oid >= 16384 AND r.ev_action::text ~ s.pattern \
      UNION ALL SELECT 'E', 0, evtfoid, NULL FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
      UNION ALL SELECT 'B', r.ev_class, d.refobjid, NULL FROM pg_catalog.pg_depend d \
      JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
@@ -116,8 +133,8 @@ pub struct RoutineFact {
     pub name: String,
     /// Its language.
     pub language: String,
-    /// It calls itself volatile.
-    pub volatile: bool,
+    /// It says that its result depends on nothing but its arguments.
+    pub is_immutable: bool,
     /// Its text, or what the language has in place of one.
     pub source: String,
     /// The extension that brought it; empty when none did.
@@ -171,7 +188,7 @@ impl RoutineFact {
             oid: row.oid(0)?,
             name: row.text(1),
             language: row.text(2),
-            volatile: row.letter(3)? == 'v',
+            is_immutable: row.letter(3)? == 'i',
             source: row.text(4),
             extension: row.text(5),
         })

@@ -24,6 +24,8 @@ fn a_setting_with_a_dot_is_found_however_it_is_written() {
         "SELECT set_config('my.var', $1, false)",
         "SELECT pg_catalog.set_config('my.' || 'var', $1, $2)",
         "SELECT \"set_config\" ( $$my.var$$ , 'x', false)",
+        "SELECT set_config('my'\n'.var', 'x', false)",
+        "SELECT set_config('my' \n\t '.v'\r\n'ar', 'x', false)",
         "DO $$BEGIN PERFORM set_config('my.var', 'x', false); END$$",
         "DO LANGUAGE plpgsql 'BEGIN SET my.var = 1; END'",
         "BEGIN IF a THEN SET my.var = 1; END IF; END",
@@ -35,10 +37,31 @@ fn a_setting_with_a_dot_is_found_however_it_is_written() {
     }
 }
 
+/// PostgreSQL cuts names of commands after 63 bytes, and not those in literals.
+#[test]
+fn parts_of_names_are_cut_where_the_server_cuts_them() {
+    let (long, cut) = ("x".repeat(70), "x".repeat(63));
+    assert_eq!(
+        settings(&format!("SET my.{long} = 1")).0,
+        [format!("my.{cut}")]
+    );
+    assert_eq!(
+        settings(&format!("SET \"{long}\".{long} = 1")).0,
+        [format!("{cut}.{cut}")]
+    );
+    let by_call = format!("SELECT set_config('my.{long}', 'x', false)");
+    assert_eq!(settings(&by_call).0, [format!("my.{long}")]);
+    let cafe = "\u{e9}".repeat(40);
+    let body = read(&format!("SELECT {cafe}()"));
+    let whole = cafe.as_bytes()[..62].into();
+    assert!(body.mentions.contains(&whole), "no half of a character");
+}
+
 #[test]
 fn a_name_that_nobody_can_tell_is_admitted() {
     for text in [
         "SELECT set_config($1, $2, false)",
+        "SELECT set_config('my.' -- a comment\n 'var', 'y', false)",
         "SELECT set_config('my.' || x, 'y', false)",
         "SELECT set_config(E'my\\x2evar', 'y', false)",
         "SELECT pg_catalog.set_config (name, 'y', false) FROM t",

@@ -32,8 +32,9 @@ pub(crate) struct Facts {
     pub(crate) cancels: Cell<u32>,
 }
 
-/// A session, in the whole process.
-pub(crate) type Owner = (WorkerId, ConnectionId);
+/// A session, in the whole process, and how often it has used sequences at a connection that it gave back: what an earlier
+/// one knows of them is no longer what the session knows.
+pub(crate) type Owner = (WorkerId, ConnectionId, u64);
 
 /// A server connection.
 pub(crate) struct Backend {

@@ -60,13 +60,15 @@ impl Conversation {
                 Effects::NONE
             }
             Known::Facts(known, key) if !self.traces.changes_schema() => match statement {
-                Some(statement) => statement.effects(*key, || named_effects(known, facts, text)),
-                None => named_effects(known, facts, text),
+                Some(statement) => {
+                    statement.effects(*key, || named_effects(known, facts, text, desk))
+                }
+                None => named_effects(known, facts, text, desk),
             },
             // Nothing is known, or what the session itself has made is not.
             _ if calls_nothing(facts, text) => Effects::NONE,
             Known::Facts(known, _) | Known::Stale(known) => {
-                ANYTHING.and(named_effects(known, facts, text))
+                ANYTHING.and(named_effects(known, facts, text, desk))
             }
             Known::Nothing => ANYTHING,
         }
@@ -88,6 +90,14 @@ impl Conversation {
             };
             let found = self.note_settings(&Body::read(text), known, effects);
             effects = effects.and(desk.feared(found));
+        }
+        self.may_leave(effects);
+    }
+
+    /// Something is run that may leave this behind.
+    fn may_leave(&mut self, effects: Effects) {
+        if effects.leaves_state() {
+            self.restore.note_unseen();
         }
         self.traces.note_effects(effects);
     }
@@ -125,7 +135,7 @@ impl Conversation {
     /// Values are bound to a statement that runs texts: they may be these.
     #[cold]
     pub(super) fn note_values(&mut self, body: &[u8]) {
-        self.traces.note_effects(raw::effects(body));
+        self.may_leave(raw::effects(body));
         for name in super::traces::dotted_names(body) {
             self.traces.note_setting(&name);
         }
@@ -141,7 +151,7 @@ impl Conversation {
 
     /// Something that nobody has judged is executed.
     pub(super) fn note_unknown(&mut self, desk: &Desk<'_>) {
-        self.traces.note_effects(desk.feared(Effects::UNSEEN));
+        self.may_leave(desk.feared(Effects::UNSEEN));
     }
 
     /// More of a statement that is too long to be read as a whole.
@@ -158,7 +168,7 @@ impl Conversation {
                     .for_each(|name| self.traces.note_setting(name));
             });
         }
-        self.traces.note_effects(effects);
+        self.may_leave(effects);
         let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
         self.rest.drain(..keep);
     }
@@ -213,7 +223,13 @@ impl Conversation {
 }
 
 /// What a text may leave by the names in it.
-fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8]) -> Effects {
+fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8], desk: &Desk<'_>) -> Effects {
+    if known
+        .effects
+        .may_misread(text, desk.context.get("client_encoding"))
+    {
+        return ANYTHING.and(Effects::UNNAMED);
+    }
     let (mut reading, mut writing) = (Effects::NONE, Effects::NONE);
     let mut look = |named: &NamedEffects| {
         reading = reading.and(named.reading);

@@ -91,7 +91,7 @@ impl Conversation {
                 Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
                 Meaning::Nothing => {}
             }
-            if self.traces.may_have_prepared() && !name.starts_with(PREFIX) {
+            if self.traces.may_have_prepared() && self.may_be_prepared(name, desk) {
                 self.ask_whether_free(name, desk.ahead);
             }
         }
@@ -107,6 +107,12 @@ impl Conversation {
             }
         }
         Some(self.parse_new(name, &statement, desk))
+    }
+
+    /// True for a name under which SQL may have prepared something: one like ours is noted then.
+    fn may_be_prepared(&self, name: &[u8], desk: &Desk<'_>) -> bool {
+        let server = desk.server.as_deref();
+        !name.starts_with(PREFIX) || server.is_some_and(|server| server.is_stained_by(name))
     }
 
     /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
@@ -322,7 +328,7 @@ impl Conversation {
             self.ledger.owe(Owed::OwnClose);
         }
         self.ledger.sent(tag);
-        if naming.name.starts_with(PREFIX) {
+        if naming.name.starts_with(PREFIX) && !server.is_stained_by(naming.name) {
             let nobodys = [naming.name, &[NOBODYS]].concat();
             return rewrite(tag, header, naming, &nobodys, desk.ahead);
         }

@@ -65,7 +65,9 @@ impl Conversation {
     pub(crate) fn take_census(&mut self) -> Census {
         let census = std::mem::take(&mut self.census);
         self.traces.census_ends(&census);
-        if self.ledger.status() != TransactionStatus::Idle {
+        if self.ledger.status() == TransactionStatus::Idle {
+            self.restore.census_ends(census.failed);
+        } else {
             // What was found may yet be rolled back.
             self.traces.note_report();
             self.restore.census_was_early();

@@ -18,6 +18,10 @@ pub(super) struct Restore {
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(super) reset: bool,
+    /// What was called or fired since the last census outside a transaction may have reset some, as nobody could see.
+    unsure: bool,
+    /// The same before the census that is under way.
+    was_unsure: bool,
     /// What was, that no census outside a transaction has come after.
     since_census: Resets,
     /// What was before the census that is under way, or was the last.
@@ -69,9 +73,26 @@ impl Restore {
         }
     }
 
+    /// Functions are run that may leave what no text says.
+    pub(super) fn note_unseen(&mut self) {
+        self.unsure |= self.concerned;
+    }
+
+    /// A census outside a transaction has found what there is, unless it has failed.
+    pub(super) fn census_ends(&mut self, failed: bool) {
+        self.was_unsure &= failed;
+    }
+
     /// The server is asked behind all that was sent; what is sent from now on is for the next census.
     pub(super) fn census_begins(&mut self) {
         self.before_census = std::mem::take(&mut self.since_census);
+        self.was_unsure |= std::mem::take(&mut self.unsure);
+    }
+
+    /// True while settings may be the server's.
+    #[inline]
+    fn is_awaited(&self) -> bool {
+        self.reset || self.unsure || self.was_unsure
     }
 
     /// It was taken in a transaction, which may yet be rolled back. A role that is given back now has been set, and
@@ -90,7 +111,8 @@ impl Restore {
 
     /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
     pub(super) fn connection_is_gone(&mut self) -> bool {
-        (self.reset, self.since_census) = (false, Resets::default());
+        (self.reset, self.unsure, self.was_unsure) = (false, false, false);
+        self.since_census = Resets::default();
         self.reports.clear();
         self.ready.take().is_some()
     }
@@ -101,6 +123,10 @@ impl Restore {
             return false;
         };
         let (name, value) = (status.name.to_vec(), status.value.to_vec());
+        if self.unsure || self.was_unsure {
+            // It may have gone back to what the server began with.
+            (self.reset, self.since_census.any) = (true, true);
+        }
         if self.reset {
             self.reports.push((name, value));
         } else {
@@ -140,7 +166,7 @@ impl Conversation {
     /// True when the next request must wait until the client has its own settings again, not the server's.
     #[inline]
     pub(super) fn waits_for_settings(&self) -> bool {
-        self.restore.reset && self.ledger.begins_pipeline() && !self.is_at_rest()
+        self.restore.is_awaited() && self.ledger.begins_pipeline() && !self.is_at_rest()
     }
 
     /// True while the client waits to hear that its reset is done.

@@ -56,6 +56,10 @@ pub(crate) struct Session {
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
     pub(super) errand: Errand,
+    /// What functions and triggers leave was known when the client's bytes were last looked at.
+    pub(super) knows: bool,
+    /// How often it has used sequences at a connection that it gave back.
+    sequence_uses: u64,
     /// What it keeps besides.
     pub(super) kept: Kept,
     /// What it remembers for placing its requests.
@@ -147,6 +151,8 @@ impl Session {
             pools,
             lease: None,
             errand: Errand::default(),
+            knows: false,
+            sequence_uses: 0,
             placement,
             intake: Cutter::default(),
             intake_forwards: false,
@@ -402,7 +408,8 @@ impl Session {
             backend.belief = Belief::Incomplete;
         }
         if self.conversation.has_used_sequences() {
-            backend.sequences = Some(self.owner());
+            self.sequence_uses += 1;
+            lease.backend_mut().sequences = Some(self.owner());
         }
         self.conversation.connection_is_given_back();
     }
@@ -410,7 +417,7 @@ impl Session {
     /// As whom connections know the session.
     #[inline]
     pub(super) fn owner(&self) -> Owner {
-        (self.worker.id, self.info.id)
+        (self.worker.id, self.info.id, self.sequence_uses)
     }
 
     fn account(&self, lease: &Lease) {

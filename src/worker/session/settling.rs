@@ -115,6 +115,9 @@ impl Session {
         self.note_defaults(&census.own);
         if self.conversation.is_restoring() {
             self.restore();
+        } else if pinned.is_some() && self.conversation.status() == TransactionStatus::Idle {
+            // It is not given back, and may have lost what the client came with.
+            self.give_back_settings();
         }
         self.may_pin(pinned)
     }
@@ -144,21 +147,28 @@ impl Session {
 
     /// The client waits to hear that it has its own settings again.
     fn restore(&mut self) {
+        if !self.give_back_settings() {
+            self.tell_restored();
+        }
+    }
+
+    /// The connection at hand gets the session's settings, in whatever transaction it is. False when it has them.
+    fn give_back_settings(&mut self) -> bool {
         let mut lease = self
             .lease
             .take()
             .expect("a census is taken of a connection");
-        let differs = lease.backend().parameters != self.parameters;
+        let backend = lease.backend_mut();
+        let differs = backend.parameters != self.parameters;
         if differs {
-            // In whatever transaction it is.
-            let text = lease.backend().parameters.step(&self.parameters);
-            lease.backend_mut().has_been_given(self.parameters.clone());
+            let (text, belief) = (backend.parameters.step(&self.parameters), backend.belief);
+            backend.has_been_given(self.parameters.clone());
+            // There may be more than was found, as before.
+            backend.belief = belief;
             self.send_text(&mut lease, &text);
         }
         self.lease = Some(lease);
-        if !differs {
-            self.tell_restored();
-        }
+        differs
     }
 
     /// The client hears what has changed, and that the server is ready.

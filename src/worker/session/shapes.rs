@@ -159,6 +159,9 @@ impl Conversation {
     /// Another message follows the client's Parse: what the client does not ask, pgring does.
     #[inline]
     pub(super) fn describe_parsed(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) {
+        if self.names.shapes().parsed.is_none() {
+            return;
+        }
         let may_follow = is_request(header.tag) || header.tag == frontend::FLUSH;
         if may_follow && let Some(parsed) = self.names.shapes_mut().parsed.take() {
             let is_over = self.ledger.is_deaf() || !parsed.is_unknown_behind(header.tag, body);

@@ -157,9 +157,16 @@ pub(crate) fn text_bytes(content: &[u8]) -> Option<usize> {
     memchr::memchr(0, content)
 }
 
-/// True when there may be a literal of characters in a text: a quote, or a dollar that begins no parameter.
+/// True when there may be a literal of characters in a text: a quote, or a dollar that begins no parameter. Or NULL, of which
+/// a setting says what it is to be equal to (`transform_null_equals`).
 fn has_literals(text: &[u8]) -> bool {
-    let quoted = memchr::memchr(b'\'', text).is_some();
+    let is_null = |at: usize| {
+        text[at..]
+            .get(..4)
+            .is_some_and(|it| it.eq_ignore_ascii_case(b"null"))
+    };
+    let quoted = memchr::memchr(b'\'', text).is_some()
+        || memchr::memchr2_iter(b'n', b'N', text).any(is_null);
     let is_quote = |at: usize| !text.get(at + 1).is_some_and(u8::is_ascii_digit);
     quoted || memchr::memchr_iter(b'$', text).any(is_quote)
 }
