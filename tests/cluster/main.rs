@@ -29,6 +29,7 @@ mod login;
 mod oracle;
 mod pgbench;
 mod pins;
+mod positions;
 mod psql;
 mod retry;
 mod roles;
