@@ -155,12 +155,6 @@ fn lost_with_state(
     pin: Option<Pin>,
     loss: Loss,
 ) -> ErrorReport {
-    if let Some(words) = words.filter(|_| !loss.perhaps_committed) {
-        return ErrorReport {
-            severity: Severity::Fatal,
-            ..words
-        };
-    }
     let sqlstate = if loss.perhaps_committed {
         SqlState::TRANSACTION_RESOLUTION_UNKNOWN
     } else {
@@ -171,5 +165,12 @@ fn lost_with_state(
         "the server connection was lost, and with it what this session kept there",
     );
     let kept = pin.map_or("session pooling mode", Pin::reason);
+    let report = match words.filter(|_| !loss.perhaps_committed) {
+        Some(words) => ErrorReport {
+            severity: Severity::Fatal,
+            ..words
+        },
+        None => report,
+    };
     report.with_detail(format!("{why}; kept: {kept}"))
 }
