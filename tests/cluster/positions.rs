@@ -37,7 +37,7 @@ fn crash(stage: &Splitting) {
 
 #[test]
 fn a_standby_that_has_crashed_is_read_again_when_it_has_told_where_it_is() {
-    let stage = stage(&["replay_poll = \"500ms\""]);
+    let stage = stage(&[]);
     // What a restart has to replay again.
     stage.sql(
         "CREATE TABLE ballast AS SELECT repeat('x', 500) AS t FROM generate_series(1, 100000)",
@@ -121,10 +121,8 @@ fn a_primary_that_may_not_be_asked_is_left_alone() {
     let before = failures();
     // What the control core hears of the primary has to do.
     stage.wait_until_split_for(&mut session);
-    assert_eq!(
-        stage.runs_at(&mut session, "SELECT count(*) FROM numbers"),
-        "standby1"
-    );
+    let place = session.query("SELECT pg_is_in_recovery() FROM numbers LIMIT 1");
+    assert_eq!(place.row(), "t");
     stage.sql("SELECT pg_sleep(1)");
     let count = failures() - before;
     assert!(count < 10, "{count} questions failed in a second");
