@@ -193,6 +193,10 @@ impl Session {
         if !self.is_guarded() || !self.begins_pipeline(at) || self.asks_at(at) {
             return None;
         }
+        if self.conversation.waits_for_settings() {
+            // It does not go anywhere yet.
+            return None;
+        }
         match self.stay(at) {
             Stay::Yes => None,
             Stay::Refuse(why) => {
