@@ -28,11 +28,13 @@ macro_rules! feared {
 /// Who uses what, its columns those of [`UseFact::from_columns`]. Functions below 16384 come with the server, and
 /// `pg_depend` does not tell of them: expressions that call those that are feared are given as texts.
 pub const USES_SQL: &str = concat!(
-    "WITH own AS MATERIALIZED (SELECT oid, proname FROM pg_catalog.pg_proc WHERE oid < 16384 AND proname ~ ",
+    "WITH own AS MATERIALIZED (SELECT oid, proname FROM pg_catalog.pg_proc \
+     WHERE oid < 16384 AND proname ~ ",
     feared!(),
     "), feared AS MATERIALIZED (SELECT ':(funcid|opfuncid|aggfnoid) (' || pg_catalog.string_agg(oid::text, '|') || ') ' \
      AS pattern FROM own), settings AS MATERIALIZED (SELECT \
-     ':relid ' || 'pg_catalog.pg_settings'::pg_catalog.regclass::pg_catalog.oid || ' ' AS pattern), uses AS MATERIALIZED (SELECT classid::pg_catalog.regclass AS class, objid, refobjid FROM pg_catalog.pg_depend \
+     ':relid ' || 'pg_catalog.pg_settings'::pg_catalog.regclass::pg_catalog.oid || ' ' AS pattern), \
+     uses AS MATERIALIZED (SELECT classid::pg_catalog.regclass AS class, objid, refobjid FROM pg_catalog.pg_depend \
      WHERE refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND refobjid >= 16384 AND deptype <> 'e') \
      SELECT CASE r.ev_type WHEN '1' THEN 'R' ELSE 'W' END, r.ev_class, u.refobjid, NULL FROM uses u \
      JOIN pg_catalog.pg_rewrite r ON r.oid = u.objid WHERE u.class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
