@@ -57,6 +57,10 @@ pub enum ToWorker {
     Stop,
 }
 
+/// A session, in the whole process, and how often it has used sequences at a connection that it gave back: what an earlier
+/// connection knows of them is no longer what the session knows.
+pub type Owner = (WorkerId, ConnectionId, u64);
+
 /// A server connection between two cores: logged in, outside a transaction, nothing on its way.
 #[derive(Debug)]
 pub struct Handed {
@@ -87,7 +91,7 @@ pub struct Handed {
     /// Of which generation of its pool it is.
     pub generation: u64,
     /// The session to which sequences may have given something there.
-    pub sequences: Option<(WorkerId, ConnectionId, u64)>,
+    pub sequences: Option<Owner>,
     /// What it has prepared.
     pub prepared: HandedStatements,
 }

@@ -1,5 +1,5 @@
-//! What a server said of itself at the last login that one of its users made, for the logins of clients on all cores;
-//! and which of its connections began under that. Never asks anybody.
+//! The words of a server about itself at the last login that one of its users made, for the logins of clients on all
+//! cores; and which of its connections began under that. Never asks anybody.
 
 use std::sync::{
     Arc,
@@ -13,7 +13,7 @@ use super::{budget::Micros, welcome::Welcome};
 /// The generation of a connection that began under something that holds no more.
 pub const BYGONE: u64 = 0;
 
-/// What a server said last.
+/// A server's last words about itself.
 #[derive(Debug, Default)]
 pub struct Told {
     last: ArcSwapOption<Heard>,
@@ -33,7 +33,7 @@ struct Heard {
 }
 
 impl Told {
-    /// What was said last.
+    /// The last words, if any were heard.
     pub fn last(&self) -> Option<Arc<Welcome>> {
         let last = self.last.load();
         last.as_ref().map(|heard| Arc::clone(&heard.welcome))

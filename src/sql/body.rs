@@ -461,8 +461,8 @@ fn content(token: Token<'_>) -> Option<Vec<u8>> {
     }
 }
 
-/// What is between the quotes of a literal, which may go on in other lines: `'a'` and `'b'` below it are `'ab'`. `None`
-/// where there are comments between. `escapes`: a backslash has the byte behind it, whatever that is.
+/// The value of a literal by what is between its quotes. It may go on in other lines: `'a'` and `'b'` below it are `'ab'`;
+/// `None` where there are comments between. `escapes`: a backslash has the byte behind it, whatever that is.
 fn joined(text: &[u8], escapes: bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();

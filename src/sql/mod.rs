@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod effects;
+pub(crate) mod encoding;
 pub mod raw;
 pub(crate) mod token;
 pub(crate) mod word;

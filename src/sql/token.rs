@@ -60,12 +60,16 @@ pub(crate) struct Token<'a> {
 /// longer.
 pub(crate) fn clipped(name: &[u8]) -> &[u8] {
     const NAME_BYTES_MAX: usize = 63;
-    let is_inside = |end: &usize| name.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let mut ends = (0..=NAME_BYTES_MAX).rev();
-    match name.len() > NAME_BYTES_MAX {
-        true => &name[..ends.find(|end| !is_inside(end)).unwrap_or(0)],
-        false => name,
+    if name.len() <= NAME_BYTES_MAX {
+        return name;
     }
+    let mut end = NAME_BYTES_MAX;
+    if let Ok(text) = std::str::from_utf8(name) {
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+    }
+    &name[..end]
 }
 
 /// An identifier without its quotes, as it is written between them.

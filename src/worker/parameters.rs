@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use crate::cluster::messages::Belief;
-use crate::{limits::PARAMETER_SETS_MAX, worker::classify};
+use crate::{limits::PARAMETER_SETS_MAX, sql::encoding, worker::classify};
 
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Set {
@@ -100,7 +100,7 @@ impl Set {
     fn put(&mut self, name: &str, value: &[u8]) {
         let name = name.to_ascii_lowercase();
         if name == "client_encoding" {
-            self.hides_ascii = hides_ascii(value);
+            self.hides_ascii = encoding::hides_ascii(value);
         }
         match self.place(&name) {
             Ok(place) => self.pairs[place].1 = value.into(),
@@ -370,31 +370,6 @@ const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
 fn is_identity(name: &str) -> bool {
     IDENTITY.contains(&name)
-}
-
-/// True for client encodings in which a byte of ASCII may be part of another character, so that a text cannot be
-/// read without knowing them. (PostgreSQL manual, "Character Set Support": those that are for clients only.)
-fn hides_ascii(encoding: &[u8]) -> bool {
-    const SUCH: [&[u8]; 7] = [
-        b"sjis", b"big5", b"gbk", b"gb18030", b"uhc", b"johab", b"shift",
-    ];
-    const OTHERS: [&[u8]; 9] = [
-        b"mskanji",
-        b"win932",
-        b"windows932",
-        b"win949",
-        b"windows949",
-        b"win950",
-        b"windows950",
-        b"win936",
-        b"windows936",
-    ];
-    /// Longer than any name of an encoding.
-    const ENCODING_BYTES_MAX: usize = 32;
-    let letters = encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    let name: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
-    let has = |such: &&[u8]| memchr::memmem::find(&name, such).is_some();
-    name.len() > ENCODING_BYTES_MAX || SUCH.iter().any(has) || OTHERS.contains(&&*name)
 }
 
 /// An escape string in ASCII alone, which means the same under every client encoding.

@@ -98,7 +98,7 @@ pub struct Budget {
     wanting: AtomicU32,
     seats: Box<[CachePadded<Seat>]>,
     books: Arc<Books>,
-    /// What the server said at the last login.
+    /// The server's words at the last login.
     pub told: Told,
 }
 

@@ -13,6 +13,7 @@ use super::{
 use crate::sql::{
     body::{Body, undoubled},
     effects::Effects,
+    encoding::is_utf8,
     token::{Kind, Reading, Tokens, is_in_word, unquoted},
 };
 
@@ -357,11 +358,16 @@ fn body_of(routine: &RoutineFact) -> Body {
     let effects = match routine.language.as_str() {
         "sql" | "plpgsql" => return Body::read(routine.source.as_bytes()),
         "internal" => return Body::read(&[b"SELECT ", routine.source.as_bytes()].concat()),
-        // One that says that its result depends on nothing is believed; nobody can look into it.
-        "c" if routine.is_immutable || is_harmless(&routine.extension) => {
-            return named(&routine.name, Effects::NONE);
+        "c" => {
+            // Nobody can look into it: one that says that its result depends on nothing is believed.
+            let is_believed = routine.is_immutable || is_harmless(&routine.extension);
+            let feared = if is_believed {
+                Effects::NONE
+            } else {
+                Effects::UNSEEN
+            };
+            return named(&routine.name, feared);
         }
-        "c" => return named(&routine.name, Effects::UNSEEN),
         _ => in_another_language(&routine.source),
     };
     Body::leaving(effects)
@@ -373,13 +379,6 @@ fn named(name: &str, effects: Effects) -> Body {
     body.effects = body.effects.and(effects);
     body.mentions.clear();
     body
-}
-
-/// True for the name of an encoding, as a setting has it.
-fn is_utf8(encoding: &[u8]) -> bool {
-    let letters = encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    let name: Vec<_> = letters.map(u8::to_ascii_lowercase).collect();
-    matches!(&name[..], b"utf8" | b"unicode")
 }
 
 fn is_harmless(extension: &str) -> bool {

@@ -2,15 +2,12 @@
 
 use super::{
     statement::explained,
-    token::{Kind, Reading, Token, Tokens},
+    token::{Kind, Reading, Token, Tokens, clipped},
     word::{
         ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,
         folded,
     },
 };
-
-/// Bytes of an identifier that count: PostgreSQL's `NAMEDATALEN` - 1.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What a statement does with statements that SQL has prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +111,7 @@ fn name(rest: &mut Tokens<'_>) -> Option<Vec<u8>> {
         }
         _ => return None,
     };
-    truncate(&mut name);
+    name.truncate(clipped(&name).len());
     Some(name)
 }
 
@@ -171,18 +168,4 @@ fn numbered(text: &str) -> Option<(char, &str)> {
     let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let number = u32::from_str_radix(digits, 16).ok().filter(|_| all)?;
     Some((char::from_u32(number)?, behind))
-}
-
-/// Cuts a name where the server does: at 63 bytes, and not inside of a character.
-fn truncate(name: &mut Vec<u8>) {
-    if name.len() <= NAME_BYTES_MAX {
-        return;
-    }
-    let mut end = NAME_BYTES_MAX;
-    if let Ok(text) = std::str::from_utf8(name) {
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-    }
-    name.truncate(end);
 }

@@ -7,7 +7,7 @@ use crate::{
         budget::{self, Budget},
         welcome::Welcome,
     },
-    ids::{ConnectionId, NodeId, WorkerId},
+    ids::{ConnectionId, NodeId},
     net::{Address, Stream},
     protocol::backend::ParameterStatus,
     worker::{
@@ -15,6 +15,8 @@ use crate::{
         statements::prepared::Prepared,
     },
 };
+
+pub(crate) use crate::cluster::messages::Owner;
 
 /// What is known of a server connection by those who do not hold it.
 #[derive(Debug)]
@@ -31,10 +33,6 @@ pub(crate) struct Facts {
     /// Cancel requests on their way to it.
     pub(crate) cancels: Cell<u32>,
 }
-
-/// A session, in the whole process, and how often it has used sequences at a connection that it gave back: what an earlier
-/// one knows of them is no longer what the session knows.
-pub(crate) type Owner = (WorkerId, ConnectionId, u64);
 
 /// A server connection.
 pub(crate) struct Backend {

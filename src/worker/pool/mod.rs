@@ -286,12 +286,8 @@ impl Pool {
             let hands = Hands { worker, pool: self };
             let backend = self.desk.borrow_mut().take_idle(&hands)?;
             backend.stream.park(false);
-            if backend.stream.has_news() {
-                // Closed by the server, or speaking out of turn.
-                self.dismiss(worker, backend);
-                continue;
-            }
-            if self.is_bygone(&backend) {
+            // Closed by the server, speaking out of turn, or from before it began to say something else.
+            if backend.stream.has_news() || self.is_bygone(&backend) {
                 self.dismiss(worker, backend);
                 continue;
             }

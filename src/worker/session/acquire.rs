@@ -80,7 +80,7 @@ impl Session {
     /// Gets a server connection with the session's settings, or has the request refused.
     #[inline]
     pub(super) async fn acquire(&mut self) -> Result<(), End> {
-        if !self.knows && self.awaits_facts() {
+        if self.awaits_facts() {
             Box::pin(self.wait_for_facts()).await;
         }
         let need = self.need();

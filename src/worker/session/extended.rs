@@ -168,9 +168,8 @@ impl Conversation {
     #[cold]
     fn ask_whether_free(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
         parse_nothing(name, ahead);
-        write_close(name, ahead);
         self.ledger.owe(Owed::OwnParse);
-        self.ledger.owe(Owed::OwnClose);
+        self.close_ahead(name, ahead);
     }
 
     /// The client defines a name that it has: the server, too, must have it to refuse this as it does.
@@ -196,9 +195,14 @@ impl Conversation {
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let is_ours = server.set_aside(name);
         if !server.stain(name) || is_ours {
-            write_close(name, desk.ahead);
-            self.ledger.owe(Owed::OwnClose);
+            self.close_ahead(name, desk.ahead);
         }
+    }
+
+    /// A Close of ours goes ahead of the client's message.
+    fn close_ahead(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
+        write_close(name, ahead);
+        self.ledger.owe(Owed::OwnClose);
     }
 
     /// SQL uses a name under which the client has prepared nothing by protocol: there it finds nothing of ours.
@@ -207,12 +211,12 @@ impl Conversation {
             return;
         };
         let server = desk.server.as_deref_mut().expect("a server is at hand");
-        if server.set_aside(name) {
-            write_close(name, desk.ahead);
-            self.ledger.owe(Owed::OwnClose);
-        }
+        let is_ours = server.set_aside(name);
         if matches!(used, Use::Prepare(_)) {
             server.stain(name);
+        }
+        if is_ours {
+            self.close_ahead(name, desk.ahead);
         }
     }
 
@@ -324,8 +328,7 @@ impl Conversation {
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         if naming.name.is_empty() && !server.has_no_unnamed() {
             server.doubt_unnamed();
-            write_close(b"", desk.ahead);
-            self.ledger.owe(Owed::OwnClose);
+            self.close_ahead(b"", desk.ahead);
         }
         self.ledger.sent(tag);
         if naming.name.starts_with(PREFIX) && !server.is_stained_by(naming.name) {

@@ -56,8 +56,6 @@ pub(crate) struct Session {
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
     pub(super) errand: Errand,
-    /// What functions and triggers leave was known when the client's bytes were last looked at.
-    pub(super) knows: bool,
     /// How often it has used sequences at a connection that it gave back.
     sequence_uses: u64,
     /// What it keeps besides.
@@ -151,7 +149,6 @@ impl Session {
             pools,
             lease: None,
             errand: Errand::default(),
-            knows: false,
             sequence_uses: 0,
             placement,
             intake: Cutter::default(),

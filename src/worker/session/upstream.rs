@@ -122,7 +122,6 @@ impl Session {
 
     fn pump(&mut self, words: &mut Words) -> Result<Pumped, End> {
         let known = self.known();
-        self.knows = matches!(known, Known::Facts(..) | Known::Trusted);
         let mut decided = 0;
         loop {
             if let Some(pumped) = self.look_at_pipeline(decided, words) {

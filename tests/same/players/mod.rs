@@ -3,7 +3,8 @@
 //! compared with direct connections, in front of PostgreSQL 15, 17 and 18, with pools of one and of three, on one worker
 //! and two, with and without `state_check = "always"`.
 //!
-//! `make proof` plays for long: PROOF_ROUNDS in each setup, from PROOF_SEED; PROOF_PLAYERS, such as 045, lets only some play.
+//! `make proof` plays for long: PROOF_ROUNDS in each setup, from PROOF_SEED; PROOF_PLAYERS, such as 045, lets only some play,
+//! and PROOF_SETUP only in one setup, 0 to 7.
 
 mod changer;
 mod kinds;
@@ -85,7 +86,11 @@ fn play_in(major: u32, setups: Vec<Setup>) {
     let installation = postgres_version(major);
     let mut world = None;
     let mut complaints = Vec::new();
+    let chosen = told("PROOF_SETUP");
     for (at, setup) in setups.into_iter().enumerate() {
+        if chosen.is_some_and(|chosen| chosen != at as u64) {
+            continue;
+        }
         let world_now = world.get_or_insert_with(|| World::new(&installation, setup, PLAYERS));
         world_now.renew(setup);
         let own = seed << 16 | u64::from(major) << 8 | at as u64;
@@ -156,6 +161,7 @@ impl Game {
     }
 
     fn round(&mut self, world: &mut World) -> Result<(), Complaint> {
+        world.agree_on_numbers()?;
         let player = kinds::any(&mut self.random, &self.players);
         if !world.is_there(player) {
             self.leaver.forget(player);

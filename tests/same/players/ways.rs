@@ -70,13 +70,13 @@ const AROUND: [&[&str]; 59] = [
     ],
     &[
         "INSERT INTO public.before_row VALUES ({q})",
-        "DELETE FROM public.before_row",
+        "DELETE FROM public.before_row WHERE what = {q}",
     ],
     &[
         "INSERT INTO public.after_row VALUES ({q})",
-        "UPDATE public.after_row SET what = what",
+        "UPDATE public.after_row SET what = what WHERE what = {q}",
     ],
-    &["DELETE FROM public.after_row"],
+    &["DELETE FROM public.after_row WHERE what = {q}"],
     &[
         "BEGIN",
         "INSERT INTO public.deferred VALUES ({q})",
@@ -88,7 +88,7 @@ const AROUND: [&[&str]; 59] = [
     &[
         "INSERT INTO public.parents VALUES ({n})",
         "INSERT INTO public.children VALUES ({n}, {q})",
-        "DELETE FROM public.parents",
+        "DELETE FROM public.parents WHERE id = {n}",
     ],
     &["INSERT INTO public.ruled VALUES ({q})"],
     &["INSERT INTO public.checked VALUES ({q})"],

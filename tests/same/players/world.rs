@@ -240,6 +240,20 @@ impl World {
         }
     }
 
+    /// What was taken of a sequence was taken as often in both worlds: nothing was executed twice, and nothing was not.
+    pub(super) fn agree_on_numbers(&mut self) -> Result<(), Complaint> {
+        const LOOK: &str = "SELECT last_value, is_called FROM public.numbers";
+        let found: Vec<_> = self
+            .outside
+            .iter_mut()
+            .map(|session| session.query(LOOK))
+            .collect();
+        match found.windows(2).all(|pair| pair[0] == pair[1]) {
+            true => Ok(()),
+            false => Err(self.complaint(&format!("the sequence is at {found:?}"))),
+        }
+    }
+
     /// The player goes, and all that it held is given back.
     pub(super) fn leave(&mut self, player: usize) {
         let Some(mut pair) = self.players[player].take() else {

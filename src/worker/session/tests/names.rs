@@ -32,6 +32,27 @@ use crate::{
 
 type Checked = Result<(), TestCaseError>;
 
+/// Few statements for each server connection, and nothing feared or refused.
+pub(super) const FEW: Bounds = Bounds {
+    always_checked: false,
+    trusts_functions: true,
+    pins_sequences: false,
+    refuses_pins: false,
+    server_statements: 2,
+    client_bytes: 1 << 20,
+};
+
+/// One of `size` server connections that none of the clients has, by choice.
+pub(super) fn free_connection(
+    size: usize,
+    taken: impl Iterator<Item = usize>,
+    choice: usize,
+) -> Option<usize> {
+    let taken: Vec<_> = taken.collect();
+    let free: Vec<_> = (0..size).filter(|at| !taken.contains(at)).collect();
+    (!free.is_empty()).then(|| free[choice % free.len()])
+}
+
 /// A server connection in the pool.
 #[derive(Default)]
 struct Connection {
@@ -211,12 +232,8 @@ impl World {
             stamps: &self.stamps,
             context: &self.context,
             bounds: Bounds {
-                trusts_functions: true,
-                pins_sequences: false,
-                server_statements: 2,
-                client_bytes: 1 << 20,
                 always_checked: self.always_checked,
-                refuses_pins: false,
+                ..FEW
             },
             out: &mut client.heard,
             ahead: &mut ahead,
@@ -237,14 +254,10 @@ impl World {
 
     /// Takes a connection that nobody has, if there is one.
     fn link(&mut self, who: usize, choice: usize) -> bool {
-        let taken: Vec<_> = self.clients.iter().filter_map(|client| client.at).collect();
-        let free: Vec<_> = (0..self.pool.len())
-            .filter(|at| !taken.contains(at))
-            .collect();
-        if free.is_empty() {
+        let taken = self.clients.iter().filter_map(|client| client.at);
+        let Some(at) = free_connection(self.pool.len(), taken, choice) else {
             return false;
-        }
-        let at = free[choice % free.len()];
+        };
         self.log += &format!(" takes {at}");
         self.clients[who].at = Some(at);
         true

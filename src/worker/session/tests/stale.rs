@@ -13,8 +13,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::{
     super::{
         conversation::{Answer, Conversation, Verdict},
-        desk::{Bounds, Desk},
+        desk::Desk,
     },
+    names::{FEW, free_connection},
     postgres::{Backend, TABLE, shape, version_of},
     talk::*,
 };
@@ -204,14 +205,7 @@ impl World {
             stamps: &self.stamps,
             context: &self.context,
             known: &crate::worker::pool::Known::Trusted,
-            bounds: Bounds {
-                trusts_functions: true,
-                pins_sequences: false,
-                server_statements: 2,
-                client_bytes: 1 << 20,
-                always_checked: false,
-                refuses_pins: false,
-            },
+            bounds: FEW,
             out: &mut out,
             ahead: &mut ahead,
         };
@@ -229,14 +223,10 @@ impl World {
     }
 
     fn link(&mut self, who: usize, choice: usize) -> bool {
-        let taken: Vec<_> = self.clients.iter().filter_map(|client| client.at).collect();
-        let free: Vec<_> = (0..self.pool.len())
-            .filter(|at| !taken.contains(at))
-            .collect();
-        if free.is_empty() {
+        let taken = self.clients.iter().filter_map(|client| client.at);
+        let Some(at) = free_connection(self.pool.len(), taken, choice) else {
             return false;
-        }
-        let at = free[choice % free.len()];
+        };
         self.log += &format!("\n{who} takes {at}");
         self.clients[who].at = Some(at);
         true
