@@ -218,3 +218,7 @@ pub const ORDER_PART_OF_WAIT: u64 = 8;
 /// Questions to pgring itself (`SHOW POOL_NODES`) that one client may have prepared and bound: nobody needs more than
 /// a handful.
 pub const QUESTIONS_MAX: usize = 100;
+
+/// How long nobody connects to a database by himself once a statement has asked for it to be left, in milliseconds: as
+/// long as PostgreSQL waits for it (its `CountOtherDBBackends`), and a little.
+pub const VACANT_MS: u64 = 6_000;

@@ -52,7 +52,9 @@ pub enum ToWorker {
     /// Nodes changed: the primary, or who may take reads.
     NodesChanged,
     /// No new clients; end sessions as their transactions end.
-    Drain,
+    Drain(DrainFor),
+    /// A statement runs for which nobody may be connected to this database of the servers: idle connections close.
+    Vacate(Arc<str>),
     /// End now.
     Stop,
 }
@@ -82,6 +84,8 @@ pub struct Handed {
     pub opened_us: u64,
     /// When it was opened.
     pub opened: Instant,
+    /// When it was last given back.
+    pub used: Instant,
     /// What its server said at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
@@ -183,6 +187,8 @@ pub enum ToControl {
     Surveyed,
     /// A worker accepts clients.
     Ready(WorkerId),
+    /// A statement runs for which nobody may be connected to this database.
+    Vacate(Arc<str>),
     /// A worker that drains has no client left.
     Drained(WorkerId),
     /// A worker has ended, by order or not.

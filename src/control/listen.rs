@@ -9,10 +9,12 @@ use crate::{cluster::settings::Listen, net::Listener};
 pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>, ControlError> {
     let mut all = vec![Vec::new(); workers];
     for address in &listen.addresses {
+        let failed = |error| ControlError::Listen(address.to_string(), error);
+        if !listen.share_addresses {
+            Listener::check_free(*address).map_err(failed)?;
+        }
         for listeners in &mut all {
-            let opened = Listener::tcp(*address, listen.backlog);
-            listeners
-                .push(opened.map_err(|error| ControlError::Listen(address.to_string(), error))?);
+            listeners.push(Listener::tcp(*address, listen.backlog).map_err(failed)?);
         }
     }
     if let Some(path) = unix_path(listen) {

@@ -35,7 +35,7 @@ use crate::{
         balance::Loads,
         messages::{ToControl, ToWorker},
         publish::Publisher,
-        settings::Settings,
+        settings::{DrainFor, Settings},
         switchboard::Switchboard,
     },
     ids::{Epoch, WorkerId},
@@ -308,7 +308,7 @@ impl Control {
                         .is_err()
                     {
                         tracing::warn!(
-                            "drain_timeout is over; ending the transactions that are left"
+                            "drain_timeout is over; ending what is left"
                         );
                         self.stop();
                     }
@@ -335,6 +335,7 @@ impl Control {
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
             ToControl::Connected(node) => self.watch.connected(node),
             ToControl::Catalog(database, user) => self.watch.want_catalog(database, user),
+            ToControl::Vacate(database) => self.watch.vacate(&database),
             ToControl::LostCommit => self.watch.lost_commit(),
             ToControl::Surveyed => self.serve_when_ready(),
             ToControl::Ready(_) => {
@@ -372,11 +373,20 @@ impl Control {
     }
 
     fn drain(&mut self) {
-        let limit = self.publishing.current().settings.listen.drain_timeout;
-        tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
+        let current = self.publishing.current();
+        let listen = &current.settings.listen;
+        let (limit, until) = (listen.drain_timeout, listen.drain);
+        match until {
+            DrainFor::Transactions => {
+                tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
+            }
+            DrainFor::Clients => {
+                tracing::info!(timeout = ?limit, "draining: no new clients, those that are here may leave");
+            }
+        }
         self.phase = Phase::Draining;
         self.deadline = Some(time::now() + limit);
-        self.switchboard.tell_all(None, || ToWorker::Drain);
+        self.switchboard.tell_all(None, move || ToWorker::Drain(until));
     }
 
     fn stop(&mut self) {

@@ -128,9 +128,11 @@ impl Reactor {
     pub fn new(sizes: BufferSizes, wake: WakeHandle) -> Result<Self, ProbeError> {
         let ring = Ring::new().map_err(probe::ring_refused)?;
         probe::operations(&ring)?;
-        let registered_max = ring
-            .make_table(REGISTERED_DESCRIPTORS_MAX)
-            .map_err(probe::table_refused)?;
+        let registered_max = match probe::table_lets_go() {
+            true => ring.make_table(REGISTERED_DESCRIPTORS_MAX),
+            false => Ok(0),
+        }
+        .map_err(probe::table_refused)?;
         let register = |group, bytes, total| {
             Buffers::register(&ring, group, bytes, total).map_err(probe::buffers_refused)
         };

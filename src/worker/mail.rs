@@ -18,6 +18,7 @@ use crate::{
         messages::{Ticket, ToControl, ToWorker},
         node::{NodeState, Role},
         report::{Report, ReportKind},
+        settings::DrainFor,
     },
     ids::WorkerId,
     limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX},
@@ -130,8 +131,26 @@ impl Worker {
                     state.is_none_or(may_be_other)
                 });
             }
-            ToWorker::Drain => self.drain(),
+            ToWorker::Drain(until) => self.drain(until),
+            ToWorker::Vacate(database) => self.leave_database(&database),
             ToWorker::Stop => self.stop(),
+        }
+    }
+
+    /// A statement is about to run for which nobody may be connected to this database of the servers. The server waits
+    /// for five seconds for those who are.
+    pub(super) fn vacate(self: &Rc<Self>, database: Arc<str>) {
+        self.leave_database(&database);
+        let tell = || ToWorker::Vacate(Arc::clone(&database));
+        self.switchboard.tell_all(Some(self.id), tell);
+        // A mailbox that is full costs the client its statement, which the server refuses then.
+        let _ = self.switchboard.control.put(ToControl::Vacate(database));
+    }
+
+    /// Closes what is idle there.
+    fn leave_database(self: &Rc<Self>, database: &str) {
+        for pool in self.pools() {
+            pool.leave_database(self, database);
         }
     }
 
@@ -185,10 +204,12 @@ impl Worker {
         told
     }
 
-    fn drain(&self) {
+    fn drain(&self, until: DrainFor) {
         self.draining.set(true);
         self.doors.borrow().iter().for_each(|door| door.stop());
-        self.clients.kill_all(Kill::Drain);
+        if until == DrainFor::Transactions {
+            self.clients.kill_all(Kill::Drain);
+        }
         self.left();
     }
 

@@ -261,7 +261,8 @@ async fn prove(
     hello: &Hello,
     refuse: bool,
 ) -> Result<Arc<Snapshot>, Refused> {
-    if refuse {
+    // Who has to make room is let in.
+    if refuse && &*hello.key.database != CONSOLE {
         return Err(ErrorReport::fatal(
             SqlState::TOO_MANY_CONNECTIONS,
             "sorry, too many clients already",
@@ -302,6 +303,15 @@ fn unreadable_name() -> ErrorReport {
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
         "the name of the database or of the user is not valid UTF-8",
     )
+}
+
+/// A name that no `[[user]]` section has, with `method = "trust"`.
+fn unknown_user(name: &str) -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        format!("no [[user]] section names \"{name}\""),
+    )
+    .with_hint("unknown_users = true in [auth] lets in every name that the servers know.")
 }
 
 fn asked_again() -> ErrorReport {
@@ -394,17 +404,35 @@ struct Guard<'a, 'w> {
 impl Guard<'_, '_> {
     async fn authenticate(mut self) -> Result<(), Refused> {
         let user = self.snapshot.users.get(self.user).cloned();
-        match self.snapshot.settings.auth.method {
-            AuthMethod::Trust => {}
-            AuthMethod::Md5 if user.as_ref().is_none_or(|user| user.md5.is_some()) => {
+        let auth = &self.snapshot.settings.auth;
+        let like = user.clone().or_else(|| self.decoy());
+        match auth.method {
+            AuthMethod::Trust if user.is_some() || auth.unknown_users => {}
+            AuthMethod::Trust => return Err(unknown_user(self.user).into()),
+            AuthMethod::Md5 if like.as_ref().is_none_or(|like| like.md5.is_some()) => {
                 self.ask_md5(user.as_deref()).await?;
             }
-            AuthMethod::Md5 | AuthMethod::ScramSha256 => self.ask_scram(user.as_deref()).await?,
+            AuthMethod::Md5 | AuthMethod::ScramSha256 => {
+                let verifier = like.as_ref().and_then(|like| like.verifier.as_ref());
+                let iterations = verifier.map_or(auth::ITERATIONS, |verifier| verifier.iterations);
+                self.ask_scram(user.as_deref(), iterations).await?;
+            }
         }
         self.send(|writer| {
             writer.authentication_ok();
         });
         Ok(())
+    }
+
+    /// A user whom a name that nobody has resembles to who tries to log in: always the same one, so that what is asked
+    /// does not tell which names there are.
+    fn decoy(&self) -> Option<Arc<User>> {
+        let users = &self.snapshot.users;
+        let number = self.worker.switchboard.mock_secret.number(self.user.as_bytes());
+        let place = number.checked_rem(users.len() as u64)? as usize;
+        let mut names: Vec<_> = users.keys().collect();
+        let (_, name, _) = names.select_nth_unstable(place);
+        users.get(*name).cloned()
     }
 
     fn send(&self, write: impl FnOnce(&mut Writer<'_>)) {
@@ -446,7 +474,8 @@ impl Guard<'_, '_> {
         }
     }
 
-    async fn ask_scram(&mut self, user: Option<&User>) -> Result<(), Refused> {
+    /// `iterations`: those of a user whom there is not.
+    async fn ask_scram(&mut self, user: Option<&User>, iterations: u32) -> Result<(), Refused> {
         self.send(|writer| {
             writer.authentication_sasl([auth::MECHANISM]);
         });
@@ -456,7 +485,7 @@ impl Guard<'_, '_> {
             None => Credentials::mock(
                 &self.worker.switchboard.mock_secret,
                 self.user.as_bytes(),
-                auth::ITERATIONS,
+                iterations,
             ),
         };
         let body = self.answer().await?;

@@ -3,7 +3,10 @@
 
 use thiserror::Error;
 
-use super::{FunctionFact, RelationFact, own::primary_functions};
+use super::{
+    FunctionFact, RelationFact,
+    own::{looking_functions, primary_functions},
+};
 
 /// Functions that call themselves volatile, and aggregates over such: an aggregate says that it is immutable, whatever
 /// it calls.
@@ -32,14 +35,17 @@ pub const FUNCTIONS_SQL: &str = concat!(
 pub const RELATIONS_SQL: &str = concat!(
     "WITH writers AS MATERIALIZED (SELECT p.oid::text AS oid FROM pg_catalog.pg_proc p WHERE ",
     is_volatile!(),
-    " OR p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname LIKE 'pg\\_stat\\_get\\_%' OR p.proname ~ '^(",
+    " AND NOT (p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(",
+    looking_functions!(),
+    ")$') OR p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname LIKE 'pg\\_stat\\_get\\_%' OR p.proname ~ '^(",
     primary_functions!(),
     ")$')), \
      trees AS (SELECT ev_class AS relation, ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_type = '1' \
      UNION ALL SELECT polrelid, polqual::text FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL), \
      callers AS MATERIALIZED (SELECT DISTINCT t.relation FROM trees t, \
      pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.replace(t.tree, 'fnoid ', 'funcid '), 'funcid ')) piece \
-     WHERE pg_catalog.split_part(piece, ' ', 1) IN (SELECT w.oid FROM writers w)), \
+     WHERE pg_catalog.split_part(piece, ' ', 1) IN (SELECT w.oid FROM writers w) \
+     UNION SELECT relation FROM trees WHERE tree ~ ':rowMarks [(]'), \
      steps AS (SELECT r.ev_class AS relation, d.refobjid AS base FROM pg_catalog.pg_depend d \
      JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass \
      AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> r.ev_class \

@@ -151,6 +151,7 @@ fn the_defaults_are_the_documented_ones() {
         greeting_age: Some(Duration::from_millis(250)),
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
+        login_waits: false,
         state_check: StateCheck::Suspected,
         sequence_values: SequenceValues::Transaction,
         pin: PinPolicy::Allow,

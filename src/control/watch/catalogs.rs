@@ -1,4 +1,5 @@
-//! The catalogs of the databases that clients use: asked of the primary, and published. One database at a time. While
+//! The catalogs of the databases that clients use: asked of the primary, or of a standby while there is none, and
+//! published. One database at a time. While
 //! somebody relies on what is known, it is looked again and again whether anything has changed.
 
 use std::{
@@ -11,9 +12,10 @@ use std::{
 
 use super::{Watch, bell::Bell, questions::read_lsn};
 use crate::{
+    ids::NodeId,
     cluster::{
         catalog::{
-            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, RELATIONS_SQL,
+            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs, RELATIONS_SQL,
             ROUTINES_SQL, RelationFact, RoutineFact, USES_SQL, UseFact,
         },
         facts::{DatabaseFacts, Validity},
@@ -22,7 +24,7 @@ use crate::{
     control::line::{Destination, Line, LineError},
     limits::{
         CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_MS_MAX,
-        CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX,
+        CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX, VACANT_MS,
     },
     protocol::backend::DataRow,
     time,
@@ -35,7 +37,8 @@ SELECT current_setting('default_transaction_isolation') = 'read committed' AND N
 SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
 WHERE c ILIKE 'default\\_transaction\\_isolation=%' AND s.setdatabase IN (0, (\
 SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))); \
-SELECT pg_current_wal_insert_lsn()";
+SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') \
+ELSE pg_current_wal_insert_lsn() END";
 
 /// What is known of the databases, and what is to be found out.
 #[derive(Default)]
@@ -58,6 +61,8 @@ struct Known {
     changes: Vec<Option<String>>,
     /// The connection that asks, between two questions.
     line: Option<Line>,
+    /// The connection that asks now shall close then.
+    vacated: bool,
     /// Since when it cannot be asked.
     failing_since: Option<Instant>,
 }
@@ -71,6 +76,7 @@ impl Known {
             known_at: None,
             changes: Vec::new(),
             line: None,
+            vacated: false,
             failing_since: None,
         }
     }
@@ -135,10 +141,25 @@ impl Watch {
         self.catalogs.bell.ring();
     }
 
+    /// Nobody may be connected to this database for now.
+    pub(in crate::control) fn vacate(&self, database: &str) {
+        self.with_known(database, |known| {
+            known.rest_until = time::now() + Duration::from_millis(VACANT_MS);
+            known.vacated = true;
+            known.line.take().into_iter().for_each(Line::close);
+        });
+    }
+
+    /// Who is asked: the primary, and while there is none a standby, because reads go on there.
+    fn catalog_node(&self) -> Option<NodeId> {
+        let snapshot = self.publishing.current();
+        let answers = |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.takes_reads);
+        snapshot.primary.or_else(|| snapshot.standbys().find(answers))
+    }
+
     /// The database that is due first, and when. `None` while there is nobody to ask.
     fn next_catalog(&self, now: Instant) -> Option<(Arc<str>, Instant)> {
-        let snapshot = self.publishing.current();
-        snapshot.primary?;
+        self.catalog_node()?;
         let known = self.catalogs.known.borrow();
         let due = |(name, known): (&Arc<str>, &Known)| {
             let is_due = known.is_wanted || self.is_used(name);
@@ -184,7 +205,7 @@ impl Watch {
 
 async fn load(watch: &Watch, database: &Arc<str>) {
     let start = time::now();
-    watch.with_known(database, |known| known.is_wanted = false);
+    watch.with_known(database, |known| (known.is_wanted, known.vacated) = (false, false));
     // Read before the look, so that a change during it makes another one necessary.
     let schema = watch.publishing.switchboard().schema_version();
     let outcome = look(watch, database, schema, start).await;
@@ -196,7 +217,13 @@ async fn load(watch: &Watch, database: &Arc<str>) {
             .max(took.saturating_mul(CATALOG_CHECK_SHARE as u32)),
         _ => Duration::from_millis(CATALOG_PAUSE_MS).max(took),
     };
-    watch.with_known(database, |known| known.rest_until = now + pause);
+    watch.with_known(database, |known| {
+        known.rest_until = now + pause;
+        if known.vacated {
+            known.rest_until = now + Duration::from_millis(VACANT_MS);
+            known.line.take().into_iter().for_each(Line::close);
+        }
+    });
     if let Err(error) = outcome {
         failed(watch, database, &error, now);
     }
@@ -272,11 +299,11 @@ async fn line_to(watch: &Watch, database: &str) -> Result<Line, LineError> {
     if let Some(line) = line.filter(Line::is_open) {
         return Ok(line);
     }
-    let primary = watch.publishing.current().primary;
-    let to = primary
+    let to = watch
+        .catalog_node()
         .zip(user)
-        .and_then(|(primary, user)| watch.publishing.looker(primary, database, &user));
-    let to = to.ok_or(LineError::Nonsense("there is no primary to be asked"))?;
+        .and_then(|(node, user)| watch.publishing.looker(node, database, &user));
+    let to = to.ok_or(LineError::Nonsense("there is no node to be asked"))?;
     let to = Destination {
         timeout: to.timeout.max(Duration::from_millis(CATALOG_MS_MAX)),
         ..to
@@ -311,6 +338,7 @@ fn confirm(
     let facts = DatabaseFacts {
         catalog: Arc::clone(&before.catalog),
         effects: Arc::clone(&before.effects),
+        any_may_write: before.any_may_write,
         validity: Validity::new(until, before.validity.used()),
         schema,
         lsn: before.lsn,
@@ -374,10 +402,17 @@ fn loaded(
     let lsn = answer
         .lsn
         .ok_or(LineError::Nonsense("an answer without its end"))?;
+    let needs = Needs::new(
+        &answer.functions,
+        &answer.routines,
+        &answer.relations,
+        &answer.uses,
+    );
     let effects = EffectNames::new(&answer.routines, &answer.relations, answer.uses);
     let now = watch.publishing.switchboard().budgets.micros(time::now());
     let facts = DatabaseFacts {
-        catalog: Arc::new(Catalog::new(answer.functions, answer.relations)),
+        catalog: Arc::new(Catalog::with_needs(answer.functions, answer.relations, &needs)),
+        any_may_write: needs.any_statement,
         effects: Arc::new(effects),
         validity: Validity::new(until, now),
         schema,

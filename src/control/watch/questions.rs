@@ -11,12 +11,13 @@ use crate::{
 /// Whether it is a standby, how far it is, its timeline, the size of a page of its log, and of a primary how far that is
 /// flushed, and how late it may be. One row.
 ///
-/// A standby that streams says which timeline it receives; another one knows that of its last restart point. A
-/// primary's is in the name of the file it writes, since the moment of its promotion.
+/// A standby that streams says which timeline it receives; another one knows that of its last restart point, and that of
+/// the last change that it has written out. A primary's is in the name of the file it writes, since the moment of its promotion.
 pub(super) const POSITION: &str = "\
 SELECT r, CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
-CASE WHEN r THEN coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming'), \
-(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()))::text \
+CASE WHEN r THEN greatest((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), \
+(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \
+(SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()))::text \
 ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END, current_setting('wal_block_size'), \
 CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END, current_setting('wal_writer_delay') \
 FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) AS recovery";

@@ -116,7 +116,12 @@ impl Pool {
 
     fn open_failed(self: &Rc<Self>, worker: &Rc<Worker>, error: LoginError) {
         let settings = self.settings();
-        let (first, longest) = (settings.login_backoff, settings.login_backoff_max);
+        let first = settings.login_backoff;
+        let longest = match error.sqlstate() {
+            // It is starting, and will be there soon.
+            Some(SqlState::CANNOT_CONNECT_NOW) => first,
+            _ => settings.login_backoff_max,
+        };
         let repeated = self.backoff.borrow().failures > 0;
         let pause = self
             .backoff

@@ -42,8 +42,6 @@ pub(crate) struct Common {
     epoch: Cell<Epoch>,
     /// What clients are told at login, by the settings they ask for, beside what it was foretold from.
     welcomes: RefCell<HashMap<Parameters, Greeting>>,
-    /// Names of settings that its server connections have taken from its user, once each.
-    given: RefCell<HashSet<Box<str>>>,
     /// Clients of this database and user on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
@@ -78,7 +76,6 @@ impl PoolSet {
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
             welcomes: RefCell::default(),
-            given: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
             judge: Judge::new(snapshot, server_database, &key.user),
@@ -270,21 +267,6 @@ impl Common {
     /// True when the database is still called so on the servers.
     pub(super) fn is_called(&self, database: &str) -> bool {
         **self.server_database.borrow() == *database
-    }
-
-    /// True for a setting that a server has let this user have.
-    pub(crate) fn is_given(&self, name: &str) -> bool {
-        self.given.borrow().contains(name)
-    }
-
-    /// A server has let this user go from one of these sets to the other.
-    pub(crate) fn note_given<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        let mut given = self.given.borrow_mut();
-        for name in names {
-            if given.len() < GIVEN_SETTINGS_MAX && !given.contains(name) {
-                given.insert(name.into());
-            }
-        }
     }
 
     /// Remembers what clients with these settings are told.

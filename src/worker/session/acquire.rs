@@ -229,7 +229,9 @@ impl Session {
         if self.may_be_refused(&lease) {
             lease = match Box::pin(self.bring(lease)).await {
                 Ok(lease) => lease,
-                Err(Unbrought::Refused(_)) if self.parameters.has_identity() => {
+                Err(Unbrought::Refused(_))
+                    if self.parameters.has_identity() || self.is_elsewhere(node) =>
+                {
                     return Ok(Taken::Refused(node));
                 }
                 Err(Unbrought::Refused(error)) => return Err(settings_refused(error.as_deref())),

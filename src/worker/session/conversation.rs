@@ -140,6 +140,8 @@ pub struct Conversation {
     /// The deferred block had read there.
     pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
+    /// The database that nobody may be connected to when what was sent runs.
+    pub(super) vacates: Option<String>,
     pub(super) renamed: Vec<u8>,
     /// The last bytes of a statement that is too long to be read as a whole.
     pub(super) rest: Vec<u8>,
@@ -177,6 +179,7 @@ impl Conversation {
             position: None,
             leaving_block: None,
             has_read: false,
+            vacates: None,
             renamed: Vec::new(),
             rest: Vec::new(),
         }
@@ -327,6 +330,9 @@ impl Conversation {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
+        if facts.changes_schema() {
+            self.vacates = self.vacates.take().or_else(|| classify::vacates(text));
+        }
         self.note_traces(facts, text, statement, desk);
     }
 
@@ -402,6 +408,12 @@ impl Conversation {
     /// The next message destroys the unnamed statement.
     pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
         self.note_change(at, Change::DropUnnamed);
+    }
+
+    /// Once: the database that nobody may be connected to when what was sent runs.
+    #[inline]
+    pub(crate) fn take_vacated(&mut self) -> Option<String> {
+        self.vacates.take()
     }
 
     /// What the next message does to the names; called before it is entered in the ledger.

@@ -12,8 +12,8 @@ use crate::{
     limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState, Tag,
-        backend::{ErrorFields, ParameterStatus, TransactionStatus},
+        ErrorReport, Header, ProtocolError, SqlState, Tag, Writer,
+        backend::{ErrorFields, NotificationResponse, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
     },
@@ -218,6 +218,9 @@ impl Session {
             self.conversation.rename(error);
             answer = Answer::Renamed;
         }
+        if header.tag == backend::NOTIFICATION && answer == Answer::Forward {
+            answer = self.sign_notification(body);
+        }
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
                 // SHOW is the one read that takes no snapshot.
@@ -245,6 +248,23 @@ impl Session {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// A notification that comes from the session's own connection comes from the session, which knows itself by the
+    /// process id that it was told.
+    #[cold]
+    fn sign_notification(&mut self, body: &[u8]) -> Answer {
+        let own = self.lease.as_ref().map(|lease| lease.backend().facts.process_id);
+        let Ok(heard) = NotificationResponse::read(body) else {
+            return Answer::Forward;
+        };
+        if own != Some(heard.process_id) {
+            return Answer::Forward;
+        }
+        let mut out = Vec::new();
+        Writer::new(&mut out).notification(self.info.process_id, heard.channel, heard.payload);
+        self.conversation.rename(out);
+        Answer::Renamed
     }
 
     /// Counts what the node at hand has answered.
@@ -385,6 +405,7 @@ impl Session {
         );
         // What was being committed may be: its client can find that out, and tell others.
         self.announce_commit();
+        let on_standby = self.errand.on_standby;
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.
@@ -392,7 +413,7 @@ impl Session {
         let mut out = Vec::new();
         let after = self
             .conversation
-            .server_lost(why, words, mid_message, &mut out);
+            .server_lost(why, words, mid_message, on_standby, &mut out);
         self.answer(&mut out);
         match after {
             AfterLoss::GoesOn => Ok(()),
@@ -435,6 +456,7 @@ fn partial_from_server(
         backend::READY_FOR_QUERY
             | backend::ERROR_RESPONSE
             | backend::NOTICE_RESPONSE
+            | backend::NOTIFICATION
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
     ) || awaits_rows && header.tag == backend::DATA_ROW;

@@ -14,15 +14,17 @@ use crate::{
 impl Conversation {
     /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
     /// request, and puts a transaction that was open into the failed state. `words`: what the server said before it went,
-    /// as an error. `mid_message`: the client has got the beginning of a message.
+    /// as an error. `mid_message`: the client has got the beginning of a message. `is_read_only`: it could commit nothing.
     pub fn server_lost(
         &mut self,
         why: &str,
         words: Option<ErrorReport>,
         mid_message: bool,
+        is_read_only: bool,
         out: &mut Vec<u8>,
     ) -> AfterLoss {
-        let loss = self.loss();
+        let mut loss = self.loss();
+        loss.perhaps_committed &= !is_read_only;
         let pin = self.pinned();
         self.names.abandon();
         self.refusing = None;

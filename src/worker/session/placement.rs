@@ -317,6 +317,7 @@ impl Session {
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
+        let is_write = need == Need::Primary || self.pools.judge.any_may_write();
         let mut errand = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
@@ -326,7 +327,7 @@ impl Session {
                 on_standby: is_standby,
                 is_watched: routing.consistency != Consistency::Eventual,
                 is_global: routing.consistency == Consistency::Global,
-                wrote: need == Need::Primary && !is_seen,
+                wrote: is_write && !is_standby && !is_seen,
                 block: block.filter(|_| is_standby),
                 _counted: state
                     .filter(|_| counts)
@@ -372,7 +373,7 @@ impl Session {
         }
         let need = self.need_of(at, in_block, self.errand.may_write);
         if !self.errand.on_standby {
-            self.errand.wrote |= need == Need::Primary;
+            self.errand.wrote |= need == Need::Primary || self.pools.judge.any_may_write();
             return Stay::Yes;
         }
         if self.conversation.pinned().is_some() {

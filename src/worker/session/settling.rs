@@ -209,7 +209,7 @@ impl Session {
     #[cold]
     pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
         let backend = lease.backend();
-        let known = |name: &str| self.pools.is_given(name);
+        let known = |name: &str| lease.pool().is_given(name);
         backend.differs(&self.parameters, self.owner())
             && !backend
                 .parameters
@@ -232,7 +232,7 @@ impl Session {
                 Ok(news) => {
                     self.tell_news(&news);
                     if is_itself {
-                        self.pools.note_given(before.touched(&self.parameters));
+                        lease.pool().note_given(before.touched(&self.parameters));
                     }
                     return Ok(lease);
                 }

@@ -117,6 +117,9 @@ impl Session {
         let pumped = self.pump(&mut words);
         self.send_front(&mut words);
         self.end_record();
+        if let Some(database) = self.conversation.take_vacated() {
+            self.worker.vacate(database.into());
+        }
         pumped
     }
 
