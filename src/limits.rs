@@ -133,6 +133,9 @@ pub const LAG_SAMPLES_MAX: usize = 1024;
 /// Databases whose catalogs are kept.
 pub const CATALOGS_MAX: usize = 1000;
 
+/// Databases that are asked for their catalogs at a time: each takes a connection to the primary.
+pub const CATALOG_LOADS_MAX: usize = 4;
+
 /// How long the catalog of one database may take, even if `[health] timeout` is shorter.
 pub const CATALOG_MS_MAX: u64 = 60_000;
 

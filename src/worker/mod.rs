@@ -7,6 +7,7 @@ mod cancel;
 pub mod classify;
 mod clients;
 mod console;
+mod date_style;
 mod mail;
 mod parameters;
 mod pool;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Worker, cancel,
+    Worker, cancel, date_style,
     clients::{ClientInfo, State},
     console::{self, Console},
     parameters::{self, Parameters},
@@ -389,6 +389,9 @@ fn read_settings(packet: StartupPacket<'_>) -> Result<Vec<(String, Vec<u8>)>, Er
             name => settings.push((String::from_utf8_lossy(name).into_owned(), value.to_vec())),
         }
     }
+    // A server takes it, and yet the session is that of the user who logs in.
+    settings.retain(|(name, _)| !name.eq_ignore_ascii_case("session_authorization"));
+    date_style::add_up(&mut settings);
     Ok(settings)
 }
 

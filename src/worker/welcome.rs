@@ -72,7 +72,7 @@ async fn learn_anew(
     let deadline = since + WAIT;
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
-    let lease = lease.ok()?.ok().flatten()?;
+    let lease = lease.ok()?.ok().flatten()?.is_for_login();
     let lease = as_new(lease, since).await.ok()?;
     Some(ask(worker, pools, parameters, lease).await)
 }
@@ -167,7 +167,10 @@ async fn any_server(
             false => Urgency::Login,
         };
         match pool.checkout(worker, urgency, gone).await {
-            Ok(lease) => return lease.ok_or(Refused::Silently(WireError::Ended)),
+            Ok(lease) => {
+                let lease = lease.map(Lease::is_for_login);
+                return lease.ok_or(Refused::Silently(WireError::Ended));
+            }
             Err(CheckoutError::Moved) => {}
             Err(error) => return Err(error.into()),
         }

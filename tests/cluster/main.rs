@@ -26,6 +26,7 @@ mod leak;
 mod limits;
 mod load;
 mod login;
+mod needs;
 mod oracle;
 mod pgbench;
 mod pins;
@@ -41,5 +42,6 @@ mod tenants;
 mod timeouts;
 mod transactions;
 mod traps;
+mod vacated;
 
 use support::{replicated, session, splitting, stage};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use pgring::{
-    cluster::catalog::{CHANGES_SQL, FUNCTIONS_SQL},
+    cluster::catalog::{CHANGES_SQL, FUNCTIONS_SQL, OWN_FUNCTIONS_SQL},
     protocol::{Tag, startup::Initial, tag::frontend},
 };
 use socket2::SockRef;
@@ -330,6 +330,10 @@ impl Automaton {
             frontend::QUERY if message::is_census(body) => message::census("app", &[], ""),
             frontend::QUERY if body.starts_with(CHANGES_SQL.as_bytes()) => unchanged(),
             frontend::QUERY if body.starts_with(FUNCTIONS_SQL.as_bytes()) => empty_catalog(),
+            frontend::QUERY if body.starts_with(OWN_FUNCTIONS_SQL.as_bytes()) => {
+                let none = message::command_complete("SELECT 0").repeat(2);
+                message::all([none, message::ready()])
+            }
             frontend::QUERY => self.query(body),
             frontend::PARSE => {
                 if strings(body)[1].starts_with(b"BEGIN") {

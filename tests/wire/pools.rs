@@ -277,6 +277,10 @@ fn the_process_has_room_for_max_clients() {
     third.send(startup(&[("user", "app")]));
     third.expect_error("53300");
     third.expect_end();
+    // Who has to make room is let in.
+    let mut operator = console(&stage.proxy);
+    assert_eq!(operator.rows("SHOW POOLS").len(), 1);
+    operator.terminate();
     first.terminate();
     eventually("there is room again", || {
         let mut client = Client::connect(stage.proxy.address());
@@ -329,6 +333,19 @@ fn old_connections_are_closed_as_they_come_back() {
     backend.expect_end();
 }
 
+/// A connection that nobody uses grows old, too: nobody is lent it then.
+#[test]
+fn old_connections_are_closed_while_they_are_idle() {
+    let stage = single(&["lifetime = \"300ms\""]);
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    eventually("it was old", || console.rows("SHOW SERVERS").is_empty());
+    backend.expect_end();
+    drop(backend);
+    stage.server_of(&mut client);
+}
+
 /// Runs statements until one of them, `SELECT 1`, finds its connection idle for too long.
 fn wait_for_check(stage: &Stage) -> (Client, Backend) {
     let mut client = stage.client();
@@ -371,6 +388,49 @@ fn a_connection_that_fails_the_check_is_replaced_unnoticed() {
         other.answer(one_value("1"));
         client.expect("T D C Z");
     }
+}
+
+/// The same for one that comes from another core.
+#[test]
+fn a_connection_that_changes_cores_is_checked_first() {
+    let lines = ["size = 1", "check_after_idle = \"300ms\"", "idle_timeout = 0"];
+    let stage = Stage::set_with(|config| {
+        let config = config.workers(2);
+        lines.iter().fold(config, |config, line| config.set("pool", line))
+    });
+    let mut clients: Vec<_> = (0..8).map(|_| stage.client()).collect();
+    let mut backend = stage.server_of(&mut clients[0]);
+    for client in &mut clients {
+        // Long after that.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        client.send(query("SELECT 1"));
+        let check = backend.receive();
+        assert_eq!(check.body, b"\0", "it is asked whether it lives");
+        backend.answer(all([empty_query(), ready()]));
+        backend.expect_message(query("SELECT 1"));
+        backend.answer(one_value("1"));
+        client.expect("T D C Z");
+    }
+}
+
+/// A login waits for a server that is just starting, when it is told to, and no longer than one must.
+#[test]
+fn a_login_waits_for_a_server_that_is_starting() {
+    let server = MockServer::bind();
+    let lines = ["login_waits = true", "login_backoff = \"1ms\"", "login_backoff_max = \"10s\""];
+    let config = Config::trust(server.address());
+    let config = lines.iter().fold(config, |config, line| config.set("pool", line));
+    let proxy = Proxy::start(&config);
+    let mut client = Client::connect(proxy.address());
+    client.send(startup(&[("user", "app"), ("database", "app")]));
+    for _ in 0..20 {
+        let mut backend = server.accept();
+        backend.receive_initial();
+        backend.answer(fatal("57P03", "the database system is starting up"));
+        backend.finish_sending();
+    }
+    let _server = server.log_in_everyone();
+    client.expect_login();
 }
 
 /// Clients on all cores, who come and go, get through; the last thing is that nobody holds more than allowed.

@@ -170,6 +170,12 @@ impl Lease {
             .expect("a lease has its backend until it ends")
     }
 
+    /// It is lent for a login, which counts as no assignment to a client.
+    pub(crate) fn is_for_login(self) -> Self {
+        self.pool.counters.borrow_mut().assignments -= 1;
+        self
+    }
+
     /// Gives the connection back; it must be outside a transaction with nothing owed.
     pub(crate) fn release(mut self) {
         let backend = self.backend.take().expect("a lease is released once");

@@ -140,6 +140,8 @@ pub struct Conversation {
     /// The deferred block had read there.
     pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
+    /// pgring has answered a query that no server has seen.
+    pub(super) answered_alone: bool,
     /// The database that nobody may be connected to when what was sent runs.
     pub(super) vacates: Option<String>,
     pub(super) renamed: Vec<u8>,
@@ -179,6 +181,7 @@ impl Conversation {
             position: None,
             leaving_block: None,
             has_read: false,
+            answered_alone: false,
             vacates: None,
             renamed: Vec::new(),
             rest: Vec::new(),
@@ -408,6 +411,12 @@ impl Conversation {
     /// The next message destroys the unnamed statement.
     pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
         self.note_change(at, Change::DropUnnamed);
+    }
+
+    /// Once: pgring has answered a query that no server has seen.
+    #[inline]
+    pub(crate) fn take_answered_alone(&mut self) -> bool {
+        std::mem::take(&mut self.answered_alone)
     }
 
     /// Once: the database that nobody may be connected to when what was sent runs.

@@ -227,6 +227,10 @@ impl Session {
                 self.errand.has_read |= !body.starts_with(b"SHOW");
                 self.count_answer(header.tag, body);
             }
+            // The client has heard of it long ago.
+            backend::COMMAND_COMPLETE if answer == Answer::Swallow && begins(body) => {
+                self.count_answer(header.tag, body);
+            }
             _ => {}
         }
         match header.tag {
@@ -468,6 +472,11 @@ fn partial_from_server(
         read && header.frame_bytes() <= SERVER_MESSAGE_BYTES_MAX
             || awaits_shape && describes && header.frame_bytes() <= DESCRIPTION_BYTES_MAX,
     ))
+}
+
+/// True for the answer to a BEGIN.
+fn begins(tag: &[u8]) -> bool {
+    matches!(tag, b"BEGIN\0" | b"START TRANSACTION\0")
 }
 
 /// What the server says before it ends the connection, as an error of a session that goes on.

@@ -262,6 +262,10 @@ impl Session {
                 Followed::On(taken - replaced)
             }
             Verdict::Discard => {
+                if self.conversation.take_answered_alone() {
+                    // It began or ended a transaction of which no server knows.
+                    self.pools.counters.borrow_mut().queries += 1;
+                }
                 self.pending.advance(taken);
                 Followed::On(0)
             }
