@@ -107,7 +107,7 @@ impl Clock {
             return;
         }
         if self.doing == Doing::Idle {
-            self.answered_alone = now;
+            self.begun = now;
         }
         self.doing = doing;
         self.since = now;
@@ -120,7 +120,7 @@ impl Clock {
         self.since = now;
         self.cancelled = None;
         if ends_transaction {
-            self.answered_alone = now;
+            self.begun = now;
         }
     }
 
@@ -141,7 +141,7 @@ impl Clock {
         let at =
             |from: Instant, limit: Option<Duration>, due| limit.map(|limit| (from + limit, due));
         let limits = &self.limits;
-        let transaction = || at(self.answered_alone, limits.transaction, Due::Transaction);
+        let transaction = || at(self.begun, limits.transaction, Due::Transaction);
         match self.doing {
             Doing::Idle => at(self.since.max(heard), limits.client_idle, Due::ClientIdle),
             Doing::IdleInTransaction => {
