@@ -243,6 +243,7 @@ impl Control {
             tickets: AtomicU64::new(1),
             schema: AtomicU64::new(0),
             stamps: Default::default(),
+            server_major: Default::default(),
         });
         signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
         let joins = start_workers(&settings, &switchboard, wakes, start_worker)?;

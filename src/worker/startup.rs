@@ -31,7 +31,7 @@ use crate::{
         ErrorReport, Severity, SqlState, Writer,
         backend::TransactionStatus,
         frontend::{Password, SaslInitialResponse, SaslResponse},
-        startup::{Initial, StartupPacket},
+        startup::{Initial, ProtocolVersion, StartupPacket},
         tag::{backend, frontend},
     },
     random, time,
@@ -141,7 +141,7 @@ async fn let_in(
     let begun = time::now();
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
     let mut wire = Wire::new(stream);
-    let greeted = Box::pin(greet(stream, &mut wire));
+    let greeted = Box::pin(greet(worker, stream, &mut wire));
     let greeted = worker.reactor.deadline(begun + limit, greeted).await;
     let Ok(greeted) = greeted else {
         tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
@@ -235,10 +235,15 @@ enum Opening {
     Hello(Hello),
 }
 
-async fn greet(stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
+async fn greet(
+    worker: &Worker,
+    stream: &Stream,
+    wire: &mut Wire<'_>,
+) -> Result<Opening, Refused> {
     let mut declined = Vec::new();
+    let read = |initial: Initial<'_>| read_wish(initial, worker.switchboard.newest_protocol());
     loop {
-        match wire.initial(read_wish).await? {
+        match wire.initial(read).await? {
             Wish::Session(hello) => return Ok(Opening::Hello(hello)),
             Wish::Cancel(process_id, key) => return Ok(Opening::Cancel(process_id, key)),
             Wish::Encryption(_) if wire.has_more() => return Err(unencrypted_data().into()),
@@ -326,18 +331,18 @@ fn unencrypted_data() -> ErrorReport {
         .with_detail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.")
 }
 
-fn read_wish(initial: Initial<'_>) -> Wish {
+fn read_wish(initial: Initial<'_>, newest: ProtocolVersion) -> Wish {
     match initial {
         Initial::Ssl => Wish::Encryption(Encryption::Tls),
         Initial::Gss => Wish::Encryption(Encryption::Gss),
         Initial::Cancel { process_id, key } => Wish::Cancel(process_id, key.to_vec()),
-        Initial::Startup(packet) => Wish::Session(read_hello(packet)),
+        Initial::Startup(packet) => Wish::Session(read_hello(packet, newest)),
     }
 }
 
-fn read_hello(packet: StartupPacket<'_>) -> Hello {
+fn read_hello(packet: StartupPacket<'_>, newest: ProtocolVersion) -> Hello {
     let text = |bytes: &[u8]| Arc::from(String::from_utf8_lossy(bytes));
-    let (version, negotiation) = packet.negotiate();
+    let (version, negotiation) = packet.negotiate(newest);
     let mut out = Vec::new();
     if let Some(negotiation) = negotiation {
         Writer::new(&mut out)

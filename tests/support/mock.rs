@@ -21,7 +21,7 @@ use super::{PATIENCE, message, peer::Wire};
 
 /// What a mock server says of itself; a proxy should pass it on.
 pub const PARAMETERS: [(&str, &str); 5] = [
-    ("server_version", "15.0 (mock)"),
+    ("server_version", "18.0 (mock)"),
     ("server_encoding", "UTF8"),
     ("client_encoding", "UTF8"),
     ("standard_conforming_strings", "on"),

@@ -176,6 +176,9 @@ impl Pool {
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
+        if let Some(version) = welcome.value(b"server_version") {
+            worker.switchboard.note_server_version(version);
+        }
         let parameters = worker.interner.empty();
         let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
         let facts = Facts {

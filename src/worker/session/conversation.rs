@@ -524,6 +524,13 @@ impl Conversation {
         self.ledger.is_releasable() && self.own_requests.is_empty() && self.heal != Heal::Again
     }
 
+    /// True when the next request would be answered alike over another connection: nothing is under way that the client has
+    /// asked for, and the session has left nothing at this one of which nobody knows.
+    pub(crate) fn may_go_elsewhere(&self) -> bool {
+        let knows_all = !self.traces.wants_census() && !self.is_in_census();
+        self.is_unasked() && self.pinned().is_none() && knows_all && !self.traces.is_soiled()
+    }
+
     /// True when nothing is owed to the client.
     pub fn is_at_rest(&self) -> bool {
         self.ledger.is_at_rest() && self.own_requests.is_empty()

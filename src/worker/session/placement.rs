@@ -340,14 +340,32 @@ impl Session {
             errand.may_write = may_write(block);
         }
         self.errand = errand;
-        if let Need::Read(bytes) = need
-            && self.conversation.deferred_block().is_none()
-            && bytes <= RECORDED_BYTES_MAX
+        if self.conversation.deferred_block().is_none()
+            && let Some(read) = self.read_at(0, need)
         {
-            let read = &mut lease.backend_mut().read;
-            read.clear();
-            read.extend_from_slice(self.pending.get(..bytes).unwrap_or_default());
+            let kept = &mut lease.backend_mut().read;
+            kept.clear();
+            kept.extend_from_slice(read);
             self.errand.can_repeat = true;
+        }
+    }
+
+    /// The read at `at` in the client's bytes, if it is one that can be kept.
+    fn read_at(&self, at: usize, need: Need) -> Option<&[u8]> {
+        match need {
+            Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => self.pending.get(at..at + bytes),
+            _ => None,
+        }
+    }
+
+    /// A read follows something else on the same connection: should that be lost, it goes to another one.
+    fn keep_read(&mut self, at: usize, need: Need) {
+        let Some(read) = self.read_at(at, need).map(<[u8]>::to_vec) else {
+            return;
+        };
+        if let Some(lease) = &mut self.lease {
+            lease.backend_mut().read = read;
+            (self.errand.can_repeat, self.errand.heard) = (true, false);
         }
     }
 
@@ -374,6 +392,9 @@ impl Session {
         let need = self.need_of(at, in_block, self.errand.may_write);
         if !self.errand.on_standby {
             self.errand.wrote |= need == Need::Primary || self.pools.judge.any_may_write();
+            if !in_block && self.conversation.may_go_elsewhere() {
+                self.keep_read(at, need);
+            }
             return Stay::Yes;
         }
         if self.conversation.pinned().is_some() {
