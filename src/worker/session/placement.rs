@@ -341,7 +341,7 @@ impl Session {
         }
         self.errand = errand;
         if self.conversation.deferred_block().is_none()
-            && let Some(read) = self.read_at(0, need)
+            && let Some(read) = read_at(&self.pending, 0, need)
         {
             let kept = &mut lease.backend_mut().read;
             kept.clear();
@@ -350,21 +350,14 @@ impl Session {
         }
     }
 
-    /// The read at `at` in the client's bytes, if it is one that can be kept.
-    fn read_at(&self, at: usize, need: Need) -> Option<&[u8]> {
-        match need {
-            Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => self.pending.get(at..at + bytes),
-            _ => None,
-        }
-    }
-
     /// A read follows something else on the same connection: should that be lost, it goes to another one.
     fn keep_read(&mut self, at: usize, need: Need) {
-        let Some(read) = self.read_at(at, need).map(<[u8]>::to_vec) else {
-            return;
-        };
-        if let Some(lease) = &mut self.lease {
-            lease.backend_mut().read = read;
+        if let Some(lease) = &mut self.lease
+            && let Some(read) = read_at(&self.pending, at, need)
+        {
+            let kept = &mut lease.backend_mut().read;
+            kept.clear();
+            kept.extend_from_slice(read);
             (self.errand.can_repeat, self.errand.heard) = (true, false);
         }
     }
@@ -539,6 +532,14 @@ impl Session {
             self.worker.lost_commit();
         }
         self.errand = Errand::default();
+    }
+}
+
+/// The read at `at` in the client's bytes, if it is one that can be kept.
+fn read_at(pending: &[u8], at: usize, need: Need) -> Option<&[u8]> {
+    match need {
+        Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => pending.get(at..at + bytes),
+        _ => None,
     }
 }
 
