@@ -18,8 +18,13 @@ use crate::{limits::PARAMETER_SETS_MAX, sql::encoding, worker::classify};
 struct Set {
     /// Names (lower case) and values, in order of names.
     pairs: Vec<(Box<str>, Box<[u8]>)>,
-    /// What [`Parameters::hide_ascii`] says: every request asks.
+    // Every request asks for these.
+    /// As [`Parameters::hide_ascii`] says.
     hides_ascii: bool,
+    /// As [`Parameters::create_temporary`] says.
+    creates_temporary: bool,
+    /// As [`Parameters::may_end_idle`] says.
+    ends_idle: bool,
 }
 
 /// An interned set of settings.
@@ -99,8 +104,11 @@ impl Set {
 
     fn put(&mut self, name: &str, value: &[u8]) {
         let name = name.to_ascii_lowercase();
-        if name == "client_encoding" {
-            self.hides_ascii = encoding::hides_ascii(value);
+        match name.as_str() {
+            "client_encoding" => self.hides_ascii = encoding::hides_ascii(value),
+            "search_path" => self.creates_temporary = names_temporary_schema(value),
+            "idle_session_timeout" => self.ends_idle = true,
+            _ => {}
         }
         match self.place(&name) {
             Ok(place) => self.pairs[place].1 = value.into(),
@@ -140,6 +148,12 @@ impl Parameters {
     #[inline]
     pub(crate) fn hide_ascii(&self) -> bool {
         self.0.hides_ascii
+    }
+
+    /// True when what is created without a schema is temporary, and even the question which schema that is makes it.
+    #[inline]
+    pub(crate) fn create_temporary(&self) -> bool {
+        self.0.creates_temporary
     }
 
     /// True when they say who the session is.
@@ -211,9 +225,15 @@ impl Parameters {
     }
 
     /// True when the server may end such a connection while nobody uses it.
+    #[inline]
     pub(crate) fn may_end_idle(&self) -> bool {
-        self.get("idle_session_timeout").is_some()
+        self.0.ends_idle
     }
+}
+
+/// True for a text that may name the schema of temporary objects.
+pub(crate) fn names_temporary_schema(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"pg_temp").is_some()
 }
 
 /// A text of ours that is being written.

@@ -585,6 +585,8 @@ fn names_mean_what_the_search_path_says() {
             stage.runs_at(&mut session, "SELECT n FROM a.named"),
             "primary"
         );
+        // What is known of the database may have grown old meanwhile.
+        stage.wait_until_split_for(&mut session);
         assert_eq!(
             stage.runs_at(&mut session, "SELECT n FROM b.named"),
             "standby1"

@@ -278,6 +278,7 @@ pub(super) fn check_alias<'a>(name: Name<'a>, knowledge: &Knowledge<'_>) -> Resu
     match knowledge.catalog.map(|catalog| catalog.called(None, last)) {
         Some(Called::Volatile) => Err(Reason::VolatileFunction(text)),
         Some(Called::PrimaryOnly) => Err(Reason::PrimaryFunction(text)),
+        Some(Called::Reader) if last.is(CURRENT_SETTING) => Err(Reason::Setting(text)),
         _ => Ok(()),
     }
 }

@@ -126,6 +126,15 @@ impl Frames {
     }
 }
 
+/// True when the word SELECT may be in it.
+fn has_select(text: &[u8]) -> bool {
+    let is_it = |at: usize| {
+        let word = text[at..].get(..6);
+        word.is_some_and(|word| word.eq_ignore_ascii_case(b"select"))
+    };
+    memchr::memchr2_iter(b's', b'S', text).any(is_it)
+}
+
 /// Goes through one text.
 pub(super) struct Leap<'a, 'k> {
     pub(super) text: &'a [u8],
@@ -135,6 +144,8 @@ pub(super) struct Leap<'a, 'k> {
     pub(super) at: usize,
     /// Where the statement begins.
     begin: usize,
+    /// Where the arguments of EXTRACT or its like begin, of the outermost one.
+    extract: usize,
     /// Where the last comment ends, and what is before it. No word may be looked for in between.
     comment: (usize, usize),
     /// Where the block begins that is looked at.
@@ -157,6 +168,7 @@ impl<'a, 'k> Leap<'a, 'k> {
             frames: Frames::default(),
             at: 0,
             begin: 0,
+            extract: 0,
             comment: (0, 0),
             base: 0,
             quotes: 0,
@@ -466,6 +478,9 @@ impl<'a, 'k> Leap<'a, 'k> {
         if matches!(word.len(), 4 | 7 | 9)
             && matches!(fold(word), EXTRACT | SUBSTRING | TRIM | OVERLAY)
         {
+            if self.frames.extracts == 0 {
+                self.extract = arguments;
+            }
             self.frames.extracts |= 1;
         }
         Ok(())
@@ -509,7 +524,13 @@ impl<'a, 'k> Leap<'a, 'k> {
             return Err(Unsure);
         }
         if self.frames.extracts & 1 != 0 {
-            return Ok(());
+            // It belongs to a query that has lost its parenthesis, perhaps.
+            let before = self.text.get(self.extract..start).unwrap_or_default();
+            return if has_select(before) {
+                Err(Unsure)
+            } else {
+                Ok(())
+            };
         }
         self.frames.sources |= 1;
         self.at = start + 4;

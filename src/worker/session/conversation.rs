@@ -31,6 +31,7 @@ use crate::{
     worker::{
         cancel::Work,
         classify::{self, Facts, Use},
+        parameters::names_temporary_schema,
         statements::{Statement, prepared::ServerName, text_bytes},
     },
 };
@@ -355,10 +356,10 @@ impl Conversation {
         if desk.bounds.always_checked {
             self.traces.note_report();
         }
-        if creates_temporary(desk) || facts.changes_schema() && self.is_in_census() {
+        if desk.context.create_temporary() || facts.changes_schema() && self.is_in_census() {
             self.traces.note_report();
         }
-        if facts.changes_meaning() && memchr::memmem::find(text, b"pg_temp").is_some() {
+        if facts.changes_meaning() && names_temporary_schema(text) {
             // What is set for the transaction alone may have it make the schema for temporary objects.
             self.traces.note_report();
         }
@@ -603,12 +604,6 @@ impl Conversation {
     pub fn pinned(&self) -> Option<Pin> {
         self.traces.pin()
     }
-}
-
-/// True when what is created without a schema is temporary, and even the question which schema that is makes it.
-fn creates_temporary(desk: &Desk<'_>) -> bool {
-    let path = desk.context.get("search_path");
-    path.is_some_and(|path| memchr::memmem::find(path, b"pg_temp").is_some())
 }
 
 /// Messages that a server skips after an error, up to the next Sync.

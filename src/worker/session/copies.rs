@@ -35,29 +35,22 @@ pub(super) enum Place {
 impl Conversation {
     /// The server reads names under the settings of today; then it is another statement to those who share it.
     /// Literals it has read once and for all.
-    pub(super) fn of_today(
-        &mut self,
-        name: &[u8],
-        definition: Definition,
-        desk: &Desk<'_>,
-    ) -> Definition {
+    #[inline]
+    pub(super) fn of_today(&mut self, name: &[u8], definition: &mut Definition, desk: &Desk<'_>) {
         let statement = &definition.statement;
         let Some(context) = statement.context() else {
-            return definition;
+            return;
         };
         let same = context == desk.context || statement.has_literals();
         if same || self.traces.is_unsettled() || !self.names.is_settled() {
-            return definition;
+            return;
         }
         let today = desk.store.of(statement.content(), Some(desk.context));
         if let Some(defined) = self.names.defined(name, definition.own) {
             // Its content is the same, and so are its bytes.
             defined.statement = Rc::clone(&today);
         }
-        Definition {
-            statement: today,
-            ..definition
-        }
+        definition.statement = today;
     }
 
     /// The copy that is to be used; what is missing is parsed ahead.

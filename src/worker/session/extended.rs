@@ -232,7 +232,7 @@ impl Conversation {
             return self.describe_portal(tag, body, desk);
         };
         let meaning = self.names.find(naming.name, self.ledger.pipeline());
-        let definition = match meaning {
+        let mut definition = match meaning {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing => {
                 if tag == frontend::BIND {
@@ -242,7 +242,7 @@ impl Conversation {
             }
             Meaning::Statement(definition) => definition,
         };
-        let mut definition = self.of_today(naming.name, definition, desk);
+        self.of_today(naming.name, &mut definition, desk);
         if definition.statement.facts.executes() {
             let text = definition.statement.text();
             let refused = self.show_executed(tag, text, desk);

@@ -108,6 +108,8 @@ impl Copy {
 struct Known {
     copy: Copy,
     number: u64,
+    /// The name with this number.
+    name: ServerName,
     /// When it was last used, by the connection's own count.
     used: u64,
 }
@@ -167,7 +169,7 @@ impl Prepared {
         let Some(known) = self.known.get_mut(&statement.id) else {
             return Presence::Absent;
         };
-        let presence = known.copy.presence(ServerName::of(known.number), pipeline);
+        let presence = known.copy.presence(known.name, pipeline);
         if matches!(presence, Presence::Here(_)) {
             self.clock += 1;
             known.used = self.clock;
@@ -192,14 +194,12 @@ impl Prepared {
         stamp: Stamp,
         pipeline: u64,
     ) -> ServerName {
-        self.last += 1;
-        while self.is_stained() && self.is_stained_by(ServerName::of(self.last).bytes()) {
-            self.last += 1;
-        }
+        let name = self.next_name();
         self.clock += 1;
         let known = Known {
             copy: Copy::new(statement, stamp, pipeline),
             number: self.last,
+            name,
             used: self.clock,
         };
         self.bytes += statement.content().len();
@@ -207,7 +207,18 @@ impl Prepared {
             self.closing.push(old.number);
             self.count_bytes();
         }
-        ServerName::of(self.last)
+        name
+    }
+
+    /// A name that was never used, and is no client's own.
+    fn next_name(&mut self) -> ServerName {
+        loop {
+            self.last += 1;
+            let name = ServerName::of(self.last);
+            if !self.is_stained_by(name.bytes()) {
+                return name;
+            }
+        }
     }
 
     /// A Parse of `statement` without a name is sent.
@@ -229,7 +240,7 @@ impl Prepared {
                 held.unanswered = None;
             }
         } else if let Some(known) = self.known.get_mut(&statement.id)
-            && ServerName::of(known.number) == *name
+            && known.name == *name
         {
             known.copy.unanswered = None;
         }
@@ -243,7 +254,7 @@ impl Prepared {
             }
             return;
         }
-        let is_it = |known: &Known| ServerName::of(known.number) == *name;
+        let is_it = |known: &Known| known.name == *name;
         if self.known.get(&statement.id).is_some_and(is_it) {
             self.known.remove(&statement.id);
             self.count_bytes();
@@ -323,10 +334,10 @@ impl Prepared {
         if self.is_stained_by(name) {
             return false;
         }
-        let is_it = |number: u64| ServerName::of(number).bytes() == name;
         let (known, closing) = (self.known.len(), self.closing.len());
-        self.known.retain(|_, known| !is_it(known.number));
-        self.closing.retain(|&number| !is_it(number));
+        self.known.retain(|_, known| known.name.bytes() != name);
+        self.closing
+            .retain(|&number| ServerName::of(number).bytes() != name);
         self.count_bytes();
         known > self.known.len() || closing > self.closing.len()
     }
@@ -403,7 +414,7 @@ impl Prepared {
     /// The statement that has this number here.
     pub(crate) fn by_name(&self, name: &[u8]) -> Option<&Rc<Statement>> {
         let mut known = self.known.values();
-        let known = known.find(|known| ServerName::of(known.number).bytes() == name)?;
+        let known = known.find(|known| known.name.bytes() == name)?;
         Some(&known.copy.statement)
     }
 
@@ -454,6 +465,7 @@ impl Prepared {
         for (statement, handed) in list {
             let known = Known {
                 number: handed.number,
+                name: ServerName::of(handed.number),
                 used: 0,
                 copy: Copy {
                     stamp: handed.stamp,

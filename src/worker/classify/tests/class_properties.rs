@@ -245,6 +245,21 @@ fn no_single_byte_makes_a_read_of_a_write() {
     }
 }
 
+/// Found by chance: FROM belongs to a query there, not to EXTRACT; and no alias is called like a function that matters.
+#[test]
+fn texts_that_no_server_takes_are_judged_as_the_reference_judges() {
+    for text in [
+        "SELECT EXTRACT(epoch FROITH y AS (SELECT 2) SELECT * FROM x, y) z",
+        "SELECT TRIM(SELECT a FROM nowhere)",
+        "SELECT * FROM T current_setting('transaction_read_only')",
+        "SELECT WITH ORDINALITY current_setting(view_of_unlogged=NOT \"a\")",
+        "SELECT SUBSTRING(EXTRACT(year FROM now())::text, SELECT 1 FROM nowhere)",
+    ] {
+        check(text.as_bytes());
+        assert_eq!(class_of(text.as_bytes()), Class::Write, "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
