@@ -81,7 +81,10 @@ impl MockSecret {
     #[must_use]
     pub fn number(&self, user: &[u8]) -> u64 {
         let bytes = keys::sign(&self.0, &[b"number", user]);
-        bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        bytes
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// A verifier for this name that no password matches; the same name always gets the same salt.

@@ -5,6 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 use super::{
     budget::{Budget, Permit, PoolKey},
     report::{Report, ReportKind},
+    settings::DrainFor,
     stamps::Stamp,
     welcome::Welcome,
 };

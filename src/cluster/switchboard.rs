@@ -14,7 +14,9 @@ use super::{
     publish::Readers,
     stamps::Stamps,
 };
-use crate::{auth::MockSecret, ids::WorkerId, mailbox::Mailbox, protocol::startup::ProtocolVersion};
+use crate::{
+    auth::MockSecret, ids::WorkerId, mailbox::Mailbox, protocol::startup::ProtocolVersion,
+};
 
 /// Shared by every core, made once at start.
 #[derive(Debug)]
@@ -50,7 +52,9 @@ impl Switchboard {
     pub fn note_server_version(&self, version: &[u8]) {
         let digits = version.iter().take_while(|byte| byte.is_ascii_digit());
         let major = digits.fold(0_u32, |major, digit| {
-            major.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
+            major
+                .saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
         });
         self.server_major.store(major, Ordering::Relaxed);
     }

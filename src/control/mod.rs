@@ -308,9 +308,7 @@ impl Control {
                         .await
                         .is_err()
                     {
-                        tracing::warn!(
-                            "drain_timeout is over; ending what is left"
-                        );
+                        tracing::warn!("drain_timeout is over; ending what is left");
                         self.stop();
                     }
                 }
@@ -387,7 +385,8 @@ impl Control {
         }
         self.phase = Phase::Draining;
         self.deadline = Some(time::now() + limit);
-        self.switchboard.tell_all(None, move || ToWorker::Drain(until));
+        self.switchboard
+            .tell_all(None, move || ToWorker::Drain(until));
     }
 
     fn stop(&mut self) {

@@ -250,10 +250,7 @@ impl<'a> StartupPacket<'a> {
     /// `newest` is what is offered instead of later ones. With 3.2 it is as PostgreSQL 18: 3.1 was never released and is
     /// accepted in silence (it means 3.0). With 3.0 it is as those before.
     #[must_use]
-    pub fn negotiate(
-        &self,
-        newest: ProtocolVersion,
-    ) -> (ProtocolVersion, Option<Negotiation<'a>>) {
+    pub fn negotiate(&self, newest: ProtocolVersion) -> (ProtocolVersion, Option<Negotiation<'a>>) {
         let accepted = self.version.min(newest);
         let differs = accepted != self.version || self.protocol_options().next().is_some();
         (

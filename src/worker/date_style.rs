@@ -9,7 +9,7 @@ pub(super) fn add_up(settings: &mut Vec<(String, Vec<u8>)>) {
     }
     let mut all = Style::default();
     let values = settings.iter().filter(|setting| is_it(setting));
-    let are_known = values.map(|(_, value)| all.add(value)).all(|known| known);
+    let are_known = values.fold(true, |known, (_, value)| all.add(value) && known);
     if !are_known {
         // The server refuses the one that it does not know.
         return;
@@ -71,7 +71,9 @@ mod tests {
         settings.insert(0, ("work_mem".to_owned(), b"1MB".to_vec()));
         add_up(&mut settings);
         let texts = settings.into_iter().skip(1);
-        texts.map(|(_, value)| String::from_utf8(value).unwrap()).collect()
+        texts
+            .map(|(_, value)| String::from_utf8(value).unwrap())
+            .collect()
     }
 
     #[test]

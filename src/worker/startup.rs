@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
-    Worker, cancel, date_style,
+    Worker, cancel,
     clients::{ClientInfo, State},
     console::{self, Console},
+    date_style,
     parameters::{self, Parameters},
     pool::{CheckoutError, Greeting, PoolSet},
     route,
@@ -235,11 +236,7 @@ enum Opening {
     Hello(Hello),
 }
 
-async fn greet(
-    worker: &Worker,
-    stream: &Stream,
-    wire: &mut Wire<'_>,
-) -> Result<Opening, Refused> {
+async fn greet(worker: &Worker, stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
     let mut declined = Vec::new();
     let read = |initial: Initial<'_>| read_wish(initial, worker.switchboard.newest_protocol());
     loop {
@@ -436,7 +433,11 @@ impl Guard<'_, '_> {
     /// does not tell which names there are.
     fn decoy(&self) -> Option<Arc<User>> {
         let users = &self.snapshot.users;
-        let number = self.worker.switchboard.mock_secret.number(self.user.as_bytes());
+        let number = self
+            .worker
+            .switchboard
+            .mock_secret
+            .number(self.user.as_bytes());
         let place = number.checked_rem(users.len() as u64)? as usize;
         let mut names: Vec<_> = users.keys().collect();
         let (_, name, _) = names.select_nth_unstable(place);

@@ -9,15 +9,15 @@ use std::{
 
 use super::{
     Worker,
-    parameters::{Belief, Parameters},
+    parameters::Parameters,
     pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
     wire::WireError,
 };
 use crate::{
-    ids::NodeId,
     cluster::welcome::Welcome,
+    ids::NodeId,
     net::Stream,
     protocol::{
         ErrorReport, Severity, SqlState,
@@ -72,7 +72,7 @@ async fn learn_anew(
     let deadline = since + WAIT;
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
-    let lease = lease.ok()?.ok().flatten()?.is_for_login();
+    let lease = lease.ok()?.ok().flatten()?.for_login();
     let lease = as_new(lease, since).await.ok()?;
     Some(ask(worker, pools, parameters, lease).await)
 }
@@ -124,7 +124,9 @@ async fn ask(
 
 /// True for a server's error after which the connection can be used.
 fn is_final(body: &[u8]) -> bool {
-    let severity = ErrorFields::read(body).ok().and_then(|fields| fields.severity());
+    let severity = ErrorFields::read(body)
+        .ok()
+        .and_then(|fields| fields.severity());
     severity == Some(Severity::Error)
 }
 
@@ -148,13 +150,19 @@ async fn any_server(
                 state.is_some_and(|state| state.answers == Some(true))
             };
             let standby = || snapshot.standbys().find(answers);
-            (snapshot.primary.or_else(standby), snapshot.standbys().next())
+            (
+                snapshot.primary.or_else(standby),
+                snapshot.standbys().next(),
+            )
         });
         let node = match (node, other) {
             (Some(node), _) => node,
             // What has not answered yet may never do so, while another one is about to.
             (None, Some(_)) if time::now() < patience => {
-                worker.reactor.sleep(Duration::from_millis(NODE_LOOK_MS)).await;
+                worker
+                    .reactor
+                    .sleep(Duration::from_millis(NODE_LOOK_MS))
+                    .await;
                 continue;
             }
             (None, Some(other)) => other,
@@ -168,7 +176,7 @@ async fn any_server(
         };
         match pool.checkout(worker, urgency, gone).await {
             Ok(lease) => {
-                let lease = lease.map(Lease::is_for_login);
+                let lease = lease.map(Lease::for_login);
                 return lease.ok_or(Refused::Silently(WireError::Ended));
             }
             Err(CheckoutError::Moved) => {}

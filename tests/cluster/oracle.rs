@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use pgring::{
     cli::postgres::{Cluster, Options},
     cluster::{
-        catalog::{Catalog, FUNCTIONS_SQL, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL, RelationFact},
+        catalog::{
+            Catalog, FUNCTIONS_SQL, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL,
+            RELATIONS_SQL, RelationFact,
+        },
         overrides::Overrides,
     },
     worker::classify::{Class, Knowledge, class, explain},

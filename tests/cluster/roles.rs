@@ -155,7 +155,9 @@ fn reads_go_on_at_a_standby_of_a_primary_that_was_promoted_and_lost() {
     stage.wait_for_columns(&["replication_state"], &["", "", "streaming"]);
     let is_read = |stage: &Replicated| {
         let route = stage.proxy.psql("SHOW ROUTE SELECT 1");
-        route.lines().any(|line| line.contains("standby2|") && line.ends_with('|'))
+        route
+            .lines()
+            .any(|line| line.contains("standby2|") && line.ends_with('|'))
     };
     eventually("the other standby was read", || is_read(&stage));
     stage.server.standbys[0].kill().unwrap();
@@ -174,11 +176,18 @@ fn standbys_alone_serve_reads_from_the_start() {
     stage.wait_for(&USUAL[..2]);
     stage.proxy.psql("CREATE TABLE t AS SELECT 7 AS n");
     stage.server.wait_until_replayed().unwrap();
-    stage.server.primary.stop(pgring::cli::postgres::Stop::Fast).unwrap();
+    stage
+        .server
+        .primary
+        .stop(pgring::cli::postgres::Stop::Fast)
+        .unwrap();
     stage.proxy = Proxy::start(&Replicated::watching(&stage.server));
     stage.wait_for(&["down standby", "waiting standby"]);
     eventually("it knew the catalog", || {
-        stage.proxy.psql("SHOW ROUTE SELECT n FROM t").starts_with("read|")
+        stage
+            .proxy
+            .psql("SHOW ROUTE SELECT n FROM t")
+            .starts_with("read|")
     });
     assert_eq!(stage.proxy.psql("SELECT n FROM t"), "7");
 }

@@ -34,7 +34,10 @@ fn used() -> (Stage, Session) {
 fn a_database_is_dropped_that_nobody_uses() {
     let (stage, mut session) = used();
     rows(session.query("DROP DATABASE doomed"));
-    assert_eq!(stage.sql("SELECT count(*) FROM pg_database WHERE datname = 'doomed'"), "0");
+    assert_eq!(
+        stage.sql("SELECT count(*) FROM pg_database WHERE datname = 'doomed'"),
+        "0"
+    );
     // And made again.
     rows(session.query("CREATE DATABASE doomed"));
     let mut client = Session::login_as(stage.proxy.address(), "postgres", "doomed").unwrap();

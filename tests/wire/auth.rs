@@ -509,17 +509,24 @@ fn users_that_do_not_exist_are_asked_as_those_that_do() {
         let kind = |user: String| {
             let mut client = hello(&proxy, &user);
             let asked = client.expect("R").remove(0);
-            matches!(Authentication::read(&asked.body), Ok(Authentication::Md5 { .. }))
+            matches!(
+                Authentication::read(&asked.body),
+                Ok(Authentication::Md5 { .. })
+            )
         };
         let twice = |number| {
             let first = kind(format!("stranger{number}"));
-            assert_eq!(first, kind(format!("stranger{number}")), "the same each time");
+            assert_eq!(
+                first,
+                kind(format!("stranger{number}")),
+                "the same each time"
+            );
             first
         };
         (0..20).map(twice).filter(|is_md5| *is_md5).count()
     };
     let hashed = |config: Config, user: &str| config.user(user, &stored_md5(user, "secret"));
-    let verified = |config: Config, user: &str| config.user(user, &verifier("secret"));
+    let verified = |config: Config, user: &str| config.user(user, &verifier("secret").to_string());
     let config = method("md5", &server);
     assert_eq!(asked(hashed(config.clone(), "one")), 20);
     assert_eq!(asked(verified(config.clone(), "one")), 0);

@@ -4,7 +4,11 @@ use super::{
     bystander::{Stage, round_trip},
     pools::console,
 };
-use crate::support::{eventually, message::*, peer::{Client, Message}};
+use crate::support::{
+    eventually,
+    message::*,
+    peer::{Client, Message},
+};
 use pgring::protocol::{backend::RowDescription, tag::backend::ROW_DESCRIPTION};
 
 /// The only row of a table as pairs of column and value.

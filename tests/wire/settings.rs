@@ -5,6 +5,7 @@ use super::{
     pools::console,
 };
 use crate::support::{message::*, mock::Backend, peer::Client};
+use pgring::protocol::{ErrorReport, SqlState, backend::ErrorFields};
 
 fn stage() -> Stage {
     Stage::set_with(|config| config.set("pool", "size = 1"))
@@ -426,10 +427,17 @@ fn a_setting_that_is_refused_at_login_leaves_the_connection() {
     let mut backend = stage.server_of(&mut other);
     for _ in 0..3 {
         let mut client = Client::connect(stage.proxy.address());
-        client.send(startup(&[("user", "app"), ("database", "app"), ("work_mem", "much")]));
+        client.send(startup(&[
+            ("user", "app"),
+            ("database", "app"),
+            ("work_mem", "much"),
+        ]));
         backend.resets();
         backend.expect_message(give_inside(&[("work_mem", Some("much"))]));
-        let refusal = error_with_detail("22023", "invalid value", "It is no number.");
+        let refusal = ErrorReport::error(SqlState::INVALID_PARAMETER_VALUE, "invalid value");
+        let refusal = written(|to| {
+            to.error(&refusal.with_detail("It is no number."));
+        });
         backend.answer(all([refusal, ready()]));
         client.expect("R");
         let report = client.receive();

@@ -121,7 +121,10 @@ impl Stage {
         // Its backends may not have noticed yet.
         server.kill()?;
         server.start()?;
-        server.process().into_iter().for_each(|process| events.watch(process));
+        server
+            .process()
+            .into_iter()
+            .for_each(|process| events.watch(process));
         Ok(true)
     }
 

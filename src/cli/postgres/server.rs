@@ -70,7 +70,10 @@ impl Postgres {
         let path = primary.data.join("postgresql.conf");
         let written = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         fs::write(&path, written + configuration).map_err(Error::file("write", &path))?;
-        for (file, text) in [("pg_hba.conf", &access.hba), ("pg_ident.conf", &access.ident)] {
+        for (file, text) in [
+            ("pg_hba.conf", &access.hba),
+            ("pg_ident.conf", &access.ident),
+        ] {
             let path = primary.data.join(file);
             fs::write(&path, text).map_err(Error::file("write", &path))?;
         }

@@ -180,7 +180,10 @@ mod tests {
     #[test]
     fn nobody_else_enters_the_folder() {
         let workplace = Workplace::create("pgring-test").unwrap();
-        let mode = std::fs::metadata(workplace.path()).unwrap().permissions().mode();
+        let mode = std::fs::metadata(workplace.path())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 

@@ -11,9 +11,7 @@ mod own;
 mod routines;
 
 pub use effects::{EffectNames, NamedEffects};
-pub use load::{
-    FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL,
-};
+pub use load::{FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL};
 pub use names::Identifier;
 pub use needs::Needs;
 pub use routines::{CHANGES_SQL, ROUTINES_SQL, RoutineFact, USES_SQL, UseFact, Used, User};

@@ -41,7 +41,9 @@ impl Needs {
         let calls = |oid: &u32| {
             let node = graph.nodes.get(&User::Reading(*oid));
             let is_call = |used: &&User| matches!(used, User::Routine(_));
-            let mut called = node.into_iter().flat_map(|node| node.uses.iter().filter(is_call));
+            let mut called = node
+                .into_iter()
+                .flat_map(|node| node.uses.iter().filter(is_call));
             called.any(|used| needs(*used))
         };
         let oids = relations.iter().map(|relation| relation.oid);
@@ -104,10 +106,14 @@ impl<'f> Graph<'f> {
             let body = body_of(routine);
             let is_unseen = body.effects.has(Effects::UNSEEN) && !routine.is_immutable;
             let calls_writers = || body.mentions.iter().any(|name| writers.contains(&**name));
-            let mentioned = body.mentions.iter().filter_map(|name| self.named.get(&**name));
+            let mentioned = body
+                .mentions
+                .iter()
+                .filter_map(|name| self.named.get(&**name));
             let uses = mentioned.flatten().copied().collect();
             let is_needed = routine.is_volatile || is_unseen || calls_writers();
-            self.nodes.insert(User::Routine(routine.oid), Node { is_needed, uses });
+            self.nodes
+                .insert(User::Routine(routine.oid), Node { is_needed, uses });
         }
     }
 
@@ -206,7 +212,12 @@ mod tests {
     fn a_function_needs_what_its_text_needs() {
         let routines = [
             routine(1, "plain", 's', "BEGIN RETURN (SELECT max(n) FROM t); END"),
-            routine(2, "unlogged", 's', "BEGIN RETURN (SELECT max(n) FROM cache); END"),
+            routine(
+                2,
+                "unlogged",
+                's',
+                "BEGIN RETURN (SELECT max(n) FROM cache); END",
+            ),
             routine(3, "position", 's', "BEGIN RETURN pg_current_wal_lsn(); END"),
             routine(4, "chance", 's', "BEGIN RETURN random(); END"),
             routine(5, "writer", 'v', "BEGIN INSERT INTO t VALUES (1); END"),

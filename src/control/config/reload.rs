@@ -193,7 +193,14 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = runtime(&old.runtime, &new.runtime);
     let listen = listen(&old.listen, &new.listen).into_iter();
     keys.extend(listen.filter(|key| key != LOGIN_TIMEOUT));
-    keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method, unknown_users));
+    keys.extend(differing!(
+        Auth,
+        "[auth]",
+        &old.auth,
+        &new.auth,
+        method,
+        unknown_users
+    ));
     keys.extend(nodes(&with_new_keys(&old.nodes, &new.nodes), &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));

@@ -14,9 +14,9 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, DatabaseSettings, Limits, Listen, Log, LogFormat, NodeAddress,
-    NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime, SequenceValues,
-    StateCheck, UserSettings,
+    Admin, Auth, AuthMethod, DatabaseSettings, DrainFor, Limits, Listen, Log, LogFormat,
+    NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime,
+    SequenceValues, StateCheck, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;

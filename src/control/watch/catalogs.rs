@@ -11,20 +11,23 @@ use std::{
 
 use super::{Watch, bell::Bell, questions::read_lsn};
 use crate::{
-    ids::NodeId,
     cluster::{
         catalog::{
-            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL,
-            ROUTINES_SQL, RelationFact, RoutineFact, USES_SQL, UseFact,
+            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs,
+            OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL, ROUTINES_SQL, RelationFact,
+            RoutineFact, USES_SQL, UseFact,
         },
         facts::{DatabaseFacts, Validity},
         node::Lsn,
     },
     control::line::{Destination, Line, LineError},
+    ids::NodeId,
     limits::{
-        CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_LOADS_MAX, CATALOG_MS_MAX,
-        CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX, VACANT_MS,
+        CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_LOADS_MAX,
+        CATALOG_MS_MAX, CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX,
+        VACANT_MS,
     },
+    net::task,
     protocol::backend::DataRow,
     time,
 };
@@ -192,7 +195,9 @@ impl Watch {
     fn catalog_node(&self) -> Option<NodeId> {
         let snapshot = self.publishing.current();
         let answers = |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.takes_reads);
-        snapshot.primary.or_else(|| snapshot.standbys().find(answers))
+        snapshot
+            .primary
+            .or_else(|| snapshot.standbys().find(answers))
     }
 
     /// The database that is due first, and when. `None` while there is nobody to ask.
@@ -247,7 +252,9 @@ impl Watch {
 
 async fn load(watch: &Watch, database: &Arc<str>) {
     let start = time::now();
-    watch.with_known(database, |known| (known.is_wanted, known.vacated) = (false, false));
+    watch.with_known(database, |known| {
+        (known.is_wanted, known.vacated) = (false, false)
+    });
     // Read before the look, so that a change during it makes another one necessary.
     let schema = watch.publishing.switchboard().schema_version();
     let outcome = look(watch, database, schema, start).await;

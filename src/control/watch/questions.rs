@@ -258,79 +258,29 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for wrong in [
-            &[Some("t"), Some("0/1"), Some("1"), Some("8192"), None][..],
-            &[
-                Some("t"),
-                Some("0/1"),
-                Some("1"),
-                Some("8192"),
-                None,
-                DELAY,
-                None,
-            ],
-            &[
-                Some("yes"),
-                Some("0/1"),
-                Some("1"),
-                Some("8192"),
-                None,
-                DELAY,
-            ],
-            &[None, None, None, None, None, None],
-            &[Some("t"), Some("0-1"), Some("1"), Some("8192"), None, DELAY],
-            &[
-                Some("t"),
-                Some("0/+1"),
-                Some("1"),
-                Some("8192"),
-                None,
-                DELAY,
-            ],
-            &[
-                Some("t"),
-                Some("0/123456789"),
-                Some("1"),
-                Some("8192"),
-                None,
-                DELAY,
-            ],
-            &[
-                Some("f"),
-                Some("0/1"),
-                Some("000"),
-                Some("8192"),
-                None,
-                DELAY,
-            ],
-            &[
-                Some("f"),
-                Some("0/1"),
-                Some("äöüäöü"),
-                Some("8192"),
-                None,
-                DELAY,
-            ],
-            &[Some("t"), Some("0/1"), Some("1"), Some("many"), None, DELAY],
-            &[
-                Some("t"),
-                Some("0/1"),
-                Some("1"),
-                Some("8192"),
-                Some("x"),
-                DELAY,
-            ],
-            &[
-                Some("t"),
-                Some("0/1"),
-                Some("1"),
-                Some("8192"),
-                None,
-                Some("soon"),
-            ],
+        let good = [Some("t"), Some("0/1"), Some("1"), Some("8192"), None, DELAY];
+        assert!(row(&good, position).is_ok());
+        for (place, wrong) in [
+            (0, "yes"),
+            (1, "0-1"),
+            (1, "0/+1"),
+            (1, "0/123456789"),
+            (3, "many"),
+            (4, "x"),
+            (5, "soon"),
         ] {
-            assert!(row(wrong, position).is_err(), "{wrong:?}");
+            let mut values = good;
+            values[place] = Some(wrong);
+            assert!(row(&values, position).is_err(), "{values:?}");
         }
+        for file in ["000", "äöüäöü"] {
+            let mut values = good;
+            (values[0], values[2]) = (Some("f"), Some(file));
+            assert!(row(&values, position).is_err(), "{values:?}");
+        }
+        assert!(row(&[None; 6], position).is_err());
+        assert!(row(&good[..5], position).is_err());
+        assert!(row(&[&good[..], &[None]].concat(), position).is_err());
         let mut reading = Reading::default();
         let one = [Some("a"), Some("b"), Some("c")];
         assert!(row(&one, |row| reading.row(2, row)).is_err());

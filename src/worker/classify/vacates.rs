@@ -6,7 +6,9 @@ use super::token::{Kind, Reading, Token, Tokens, clipped, unquoted};
 /// DATABASE, CREATE DATABASE). A name that the client's encoding or escapes hide is none.
 #[cold]
 pub(crate) fn vacates(text: &[u8]) -> Option<String> {
-    let tokens: Vec<_> = Tokens::new(text, Reading::Standard).take(TOKENS_MAX).collect();
+    let tokens: Vec<_> = Tokens::new(text, Reading::Standard)
+        .take(TOKENS_MAX)
+        .collect();
     let mut rest = &tokens[..];
     let verb = take(&mut rest)?;
     if !is_word(take(&mut rest)?, "database") {
@@ -66,14 +68,20 @@ mod tests {
     fn the_database_is_found() {
         for (text, database) in [
             ("DROP DATABASE a", Some("a")),
-            ("drop database if exists \"A\"\"b\" with (force);", Some("A\"b")),
+            (
+                "drop database if exists \"A\"\"b\" with (force);",
+                Some("A\"b"),
+            ),
             ("DROP DATABASE if", Some("if")),
             ("/* x */ alter database A rename to b", Some("a")),
             ("ALTER DATABASE a SET TABLESPACE t", Some("a")),
             ("ALTER DATABASE a SET work_mem = 1", None),
             ("CREATE DATABASE b", Some("template1")),
             ("CREATE DATABASE b WITH OWNER = x TEMPLATE = a", Some("a")),
-            ("CREATE DATABASE b TEMPLATE \"A\" ENCODING 'UTF8'", Some("A")),
+            (
+                "CREATE DATABASE b TEMPLATE \"A\" ENCODING 'UTF8'",
+                Some("A"),
+            ),
             ("CREATE TABLE database (a int)", None),
             ("DROP TABLE database", None),
             ("DROP DATABASE", None),

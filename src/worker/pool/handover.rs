@@ -19,7 +19,6 @@ use crate::{
     },
     ids::WorkerId,
     net::Side,
-    time,
     worker::{Worker, statements::prepared::Prepared},
 };
 

@@ -140,7 +140,11 @@ impl Pool {
 
     /// Opens connections up to `min_size`.
     pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
-        if self.vacant_until.get().is_some_and(|until| time::now() < until) {
+        if self
+            .vacant_until
+            .get()
+            .is_some_and(|until| time::now() < until)
+        {
             return;
         }
         let least = self.settings().min_size.min(self.settings().size);

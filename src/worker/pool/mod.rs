@@ -22,6 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashbrown::HashSet;
+
 pub(crate) use backend::{Backend, Facts, Owner};
 pub(crate) use judge::{Judge, Known};
 pub(crate) use login::LoginError;
@@ -44,8 +46,12 @@ use crate::{
         welcome::Welcome,
     },
     ids::{NodeId, WorkerId},
+    limits::VACANT_MS,
     net::task,
 };
+
+/// Names that are remembered of a database and user; those beyond are asked for each time.
+const GIVEN_SETTINGS_MAX: usize = 256;
 
 /// One pool of one core.
 pub(crate) struct Pool {
@@ -171,7 +177,7 @@ impl Lease {
     }
 
     /// It is lent for a login, which counts as no assignment to a client.
-    pub(crate) fn is_for_login(self) -> Self {
+    pub(crate) fn for_login(self) -> Self {
         self.pool.counters.borrow_mut().assignments -= 1;
         self
     }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::{Judge, Pool};
 use crate::{
@@ -278,9 +278,6 @@ impl Common {
         welcomes.insert(parameters, greeting);
     }
 }
-
-/// Names that are remembered of a database and user; those beyond are asked for each time.
-const GIVEN_SETTINGS_MAX: usize = 256;
 
 /// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
 pub(crate) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {

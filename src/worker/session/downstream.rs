@@ -258,7 +258,10 @@ impl Session {
     /// process id that it was told.
     #[cold]
     fn sign_notification(&mut self, body: &[u8]) -> Answer {
-        let own = self.lease.as_ref().map(|lease| lease.backend().facts.process_id);
+        let own = self
+            .lease
+            .as_ref()
+            .map(|lease| lease.backend().facts.process_id);
         let Ok(heard) = NotificationResponse::read(body) else {
             return Answer::Forward;
         };
