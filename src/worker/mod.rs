@@ -8,6 +8,7 @@ pub mod classify;
 mod clients;
 mod console;
 mod date_style;
+mod guard;
 mod mail;
 mod parameters;
 mod pool;

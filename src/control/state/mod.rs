@@ -363,7 +363,7 @@ impl State {
         }
         // Between two restart points it forgets what it received when there is nobody to receive it from.
         let before = node.answer.as_ref().filter(|before| before.in_recovery);
-        if let Some(before) = before.filter(|_| answer.in_recovery) {
+        if let Some(before) = before.filter(|_| answer.in_recovery && answer.timeline > 0) {
             answer.timeline = answer.timeline.max(before.timeline);
         }
         node.answer = Some(answer);
