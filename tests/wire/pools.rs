@@ -398,20 +398,23 @@ fn a_connection_that_changes_cores_is_checked_first() {
         let config = config.workers(2).set("pool", "size = 1");
         config.set("pool", "check_after_idle = \"1ms\"")
     });
-    // The second one comes to the other core.
-    let mut clients = [stage.client(), stage.client()];
     let mut console = console(&stage.proxy);
-    let workers: BTreeSet<_> = records(&mut console, "CLIENTS")
-        .into_iter()
-        .filter(|client| client.contains(&("user".to_owned(), "app".to_owned())))
-        .map(|client| {
-            client
+    let mut clients = Vec::new();
+    let mut workers = BTreeSet::new();
+    while clients.len() < 2 {
+        let client = stage.client();
+        let port = ("port".to_owned(), client.local_address().port().to_string());
+        let all = records(&mut console, "CLIENTS").into_iter();
+        let record = { all }.find(|record| record.contains(&port)).unwrap();
+        if workers.insert(
+            record
                 .into_iter()
                 .find(|(name, _)| name == "worker")
-                .unwrap()
-        })
-        .collect();
-    assert_eq!(workers.len(), 2, "{workers:?}");
+                .unwrap(),
+        ) {
+            clients.push(client);
+        }
+    }
     let mut backend = stage.server_of(&mut clients[0]);
     let mut turn = 0;
     eventually("it was checked", || {

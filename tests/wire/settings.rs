@@ -40,7 +40,7 @@ fn login(stage: &Stage, name: &str, backend: Option<Backend>) -> (Client, Backen
     client.send(named(name));
     let mut backend = backend.unwrap_or_else(|| stage.server.next());
     backend.resets();
-    backend.expect_message(set_name(name));
+    backend.expect_message(give_inside(&[("application_name", Some(name))]));
     backend.answer(name_is_set(name));
     client.expect_login();
     assert_eq!(client.parameter("application_name"), Some(name));
@@ -147,7 +147,10 @@ fn settings_that_the_server_refuses_at_login() {
     ]));
     let mut backend = stage.server.next();
     backend.resets();
-    backend.expect_message(give(&[("nonsense", Some("1")), ("work_mem", Some("4MB"))]));
+    backend.expect_message(give_inside(&[
+        ("nonsense", Some("1")),
+        ("work_mem", Some("4MB")),
+    ]));
     backend.answer(all([
         error("42704", "unrecognized configuration parameter \"nonsense\""),
         ready(),
