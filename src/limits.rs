@@ -161,6 +161,9 @@ pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
 /// How often a read looks again whether the standby that has to take it has come far enough.
 pub const POSITION_WAIT_MS: u64 = 2;
 
+/// How long it waits for a standby that has to be asked, before another node takes it.
+pub const POSITION_ASK_MS_MAX: u64 = 20;
+
 /// How long a read waits for that, at most.
 pub const POSITION_WAIT_MS_MAX: u64 = 1_000;
 

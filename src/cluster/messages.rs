@@ -4,6 +4,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use super::{
     budget::{Budget, Permit, PoolKey},
+    node::Lsn,
     report::{Report, ReportKind},
     settings::DrainFor,
     stamps::Stamp,
@@ -87,6 +88,8 @@ pub struct Handed {
     pub opened: Instant,
     /// When it was last given back.
     pub used: Instant,
+    /// How far a standby had replayed when it was opened; 0 is unknown.
+    pub replayed: Lsn,
     /// What its server said at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.

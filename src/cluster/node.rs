@@ -22,6 +22,19 @@ pub enum Role {
     Standby,
 }
 
+/// Asks a standby how far it has replayed.
+pub const REPLAYED_SQL: &str = "SELECT pg_catalog.pg_last_wal_replay_lsn()";
+
+/// A position as PostgreSQL writes it: `16/B374D848`.
+pub fn read_lsn(text: &str) -> Option<Lsn> {
+    let (high, low) = text.split_once('/')?;
+    let half = |digits: &str| match digits.len() {
+        1..=8 if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
+        _ => None,
+    };
+    Some(half(high)? << 32 | half(low)?)
+}
+
 impl Role {
     /// As `SHOW POOL_NODES` says it.
     pub const fn name(self) -> &'static str {

@@ -10,7 +10,7 @@ const OBJECTS: [&str; 9] = [
     "CREATE TABLE t AS SELECT 1 AS n",
     "CREATE UNLOGGED TABLE cache AS SELECT 2 AS n",
     "CREATE FUNCTION reads_cache() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT n FROM cache); END'",
-    "CREATE FUNCTION position() RETURNS pg_lsn LANGUAGE sql STABLE AS 'SELECT pg_current_wal_lsn()'",
+    "CREATE FUNCTION log_position() RETURNS pg_lsn LANGUAGE sql STABLE AS 'SELECT pg_current_wal_lsn()'",
     "CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (3) RETURNING n'",
     "CREATE FUNCTION calls() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN writes(); END'",
     "CREATE VIEW locking AS SELECT n FROM t FOR UPDATE",
@@ -34,7 +34,7 @@ fn what_fails_on_a_standby_runs_at_the_primary() {
     let (stage, mut session) = stage();
     for read in [
         "SELECT reads_cache()",
-        "SELECT position() IS NOT NULL",
+        "SELECT log_position() IS NOT NULL",
         "SELECT * FROM by_call",
     ] {
         stage.wait_until_split_for(&mut session);

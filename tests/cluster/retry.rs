@@ -11,7 +11,7 @@ use crate::{
 
 /// It takes for ever on a standby, and no time on the primary.
 const NAP: &str = "CREATE FUNCTION nap(t text) RETURNS text LANGUAGE plpgsql STABLE AS \
-    'BEGIN IF pg_is_in_recovery() THEN PERFORM pg_sleep(600); END IF; RETURN t; END'";
+    'BEGIN IF current_setting(''in_hot_standby'') = ''on'' THEN PERFORM pg_sleep(600); END IF; RETURN t; END'";
 
 fn stage() -> (Splitting, Session) {
     let servers = Servers {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Watch, bell::Bell, questions::read_lsn};
+use super::{Watch, bell::Bell};
 use crate::{
     cluster::{
         catalog::{
@@ -18,7 +18,7 @@ use crate::{
             RoutineFact, USES_SQL, UseFact,
         },
         facts::{DatabaseFacts, Validity},
-        node::Lsn,
+        node::{Lsn, read_lsn},
     },
     control::line::{Destination, Line, LineError},
     ids::NodeId,

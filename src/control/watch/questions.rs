@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    cluster::node::{Lsn, end_of_log},
+    cluster::node::{Lsn, end_of_log, read_lsn},
     control::state::{Facts, Follower},
     protocol::backend::DataRow,
 };
@@ -118,16 +118,6 @@ fn read_delay(text: &str) -> Option<Duration> {
     let (digits, factor) = UNITS.into_iter().find_map(unit)?;
     let number: u64 = digits.parse().ok()?;
     Some(Duration::from_millis(number.checked_mul(factor)?))
-}
-
-/// `16/B374D848`.
-pub(super) fn read_lsn(text: &str) -> Option<Lsn> {
-    let (high, low) = text.split_once('/')?;
-    let half = |digits: &str| match digits.len() {
-        1..=8 if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
-        _ => None,
-    };
-    Some(half(high)? << 32 | half(low)?)
 }
 
 fn facts(row: DataRow<'_>) -> Result<Facts, &'static str> {

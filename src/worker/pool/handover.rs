@@ -130,6 +130,7 @@ impl Pool {
             prepared,
             opened,
             used,
+            replayed,
             permit,
             ..
         } = backend;
@@ -146,6 +147,7 @@ impl Pool {
             opened_us: facts.opened_us,
             opened,
             used: used.get(),
+            replayed,
             welcome,
             parameters: parameters.to_pairs(),
             belief,
@@ -198,6 +200,7 @@ impl Pool {
             welcome: handed.welcome,
             record: Vec::new(),
             read: Vec::new(),
+            replayed: handed.replayed,
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
             belief: handed.belief,

@@ -11,12 +11,18 @@ use super::{
 };
 pub(crate) use crate::link::login::LoginError;
 use crate::{
-    cluster::{budget, settings::NodeAddress, snapshot::Snapshot, welcome::Welcome},
+    cluster::{
+        budget,
+        node::{Lsn, REPLAYED_SQL, Role, read_lsn},
+        settings::NodeAddress,
+        snapshot::Snapshot,
+        welcome::Welcome,
+    },
     ids::NodeId,
     limits::FAREWELL_MS_MAX,
     link::login::{self, Identity},
     net::{Address, Elapsed, Stream, task},
-    protocol::{ErrorReport, SqlState},
+    protocol::{ErrorReport, SqlState, backend::DataRow, tag::backend},
     time,
     worker::{Worker, parameters::Belief, statements::prepared::Prepared},
 };
@@ -191,7 +197,7 @@ impl Pool {
             cancels: Cell::new(0),
         };
         let now = time::now();
-        Ok(Box::new(Backend {
+        let mut backend = Box::new(Backend {
             stream,
             facts: Rc::new(facts),
             welcome,
@@ -203,12 +209,20 @@ impl Pool {
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),
+            replayed: 0,
             prepared: Prepared::default(),
             database,
             opened: now,
             used: Cell::new(now),
             permit,
-        }))
+        });
+        if self.standing.get().0 == Role::Standby {
+            let replayed = worker.reactor.deadline(deadline, backend.ask_replayed());
+            let replayed = replayed.await;
+            backend.replayed = replayed
+                .map_err(|Elapsed| LoginError::TooSlow(backend.facts.address.to_string()))?;
+        }
+        Ok(backend)
     }
 
     async fn log_in(
@@ -228,6 +242,28 @@ impl Pool {
             async |password, salt, iterations| worker.derive(password, salt, iterations).await;
         let opened = login::open(&worker.reactor, address, &identity, derive).await?;
         Ok((opened.stream, opened.key, opened.welcome))
+    }
+}
+
+impl Backend {
+    /// How far the server has replayed; 0 when it does not say. What was asked of it before may have been of another life
+    /// of the server, which began again further back.
+    async fn ask_replayed(&mut self) -> Lsn {
+        let mut replayed = 0;
+        let look = |tag, body: &[u8]| {
+            if tag == backend::DATA_ROW
+                && let Ok(mut row) = DataRow::read(body)
+                && let Some(text) = row.next().flatten()
+            {
+                replayed = std::str::from_utf8(text)
+                    .ok()
+                    .and_then(read_lsn)
+                    .unwrap_or(0);
+            }
+        };
+        // Who may not ask is told nothing.
+        let _refused = self.run(REPLAYED_SQL.as_bytes(), look).await;
+        replayed
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::{FACTS_WAIT_MS_MAX, POSITION_WAIT_MS, POSITION_WAIT_MS_MAX},
+    limits::{FACTS_WAIT_MS_MAX, POSITION_ASK_MS_MAX, POSITION_WAIT_MS, POSITION_WAIT_MS_MAX},
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
     worker::{
@@ -61,11 +61,19 @@ struct Unproved {
     nodes: u64,
     /// How often nobody else was there.
     waits: u64,
+    /// How often it was waited though there may be another one.
+    looks: u64,
 }
 
 impl Unproved {
     fn add(&mut self, node: NodeId) {
         self.nodes |= 1 << (node.0 % 64);
+    }
+
+    /// True for as long as it takes to ask a node.
+    fn is_soon(&mut self) -> bool {
+        self.looks += 1;
+        self.looks * POSITION_WAIT_MS <= POSITION_ASK_MS_MAX
     }
 
     /// Nobody else is there: true when they should be looked at once more, a moment later.
@@ -147,6 +155,8 @@ impl Session {
             if let Some(lease) = found.take() {
                 match self.take_on(lease, need).await? {
                     Taken::Done => return Ok(()),
+                    // It was opened just now, most likely, and is being asked.
+                    Taken::Unproved(_) if unproved.is_soon() => self.wait_for_position().await,
                     Taken::Unproved(node) => unproved.add(node),
                     // A standby may not know of a new role yet.
                     Taken::Refused(node) if self.is_elsewhere(node) => need = Need::Primary,
@@ -158,8 +168,7 @@ impl Session {
             }
             let Some(node) = self.place(need, avoid | unproved.nodes) else {
                 if unproved.may_wait() {
-                    let pause = Duration::from_millis(POSITION_WAIT_MS);
-                    self.worker.reactor.sleep(pause).await;
+                    self.wait_for_position().await;
                     continue;
                 }
                 match Box::pin(self.hold(&mut held_since)).await? {
@@ -249,6 +258,11 @@ impl Session {
         self.begin_errand(&mut lease, need);
         self.link(lease);
         Ok(Taken::Done)
+    }
+
+    async fn wait_for_position(&self) {
+        let pause = Duration::from_millis(POSITION_WAIT_MS);
+        self.worker.reactor.sleep(pause).await;
     }
 
     /// No node can take the request: waits until the cluster has changed, for a bounded time.

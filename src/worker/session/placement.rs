@@ -267,6 +267,7 @@ impl Session {
             match self.must_have_seen(snapshot) {
                 None => false,
                 Some(0) => true,
+                Some(after) if backend.replayed >= after => true,
                 Some(after) => snapshot.state(node).is_some_and(|state| {
                     state.live.holds_since(opened) && state.live.lsn() >= after
                 }),
