@@ -164,7 +164,8 @@ fn reads_go_on_at_a_standby_of_a_primary_that_was_promoted_and_lost() {
     stage.wait_for(&["down standby", "down standby", "waiting standby"]);
     stage.wait_for_log("there is no primary");
     for _ in 0..20 {
-        assert!(is_read(&stage));
+        let route = stage.proxy.psql("SHOW ROUTE SELECT 1");
+        assert!(is_read(&stage), "{route}");
         assert_eq!(stage.proxy.psql("SELECT count(*) FROM t"), "0");
     }
 }

@@ -285,6 +285,8 @@ impl State {
         reason.clone_into(&mut node.reason);
         if !status.is_usable() && status != Status::Quarantine {
             node.answer = None;
+            // Nobody follows a node that does not run.
+            node.facts.followers.clear();
         }
         let text = format!("node {} is {}: {reason}", node.name, status.name());
         let is_news = (before, status) != (Status::Waiting, Status::Up);
