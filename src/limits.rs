@@ -225,6 +225,10 @@ pub const ORDER_PART_OF_WAIT: u64 = 8;
 /// a handful.
 pub const QUESTIONS_MAX: usize = 100;
 
+/// A statement for which a database must be left runs for so long before it is, in milliseconds: the server refuses it
+/// sooner to those who may not.
+pub const VACATE_AFTER_MS: u64 = 50;
+
 /// How long nobody connects to a database by himself once a statement has asked for it to be left, in milliseconds: as
 /// long as PostgreSQL waits for it (its `CountOtherDBBackends`), and a little.
 pub const VACANT_MS: u64 = 6_000;

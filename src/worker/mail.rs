@@ -11,7 +11,11 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Worker, accept, cancel, clients::Kill, console};
+use super::{
+    Worker, accept, cancel,
+    clients::{ClientInfo, Kill},
+    console,
+};
 use crate::{
     auth::SaltedKeys,
     cluster::{
@@ -21,7 +25,7 @@ use crate::{
         settings::DrainFor,
     },
     ids::WorkerId,
-    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX},
+    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX, VACATE_AFTER_MS},
     net::task::{self, WakerCell},
     time,
 };
@@ -137,9 +141,21 @@ impl Worker {
         }
     }
 
-    /// A statement is about to run for which nobody may be connected to this database of the servers. The server waits
-    /// for five seconds for those who are.
-    pub(super) fn vacate(self: &Rc<Self>, database: Arc<str>) {
+    /// A client's statement runs for which nobody may be connected to this database of the servers. For those who are, the
+    /// server waits five seconds: when it does, and not when it refuses the statement, whose client may be anybody.
+    pub(super) fn vacate(self: &Rc<Self>, client: &Rc<ClientInfo>, database: Arc<str>) {
+        client.vacates.set(true);
+        let (worker, client) = (Rc::clone(self), Rc::clone(client));
+        task::spawn(async move {
+            let patience = Duration::from_millis(VACATE_AFTER_MS);
+            worker.reactor.sleep(patience).await;
+            if client.vacates.get() {
+                worker.have_left(database);
+            }
+        });
+    }
+
+    fn have_left(self: &Rc<Self>, database: Arc<str>) {
         self.leave_database(&database);
         let tell = || ToWorker::Vacate(Arc::clone(&database));
         self.switchboard.tell_all(Some(self.id), tell);

@@ -72,3 +72,17 @@ fn one_that_somebody_uses_is_not() {
     assert_eq!(client.query("SELECT current_database()").row(), "doomed");
     drop(stage);
 }
+
+/// Whoever may not drop it makes nobody lose a connection.
+#[test]
+fn who_may_not_drop_it_empties_no_pool() {
+    let (stage, _session) = used();
+    let before = count(&stage);
+    let mut client = Session::login_as(stage.proxy.address(), "app", "app").unwrap();
+    for _ in 0..20 {
+        assert_eq!(error(client.query("DROP DATABASE doomed")), "42501");
+    }
+    // Longer than pgring waits for the server's refusal.
+    stage.sql("SELECT pg_sleep(0.2)");
+    assert_eq!(count(&stage), before);
+}

@@ -118,7 +118,7 @@ impl Session {
         self.send_front(&mut words);
         self.end_record();
         if let Some(database) = self.conversation.take_vacated() {
-            self.worker.vacate(database.into());
+            self.worker.vacate(&self.info, database.into());
         }
         pumped
     }
