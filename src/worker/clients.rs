@@ -65,8 +65,8 @@ pub(crate) struct ClientInfo {
     pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: cancel::Inbox,
-    /// A statement is under way for which nobody may be connected to some database.
-    pub(crate) vacates: Cell<bool>,
+    /// The number of the statement under way for which nobody may be connected to some database; 0: it is none such.
+    pub(crate) vacates: Cell<u64>,
     /// Settings may have changed since the session last looked.
     pub(crate) reloaded: Cell<bool>,
     pub(crate) waker: WakerCell,

@@ -144,12 +144,13 @@ impl Worker {
     /// A client's statement runs for which nobody may be connected to this database of the servers. For those who are, the
     /// server waits five seconds: when it does, and not when it refuses the statement, whose client may be anybody.
     pub(super) fn vacate(self: &Rc<Self>, client: &Rc<ClientInfo>, database: Arc<str>) {
-        client.vacates.set(true);
+        let number = self.statements.number();
+        client.vacates.set(number);
         let (worker, client) = (Rc::clone(self), Rc::clone(client));
         task::spawn(async move {
             let patience = Duration::from_millis(VACATE_AFTER_MS);
             worker.reactor.sleep(patience).await;
-            if client.vacates.get() {
+            if client.vacates.get() == number {
                 worker.have_left(database);
             }
         });

@@ -477,7 +477,7 @@ fn introduce(
         kept: RefCell::default(),
         kill: Cell::new(None),
         cancel: Default::default(),
-        vacates: Cell::new(false),
+        vacates: Cell::new(0),
         reloaded: Cell::new(false),
         waker: Default::default(),
         _counted: counted,

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pgring::protocol::tag::backend::ROW_DESCRIPTION;
+use pgring::protocol::tag::backend::{ERROR_RESPONSE, ROW_DESCRIPTION};
 
 use crate::{
     stage::Stage,
@@ -115,10 +115,11 @@ fn who_loses_a_backend_hears_why_and_goes_on() {
     let stage = Stage::trusting(|config| config);
     let mut client = stage.proxy.client();
     client.send(query("SELECT pg_sleep(600)"));
-    client.receive_until(ROW_DESCRIPTION);
+    stage.wait_until_running("SELECT pg_sleep(600)");
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND usename = 'app'";
     assert_eq!(stage.sql(end), "t");
-    let said = client.expect("E").remove(0).error();
+    // What it had not yet sent of the answer comes before.
+    let said = client.receive_until(ERROR_RESPONSE).pop().unwrap().error();
     assert_eq!(said.0, "57P01", "{}", said.1);
     client.expect("Z");
     assert_eq!(client.rows("SELECT 1"), ["1"]);

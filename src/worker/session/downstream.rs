@@ -324,7 +324,7 @@ impl Session {
     pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         let now = self.worker.reactor.now();
-        self.info.vacates.set(false);
+        self.info.vacates.set(0);
         let mut counters = self.pools.counters.borrow_mut();
         self.clock.answered(idle, now);
         self.placement.forget_crash();

@@ -395,7 +395,9 @@ impl Prepared {
             left = left.saturating_sub(*bytes);
             fits
         };
+        // The one that was used last stays, however large it is: somebody is about to use it.
         let kept = uses.iter().take(count).take_while(fits).last();
+        let kept = kept.or(uses.first());
         let oldest_kept = kept.map_or(u64::MAX, |(used, _)| *used);
         let old = |_: &u64, known: &mut Known| {
             known.used < oldest_kept && known.copy.unanswered.is_none()
@@ -629,6 +631,28 @@ mod tests {
         assert_eq!(at.prepared.named(&all[1], 2), Presence::Absent);
         assert!(is_here(at.prepared.named(&all[0], 2)));
         assert!(!at.prepared.needs_tidying(4));
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_may_be_stays_while_it_is_used() {
+        let (store, context) = (Store::default(), Interner::default().empty());
+        let text = format!("SELECT '{}'", "x".repeat(PREPARED_BYTES_MAX + 1));
+        let large = store.of(&[text.as_bytes(), b"\0\0\0"].concat(), Some(&context));
+        let small = |text: &[u8]| store.of(&[text, b"\0\0\0"].concat(), Some(&context));
+        let all = [small(b"SELECT 1"), small(b"SELECT 2")];
+        let mut at = Connection::default();
+        for statement in [&all[0], &large] {
+            let name = at.parse(statement, 1);
+            at.prepared.confirm(statement, &name);
+        }
+        let mut out = Vec::new();
+        assert_eq!(at.prepared.tidy(10, &mut out), 1);
+        assert_eq!(at.prepared.named(&all[0], 2), Presence::Absent);
+        assert!(name_of(at.prepared.named(&large, 2)).is_some());
+        let name = at.parse(&all[1], 2);
+        at.prepared.confirm(&all[1], &name);
+        assert_eq!(at.prepared.tidy(10, &mut out), 1);
+        assert_eq!(at.prepared.named(&large, 3), Presence::Absent);
     }
 
     #[test]
