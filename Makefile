@@ -3,13 +3,14 @@
 #   make lab     a real cluster behind pgring, until Ctrl-C
 #   make test    everything that CI runs
 #   make perf    the measurements (see perf/)
+#   make kernels the tests of the wire on Debian 12's own kernel and on its newest one, in QEMU
 #   make proof   three players against PostgreSQL 15, 17 and 18 for long, e.g. make proof PROOF_ROUNDS=5000 PROOF_SEED=7
 
-.PHONY: help lab test proof tools test-tools format lint docs licences unit
+.PHONY: help lab test kernels proof tools test-tools format lint docs licences unit
 .NOTPARALLEL:
 
 help:
-	@sed -n '3,6s/^#//p' Makefile
+	@sed -n '3,8s/^#//p' Makefile
 
 # Options for the lab, e.g. make lab LAB='--standbys 1 --port 7000'
 LAB ?=
@@ -41,6 +42,12 @@ PROOF_SEED ?= 1
 
 proof: tools
 	PROOF_ROUNDS=$(PROOF_ROUNDS) PROOF_SEED=$(PROOF_SEED) cargo test --locked --test same -- players::
+
+# Other kernels than this machine's, e.g. make kernels KERNEL='6.1 timeouts'
+KERNEL ?=
+
+kernels: tools
+	tests/kernels/run $(KERNEL)
 
 docs:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --document-private-items

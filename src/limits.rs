@@ -25,6 +25,13 @@ pub const ROUTED_TEXT_BYTES_MAX: usize = 256 * 1024;
 /// and as many as are in use.
 pub const STATEMENTS_KEPT_MAX: usize = 16 * 1024;
 
+/// Bytes of the statements that one server connection has: what was not used for longest is closed there first.
+pub const PREPARED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of the shared statements that one core remembers before it forgets those that no client and no connection has: so
+/// many at least, and as many as are in use.
+pub const STATEMENTS_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Invented settings (those with a dot in their names) one session may touch in one transaction; one that
 /// touches more keeps its connection.
 pub const HIDDEN_SETTINGS_MAX: usize = 64;
@@ -126,6 +133,9 @@ pub const LAG_SAMPLES_MAX: usize = 1024;
 /// Databases whose catalogs are kept.
 pub const CATALOGS_MAX: usize = 1000;
 
+/// Databases that are asked for their catalogs at a time: each takes a connection to the primary.
+pub const CATALOG_LOADS_MAX: usize = 4;
+
 /// How long the catalog of one database may take, even if `[health] timeout` is shorter.
 pub const CATALOG_MS_MAX: u64 = 60_000;
 
@@ -147,6 +157,18 @@ pub const CATALOG_UNUSED_MS: u64 = 5_000;
 
 /// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
 pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
+
+/// How often a read looks again whether the standby that has to take it has come far enough.
+pub const POSITION_WAIT_MS: u64 = 2;
+
+/// How long it waits for a standby that has to be asked, before another node takes it.
+pub const POSITION_ASK_MS_MAX: u64 = 20;
+
+/// How long a read waits for that, at most.
+pub const POSITION_WAIT_MS_MAX: u64 = 1_000;
+
+/// A primary that could not tell how far it has written is left alone with that question for so long.
+pub const POSITION_REST_MS: u64 = 1_000;
 
 /// Pause after a look at the catalog of a database that failed.
 pub const CATALOG_RETRY_MS: u64 = 1_000;
@@ -202,3 +224,11 @@ pub const ORDER_PART_OF_WAIT: u64 = 8;
 /// Questions to pgring itself (`SHOW POOL_NODES`) that one client may have prepared and bound: nobody needs more than
 /// a handful.
 pub const QUESTIONS_MAX: usize = 100;
+
+/// A statement for which a database must be left runs for so long before it is, in milliseconds: the server refuses it
+/// sooner to those who may not.
+pub const VACATE_AFTER_MS: u64 = 50;
+
+/// How long nobody connects to a database by himself once a statement has asked for it to be left, in milliseconds: as
+/// long as PostgreSQL waits for it (its `CountOtherDBBackends`), and a little.
+pub const VACANT_MS: u64 = 6_000;

@@ -161,7 +161,7 @@ impl Stage {
         let port = free_port().unwrap();
         let text = format!(
             "[runtime]\nworkers = 1\npin = false\n[listen]\naddresses = [\"127.0.0.1:{port}\"]\n\
-             [auth]\nmethod = \"trust\"\n[pool]\nsize = {CLIENTS}\n\
+             [auth]\nmethod = \"trust\"\nunknown_users = true\n[pool]\nsize = {CLIENTS}\n\
              query_timeout = \"1h\"\nidle_in_transaction_timeout = \"1h\"\nclient_idle_timeout = \"1h\"\n\
              [[node]]\nname = \"pg1\"\naddress = \"{}\"\n",
             server.address()

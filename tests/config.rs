@@ -158,7 +158,9 @@ fn passwd_takes_only_the_newline_away() {
 /// A right configuration, with room for changes.
 fn settings(pool: &str, rest: &str) -> Settings {
     let node = "[[node]]\nname = \"a\"\naddress = \"127.0.0.1:5432\"";
-    let text = format!("[pool]\n{pool}\n[auth]\nmethod = \"trust\"\n{rest}\n{node}\n");
+    let text = format!(
+        "[pool]\n{pool}\n[auth]\nmethod = \"trust\"\nunknown_users = true\n{rest}\n{node}\n"
+    );
     parse(&text, Path::new("test.toml")).unwrap()
 }
 

@@ -97,7 +97,7 @@ fn a_client_may_cut_a_message_anywhere() {
 fn a_script_reads_like_a_transcript() {
     let server = mock();
     let mut client = Client::login(server.address());
-    assert_eq!(client.parameter("server_version"), Some("15.0 (mock)"));
+    assert_eq!(client.parameter("server_version"), Some("18.0 (mock)"));
 
     client.send(query("SELECT 1"));
     let mut backend = server.expect(query("SELECT 1"));

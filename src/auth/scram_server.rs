@@ -77,6 +77,16 @@ impl MockSecret {
         MockSecret(random)
     }
 
+    /// A number for this name, always the same one, that a stranger cannot foretell.
+    #[must_use]
+    pub fn number(&self, user: &[u8]) -> u64 {
+        let bytes = keys::sign(&self.0, &[b"number", user]);
+        bytes
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// A verifier for this name that no password matches; the same name always gets the same salt.
     fn verifier(&self, user: &[u8], iterations: u32) -> Verifier {
         let salt = keys::sign(&self.0, &[b"salt", user]);

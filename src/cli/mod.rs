@@ -54,7 +54,7 @@ const RUN_NOTES: &str = "\
 Signals:
   SIGHUP           read the file again; [pool], [[database]] and [[user]] take effect at once,
                    the log names what needs a restart; a wrong file changes nothing
-  SIGTERM          accept nobody new, let transactions end (drain_timeout), then stop
+  SIGTERM          accept nobody new, let transactions end or clients leave (drain, drain_timeout), then stop
   SIGTERM, SIGINT  a second SIGTERM, or SIGINT: stop now
 
 Exit status: 0 after an orderly stop, 1 when it could not start or had to give up.";

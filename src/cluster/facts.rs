@@ -17,6 +17,8 @@ pub struct DatabaseFacts {
     pub catalog: Arc<Catalog>,
     /// What using them leaves at a connection.
     pub effects: Arc<EffectNames>,
+    /// An operator, the check of a domain or the like may write, so that no look at a statement tells whether it does.
+    pub any_may_write: bool,
     /// Until when that is relied on.
     pub validity: Validity,
     /// Version of the schema, as the switchboard counts it, before the look. With another version nothing of this

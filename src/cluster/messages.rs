@@ -4,7 +4,9 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use super::{
     budget::{Budget, Permit, PoolKey},
+    node::Lsn,
     report::{Report, ReportKind},
+    settings::DrainFor,
     stamps::Stamp,
     welcome::Welcome,
 };
@@ -52,7 +54,9 @@ pub enum ToWorker {
     /// Nodes changed: the primary, or who may take reads.
     NodesChanged,
     /// No new clients; end sessions as their transactions end.
-    Drain,
+    Drain(DrainFor),
+    /// A statement runs for which nobody may be connected to this database of the servers: idle connections close.
+    Vacate(Arc<str>),
     /// End now.
     Stop,
 }
@@ -82,6 +86,10 @@ pub struct Handed {
     pub opened_us: u64,
     /// When it was opened.
     pub opened: Instant,
+    /// When it was last given back.
+    pub used: Instant,
+    /// How far a standby had replayed when it was opened; 0 is unknown.
+    pub replayed: Lsn,
     /// What its server said at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
@@ -183,6 +191,8 @@ pub enum ToControl {
     Surveyed,
     /// A worker accepts clients.
     Ready(WorkerId),
+    /// A statement runs for which nobody may be connected to this database.
+    Vacate(Arc<str>),
     /// A worker that drains has no client left.
     Drained(WorkerId),
     /// A worker has ended, by order or not.

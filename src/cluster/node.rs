@@ -8,6 +8,8 @@ use std::sync::{
 
 use crossbeam::utils::CachePadded;
 
+use super::budget::Micros;
+
 /// A position in the write-ahead log, in bytes; 0 is unknown.
 pub type Lsn = u64;
 
@@ -18,6 +20,19 @@ pub enum Role {
     Primary,
     /// It replays what the primary writes.
     Standby,
+}
+
+/// Asks a standby how far it has replayed.
+pub const REPLAYED_SQL: &str = "SELECT pg_catalog.pg_last_wal_replay_lsn()";
+
+/// A position as PostgreSQL writes it: `16/B374D848`.
+pub fn read_lsn(text: &str) -> Option<Lsn> {
+    let (high, low) = text.split_once('/')?;
+    let half = |digits: &str| match digits.len() {
+        1..=8 if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
+        _ => None,
+    };
+    Some(half(high)? << 32 | half(low)?)
 }
 
 impl Role {
@@ -126,6 +141,8 @@ pub struct Live {
 struct Position {
     /// Of a standby how far it has replayed, of the primary how far it has written.
     lsn: AtomicU64,
+    /// When it was asked for that; see [`Live::holds_since`].
+    asked_us: AtomicU64,
     lag_bytes: AtomicU64,
     lag_us: AtomicU64,
     latency_us: AtomicU64,
@@ -151,6 +168,21 @@ impl Live {
     /// How long it took to answer the control core, a moving average in microseconds; 0 is unknown.
     pub fn latency_us(&self) -> u64 {
         self.position.latency_us.load(Ordering::Relaxed)
+    }
+
+    /// True when the position was asked for after `opened`, both in microseconds of the process's clock.
+    ///
+    /// A server that crashes and starts again, with the same postmaster or another one, may begin at an older position
+    /// than it had, and all connections end with the crash. So a position holds for a connection when it was asked for
+    /// while that connection was there. Read this before the position.
+    #[inline]
+    pub fn holds_since(&self, opened: Micros) -> bool {
+        self.position.asked_us.load(Ordering::Acquire) >= opened
+    }
+
+    /// The position is the answer to a question of then.
+    pub fn set_asked(&self, asked: Micros) {
+        self.position.asked_us.store(asked, Ordering::Release);
     }
 
     /// The control core has asked.

@@ -14,7 +14,9 @@ use super::{
     publish::Readers,
     stamps::Stamps,
 };
-use crate::{auth::MockSecret, ids::WorkerId, mailbox::Mailbox};
+use crate::{
+    auth::MockSecret, ids::WorkerId, mailbox::Mailbox, protocol::startup::ProtocolVersion,
+};
 
 /// Shared by every core, made once at start.
 #[derive(Debug)]
@@ -41,9 +43,30 @@ pub struct Switchboard {
     pub schema: AtomicU64,
     /// Numbers for Parse messages.
     pub stamps: Stamps,
+    /// The major version of the servers, as the last one said at a login; 0: none has yet.
+    pub server_major: AtomicU32,
 }
 
 impl Switchboard {
+    /// A server says at a login of which version it is, e.g. `15.3 (Debian 15.3-1)`.
+    pub fn note_server_version(&self, version: &[u8]) {
+        let digits = version.iter().take_while(|byte| byte.is_ascii_digit());
+        let major = digits.fold(0_u32, |major, digit| {
+            major
+                .saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
+        });
+        self.server_major.store(major, Ordering::Relaxed);
+    }
+
+    /// The newest version of the protocol that is spoken with clients: that of the servers. (PostgreSQL 18 brought 3.2.)
+    pub fn newest_protocol(&self) -> ProtocolVersion {
+        match self.server_major.load(Ordering::Relaxed) {
+            1..18 => ProtocolVersion::V3_0,
+            _ => ProtocolVersion::V3_2,
+        }
+    }
+
     /// Budgets that tell the owners of these mailboxes what is granted to them.
     pub fn budgets(workers: Arc<[Mailbox<ToWorker>]>, start: Instant) -> Budgets {
         Budgets::new(workers.len() as u16, start, move |worker, budget| {

@@ -1,6 +1,6 @@
 //! The listening sockets: TCP ones per worker, the Unix one shared.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::ControlError;
 use crate::{cluster::settings::Listen, net::Listener};
@@ -8,11 +8,17 @@ use crate::{cluster::settings::Listen, net::Listener};
 /// Opens every listening socket; one list for each worker.
 pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>, ControlError> {
     let mut all = vec![Vec::new(); workers];
+    let failed = |address: &SocketAddr| {
+        let address = address.to_string();
+        move |error| ControlError::Listen(address, error)
+    };
+    // Before any is opened: one of ours may stand for all addresses.
+    for address in listen.addresses.iter().filter(|_| !listen.share_addresses) {
+        Listener::check_free(*address).map_err(failed(address))?;
+    }
     for address in &listen.addresses {
         for listeners in &mut all {
-            let opened = Listener::tcp(*address, listen.backlog);
-            listeners
-                .push(opened.map_err(|error| ControlError::Listen(address.to_string(), error))?);
+            listeners.push(Listener::tcp(*address, listen.backlog).map_err(failed(address))?);
         }
     }
     if let Some(path) = unix_path(listen) {

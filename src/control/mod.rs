@@ -35,7 +35,7 @@ use crate::{
         balance::Loads,
         messages::{ToControl, ToWorker},
         publish::Publisher,
-        settings::Settings,
+        settings::{DrainFor, Settings},
         switchboard::Switchboard,
     },
     ids::{Epoch, WorkerId},
@@ -243,6 +243,7 @@ impl Control {
             tickets: AtomicU64::new(1),
             schema: AtomicU64::new(0),
             stamps: Default::default(),
+            server_major: Default::default(),
         });
         signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
         let joins = start_workers(&settings, &switchboard, wakes, start_worker)?;
@@ -307,9 +308,7 @@ impl Control {
                         .await
                         .is_err()
                     {
-                        tracing::warn!(
-                            "drain_timeout is over; ending the transactions that are left"
-                        );
+                        tracing::warn!("drain_timeout is over; ending what is left");
                         self.stop();
                     }
                 }
@@ -335,6 +334,7 @@ impl Control {
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
             ToControl::Connected(node) => self.watch.connected(node),
             ToControl::Catalog(database, user) => self.watch.want_catalog(database, user),
+            ToControl::Vacate(database) => self.watch.vacate(&database),
             ToControl::LostCommit => self.watch.lost_commit(),
             ToControl::Surveyed => self.serve_when_ready(),
             ToControl::Ready(_) => {
@@ -372,11 +372,21 @@ impl Control {
     }
 
     fn drain(&mut self) {
-        let limit = self.publishing.current().settings.listen.drain_timeout;
-        tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
+        let current = self.publishing.current();
+        let listen = &current.settings.listen;
+        let (limit, until) = (listen.drain_timeout, listen.drain);
+        match until {
+            DrainFor::Transactions => {
+                tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
+            }
+            DrainFor::Clients => {
+                tracing::info!(timeout = ?limit, "draining: no new clients, those that are here may leave");
+            }
+        }
         self.phase = Phase::Draining;
         self.deadline = Some(time::now() + limit);
-        self.switchboard.tell_all(None, || ToWorker::Drain);
+        self.switchboard
+            .tell_all(None, move || ToWorker::Drain(until));
     }
 
     fn stop(&mut self) {

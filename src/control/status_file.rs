@@ -231,7 +231,7 @@ mod tests {
         let nodes: String = names.iter().map(node).collect();
         let file = file.display();
         let text = format!(
-            "[auth]\nmethod = \"trust\"\n[health]\nuser = \"w\"\nstatus_file = \"{file}\"\n{nodes}"
+            "[auth]\nmethod = \"trust\"\nunknown_users = true\n[health]\nuser = \"w\"\nstatus_file = \"{file}\"\n{nodes}"
         );
         crate::control::config::parse(&text, Path::new("test.toml")).unwrap()
     }

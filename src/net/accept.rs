@@ -37,20 +37,17 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 impl Listener {
     /// Listens on a TCP address that other cores listen on as well (SO_REUSEPORT).
     pub fn tcp(address: SocketAddr, backlog: u32) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
+        let socket = tcp_socket(address)?;
         socket.set_reuse_port(true)?;
         // Accepted sockets inherit both.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
         Self::listen(socket, &address.into(), backlog)
+    }
+
+    /// An error when another process listens on a TCP address, even if it lets others do so, too.
+    pub fn check_free(address: SocketAddr) -> io::Result<()> {
+        tcp_socket(address)?.bind(&address.into())
     }
 
     /// Listens on a Unix socket file; one that nobody answers on is replaced.
@@ -79,6 +76,17 @@ impl Listener {
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
     }
+}
+
+/// A socket for a TCP address, which connections that have ended do not keep.
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 /// One core's watch on a listening socket.

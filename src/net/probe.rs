@@ -1,8 +1,12 @@
 //! What pgring needs of the kernel, asked at start, each lack named with its cure.
 
-use std::io;
+use std::{
+    io::{self, Read},
+    os::{fd::AsRawFd, unix::net::UnixStream},
+    sync::OnceLock,
+};
 
-use io_uring::{Probe, opcode};
+use io_uring::{IoUring, Probe, opcode, types::Fixed};
 
 use super::uring::Ring;
 
@@ -79,6 +83,34 @@ pub(super) fn table_refused(error: io::Error) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
         _ => ProbeError::OldKernel(error),
+    }
+}
+
+/// True when the kernel closes a descriptor as soon as it leaves a ring's table. Before Linux 6.13 it first waits for
+/// every operation that was begun earlier on any descriptor of the table, so that a closed socket stays open for as long
+/// as another client says nothing. Asked once in the process.
+pub(super) fn table_lets_go() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| closes_beside_an_older_operation().unwrap_or(false))
+}
+
+fn closes_beside_an_older_operation() -> io::Result<bool> {
+    let mut ring = IoUring::new(8)?;
+    let (silent, _keeps_it_open) = UnixStream::pair()?;
+    let (closed, mut peer) = UnixStream::pair()?;
+    let table = [silent.as_raw_fd(), closed.as_raw_fd()];
+    ring.submitter().register_files(&table)?;
+    let poll = opcode::PollAdd::new(Fixed(0), libc::POLLIN as u32).build();
+    // SAFETY: the entry names no memory.
+    unsafe { ring.submission().push(&poll) }.map_err(io::Error::other)?;
+    ring.submit()?;
+    ring.submitter().register_files_update(1, &[-1])?;
+    drop(closed);
+    peer.set_nonblocking(true)?;
+    match peer.read(&mut [0]) {
+        Ok(count) => Ok(count == 0),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

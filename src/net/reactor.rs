@@ -110,6 +110,8 @@ pub(super) struct Core {
     registering: RefCell<Vec<Rc<Socket>>>,
     /// Sockets that found no receive buffer.
     pub(super) starved: RefCell<Vec<Rc<Socket>>>,
+    /// Sockets with several pieces that their owners have not seen.
+    pub(super) unread: RefCell<Vec<Rc<Socket>>>,
     /// The task that looks after parked streams.
     keeper: Rc<task::WakerCell>,
     wake: WakeHandle,
@@ -129,9 +131,11 @@ impl Reactor {
     pub fn new(sizes: BufferSizes, wake: WakeHandle) -> Result<Self, ProbeError> {
         let ring = Ring::new().map_err(probe::ring_refused)?;
         probe::operations(&ring)?;
-        let registered_max = ring
-            .make_table(REGISTERED_DESCRIPTORS_MAX)
-            .map_err(probe::table_refused)?;
+        let registered_max = match probe::table_lets_go() {
+            true => ring.make_table(REGISTERED_DESCRIPTORS_MAX),
+            false => Ok(0),
+        }
+        .map_err(probe::table_refused)?;
         let register = |group, bytes, total| {
             Buffers::register(&ring, group, bytes, total).map_err(probe::buffers_refused)
         };
@@ -150,6 +154,7 @@ impl Reactor {
             registered_max,
             registering: RefCell::default(),
             starved: RefCell::default(),
+            unread: RefCell::default(),
             keeper: Rc::default(),
             wake,
             on_wake: task::WakerCell::default(),
@@ -247,6 +252,7 @@ impl Reactor {
 impl Core {
     /// One turn: everything queued goes out, then sleep, then completions become wake-ups.
     fn turn(self: &Rc<Self>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.settle_unread();
         self.feed_starved();
         self.client_buffers.offer();
         self.server_buffers.offer();

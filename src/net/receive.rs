@@ -5,6 +5,7 @@ use std::rc::Rc;
 use io_uring::opcode;
 
 use super::{
+    buffers::Chunk,
     reactor::{Core, Operation, user_data},
     socket::{Life, Receiving, Socket},
     uring::Completion,
@@ -79,11 +80,14 @@ impl Core {
         if socket.life.get() != Life::Open {
             return;
         }
-        if socket.held.get() {
+        if !socket.awaited.get() {
             chunk.detach();
         }
         let mut inbound = socket.inbound.borrow_mut();
         inbound.push_back(chunk);
+        if inbound.len() == 2 {
+            self.unread.borrow_mut().push(Rc::clone(socket));
+        }
         if inbound.len() >= INBOUND_BUFFERS_MAX {
             drop(inbound);
             self.stop_receive(socket);
@@ -108,6 +112,17 @@ impl Core {
         if socket.paused.get() {
             // An owner may wait for this, to detach.
             socket.notify();
+        }
+    }
+
+    /// What owners have left unread that have had their turn keeps no receive buffers.
+    pub(super) fn settle_unread(&self) {
+        if self.unread.borrow().is_empty() {
+            return;
+        }
+        for socket in self.unread.borrow_mut().drain(..) {
+            let mut inbound = socket.inbound.borrow_mut();
+            inbound.iter_mut().for_each(Chunk::detach);
         }
     }
 

@@ -74,8 +74,9 @@ pub(super) struct Socket {
     pub(super) receiving: Cell<Receiving>,
     /// The owner does not want more for now.
     pub(super) paused: Cell<bool>,
-    /// The owner will not look soon: what comes is moved to the heap.
-    pub(super) held: Cell<bool>,
+    /// The owner waits for bytes. What comes at another time is moved to the heap, so that no receive buffer waits for
+    /// somebody who may not look for long.
+    pub(super) awaited: Cell<bool>,
     /// How receiving ended: `Ok` at the peer's end of stream.
     pub(super) end: Cell<Option<Result<(), i32>>>,
     pub(super) outbound: RefCell<VecDeque<Chunk>>,
@@ -115,7 +116,7 @@ impl Socket {
             inbound: RefCell::default(),
             receiving: Cell::new(Receiving::Idle),
             paused: Cell::new(false),
-            held: Cell::new(false),
+            awaited: Cell::new(true),
             end: Cell::new(None),
             outbound: RefCell::default(),
             outbound_bytes: Cell::new(0),

@@ -94,6 +94,7 @@ impl Stream {
             let empty = inbound.is_empty();
             drop(inbound);
             *place = chunk;
+            self.socket.awaited.set(false);
             if empty {
                 self.core.arm_receive(&self.socket);
             }
@@ -103,6 +104,7 @@ impl Stream {
             Some(Ok(())) => Poll::Ready(Arrived::End),
             Some(Err(errno)) => Poll::Ready(Arrived::Broken(error_of(errno))),
             None => {
+                self.socket.awaited.set(true);
                 self.socket.waker.register(context);
                 Poll::Pending
             }
@@ -125,7 +127,8 @@ impl Stream {
     }
 
     /// Puts bytes back in front, to be received next.
-    pub fn unreceive(&self, chunk: Chunk) {
+    pub fn unreceive(&self, mut chunk: Chunk) {
+        chunk.detach();
         if !chunk.is_empty() {
             self.socket.inbound.borrow_mut().push_front(chunk);
         }
@@ -170,16 +173,6 @@ impl Stream {
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
         // A connection that is broken already needs no telling.
         let _ = SockRef::from(&descriptor).shutdown(Shutdown::Write);
-    }
-
-    /// While `held`, what comes in does not keep receive buffers: it is copied to the heap.
-    /// For an owner that will not look at it soon. How much may come in stays bounded.
-    pub fn hold(&self, held: bool) {
-        self.socket.held.set(held);
-        if held {
-            let mut inbound = self.socket.inbound.borrow_mut();
-            inbound.iter_mut().for_each(Chunk::detach);
-        }
     }
 
     /// While parked, what happens wakes the keeper of parked streams instead of the task that last waited.

@@ -317,6 +317,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A column of type int8 in text format, from no table.
+    #[must_use]
+    pub const fn int8(name: &'a [u8]) -> Field<'a> {
+        Field {
+            type_oid: 20,
+            type_bytes: 8,
+            ..Field::text(name)
+        }
+    }
+
     fn read(reader: &mut Reader<'a>) -> Result<Field<'a>, ProtocolError> {
         Ok(Field {
             name: reader.cstr()?,

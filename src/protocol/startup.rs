@@ -247,10 +247,11 @@ impl<'a> StartupPacket<'a> {
 
     /// Which version is spoken, and what to answer before authentication when it, or an option, is not what was asked for.
     ///
-    /// As PostgreSQL 18: 3.1 was never released and is accepted in silence (it means 3.0); above 3.2 we offer 3.2.
+    /// `newest` is what is offered instead of later ones. With 3.2 it is as PostgreSQL 18: 3.1 was never released and is
+    /// accepted in silence (it means 3.0). With 3.0 it is as those before.
     #[must_use]
-    pub fn negotiate(&self) -> (ProtocolVersion, Option<Negotiation<'a>>) {
-        let accepted = self.version.min(ProtocolVersion::V3_2);
+    pub fn negotiate(&self, newest: ProtocolVersion) -> (ProtocolVersion, Option<Negotiation<'a>>) {
+        let accepted = self.version.min(newest);
         let differs = accepted != self.version || self.protocol_options().next().is_some();
         (
             accepted,

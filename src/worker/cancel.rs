@@ -24,15 +24,18 @@ use crate::{
         budget::PoolKey,
         report::{CancelReport, PoolCancels},
     },
-    ids::{ConnectionId, WorkerId},
+    ids::WorkerId,
     limits::{CANCEL_SECONDS_MAX, CANCELS_MAX},
     net::{Received, task},
     protocol::{ErrorReport, SqlState, Writer},
     time,
 };
 
-/// Bits of a process id that name the slot; the rest names the worker.
-const SLOT_BITS: u32 = 20;
+/// Bits of a process id that tell the clients of a worker apart.
+const NUMBER_BITS: u32 = 20;
+
+/// The number of a worker, in a process id: there are at most 1024 (`[runtime] workers`).
+const WORKERS_MASK: u16 = 0x3ff;
 
 /// What a client's server connection does, as far as a cancel request is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,24 +201,21 @@ impl Cancels {
     }
 }
 
-/// The process id a client is given: it names the worker and the slot, so that any core finds its owner.
-pub(super) fn process_id(worker: WorkerId, id: ConnectionId) -> i32 {
-    let slot = id.slot & ((1 << SLOT_BITS) - 1);
-    // One more, so that no client has process id 0.
-    (i32::from(worker.0 & 0x7ff) << SLOT_BITS | slot.cast_signed()).wrapping_add(1)
+/// The process id of the client with this number on its worker. It says who the worker is, so that any core finds the
+/// client, and is above all that an operating system gives a process (2^22 at most on Linux): a driver that ends "its own"
+/// backend must not meet another client's.
+pub(super) fn process_id(worker: WorkerId, number: u32) -> i32 {
+    let number = number & ((1 << NUMBER_BITS) - 1);
+    1 << 30 | i32::from(worker.0 & WORKERS_MASK) << NUMBER_BITS | number.cast_signed()
 }
 
-fn owner(process_id: i32) -> (WorkerId, usize) {
-    let number = process_id.wrapping_sub(1);
-    (
-        WorkerId((number >> SLOT_BITS & 0x7ff) as u16),
-        (number & ((1 << SLOT_BITS) - 1)) as usize,
-    )
+fn owner(process_id: i32) -> WorkerId {
+    WorkerId((process_id >> NUMBER_BITS) as u16 & WORKERS_MASK)
 }
 
 /// A cancel request came in on this core. Ends when it has had what effect it will have.
 pub(super) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
-    let (owner, _) = owner(process_id);
+    let owner = owner(process_id);
     if owner == worker.id {
         run(worker, process_id, &key).await;
     } else if !worker.ask_to_cancel(owner, process_id, key).await {
@@ -225,8 +225,7 @@ pub(super) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>
 
 /// Cancels what the client of that key runs, if it runs anything.
 pub(super) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
-    let (_, slot) = owner(process_id);
-    let Some(info) = worker.clients.at(slot) else {
+    let Some(info) = worker.clients.with_process_id(process_id) else {
         return;
     };
     if !is_owner(&info, process_id, key) {
@@ -415,20 +414,24 @@ pub(super) fn cancelled() -> ErrorReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::NodeId, net::Address};
+    use crate::{
+        ids::{ConnectionId, NodeId},
+        net::Address,
+    };
 
     #[test]
     fn a_process_id_names_its_owner() {
-        for (worker, slot) in [(0, 0), (3, 17), (2047, (1 << SLOT_BITS) - 1)] {
-            let id = process_id(
-                WorkerId(worker),
-                ConnectionId {
-                    slot,
-                    generation: 9,
-                },
-            );
-            assert_eq!(owner(id), (WorkerId(worker), slot as usize));
-            assert_ne!(id, 0);
+        let mut all = std::collections::HashSet::new();
+        for (worker, number) in [
+            (0, 0),
+            (3, 17),
+            (1023, (1 << NUMBER_BITS) - 1),
+            (1, u32::MAX),
+        ] {
+            let id = process_id(WorkerId(worker), number);
+            assert_eq!(owner(id), WorkerId(worker));
+            assert!(id > 1 << 22, "no process of an operating system has it");
+            assert!(all.insert(id));
         }
     }
 

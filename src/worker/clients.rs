@@ -6,10 +6,12 @@ use std::{
     time::Instant,
 };
 
+use hashbrown::HashMap;
+
 use super::{cancel, pool::Facts, session::pin::Pin};
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, NodeId, WorkerId},
     net::task::WakerCell,
     protocol::{ErrorReport, SqlState},
 };
@@ -63,6 +65,8 @@ pub(crate) struct ClientInfo {
     pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: cancel::Inbox,
+    /// The number of the statement under way for which nobody may be connected to some database; 0: it is none such.
+    pub(crate) vacates: Cell<u64>,
     /// Settings may have changed since the session last looked.
     pub(crate) reloaded: Cell<bool>,
     pub(crate) waker: WakerCell,
@@ -74,10 +78,26 @@ pub(crate) struct ClientInfo {
 #[derive(Default)]
 pub(crate) struct Clients {
     by_slot: RefCell<Vec<Option<Rc<ClientInfo>>>>,
+    /// Slots by process id.
+    by_process_id: RefCell<HashMap<i32, usize>>,
+    /// Process ids that were given.
+    numbers: Cell<u32>,
     count: Cell<usize>,
 }
 
 impl Clients {
+    /// A process id that no client of this worker has, and none has had lately.
+    pub(crate) fn new_process_id(&self, worker: WorkerId) -> i32 {
+        let taken = self.by_process_id.borrow();
+        loop {
+            self.numbers.set(self.numbers.get().wrapping_add(1));
+            let id = cancel::process_id(worker, self.numbers.get());
+            if !taken.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     pub(crate) fn enter(&self, info: &Rc<ClientInfo>) {
         let slot = info.id.slot as usize;
         let mut by_slot = self.by_slot.borrow_mut();
@@ -86,12 +106,16 @@ impl Clients {
         }
         let before = by_slot[slot].replace(Rc::clone(info));
         assert!(before.is_none(), "a slot has one client");
+        self.by_process_id
+            .borrow_mut()
+            .insert(info.process_id, slot);
         self.count.set(self.count.get() + 1);
     }
 
     pub(crate) fn leave(&self, info: &ClientInfo) {
         let left = self.by_slot.borrow_mut()[info.id.slot as usize].take();
         assert!(left.is_some(), "a client leaves once");
+        self.by_process_id.borrow_mut().remove(&info.process_id);
         self.count.set(self.count.get() - 1);
         info.cancel.close();
     }
@@ -101,7 +125,9 @@ impl Clients {
         self.count.get() == 0
     }
 
-    pub(crate) fn at(&self, slot: usize) -> Option<Rc<ClientInfo>> {
+    /// The client that was given this process id.
+    pub(crate) fn with_process_id(&self, process_id: i32) -> Option<Rc<ClientInfo>> {
+        let slot = *self.by_process_id.borrow().get(&process_id)?;
         self.by_slot.borrow().get(slot)?.clone()
     }
 

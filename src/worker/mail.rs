@@ -11,15 +11,21 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Worker, accept, cancel, clients::Kill, console};
+use super::{
+    Worker, accept, cancel,
+    clients::{ClientInfo, Kill},
+    console,
+};
 use crate::{
     auth::SaltedKeys,
     cluster::{
         messages::{Ticket, ToControl, ToWorker},
+        node::{NodeState, Role},
         report::{Report, ReportKind},
+        settings::DrainFor,
     },
     ids::WorkerId,
-    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX},
+    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX, VACATE_AFTER_MS},
     net::task::{self, WakerCell},
     time,
 };
@@ -123,11 +129,45 @@ impl Worker {
                 let snapshot = self.snapshot();
                 self.clients.wake_those_at(|node| {
                     let state = snapshot.state(node);
-                    state.is_none_or(|state| !state.status.is_usable())
+                    let may_be_other = |state: &NodeState| {
+                        !state.status.is_usable() || state.role == Role::Standby
+                    };
+                    state.is_none_or(may_be_other)
                 });
             }
-            ToWorker::Drain => self.drain(),
+            ToWorker::Drain(until) => self.drain(until),
+            ToWorker::Vacate(database) => self.leave_database(&database),
             ToWorker::Stop => self.stop(),
+        }
+    }
+
+    /// A client's statement runs for which nobody may be connected to this database of the servers. For those who are, the
+    /// server waits five seconds: when it does, and not when it refuses the statement, whose client may be anybody.
+    pub(super) fn vacate(self: &Rc<Self>, client: &Rc<ClientInfo>, database: Arc<str>) {
+        let number = self.statements.number();
+        client.vacates.set(number);
+        let (worker, client) = (Rc::clone(self), Rc::clone(client));
+        task::spawn(async move {
+            let patience = Duration::from_millis(VACATE_AFTER_MS);
+            worker.reactor.sleep(patience).await;
+            if client.vacates.get() == number {
+                worker.have_left(database);
+            }
+        });
+    }
+
+    fn have_left(self: &Rc<Self>, database: Arc<str>) {
+        self.leave_database(&database);
+        let tell = || ToWorker::Vacate(Arc::clone(&database));
+        self.switchboard.tell_all(Some(self.id), tell);
+        // A mailbox that is full costs the client its statement, which the server refuses then.
+        let _ = self.switchboard.control.put(ToControl::Vacate(database));
+    }
+
+    /// Closes what is idle there.
+    fn leave_database(self: &Rc<Self>, database: &str) {
+        for pool in self.pools() {
+            pool.leave_database(self, database);
         }
     }
 
@@ -181,10 +221,12 @@ impl Worker {
         told
     }
 
-    fn drain(&self) {
+    fn drain(&self, until: DrainFor) {
         self.draining.set(true);
         self.doors.borrow().iter().for_each(|door| door.stop());
-        self.clients.kill_all(Kill::Drain);
+        if until == DrainFor::Transactions {
+            self.clients.kill_all(Kill::Drain);
+        }
         self.left();
     }
 

@@ -7,6 +7,8 @@ mod cancel;
 pub mod classify;
 mod clients;
 mod console;
+mod date_style;
+mod guard;
 mod mail;
 mod parameters;
 mod pool;
@@ -278,11 +280,12 @@ impl Worker {
 
     /// A connection to a node was made for clients.
     pub(crate) fn note_connected(&self, node: NodeId) {
-        let is_first = self.with_snapshot(|snapshot| {
+        let is_news = self.with_snapshot(|snapshot| {
             let state = snapshot.state(node);
-            state.is_some_and(|state| state.status == Status::Waiting)
+            let is_standby = snapshot.splits() && snapshot.primary != Some(node);
+            is_standby || state.is_some_and(|state| state.status == Status::Waiting)
         });
-        if is_first {
+        if is_news {
             let _ = self.switchboard.control.put(ToControl::Connected(node));
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use crate::cluster::messages::Belief;
-use crate::{limits::PARAMETER_SETS_MAX, sql::encoding};
+use crate::{limits::PARAMETER_SETS_MAX, sql::encoding, worker::classify};
 
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Set {
@@ -81,7 +81,9 @@ impl Interner {
 
     /// Those of `base` that may change what a text means.
     pub(crate) fn meaning(&self, base: &Parameters) -> Parameters {
-        let telling = base.iter().filter(|(name, _)| !HARMLESS.contains(name));
+        let telling = base
+            .iter()
+            .filter(|(name, _)| !classify::is_harmless(name.as_bytes()));
         self.of(telling.map(|(name, value)| (name.to_owned(), value)))
     }
 
@@ -389,16 +391,6 @@ const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 fn is_identity(name: &str) -> bool {
     IDENTITY.contains(&name)
 }
-
-/// Settings under which every text means the same.
-const HARMLESS: [&str; 6] = [
-    "application_name",
-    "client_min_messages",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "lock_timeout",
-    "statement_timeout",
-];
 
 /// An escape string in ASCII alone, which means the same under every client encoding.
 pub(crate) fn put_literal(value: &[u8], text: &mut Vec<u8>) {

@@ -10,6 +10,8 @@ use super::{
     Worker, cancel,
     clients::{ClientInfo, State},
     console::{self, Console},
+    date_style,
+    guard::Guard,
     parameters::{self, Parameters},
     pool::{CheckoutError, Greeting, PoolSet},
     route,
@@ -19,20 +21,16 @@ use super::{
     wire::{Wire, WireError},
 };
 use crate::{
-    auth::{self, Credentials, NONCE_BYTES, ScramServer},
     cluster::{
         budget::{ClientPermit, PoolKey, Refusal},
-        settings::AuthMethod,
-        snapshot::{Snapshot, User},
+        snapshot::Snapshot,
     },
-    limits::AUTHENTICATION_BYTES_MAX,
     net::{Chunk, Elapsed, Stream},
     protocol::{
         ErrorReport, Severity, SqlState, Writer,
         backend::TransactionStatus,
-        frontend::{Password, SaslInitialResponse, SaslResponse},
-        startup::{Initial, StartupPacket},
-        tag::{backend, frontend},
+        startup::{Initial, ProtocolVersion, StartupPacket},
+        tag::backend,
     },
     random, time,
 };
@@ -141,7 +139,7 @@ async fn let_in(
     let begun = time::now();
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
     let mut wire = Wire::new(stream);
-    let greeted = Box::pin(greet(stream, &mut wire));
+    let greeted = Box::pin(greet(worker, stream, &mut wire));
     let greeted = worker.reactor.deadline(begun + limit, greeted).await;
     let Ok(greeted) = greeted else {
         tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
@@ -235,10 +233,11 @@ enum Opening {
     Hello(Hello),
 }
 
-async fn greet(stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
+async fn greet(worker: &Worker, stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
     let mut declined = Vec::new();
+    let read = |initial: Initial<'_>| read_wish(initial, worker.switchboard.newest_protocol());
     loop {
-        match wire.initial(read_wish).await? {
+        match wire.initial(read).await? {
             Wish::Session(hello) => return Ok(Opening::Hello(hello)),
             Wish::Cancel(process_id, key) => return Ok(Opening::Cancel(process_id, key)),
             Wish::Encryption(_) if wire.has_more() => return Err(unencrypted_data().into()),
@@ -261,7 +260,8 @@ async fn prove(
     hello: &Hello,
     refuse: bool,
 ) -> Result<Arc<Snapshot>, Refused> {
-    if refuse {
+    // Who has to make room is let in.
+    if refuse && &*hello.key.database != CONSOLE {
         return Err(ErrorReport::fatal(
             SqlState::TOO_MANY_CONNECTIONS,
             "sorry, too many clients already",
@@ -296,6 +296,14 @@ fn check_serving(worker: &Worker) -> Result<(), Refused> {
     Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into())
 }
 
+/// Another name would be another role.
+fn unreadable_name() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        "the name of the database or of the user is not valid UTF-8",
+    )
+}
+
 fn asked_again() -> ErrorReport {
     ErrorReport::fatal(
         SqlState::PROTOCOL_VIOLATION,
@@ -308,27 +316,31 @@ fn unencrypted_data() -> ErrorReport {
         .with_detail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.")
 }
 
-fn read_wish(initial: Initial<'_>) -> Wish {
+fn read_wish(initial: Initial<'_>, newest: ProtocolVersion) -> Wish {
     match initial {
         Initial::Ssl => Wish::Encryption(Encryption::Tls),
         Initial::Gss => Wish::Encryption(Encryption::Gss),
         Initial::Cancel { process_id, key } => Wish::Cancel(process_id, key.to_vec()),
-        Initial::Startup(packet) => Wish::Session(read_hello(packet)),
+        Initial::Startup(packet) => Wish::Session(read_hello(packet, newest)),
     }
 }
 
-fn read_hello(packet: StartupPacket<'_>) -> Hello {
+fn read_hello(packet: StartupPacket<'_>, newest: ProtocolVersion) -> Hello {
     let text = |bytes: &[u8]| Arc::from(String::from_utf8_lossy(bytes));
-    let (version, negotiation) = packet.negotiate();
+    let (version, negotiation) = packet.negotiate(newest);
     let mut out = Vec::new();
     if let Some(negotiation) = negotiation {
         Writer::new(&mut out)
             .negotiate_version(negotiation.version(), negotiation.unknown_options());
     }
-    let (settings, refusal) = match read_settings(packet) {
+    let (settings, mut refusal) = match read_settings(packet) {
         Ok(settings) => (settings, None),
         Err(report) => (vec![], Some(report)),
     };
+    let names = [packet.database(), packet.user()];
+    if names.iter().any(|name| std::str::from_utf8(name).is_err()) {
+        refusal = Some(unreadable_name());
+    }
     Hello {
         key: PoolKey {
             database: text(packet.database()),
@@ -367,108 +379,10 @@ fn read_settings(packet: StartupPacket<'_>) -> Result<Vec<(String, Vec<u8>)>, Er
             name => settings.push((String::from_utf8_lossy(name).into_owned(), value.to_vec())),
         }
     }
+    // A server takes it, and yet the session is that of the user who logs in.
+    settings.retain(|(name, _)| !name.eq_ignore_ascii_case("session_authorization"));
+    date_style::add_up(&mut settings);
     Ok(settings)
-}
-
-/// Authenticates one client.
-struct Guard<'a, 'w> {
-    worker: &'a Worker,
-    snapshot: &'a Snapshot,
-    user: &'a str,
-    stream: &'a Stream,
-    wire: &'a mut Wire<'w>,
-}
-
-impl Guard<'_, '_> {
-    async fn authenticate(mut self) -> Result<(), Refused> {
-        let user = self.snapshot.users.get(self.user).cloned();
-        match self.snapshot.settings.auth.method {
-            AuthMethod::Trust => {}
-            AuthMethod::Md5 if user.as_ref().is_none_or(|user| user.md5.is_some()) => {
-                self.ask_md5(user.as_deref()).await?;
-            }
-            AuthMethod::Md5 | AuthMethod::ScramSha256 => self.ask_scram(user.as_deref()).await?,
-        }
-        self.send(|writer| {
-            writer.authentication_ok();
-        });
-        Ok(())
-    }
-
-    fn send(&self, write: impl FnOnce(&mut Writer<'_>)) {
-        let mut out = Vec::new();
-        write(&mut Writer::new(&mut out));
-        self.stream.send(out.into());
-    }
-
-    fn failed(&self) -> Refused {
-        auth::password_failed(self.user.as_bytes()).into()
-    }
-
-    /// The body of the next password message.
-    async fn answer(&mut self) -> Result<Vec<u8>, Refused> {
-        let answer = self
-            .wire
-            .message(AUTHENTICATION_BYTES_MAX, |tag, body| match tag {
-                frontend::PASSWORD => Ok(body.to_vec()),
-                _ => Err(ErrorReport::fatal(
-                    SqlState::PROTOCOL_VIOLATION,
-                    format!("expected password response, got message type {tag}"),
-                )),
-            });
-        Ok(answer.await??)
-    }
-
-    async fn ask_md5(&mut self, user: Option<&User>) -> Result<(), Refused> {
-        let mut salt = [0; 4];
-        random::fill(&mut salt);
-        self.send(|writer| {
-            writer.authentication_md5(salt);
-        });
-        let body = self.answer().await?;
-        let answer = Password::read(&body).map_err(WireError::from)?.password;
-        let known = user.and_then(|user| user.md5.as_ref());
-        match known.is_some_and(|hash| hash.check(salt, answer)) {
-            true => Ok(()),
-            false => Err(self.failed()),
-        }
-    }
-
-    async fn ask_scram(&mut self, user: Option<&User>) -> Result<(), Refused> {
-        self.send(|writer| {
-            writer.authentication_sasl([auth::MECHANISM]);
-        });
-        let verifier = user.and_then(|user| user.verifier.clone());
-        let credentials = match verifier {
-            Some(verifier) => Credentials::of(verifier),
-            None => Credentials::mock(
-                &self.worker.switchboard.mock_secret,
-                self.user.as_bytes(),
-                auth::ITERATIONS,
-            ),
-        };
-        let body = self.answer().await?;
-        let first = SaslInitialResponse::read(&body).map_err(WireError::from)?;
-        let mut nonce = [0; NONCE_BYTES];
-        random::fill(&mut nonce);
-        let scram = ScramServer::new(credentials);
-        let challenged = scram.client_first(first.mechanism, first.data.unwrap_or_default(), nonce);
-        let (challenge, data) = challenged.map_err(|error| error.report(self.user.as_bytes()))?;
-        self.send(|writer| {
-            writer.authentication_sasl_continue(&data);
-        });
-        let body = self.answer().await?;
-        let proven = challenge.client_final(SaslResponse::read(&body).data);
-        let proven = proven.map_err(|error| error.report(self.user.as_bytes()))?;
-        self.send(|writer| {
-            writer.authentication_sasl_final(&proven.server_final);
-        });
-        if let Some(user) = user.filter(|user| user.keys.load().is_none()) {
-            // A server with the same verifier accepts these keys, so pgring needs no password of its own.
-            user.keys.store(Some(Arc::new(proven.keys)));
-        }
-        Ok(())
-    }
 }
 
 /// The client is who it says: what it wants is looked up, and it is told what a server would tell it.
@@ -551,7 +465,7 @@ fn introduce(
     Rc::new(ClientInfo {
         id: stream.id(),
         key: hello.key.clone(),
-        process_id: cancel::process_id(worker.id, stream.id()),
+        process_id: worker.clients.new_process_id(worker.id),
         cancel_key,
         addresses: stream.addresses(),
         connected_us: time::unix_micros(),
@@ -563,6 +477,7 @@ fn introduce(
         kept: RefCell::default(),
         kill: Cell::new(None),
         cancel: Default::default(),
+        vacates: Cell::new(0),
         reloaded: Cell::new(false),
         waker: Default::default(),
         _counted: counted,

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Worker,
-    parameters::{Belief, Parameters},
+    parameters::Parameters,
     pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     cluster::welcome::Welcome,
+    ids::NodeId,
     net::Stream,
     protocol::{
-        ErrorReport, SqlState,
+        ErrorReport, Severity, SqlState,
         backend::{ErrorFields, ParameterStatus},
         tag::backend,
     },
@@ -71,7 +72,7 @@ async fn learn_anew(
     let deadline = since + WAIT;
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
-    let lease = lease.ok()?.ok().flatten()?;
+    let lease = lease.ok()?.ok().flatten()?.for_login();
     let lease = as_new(lease, since).await.ok()?;
     Some(ask(worker, pools, parameters, lease).await)
 }
@@ -104,6 +105,10 @@ async fn ask(
         let applied = worker.reactor.deadline(deadline, applied).await;
         match applied.unwrap_or(Err(None)) {
             Ok(welcome) => break Arc::new(welcome),
+            Err(Some(error)) if is_final(&error) && (lease.is_new || !depends(parameters)) => {
+                lease.release();
+                return Err(as_fatal(&error).into());
+            }
             // What a used connection refuses, a new one may take.
             Err(_) if !lease.is_new => lease = lease.renew().await?,
             Err(Some(error)) => return Err(as_fatal(&error).into()),
@@ -117,27 +122,71 @@ async fn ask(
     Ok(greeting)
 }
 
+/// True for a server's error after which the connection can be used.
+fn is_final(body: &[u8]) -> bool {
+    let severity = ErrorFields::read(body)
+        .ok()
+        .and_then(|fields| fields.severity());
+    severity == Some(Severity::Error)
+}
+
+/// True for settings that a server may refuse because of what was done on the connection before.
+fn depends(parameters: &Parameters) -> bool {
+    parameters.get("temp_buffers").is_some()
+}
+
 /// A connection to the primary; to a standby while there is none.
 async fn any_server(
     worker: &Rc<Worker>,
     stream: &Stream,
     pools: &Rc<PoolSet>,
 ) -> Result<Lease, Refused> {
+    let hold = worker.with_snapshot(|snapshot| snapshot.settings.failover.hold);
+    let patience = time::now() + hold.min(pools.settings().connect_timeout);
     loop {
-        let node = worker.with_snapshot(|snapshot| {
-            let standby = || snapshot.standbys().next();
-            snapshot.primary.or_else(standby)
+        let (node, other) = worker.with_snapshot(|snapshot| {
+            let answers = |node: &NodeId| {
+                let state = snapshot.state(*node);
+                state.is_some_and(|state| state.answers == Some(true))
+            };
+            let standby = || snapshot.standbys().find(answers);
+            (
+                snapshot.primary.or_else(standby),
+                snapshot.standbys().next(),
+            )
         });
-        let node = node.ok_or_else(route::no_node)?;
+        let node = match (node, other) {
+            (Some(node), _) => node,
+            // What has not answered yet may never do so, while another one is about to.
+            (None, Some(_)) if time::now() < patience => {
+                worker
+                    .reactor
+                    .sleep(Duration::from_millis(NODE_LOOK_MS))
+                    .await;
+                continue;
+            }
+            (None, Some(other)) => other,
+            (None, None) => return Err(route::no_node().into()),
+        };
         let pool = pools.pool(worker, node);
         let gone = |context: &Context<'_>| stream.poll_broken(context);
-        match pool.checkout(worker, Urgency::Login, gone).await {
-            Ok(lease) => return lease.ok_or(Refused::Silently(WireError::Ended)),
+        let urgency = match pools.settings().login_waits {
+            true => Urgency::Statement,
+            false => Urgency::Login,
+        };
+        match pool.checkout(worker, urgency, gone).await {
+            Ok(lease) => {
+                let lease = lease.map(Lease::for_login);
+                return lease.ok_or(Refused::Silently(WireError::Ended));
+            }
             Err(CheckoutError::Moved) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
+
+/// How often a login looks whether a node has answered, in milliseconds.
+const NODE_LOOK_MS: u64 = 5;
 
 /// Brings a server connection to the settings it was opened with.
 const RESET: &[u8] = b"RESET session_authorization; RESET role; RESET ALL";
@@ -157,7 +206,8 @@ async fn apply(
         return Err(None);
     }
     backend.has_been_given(none.clone());
-    let text = none.transition(parameters, Belief::Exact, false);
+    // Nothing is sent behind it: where it fails, all of it is undone, and the connection is as before.
+    let text = none.step(parameters);
     let note = |tag, body: &[u8]| {
         if tag == backend::PARAMETER_STATUS
             && let Ok(status) = ParameterStatus::read(body)
@@ -183,8 +233,14 @@ fn as_fatal(body: &[u8]) -> ErrorReport {
     let sqlstate = fields
         .and_then(|fields| fields.sqlstate())
         .unwrap_or(SqlState::INTERNAL_ERROR);
-    let message = fields.map_or_else(Default::default, |fields| {
-        String::from_utf8_lossy(fields.message()).into_owned()
-    });
-    ErrorReport::fatal(sqlstate, message)
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let message = fields.map_or_else(Default::default, |fields| text(fields.message()));
+    let mut report = ErrorReport::fatal(sqlstate, message);
+    if let Some(detail) = fields.and_then(|fields| fields.field(b'D')) {
+        report = report.with_detail(text(detail));
+    }
+    if let Some(hint) = fields.and_then(|fields| fields.field(b'H')) {
+        report = report.with_hint(text(hint));
+    }
+    report
 }

@@ -43,7 +43,7 @@ fn configure(node: SocketAddr) -> Config {
     let user = format!("name = \"eva\"\nmax_connections = {USER}");
     Config::default()
         .real()
-        .set("auth", "method = \"trust\"")
+        .set("auth", "method = \"trust\"\nunknown_users = true")
         .set("runtime", "pin = false")
         .set("pool", &format!("size = {SIZE}"))
         .set("pool", &format!("reserve_size = {RESERVE}"))

@@ -7,6 +7,7 @@
 mod support;
 
 mod balance;
+mod buffers;
 mod cancel_storm;
 mod catalogs;
 mod chaos;
@@ -25,9 +26,11 @@ mod leak;
 mod limits;
 mod load;
 mod login;
+mod needs;
 mod oracle;
 mod pgbench;
 mod pins;
+mod positions;
 mod psql;
 mod retry;
 mod roles;
@@ -39,5 +42,6 @@ mod tenants;
 mod timeouts;
 mod transactions;
 mod traps;
+mod vacated;
 
 use support::{replicated, session, splitting, stage};

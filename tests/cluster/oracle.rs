@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use pgring::{
     cli::postgres::{Cluster, Options},
     cluster::{
-        catalog::{Catalog, FUNCTIONS_SQL, FunctionFact, RELATIONS_SQL, RelationFact},
+        catalog::{
+            Catalog, FUNCTIONS_SQL, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL,
+            RELATIONS_SQL, RelationFact,
+        },
         overrides::Overrides,
     },
     worker::classify::{Class, Knowledge, class, explain},
@@ -405,8 +408,9 @@ fn borrowed(row: &[Option<String>]) -> Vec<Option<&str>> {
 
 /// What the control core does: two questions, and facts out of their rows.
 fn load(primary: SocketAddr) -> Catalog {
-    let functions = rows(primary, FUNCTIONS_SQL);
-    let relations = rows(primary, RELATIONS_SQL);
+    let both = |one, other| [rows(primary, one), rows(primary, other)].concat();
+    let functions = both(OWN_FUNCTIONS_SQL, FUNCTIONS_SQL);
+    let relations = both(OWN_RELATIONS_SQL, RELATIONS_SQL);
     Catalog::new(
         functions
             .iter()

@@ -2,6 +2,7 @@
 //! state is left.
 
 use crate::{
+    session::{Answer, Session},
     stage::Stage,
     support::{eventually, message::*, peer::Client, proxy::Config},
 };
@@ -148,4 +149,37 @@ fn a_user_may_be_allowed_what_others_are_not() {
     let mut client = stage.proxy.client();
     client.rows("LISTEN a");
     assert_eq!(client.rows("SELECT * FROM pg_listening_channels()"), ["a"]);
+}
+
+/// The usual pattern of row security: what ends with its transaction keeps nobody's connection.
+#[test]
+fn a_setting_of_the_transaction_alone_keeps_no_connection() {
+    let stage = Stage::trusting(|config| config.set("pool", "size = 1"));
+    let sets = [
+        "SET LOCAL app.tenant = '7'",
+        "SELECT set_config('app.tenant', '7', true)",
+        "SET LOCAL statement_timeout = '5s'",
+    ];
+    for (number, set) in sets.into_iter().enumerate() {
+        let mut clients = [(); 4].map(|()| Session::login(stage.proxy.address()).unwrap());
+        for round in 0..3 {
+            for client in &mut clients {
+                let name = format!("s{number}_{round}");
+                client.query("BEGIN");
+                client.query(set);
+                let text = "SELECT current_setting('app.tenant', true), 'a literal', $1::text";
+                let request = [
+                    parse(&name, text),
+                    bind("", &name, &["x"]),
+                    execute(""),
+                    sync(),
+                ];
+                assert!(
+                    matches!(client.ask(&request.concat()), Answer::Rows(_)),
+                    "{set}"
+                );
+                client.query("COMMIT");
+            }
+        }
+    }
 }

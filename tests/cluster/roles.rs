@@ -137,6 +137,62 @@ fn a_promotion_by_hand_is_followed_and_the_old_primary_fenced() {
     assert_eq!(stage.columns(&["pg_role"])[0], "primary");
 }
 
+/// A standby does not write down the timeline that it follows before its next restart point: reads go on there all the same
+/// when the new primary is gone.
+#[test]
+fn reads_go_on_at_a_standby_of_a_primary_that_was_promoted_and_lost() {
+    let mut stage = Replicated::new(2, |config| config);
+    stage.wait_for(&USUAL);
+    stage.proxy.psql("CREATE TABLE t ()");
+    stage.server.primary.kill().unwrap();
+    let new = &stage.server.standbys[0];
+    new.sql("postgres", "SELECT pg_promote()").unwrap();
+    let (host, port) = (new.socket_dir().display(), new.address().port());
+    let follow =
+        format!("ALTER SYSTEM SET primary_conninfo = 'user=postgres host={host} port={port}'");
+    stage.server.standbys[1].sql("postgres", &follow).unwrap();
+    stage.server.standbys[1].reload().unwrap();
+    stage.wait_for_columns(&["replication_state"], &["", "", "streaming"]);
+    let is_read = |stage: &Replicated| {
+        let route = stage.proxy.psql("SHOW ROUTE SELECT 1");
+        route
+            .lines()
+            .any(|line| line.contains("standby2|") && line.ends_with('|'))
+    };
+    eventually("the other standby was read", || is_read(&stage));
+    stage.server.standbys[0].kill().unwrap();
+    stage.wait_for(&["down standby", "down standby", "waiting standby"]);
+    stage.wait_for_log("there is no primary");
+    for _ in 0..20 {
+        let route = stage.proxy.psql("SHOW ROUTE SELECT 1");
+        assert!(is_read(&stage), "{route}");
+        assert_eq!(stage.proxy.psql("SELECT count(*) FROM t"), "0");
+    }
+}
+
+/// Standbys alone answer reads, also to a pgring that has never seen their primary.
+#[test]
+fn standbys_alone_serve_reads_from_the_start() {
+    let mut stage = Replicated::new(1, |config| config);
+    stage.wait_for(&USUAL[..2]);
+    stage.proxy.psql("CREATE TABLE t AS SELECT 7 AS n");
+    stage.server.wait_until_replayed().unwrap();
+    stage
+        .server
+        .primary
+        .stop(pgring::cli::postgres::Stop::Fast)
+        .unwrap();
+    stage.proxy = Proxy::start(&Replicated::watching(&stage.server));
+    stage.wait_for(&["down standby", "waiting standby"]);
+    eventually("it knew the catalog", || {
+        stage
+            .proxy
+            .psql("SHOW ROUTE SELECT n FROM t")
+            .starts_with("read|")
+    });
+    assert_eq!(stage.proxy.psql("SELECT n FROM t"), "7");
+}
+
 #[test]
 fn of_two_primaries_the_older_timeline_is_fenced() {
     let stage = Replicated::new(2, |config| config);

@@ -52,6 +52,10 @@ const READS: &[&str] = &[
     "EXPLAIN (COSTS off, FORMAT json) SELECT * FROM t",
     "SHOW search_path",
     "COPY (SELECT * FROM t) TO STDOUT",
+    "SELECT random()",
+    "SELECT clock_timestamp()",
+    "SELECT gen_random_uuid()",
+    "SELECT pg_sleep(0)",
 ];
 
 /// Statements that run alone, and on the primary.
@@ -69,10 +73,6 @@ const WRITES: &[&str] = &[
     "SELECT writes() WHERE false",
     "SELECT nextval('s')",
     "SELECT setval('s', 5)",
-    "SELECT random()",
-    "SELECT clock_timestamp()",
-    "SELECT gen_random_uuid()",
-    "SELECT pg_sleep(0)",
     "SELECT pg_notify('c', 'x')",
     "SELECT pg_is_in_recovery()",
     "SELECT pg_advisory_xact_lock(1)",

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pgring::protocol::tag::backend::ROW_DESCRIPTION;
+use pgring::protocol::tag::backend::{ERROR_RESPONSE, ROW_DESCRIPTION};
 
 use crate::{
     stage::Stage,
@@ -95,4 +95,32 @@ fn an_idle_transaction_is_rolled_back() {
     expect_fatal(&mut client, "25P03");
     wait_until_nothing_runs(&stage);
     assert_eq!(stage.proxy.psql("SELECT count(*) FROM t"), "0");
+}
+
+/// A limit that the client has set at the server itself ends its session in the server's own words, as it does there.
+#[test]
+fn the_servers_own_limits_end_the_session_in_its_words() {
+    let stage = Stage::trusting(|config| config);
+    let mut client = stage.proxy.client();
+    client.rows("SET idle_in_transaction_session_timeout = '50ms'");
+    client.rows("BEGIN; SELECT 1");
+    let said = client.expect("E").remove(0).error();
+    assert_eq!(said.0, "25P03", "{}", said.1);
+    client.expect_end();
+}
+
+/// One whose backend is ended is told so by the server, and goes on with another.
+#[test]
+fn who_loses_a_backend_hears_why_and_goes_on() {
+    let stage = Stage::trusting(|config| config);
+    let mut client = stage.proxy.client();
+    client.send(query("SELECT pg_sleep(600)"));
+    stage.wait_until_running("SELECT pg_sleep(600)");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND usename = 'app'";
+    assert_eq!(stage.sql(end), "t");
+    // What it had not yet sent of the answer comes before.
+    let said = client.receive_until(ERROR_RESPONSE).pop().unwrap().error();
+    assert_eq!(said.0, "57P01", "{}", said.1);
+    client.expect("Z");
+    assert_eq!(client.rows("SELECT 1"), ["1"]);
 }

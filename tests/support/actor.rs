@@ -117,8 +117,11 @@ impl Role {
                     true => self.timeline.to_string(),
                     false => format!("{:08X}0000000000000001", self.timeline),
                 };
-                let recovery = if self.in_recovery { "t" } else { "f" };
-                message::row(&[recovery, self.lsn, &timeline, "8192"])
+                let (recovery, flushed) = match self.in_recovery {
+                    true => ("t", ""),
+                    false => ("f", self.lsn),
+                };
+                message::row(&[recovery, self.lsn, &timeline, "8192", flushed, "200ms"])
             }
             _ => message::row(&["1"]),
         };

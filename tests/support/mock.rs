@@ -12,7 +12,10 @@ use std::{
 };
 
 use pgring::{
-    cluster::catalog::{CHANGES_SQL, FUNCTIONS_SQL},
+    cluster::{
+        catalog::{CHANGES_SQL, FUNCTIONS_SQL, OWN_FUNCTIONS_SQL},
+        node::REPLAYED_SQL,
+    },
     protocol::{Tag, startup::Initial, tag::frontend},
 };
 use socket2::SockRef;
@@ -21,7 +24,7 @@ use super::{PATIENCE, message, peer::Wire};
 
 /// What a mock server says of itself; a proxy should pass it on.
 pub const PARAMETERS: [(&str, &str); 5] = [
-    ("server_version", "15.0 (mock)"),
+    ("server_version", "18.0 (mock)"),
     ("server_encoding", "UTF8"),
     ("client_encoding", "UTF8"),
     ("standard_conforming_strings", "on"),
@@ -135,12 +138,22 @@ fn log_in(
     backend.accept_login();
     // A pooled connection may stay silent for as long as it likes.
     backend.wire.stream().set_read_timeout(None).unwrap();
-    let mut first = [0];
-    let talks = backend
-        .wire
-        .stream()
-        .peek(&mut first)
-        .is_ok_and(|read| read == 1);
+    let mut first = message::query(REPLAYED_SQL);
+    let question = first.clone();
+    let mut peek = || backend.wire.stream().peek(&mut first).unwrap_or(0);
+    let mut read = peek();
+    if read == question.len() && first == question {
+        // A standby that says nothing of what it has replayed.
+        backend.wire.expect_exactly(&question);
+        backend.wire.send(message::all([
+            message::columns(&["pg_last_wal_replay_lsn"]),
+            message::row_with_nulls(&[None]),
+            message::command_complete("SELECT 1"),
+            message::ready(),
+        ]));
+        read = backend.wire.stream().peek(&mut first).unwrap_or(0);
+    }
+    let talks = read > 0;
     if talks && first[0] != frontend::TERMINATE.0 {
         backend
             .wire
@@ -330,6 +343,10 @@ impl Automaton {
             frontend::QUERY if message::is_census(body) => message::census("app", &[], ""),
             frontend::QUERY if body.starts_with(CHANGES_SQL.as_bytes()) => unchanged(),
             frontend::QUERY if body.starts_with(FUNCTIONS_SQL.as_bytes()) => empty_catalog(),
+            frontend::QUERY if body.starts_with(OWN_FUNCTIONS_SQL.as_bytes()) => {
+                let none = message::command_complete("SELECT 0").repeat(2);
+                message::all([none, message::ready()])
+            }
             frontend::QUERY => self.query(body),
             frontend::PARSE => {
                 if strings(body)[1].starts_with(b"BEGIN") {

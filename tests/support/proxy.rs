@@ -29,7 +29,7 @@ impl Config {
     /// One node; clients are trusted; one worker that is not pinned, so that parallel tests share the CPUs.
     pub fn trust(node: SocketAddr) -> Self {
         Self::default()
-            .set("auth", "method = \"trust\"")
+            .set("auth", "method = \"trust\"\nunknown_users = true")
             .node("pg1", node)
             .one_worker()
     }

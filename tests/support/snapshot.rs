@@ -17,7 +17,7 @@ pub(crate) const P: NodeId = NodeId(0);
 pub(crate) fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
     let (routing, rest) = routing.split_once("[x]").unwrap_or((routing, ""));
     let mut text = format!(
-        "[auth]\nmethod = \"trust\"\n[health]\nuser = \"w\"\n[routing]\n{routing}\n{rest}\n"
+        "[auth]\nmethod = \"trust\"\nunknown_users = true\n[health]\nuser = \"w\"\n[routing]\n{routing}\n{rest}\n"
     );
     for (name, weight) in ["p", "s1", "s2"].iter().zip(weights) {
         text += &format!(

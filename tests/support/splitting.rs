@@ -76,7 +76,7 @@ impl Splitting {
     /// The configuration for these servers, each called by its name.
     pub fn config(server: &Cluster, weights: &[u32]) -> Config {
         let config = Config::default()
-            .set("auth", "method = \"trust\"")
+            .set("auth", "method = \"trust\"\nunknown_users = true")
             .workers(1)
             .set("runtime", "pin = false")
             .set("admin", "users = [\"app\"]")

@@ -484,3 +484,52 @@ fn names_that_clients_make_up_are_forgotten() {
     let mut console = super::pools::console(&proxy);
     eventually("no pool was left", || console.rows("SHOW POOLS").is_empty());
 }
+
+/// With `trust`, only those come in whom the file names, unless it says otherwise.
+#[test]
+fn trust_is_for_those_who_are_named() {
+    let server = MockServer::bind();
+    let proxy = trusting(&server, "");
+    let mut client = hello(&proxy, "postgres");
+    let text = client.expect_error("28000");
+    assert!(text.contains("postgres"), "{text}");
+    client.expect_end();
+    let config = method("trust", &server).set("auth", "unknown_users = true");
+    let proxy = Proxy::start(&config);
+    let mut client = hello(&proxy, "postgres");
+    client.expect("R");
+}
+
+/// What is asked does not tell which users there are.
+#[test]
+fn users_that_do_not_exist_are_asked_as_those_that_do() {
+    let server = MockServer::bind();
+    let asked = |config: Config| {
+        let proxy = Proxy::start(&config);
+        let kind = |user: String| {
+            let mut client = hello(&proxy, &user);
+            let asked = client.expect("R").remove(0);
+            matches!(
+                Authentication::read(&asked.body),
+                Ok(Authentication::Md5 { .. })
+            )
+        };
+        let twice = |number| {
+            let first = kind(format!("stranger{number}"));
+            assert_eq!(
+                first,
+                kind(format!("stranger{number}")),
+                "the same each time"
+            );
+            first
+        };
+        (0..20).map(twice).filter(|is_md5| *is_md5).count()
+    };
+    let hashed = |config: Config, user: &str| config.user(user, &stored_md5(user, "secret"));
+    let verified = |config: Config, user: &str| config.user(user, &verifier("secret").to_string());
+    let config = method("md5", &server);
+    assert_eq!(asked(hashed(config.clone(), "one")), 20);
+    assert_eq!(asked(verified(config.clone(), "one")), 0);
+    let both = asked(hashed(verified(config, "one"), "two"));
+    assert!((1..20).contains(&both), "{both}");
+}

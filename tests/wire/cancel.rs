@@ -265,7 +265,7 @@ fn pgrings_own_requests_are_not_what_is_cancelled() {
         ready(),
     ]);
     backend.resets();
-    backend.expect_message(set());
+    backend.expect_message(give_inside(&[("timezone", Some("UTC"))]));
     backend.answer(is_set.clone());
     client.expect_login();
     let mut plain = stage.client();

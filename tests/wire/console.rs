@@ -4,7 +4,11 @@ use super::{
     bystander::{Stage, round_trip},
     pools::console,
 };
-use crate::support::{eventually, message::*, peer::Client};
+use crate::support::{
+    eventually,
+    message::*,
+    peer::{Client, Message},
+};
 use pgring::protocol::{backend::RowDescription, tag::backend::ROW_DESCRIPTION};
 
 /// The only row of a table as pairs of column and value.
@@ -53,7 +57,8 @@ fn pools_tell_who_works_and_who_waits() {
     let mut pool = Vec::new();
     eventually("a client waited", || {
         pool = record(&mut console, "POOLS");
-        value(&pool, "cl_waiting") == "1"
+        let waited = number(&pool, "maxwait") * 1_000_000 + number(&pool, "maxwait_us");
+        value(&pool, "cl_waiting") == "1" && waited > 0
     });
     for (column, expected) in [
         ("database", "app"),
@@ -66,7 +71,6 @@ fn pools_tell_who_works_and_who_waits() {
     ] {
         assert_eq!(value(&pool, column), expected, "{column}");
     }
-    assert!(number(&pool, "maxwait") * 1_000_000 + number(&pool, "maxwait_us") > 0);
 }
 
 #[test]
@@ -355,4 +359,31 @@ fn every_core_is_asked() {
     );
     assert_eq!(records(&mut console, "CLIENTS").len(), 9);
     assert_eq!(records(&mut console, "SERVERS").len(), 8);
+}
+
+/// Programs calculate with what they are shown.
+#[test]
+fn numbers_are_numbers_and_an_idle_client_is_idle() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    stage.server_of(&mut client);
+    let clients = records(&mut console, "CLIENTS");
+    let app = clients.iter().find(|client| value(client, "user") == "app");
+    assert_eq!(value(app.unwrap(), "state"), "idle");
+    for (table, column, oid) in [
+        ("POOLS", "cl_active", 20),
+        ("POOLS", "database", 25),
+        ("STATS", "total_query_count", 20),
+        ("CLIENTS", "port", 20),
+        ("CLIENTS", "state", 25),
+    ] {
+        console.send(query(&format!("SHOW {table}")));
+        let messages = console.receive_until_ready();
+        let is_it = |message: &&Message| message.frame().tag == ROW_DESCRIPTION;
+        let description = messages.iter().find(is_it).unwrap();
+        let mut fields = RowDescription::read(description.frame().body).unwrap();
+        let found = fields.find(|field| field.name == column.as_bytes());
+        assert_eq!(found.unwrap().type_oid, oid, "{table}.{column}");
+    }
 }

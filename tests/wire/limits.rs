@@ -17,7 +17,7 @@ fn limited_node(max: u32, lines: &[&str]) -> (Proxy, Backends, impl Fn(u32) -> C
     let config = move |max: u32| {
         let node = format!("name = \"pg1\"\naddress = \"{address}\"\nmax_connections = {max}");
         let config = Config::default()
-            .set("auth", "method = \"trust\"")
+            .set("auth", "method = \"trust\"\nunknown_users = true")
             .set("runtime", "pin = false")
             .table("node", &node)
             .workers(1);

@@ -1,9 +1,10 @@
 //! Server connections and those who share them: when they come, whom they serve, when they go.
 
-use std::thread;
+use std::{collections::BTreeSet, thread};
 
 use super::{
     bystander::{Stage, round_trip},
+    console::records,
     timeouts::reached,
 };
 use crate::support::{
@@ -277,6 +278,10 @@ fn the_process_has_room_for_max_clients() {
     third.send(startup(&[("user", "app")]));
     third.expect_error("53300");
     third.expect_end();
+    // Who has to make room is let in.
+    let mut operator = console(&stage.proxy);
+    assert_eq!(operator.rows("SHOW POOLS").len(), 1);
+    operator.terminate();
     first.terminate();
     eventually("there is room again", || {
         let mut client = Client::connect(stage.proxy.address());
@@ -329,6 +334,19 @@ fn old_connections_are_closed_as_they_come_back() {
     backend.expect_end();
 }
 
+/// A connection that nobody uses grows old, too: nobody is lent it then.
+#[test]
+fn old_connections_are_closed_while_they_are_idle() {
+    let stage = single(&["lifetime = \"300ms\""]);
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    let mut backend = stage.server_of(&mut client);
+    eventually("it was old", || console.rows("SHOW SERVERS").is_empty());
+    backend.expect_end();
+    drop(backend);
+    stage.server_of(&mut client);
+}
+
 /// Runs statements until one of them, `SELECT 1`, finds its connection idle for too long.
 fn wait_for_check(stage: &Stage) -> (Client, Backend) {
     let mut client = stage.client();
@@ -371,6 +389,73 @@ fn a_connection_that_fails_the_check_is_replaced_unnoticed() {
         other.answer(one_value("1"));
         client.expect("T D C Z");
     }
+}
+
+/// The same for one that comes from another core, as it does for each of these statements.
+#[test]
+fn a_connection_that_changes_cores_is_checked_first() {
+    let stage = Stage::set_with(|config| {
+        let config = config.workers(2).set("pool", "size = 1");
+        config.set("pool", "check_after_idle = \"1ms\"")
+    });
+    let mut console = console(&stage.proxy);
+    let mut clients = Vec::new();
+    let mut workers = BTreeSet::new();
+    while clients.len() < 2 {
+        let client = stage.client();
+        let port = ("port".to_owned(), client.local_address().port().to_string());
+        let all = records(&mut console, "CLIENTS").into_iter();
+        let record = { all }.find(|record| record.contains(&port)).unwrap();
+        if workers.insert(
+            record
+                .into_iter()
+                .find(|(name, _)| name == "worker")
+                .unwrap(),
+        ) {
+            clients.push(client);
+        }
+    }
+    let mut backend = stage.server_of(&mut clients[0]);
+    let mut turn = 0;
+    eventually("it was checked", || {
+        turn = 1 - turn;
+        clients[turn].send(query("SELECT 1"));
+        let asked = backend.receive();
+        let is_checked = asked.body == b"\0";
+        if is_checked {
+            backend.answer(all([empty_query(), ready()]));
+            backend.expect_message(query("SELECT 1"));
+        }
+        backend.answer(one_value("1"));
+        clients[turn].expect("T D C Z");
+        is_checked
+    });
+}
+
+/// A login waits for a server that is just starting, when it is told to, and no longer than one must.
+#[test]
+fn a_login_waits_for_a_server_that_is_starting() {
+    let server = MockServer::bind();
+    let lines = [
+        "login_waits = true",
+        "login_backoff = \"1ms\"",
+        "login_backoff_max = \"10s\"",
+    ];
+    let config = Config::trust(server.address());
+    let config = lines
+        .iter()
+        .fold(config, |config, line| config.set("pool", line));
+    let proxy = Proxy::start(&config);
+    let mut client = Client::connect(proxy.address());
+    client.send(startup(&[("user", "app"), ("database", "app")]));
+    for _ in 0..20 {
+        let mut backend = server.accept();
+        backend.receive_initial();
+        backend.answer(fatal("57P03", "the database system is starting up"));
+        backend.finish_sending();
+    }
+    let _server = server.log_in_everyone();
+    client.expect_login();
 }
 
 /// Clients on all cores, who come and go, get through; the last thing is that nobody holds more than allowed.

@@ -5,6 +5,7 @@ use super::{
     pools::console,
 };
 use crate::support::{message::*, mock::Backend, peer::Client};
+use pgring::protocol::{ErrorReport, SqlState, backend::ErrorFields};
 
 fn stage() -> Stage {
     Stage::set_with(|config| config.set("pool", "size = 1"))
@@ -39,7 +40,7 @@ fn login(stage: &Stage, name: &str, backend: Option<Backend>) -> (Client, Backen
     client.send(named(name));
     let mut backend = backend.unwrap_or_else(|| stage.server.next());
     backend.resets();
-    backend.expect_message(set_name(name));
+    backend.expect_message(give_inside(&[("application_name", Some(name))]));
     backend.answer(name_is_set(name));
     client.expect_login();
     assert_eq!(client.parameter("application_name"), Some(name));
@@ -146,7 +147,10 @@ fn settings_that_the_server_refuses_at_login() {
     ]));
     let mut backend = stage.server.next();
     backend.resets();
-    backend.expect_message(give(&[("nonsense", Some("1")), ("work_mem", Some("4MB"))]));
+    backend.expect_message(give_inside(&[
+        ("nonsense", Some("1")),
+        ("work_mem", Some("4MB")),
+    ]));
     backend.answer(all([
         error("42704", "unrecognized configuration parameter \"nonsense\""),
         ready(),
@@ -416,4 +420,50 @@ fn a_server_may_die_before_the_client_has_its_settings_again() {
     backend.expect_message(all([set_name("one"), query("SELECT 1")]));
     backend.answer(all([name_is_set("one"), one_value("1")]));
     client.expect("T D C Z");
+}
+
+/// A setting that the server refuses at login costs nobody a server connection, and is refused in the server's words.
+#[test]
+fn a_setting_that_is_refused_at_login_leaves_the_connection() {
+    let stage = stage();
+    let mut other = stage.client();
+    let mut backend = stage.server_of(&mut other);
+    for _ in 0..3 {
+        let mut client = Client::connect(stage.proxy.address());
+        client.send(startup(&[
+            ("user", "app"),
+            ("database", "app"),
+            ("work_mem", "much"),
+        ]));
+        backend.resets();
+        backend.expect_message(give_inside(&[("work_mem", Some("much"))]));
+        let refusal = ErrorReport::error(SqlState::INVALID_PARAMETER_VALUE, "invalid value");
+        let refusal = written(|to| {
+            to.error(&refusal.with_detail("It is no number."));
+        });
+        backend.answer(all([refusal, ready()]));
+        client.expect("R");
+        let report = client.receive();
+        let fields = ErrorFields::read(&report.body).unwrap();
+        assert_eq!(fields.field(b'D'), Some(&b"It is no number."[..]));
+        assert_eq!(fields.field(b'S'), Some(&b"FATAL"[..]));
+        client.expect_end();
+        round_trip(&mut other, &mut backend);
+    }
+}
+
+/// What is said of dates adds up; who one is says nobody.
+#[test]
+fn what_a_startup_packet_says_is_read_as_the_server_reads_it() {
+    let stage = stage();
+    let mut client = Client::connect(stage.proxy.address());
+    client.send(startup(&[
+        ("user", "app"),
+        ("database", "app"),
+        ("options", "-c datestyle=German -c DateStyle=ISO"),
+        ("session_authorization", "postgres"),
+    ]));
+    let mut backend = stage.server.next();
+    backend.resets();
+    backend.expect_message(give_inside(&[("datestyle", Some("ISO, DMY"))]));
 }

@@ -60,6 +60,24 @@ fn sigterm_waits_for_transactions_and_for_nothing_else() {
 }
 
 #[test]
+fn sigterm_waits_for_clients_when_told_so() {
+    let stage = Stage::set_with(|config| config.set("listen", "drain = \"clients\""));
+    let mut idle = stage.client();
+    let mut backend = stage.server_of(&mut idle);
+    stage.proxy.process().signal(Signal::Terminate);
+    eventually("nobody new was let in", || {
+        TcpStream::connect(stage.proxy.address()).is_err()
+    });
+    idle.send(query("SELECT 1"));
+    backend.expect_message(query("SELECT 1"));
+    backend.answer(one_value("1"));
+    idle.expect("T D C Z");
+    assert!(stage.proxy.process().is_running());
+    drop(idle);
+    expect_orderly_end(&stage);
+}
+
+#[test]
 fn sigterm_finishes_what_is_queued() {
     let stage = Stage::set_with(|config| config.set("pool", "size = 1"));
     let mut console = console(&stage.proxy);

@@ -58,7 +58,9 @@ fn a_query_that_takes_too_long_is_cancelled() {
         expect_cancel(&stage, &mut console, &backend);
         assert_eq!(reached(&mut console, "query_timeout"), number);
         backend.answer(all([cancelled(), ready()]));
-        client.expect_error("57014");
+        let told = client.expect("E").remove(0).error();
+        assert_eq!(told.0, "57014");
+        assert_eq!(told.1, "canceling statement due to query timeout");
         client.expect_exactly(ready());
         client.send(query(SLOW));
         backend.expect_message(query(SLOW));

@@ -27,7 +27,8 @@ To try
   pgbench -i -s 10 {uri}
   pgbench -S -c 16 -T 10 -M prepared {uri}
   psql {console} -c 'SHOW POOLS'
-{splitting}  psql -h {folder} -p {superuser} -U postgres     # past pgring, as superuser
+{splitting}  kill -9 PID                                   # of a server; type its name here to start it again
+  psql -h {folder} -p {superuser} -U postgres     # past pgring, as superuser
 
 "
     )

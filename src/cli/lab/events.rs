@@ -24,6 +24,8 @@ pub(super) enum Event {
     Ended(String, ExitStatus),
     /// The command of `--exec` has ended.
     CommandEnded(ExitStatus),
+    /// The person has typed a line.
+    Line(String),
 }
 
 /// The queue of events.
@@ -55,6 +57,15 @@ impl Events {
     pub(super) fn watch(&self, process: &Process) {
         let (name, ended) = (process.name().to_owned(), process.ended());
         self.report(move || Event::Ended(name, ended.wait()));
+    }
+
+    /// Makes each line of the standard input an event.
+    pub(super) fn read_input(&self) {
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            let mut lines = std::io::stdin().lines().map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(Event::Line(line)))
+        });
     }
 
     /// Makes the end of the command an event.

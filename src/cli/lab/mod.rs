@@ -16,7 +16,7 @@ use signal_hook::consts::SIGTERM;
 use super::{LabArgs, postgres};
 use command::Command;
 use events::{Event, Events};
-use stage::Stage;
+use stage::{PROXY, Stage};
 
 /// Why there is no lab, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +66,33 @@ pub(crate) fn run(args: &LabArgs) -> ExitCode {
 
 fn run_for_person(args: &LabArgs) -> Result<ExitCode, Error> {
     let events = Events::listen()?;
-    let stage = Stage::build(args, &events, |step| eprintln!("pgring lab: {step}"))?;
+    let mut stage = Stage::build(args, &events, |step| eprintln!("pgring lab: {step}"))?;
     print!("{}", banner::text(&stage));
-    match events.wait() {
-        Event::Signal(_) => eprintln!("\npgring lab: removing everything"),
-        Event::Ended(name, status) => return Err(stage.lost(name, status)),
-        Event::CommandEnded(_) => unreachable!("no command was started"),
+    events.read_input();
+    loop {
+        match events.wait() {
+            Event::Signal(_) => {
+                eprintln!("\npgring lab: removing everything");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Event::Ended(name, status) if name == PROXY => return Err(stage.lost(name, status)),
+            Event::Ended(name, status) => eprintln!(
+                "pgring lab: {name} has ended ({status}); type its name and Enter to start it again"
+            ),
+            Event::Line(line) => start_again(&mut stage, line.trim(), &events),
+            Event::CommandEnded(_) => unreachable!("no command was started"),
+        }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// The person wants a server back.
+fn start_again(stage: &mut Stage, name: &str, events: &Events) {
+    match stage.start_again(name, events) {
+        Ok(true) => eprintln!("pgring lab: {name} runs again"),
+        Ok(false) if name.is_empty() => {}
+        Ok(false) => eprintln!("pgring lab: no server called {name} has ended"),
+        Err(error) => eprintln!("pgring lab: {error}"),
+    }
 }
 
 fn run_command(args: &LabArgs, text: &str) -> Result<ExitCode, Error> {
@@ -85,10 +104,13 @@ fn run_command(args: &LabArgs, text: &str) -> Result<ExitCode, Error> {
         match events.wait() {
             Event::CommandEnded(status) => return Ok(exit_code(status)),
             Event::Signal(signal) => command.pass_on(signal),
-            Event::Ended(name, status) => {
+            Event::Ended(name, status) if name == PROXY => {
                 command.pass_on(SIGTERM);
                 return Err(stage.lost(name, status));
             }
+            // Perhaps the command has killed it, to see what pgring does then.
+            Event::Ended(name, status) => eprintln!("pgring lab: {name} has ended ({status})"),
+            Event::Line(_) => {}
         }
     }
 }

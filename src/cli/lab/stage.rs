@@ -11,10 +11,13 @@ use std::{
 };
 
 use super::{Error, LabArgs, cannot, events::Events};
-use crate::cli::postgres::{Cluster, Installation, Options, Process, Signal, free_port};
+use crate::cli::postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port};
 
 /// The database and the user of the lab.
 pub(super) const NAME: &str = "app";
+
+/// What the process of pgring is called.
+pub(super) const PROXY: &str = "pgring";
 
 /// The role with which pgring looks at the servers.
 const WATCHER: &str = "pgring";
@@ -104,6 +107,25 @@ impl Stage {
     /// Where pgring reads its settings.
     pub(super) fn configuration(&self) -> PathBuf {
         configuration_path(&self.cluster)
+    }
+
+    /// Starts a server that has ended; false when there is none of that name.
+    pub(super) fn start_again(&mut self, name: &str, events: &Events) -> Result<bool, Error> {
+        let all = std::iter::once(&mut self.cluster.primary).chain(&mut self.cluster.standbys);
+        let is_it = |server: &&mut Postgres| {
+            server.name() == name && !server.process().is_some_and(Process::is_running)
+        };
+        let Some(server) = { all }.find(is_it) else {
+            return Ok(false);
+        };
+        // Its backends may not have noticed yet.
+        server.kill()?;
+        server.start()?;
+        server
+            .process()
+            .into_iter()
+            .for_each(|process| events.watch(process));
+        Ok(true)
     }
 
     /// The error for a process that has ended by itself.
@@ -201,7 +223,7 @@ fn start_proxy(cluster: &Cluster, configuration: &str) -> Result<Process, Error>
     written.map_err(cannot("write pgring.toml"))?;
     let mut command = Command::new(env::current_exe().map_err(cannot("find the pgring program"))?);
     command.arg("run").arg("-c").arg(&path);
-    let proxy = cluster.workplace().spawn("pgring", command, Signal::Kill)?;
+    let proxy = cluster.workplace().spawn(PROXY, command, Signal::Kill)?;
     proxy.wait_for(READY)?;
     Ok(proxy)
 }

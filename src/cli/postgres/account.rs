@@ -20,6 +20,8 @@ pub enum Account {
     Own,
     /// Another one, because we are root and PostgreSQL refuses to be.
     Other {
+        /// Its name.
+        name: &'static str,
         /// User number.
         uid: u32,
         /// Number of its first group.
@@ -41,7 +43,7 @@ impl Account {
     }
 
     /// Asks the system, which also knows accounts that are not in `/etc/passwd`.
-    fn named(name: &str) -> Option<Self> {
+    fn named(name: &'static str) -> Option<Self> {
         let number = |option: &str| {
             let output = Command::new("id").args([option, name]).output().ok()?;
             String::from_utf8(output.stdout)
@@ -51,6 +53,7 @@ impl Account {
                 .ok()
         };
         Some(Self::Other {
+            name,
             uid: number("-u")?,
             gid: number("-g")?,
         })
@@ -60,15 +63,29 @@ impl Account {
     pub fn run<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         match *self {
             Self::Own => command,
-            Self::Other { uid, gid } => command.uid(uid).gid(gid),
+            Self::Other { uid, gid, .. } => command.uid(uid).gid(gid),
         }
+    }
+
+    /// Who may be the superuser of a server that runs as this account: its own name, and ours. Empty where the system has
+    /// no name for us.
+    pub fn names(&self) -> Vec<String> {
+        let output = Command::new("id").arg("-un").output().ok();
+        let own = output.filter(|output| output.status.success());
+        let own = own.and_then(|output| String::from_utf8(output.stdout).ok());
+        let Some(own) = own else { return Vec::new() };
+        let mut names = vec![own.trim().to_owned()];
+        if let Self::Other { name, .. } = self {
+            names.push((*name).to_owned());
+        }
+        names
     }
 
     /// Gives a file or folder to this account.
     pub fn give(&self, path: &Path) -> Result<(), Error> {
         match *self {
             Self::Own => Ok(()),
-            Self::Other { uid, gid } => {
+            Self::Other { uid, gid, .. } => {
                 chown(path, Some(uid), Some(gid)).map_err(Error::file("give away", path))
             }
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Error, Installation, Postgres, Workplace};
+use super::{
+    Error, Installation, Postgres, Workplace,
+    server::{Access, SUPERUSER},
+};
 
 /// What every server of ours is set to: it is thrown away later, so nothing needs to survive a crash of
 /// the machine, and shared memory files live in the folder that will be removed.
@@ -70,7 +73,7 @@ impl Cluster {
             installation,
             &workplace,
             &configuration,
-            &options.hba_text(),
+            &options.access(&workplace),
         )?;
         primary.start()?;
         let mut cluster = Self {
@@ -134,13 +137,24 @@ impl Options {
         format!("{SETTINGS}{sockets}{own}")
     }
 
-    fn hba_text(&self) -> String {
+    fn access(&self, workplace: &Workplace) -> Access {
         let own: String = self.hba.iter().map(|line| format!("{line}\n")).collect();
+        let names = workplace.account().names();
+        let local = match names.is_empty() {
+            true => "trust",
+            false => "peer map=builders",
+        };
         let method = &self.host_auth;
-        format!(
-            "local all,replication postgres trust\n{own}\
-             local all all {method}\nhost all all 127.0.0.1/32 {method}\n"
-        )
+        Access {
+            hba: format!(
+                "local all,replication postgres {local}\n{own}\
+                 local all all {method}\nhost all all 127.0.0.1/32 {method}\n"
+            ),
+            ident: names
+                .iter()
+                .map(|name| format!("builders {name} {SUPERUSER}\n"))
+                .collect(),
+        }
     }
 }
 

@@ -12,8 +12,16 @@ use std::{
 
 use super::{Error, Installation, PATIENCE, Process, Signal, Workplace, free_port};
 
-/// The superuser of every cluster we build; trusted on the Unix socket, whose folder only we can enter.
-const SUPERUSER: &str = "postgres";
+/// The superuser of every cluster we build: whoever is the servers' account, or built them, on the Unix socket.
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// Who may come in.
+pub(super) struct Access {
+    /// The text of `pg_hba.conf`.
+    pub(super) hba: String,
+    /// The text of `pg_ident.conf`.
+    pub(super) ident: String,
+}
 
 /// How a server is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +47,13 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Builds an empty primary; `configuration` and `hba` are the texts of its files, the former added to
-    /// what `initdb` writes.
+    /// Builds an empty primary; `configuration` is added to the one that
+    /// `initdb` writes.
     pub(super) fn primary(
         installation: &Installation,
         workplace: &Arc<Workplace>,
         configuration: &str,
-        hba: &str,
+        access: &Access,
     ) -> Result<Self, Error> {
         let primary = Self::new("primary", installation, workplace)?;
         let mut initdb = primary.tool("initdb");
@@ -53,7 +61,7 @@ impl Postgres {
             "--no-sync",
             "--no-locale",
             "--encoding=UTF8",
-            "--auth=trust",
+            "--auth=peer",
             "--username",
             SUPERUSER,
             "-D",
@@ -62,8 +70,13 @@ impl Postgres {
         let path = primary.data.join("postgresql.conf");
         let written = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         fs::write(&path, written + configuration).map_err(Error::file("write", &path))?;
-        let path = primary.data.join("pg_hba.conf");
-        fs::write(&path, hba).map_err(Error::file("write", &path))?;
+        for (file, text) in [
+            ("pg_hba.conf", &access.hba),
+            ("pg_ident.conf", &access.ident),
+        ] {
+            let path = primary.data.join(file);
+            fs::write(&path, text).map_err(Error::file("write", &path))?;
+        }
         Ok(primary)
     }
 

@@ -2,8 +2,9 @@
 //! we are killed, because a watcher process sees our end. Never removes a folder it did not create.
 
 use std::{
+    fs::Permissions,
     io::Write,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -53,6 +54,8 @@ impl Workplace {
         let parent = short_temporary_folder();
         let folder = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
+            // Its servers believe whoever reaches their socket to be who he says he is.
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&parent);
         let folder = folder.map_err(Error::file("create a folder in", &parent))?;
         account.give(folder.path())?;
@@ -172,6 +175,16 @@ mod tests {
         workplace.watcher.lock().unwrap().0.wait().unwrap();
         assert!(!process.wait().unwrap().success());
         assert!(!workplace.path().exists());
+    }
+
+    #[test]
+    fn nobody_else_enters_the_folder() {
+        let workplace = Workplace::create("pgring-test").unwrap();
+        let mode = std::fs::metadata(workplace.path())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

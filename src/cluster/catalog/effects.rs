@@ -354,7 +354,7 @@ fn add(to: &mut NamedEffects, node: &Node, by_reading: bool) {
 }
 
 /// What a function does, by its language.
-fn body_of(routine: &RoutineFact) -> Body {
+pub(super) fn body_of(routine: &RoutineFact) -> Body {
     let effects = match routine.language.as_str() {
         "sql" | "plpgsql" => return Body::read(routine.source.as_bytes()),
         "internal" => return Body::read(&[b"SELECT ", routine.source.as_bytes()].concat()),
@@ -418,6 +418,7 @@ mod tests {
             name: name.to_owned(),
             language: "plpgsql".to_owned(),
             is_immutable: false,
+            is_volatile: true,
             source: source.to_owned(),
             extension: String::new(),
         }

@@ -3,7 +3,10 @@
 
 use thiserror::Error;
 
-use super::{FunctionFact, RelationFact, own::primary_functions};
+use super::{
+    FunctionFact, RelationFact,
+    own::{looking_functions, primary_functions},
+};
 
 /// Functions that call themselves volatile, and aggregates over such: an aggregate says that it is immutable, whatever
 /// it calls.
@@ -15,8 +18,10 @@ macro_rules! is_volatile {
     };
 }
 
-/// One row per schema and name of functions, its columns those of [`FunctionFact::from_columns`].
-pub const FUNCTIONS_SQL: &str = concat!(
+/// Functions of which `p.oid` is so.
+macro_rules! functions {
+    ($is:literal) => {
+        concat!(
     "SELECT n.nspname, p.proname, pg_catalog.bool_or",
     is_volatile!(),
     ", pg_catalog.bool_or(p.provolatile = 'v' AND t.oid IS NOT NULL AND (t.typtype IN ('c', 'd') \
@@ -24,22 +29,40 @@ pub const FUNCTIONS_SQL: &str = concat!(
      FROM pg_catalog.pg_proc p \
      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
      LEFT JOIN pg_catalog.pg_type t ON p.pronargs > 0 AND t.oid = p.proargtypes[0] \
-     WHERE p.prokind <> 'p' GROUP BY n.nspname, p.proname"
-);
+     WHERE p.prokind <> 'p' AND p.oid ",
+            $is,
+            " GROUP BY n.nspname, p.proname"
+        )
+    };
+}
 
-/// One row per relation that a query may name, its columns those of [`RelationFact::from_columns`]. What a view or a
-/// policy calls is found in its stored tree, since `pg_depend` does not name PostgreSQL's own functions.
-pub const RELATIONS_SQL: &str = concat!(
+/// One row per schema and name of functions, its columns those of [`FunctionFact::from_columns`].
+pub const FUNCTIONS_SQL: &str = functions!(">= 16384");
+
+/// As [`FUNCTIONS_SQL`], for what comes with the server and does not change.
+pub const OWN_FUNCTIONS_SQL: &str = functions!("< 16384");
+
+/// Relations whose numbers in `pg_class` are so. What a view or a policy calls is found in its stored tree, since
+/// `pg_depend` does not name PostgreSQL's own functions.
+macro_rules! relations {
+    ($is:literal) => {
+        concat!(
     "WITH writers AS MATERIALIZED (SELECT p.oid::text AS oid FROM pg_catalog.pg_proc p WHERE ",
     is_volatile!(),
-    " OR p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname LIKE 'pg\\_stat\\_get\\_%' OR p.proname ~ '^(",
+    " AND NOT (p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(",
+    looking_functions!(),
+    ")$') OR p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname LIKE 'pg\\_stat\\_get\\_%' OR p.proname ~ '^(",
     primary_functions!(),
     ")$')), \
-     trees AS (SELECT ev_class AS relation, ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_type = '1' \
-     UNION ALL SELECT polrelid, polqual::text FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL), \
+     trees AS (SELECT ev_class AS relation, ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_type = '1' AND ev_class ",
+            $is,
+            " UNION ALL SELECT polrelid, polqual::text FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL AND polrelid ",
+            $is,
+            "), \
      callers AS MATERIALIZED (SELECT DISTINCT t.relation FROM trees t, \
      pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.replace(t.tree, 'fnoid ', 'funcid '), 'funcid ')) piece \
-     WHERE pg_catalog.split_part(piece, ' ', 1) IN (SELECT w.oid FROM writers w)), \
+     WHERE pg_catalog.split_part(piece, ' ', 1) IN (SELECT w.oid FROM writers w) \
+     UNION SELECT relation FROM trees WHERE tree ~ ':rowMarks [(]'), \
      steps AS (SELECT r.ev_class AS relation, d.refobjid AS base FROM pg_catalog.pg_depend d \
      JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass \
      AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> r.ev_class \
@@ -51,8 +74,17 @@ pub const RELATIONS_SQL: &str = concat!(
      SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, b.oids, w.relation IS NOT NULL \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN bases b ON b.relation = c.oid LEFT JOIN callers w ON w.relation = c.oid \
-     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"
-);
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.oid ",
+            $is
+        )
+    };
+}
+
+/// One row per relation that a query may name, its columns those of [`RelationFact::from_columns`].
+pub const RELATIONS_SQL: &str = relations!(">= 16384");
+
+/// As [`RELATIONS_SQL`], for what comes with the server and does not change.
+pub const OWN_RELATIONS_SQL: &str = relations!("< 16384");
 
 /// A row that is none of those that were asked for.
 #[derive(Debug, Error, PartialEq, Eq)]

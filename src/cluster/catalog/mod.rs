@@ -6,12 +6,14 @@
 mod effects;
 mod load;
 mod names;
+mod needs;
 mod own;
 mod routines;
 
 pub use effects::{EffectNames, NamedEffects};
-pub use load::{FUNCTIONS_SQL, FactError, RELATIONS_SQL};
+pub use load::{FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL};
 pub use names::Identifier;
+pub use needs::Needs;
 pub use routines::{CHANGES_SQL, ROUTINES_SQL, RoutineFact, USES_SQL, UseFact, Used, User};
 
 use std::fmt;
@@ -67,7 +69,7 @@ pub enum Taint {
     Sequence,
     /// It shows the state of the server that is asked.
     ServerState,
-    /// Reading it calls a function that may write, or that fails on a standby.
+    /// Reading it calls a function that may write, or that fails on a standby, or locks rows.
     CallsWriters,
 }
 
@@ -79,7 +81,7 @@ impl fmt::Display for Taint {
             Self::Foreign => "is foreign",
             Self::Sequence => "is a sequence",
             Self::ServerState => "shows the state of one server",
-            Self::CallsWriters => "calls a function that needs the primary",
+            Self::CallsWriters => "calls a function that needs the primary, or locks rows",
         })
     }
 }
@@ -156,25 +158,34 @@ struct Functions {
 }
 
 impl Catalog {
-    /// Puts the facts in order. What relations read is followed to its end here.
+    /// What functions and relations say of themselves.
     pub fn new(
         functions: impl IntoIterator<Item = FunctionFact>,
         relations: impl IntoIterator<Item = RelationFact>,
     ) -> Self {
+        Self::with_needs(functions, relations, &Needs::default())
+    }
+
+    /// Puts the facts in order. What relations read is followed to its end here.
+    pub fn with_needs(
+        functions: impl IntoIterator<Item = FunctionFact>,
+        relations: impl IntoIterator<Item = RelationFact>,
+        needs: &Needs,
+    ) -> Self {
         let mut catalog = Self::default();
         for fact in functions {
-            catalog.add_function(&fact);
+            catalog.add_function(&fact, needs);
         }
         let relations: Vec<_> = relations.into_iter().collect();
-        let taints = Taints::new(&relations);
+        let taints = Taints::new(&relations, needs);
         for fact in &relations {
             catalog.add_relation(fact, taints.of(fact));
         }
         catalog
     }
 
-    fn add_function(&mut self, fact: &FunctionFact) {
-        let called = called(fact);
+    fn add_function(&mut self, fact: &FunctionFact, needs: &Needs) {
+        let called = called(fact, needs);
         let functions = self.functions.entry(fact.name.as_bytes());
         functions.all = functions
             .all
@@ -267,10 +278,11 @@ fn stands_for<'c>(relations: impl Iterator<Item = &'c Relation>) -> Named {
     found
 }
 
-fn called(fact: &FunctionFact) -> Called {
-    if fact.volatile {
+fn called(fact: &FunctionFact, needs: &Needs) -> Called {
+    let is_own = fact.schema == "pg_catalog";
+    if fact.volatile && !(is_own && own::only_looks(&fact.name)) {
         Called::Volatile
-    } else if fact.schema == "pg_catalog" && own::needs_primary(&fact.name) {
+    } else if is_own && own::needs_primary(&fact.name) || needs.has_function(&fact.name) {
         Called::PrimaryOnly
     } else {
         Called::Reader
@@ -292,23 +304,25 @@ fn worse(one: Called, other: Called) -> Called {
 struct Taints<'f> {
     own: HashMap<u32, Taint>,
     facts: HashMap<u32, &'f RelationFact>,
+    needs: &'f Needs,
 }
 
 impl<'f> Taints<'f> {
-    fn new(relations: &'f [RelationFact]) -> Self {
+    fn new(relations: &'f [RelationFact], needs: &'f Needs) -> Self {
         let own = relations
             .iter()
-            .filter_map(|fact| Some((fact.oid, own_taint(fact)?)));
+            .filter_map(|fact| Some((fact.oid, own_taint(fact, needs)?)));
         Self {
             own: own.collect(),
             facts: relations.iter().map(|fact| (fact.oid, fact)).collect(),
+            needs,
         }
     }
 
     /// The taint of a relation; true when it is that of something it reads. What a materialized view reads was read
     /// when it was made.
     fn of(&self, fact: &RelationFact) -> Option<(Taint, bool)> {
-        if let Some(taint) = own_taint(fact) {
+        if let Some(taint) = own_taint(fact, self.needs) {
             return Some((taint, false));
         }
         let mut seen: HashSet<u32> = [fact.oid].into_iter().collect();
@@ -338,7 +352,7 @@ fn reads(fact: &RelationFact) -> &[u32] {
     }
 }
 
-fn own_taint(fact: &RelationFact) -> Option<Taint> {
+fn own_taint(fact: &RelationFact, needs: &Needs) -> Option<Taint> {
     let is_own = fact.schema == "pg_catalog" && own::shows_server_state(&fact.name);
     match (fact.persistence, fact.kind) {
         ('t', _) => Some(Taint::Temporary),
@@ -348,6 +362,7 @@ fn own_taint(fact: &RelationFact) -> Option<Taint> {
         _ if is_own => Some(Taint::ServerState),
         // Policies of a materialized view there are none, and its query is not run.
         (_, kind) if fact.calls_writers && kind != 'm' => Some(Taint::CallsWriters),
+        (_, 'v') if needs.has_relation(fact.oid) => Some(Taint::CallsWriters),
         _ => None,
     }
 }

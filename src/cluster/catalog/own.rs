@@ -27,6 +27,18 @@ macro_rules! primary_functions {
 
 pub(super) use primary_functions;
 
+/// Volatile functions of `pg_catalog` that only look, and that a standby has as well. As [`primary_functions`].
+macro_rules! looking_functions {
+    () => {
+        concat!(
+            "clock_timestamp|timeofday|random|random_normal|gen_random_uuid|uuidv4|uuidv7",
+            "|pg_sleep|pg_sleep_for|pg_sleep_until",
+        )
+    };
+}
+
+pub(super) use looking_functions;
+
 /// The counters of one server.
 const COUNTERS: &str = "pg_stat_get_";
 
@@ -57,6 +69,11 @@ const SERVER_STATE: [&str; 19] = [
 /// True for functions of `pg_catalog` that are not called volatile and must not run on a standby.
 pub(super) fn needs_primary(name: &str) -> bool {
     name.starts_with(COUNTERS) || primary_functions!().split('|').any(|known| known == name)
+}
+
+/// True for functions of `pg_catalog` that are called volatile, and yet write nothing.
+pub(super) fn only_looks(name: &str) -> bool {
+    looking_functions!().split('|').any(|known| known == name)
 }
 
 /// True for relations of `pg_catalog` that show what the server that is asked has, not the database.

@@ -137,6 +137,8 @@ pub struct RoutineFact {
     pub language: String,
     /// It says that its result depends on nothing but its arguments.
     pub is_immutable: bool,
+    /// It says that it may do anything.
+    pub is_volatile: bool,
     /// Its text, or what the language has in place of one.
     pub source: String,
     /// The extension that brought it; empty when none did.
@@ -191,6 +193,7 @@ impl RoutineFact {
             name: row.text(1),
             language: row.text(2),
             is_immutable: row.letter(3)? == 'i',
+            is_volatile: row.letter(3)? == 'v',
             source: row.text(4),
             extension: row.text(5),
         })

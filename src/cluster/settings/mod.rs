@@ -68,14 +68,27 @@ pub struct Listen {
     pub unix_socket_dir: Option<PathBuf>,
     /// Permission bits of the Unix socket.
     pub unix_socket_mode: u32,
-    /// Client connections in the whole process.
+    /// Another process may listen on the same TCP addresses; the kernel spreads clients over both.
+    pub share_addresses: bool,
+    /// Client connections in the whole process; those of the console come on top.
     pub max_clients: u32,
     /// Length of the kernel's accept queue.
     pub backlog: u32,
     /// From accept to a finished login.
     pub login_timeout: Duration,
-    /// How long SIGTERM waits for transactions in progress.
+    /// What SIGTERM waits for.
+    pub drain: DrainFor,
+    /// How long it does.
     pub drain_timeout: Duration,
+}
+
+/// What SIGTERM waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainFor {
+    /// The ends of transactions; who is in none is sent away at once.
+    Transactions,
+    /// Clients, which leave by themselves.
+    Clients,
 }
 
 /// When a server connection goes back to its pool.
@@ -157,6 +170,8 @@ pub struct PoolSettings {
     pub login_backoff: Duration,
     /// Longest pause between failing logins.
     pub login_backoff_max: Duration,
+    /// Clients that log in wait for a server as statements do.
+    pub login_waits: bool,
     /// `state_check`.
     pub state_check: StateCheck,
     /// `sequence_values`.
@@ -187,6 +202,15 @@ pub enum AuthMethod {
 pub struct Auth {
     /// `method`.
     pub method: AuthMethod,
+    /// With `trust`: names that have no `[[user]]` section may log in, too.
+    pub unknown_users: bool,
+}
+
+impl Auth {
+    /// True when every name that a server knows may come in.
+    pub fn admits_all(&self) -> bool {
+        self.method == AuthMethod::Trust && self.unknown_users
+    }
 }
 
 /// Where a server listens.

@@ -92,7 +92,7 @@ fn presence(parts: &Parts<'_>, report: &Report) {
     if parts.nodes.is_empty() {
         report.add(absent("[[node]]", Conflict::NoNode));
     }
-    if parts.users.is_empty() && parts.auth.value.method != AuthMethod::Trust {
+    if parts.users.is_empty() && !parts.auth.value.admits_all() {
         report.add(absent("[[user]]", Conflict::NoUser));
     }
 }

@@ -293,8 +293,8 @@ pub enum Conflict {
     NoNode,
     /// Nobody may come in.
     #[error(
-        "none is listed, so nobody can log in; add one, or say method = \"trust\" in [auth] \
-         when every client may be believed"
+        "none is listed, so nobody can log in; add one, or say method = \"trust\" and \
+         unknown_users = true in [auth] when every client may be believed"
     )]
     NoUser,
     /// A user without a password where one is asked for.

@@ -75,6 +75,7 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         greeting_age,
         login_backoff,
         login_backoff_max,
+        login_waits,
         state_check,
         sequence_values,
         pin,
@@ -192,7 +193,14 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = runtime(&old.runtime, &new.runtime);
     let listen = listen(&old.listen, &new.listen).into_iter();
     keys.extend(listen.filter(|key| key != LOGIN_TIMEOUT));
-    keys.extend(differing!(Auth, "[auth]", &old.auth, &new.auth, method));
+    keys.extend(differing!(
+        Auth,
+        "[auth]",
+        &old.auth,
+        &new.auth,
+        method,
+        unknown_users
+    ));
     keys.extend(nodes(&with_new_keys(&old.nodes, &new.nodes), &new.nodes));
     keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
@@ -223,9 +231,11 @@ fn listen(old: &Listen, new: &Listen) -> Vec<String> {
         addresses,
         unix_socket_dir,
         unix_socket_mode,
+        share_addresses,
         max_clients,
         backlog,
         login_timeout,
+        drain,
         drain_timeout,
     )
 }

@@ -2,7 +2,6 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use toml::de::DeValue;
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     form::{kind, text},
     section::Section,
 };
-use crate::{cluster::settings::Secret, limits::AUTHENTICATION_BYTES_MAX};
+use crate::{auth::Verifier, cluster::settings::Secret, limits::AUTHENTICATION_BYTES_MAX};
 
 /// What a configuration refers to outside of its own text.
 pub(super) struct Surroundings<'s> {
@@ -85,7 +84,7 @@ fn classify(text: String) -> Result<Secret, SecretError> {
         _ if text.contains('\0') => Err(SecretError::Nul),
         _ if is_md5(&text) => Ok(Secret::Md5(text)),
         _ if !text.starts_with("SCRAM-SHA-256$") => Ok(Secret::Plain(text)),
-        _ if is_verifier(&text) => Ok(Secret::Scram(text)),
+        _ if text.parse::<Verifier>().is_ok() => Ok(Secret::Scram(text)),
         _ => Err(SecretError::Verifier),
     }
 }
@@ -94,31 +93,6 @@ fn is_md5(text: &str) -> bool {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let digits = text.strip_prefix("md5").map(str::as_bytes);
     digits.is_some_and(|digits| digits.len() == 32 && digits.iter().copied().all(is_digit))
-}
-
-/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, PostgreSQL's own format.
-fn is_verifier(text: &str) -> bool {
-    const KEY_BYTES: usize = 32;
-    let parts = || {
-        let rest = text.strip_prefix("SCRAM-SHA-256$")?;
-        let (cost, keys) = rest.split_once('$')?;
-        Some((cost.split_once(':')?, keys.split_once(':')?))
-    };
-    let Some(((iterations, salt), (stored, server))) = parts() else {
-        return false;
-    };
-    let is_key = |key: &str| {
-        BASE64_STANDARD
-            .decode(key)
-            .is_ok_and(|key| key.len() == KEY_BYTES)
-    };
-    let is_cost = iterations
-        .parse::<u32>()
-        .is_ok_and(|iterations| iterations > 0);
-    let is_salt = BASE64_STANDARD
-        .decode(salt)
-        .is_ok_and(|salt| !salt.is_empty());
-    is_cost && is_salt && is_key(stored) && is_key(server)
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, DatabaseSettings, Limits, Listen, Log, LogFormat, NodeAddress,
-    NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime, SequenceValues,
-    StateCheck, UserSettings,
+    Admin, Auth, AuthMethod, DatabaseSettings, DrainFor, Limits, Listen, Log, LogFormat,
+    NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime,
+    SequenceValues, StateCheck, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -36,6 +36,10 @@ const DRAIN: Span = Span {
     zero: Some("at once"),
 };
 
+const DRAINS: Choice<DrainFor> = Choice(&[
+    ("transactions", DrainFor::Transactions),
+    ("clients", DrainFor::Clients),
+]);
 const MODES: Choice<PoolMode> = Choice(&[
     ("session", PoolMode::Session),
     ("transaction", PoolMode::Transaction),
@@ -131,9 +135,13 @@ pub(super) fn listen(mut section: Section<'_>) -> Located<Listen> {
         unix_socket_mode: section
             .read("unix_socket_mode", &Permissions)
             .unwrap_or(0o777),
+        share_addresses: section.read("share_addresses", &Toggle).unwrap_or(false),
         max_clients: section.read("max_clients", &CLIENTS).unwrap_or(10_000),
         backlog: section.read("backlog", &BACKLOG).unwrap_or(4096),
         login_timeout: timeout(&mut section, "login_timeout", seconds(30)),
+        drain: section
+            .read("drain", &DRAINS)
+            .unwrap_or(DrainFor::Transactions),
         drain_timeout: section.read("drain_timeout", &DRAIN).unwrap_or(seconds(30)),
     };
     section.finish(listen)
@@ -178,6 +186,7 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
         greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
         login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
         login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        login_waits: it.read("login_waits", &Toggle).unwrap_or(false),
         state_check: it
             .read("state_check", &STATE_CHECKS)
             .unwrap_or(StateCheck::Suspected),
@@ -233,6 +242,7 @@ pub(super) fn auth(mut section: Section<'_>) -> Located<Auth> {
     let method = section.read("method", &METHODS);
     let auth = Auth {
         method: method.unwrap_or(AuthMethod::ScramSha256),
+        unknown_users: section.read("unknown_users", &Toggle).unwrap_or(false),
     };
     section.finish(auth)
 }

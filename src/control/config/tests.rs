@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::cluster::settings::{
-    AuthMethod, Consistency, Health, Limits, Listen, LogFormat, NodeAddress, PinPolicy, PoolMode,
-    PoolOverride, PoolSettings, Preferred, Secret, SequenceValues, StateCheck,
+    AuthMethod, Consistency, DrainFor, Health, Limits, Listen, LogFormat, NodeAddress, PinPolicy,
+    PoolMode, PoolOverride, PoolSettings, Preferred, Secret, SequenceValues, StateCheck,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -151,6 +151,7 @@ fn the_defaults_are_the_documented_ones() {
         greeting_age: Some(Duration::from_millis(250)),
         login_backoff: Duration::from_millis(100),
         login_backoff_max: seconds(15),
+        login_waits: false,
         state_check: StateCheck::Suspected,
         sequence_values: SequenceValues::Transaction,
         pin: PinPolicy::Allow,
@@ -163,6 +164,8 @@ fn the_defaults_are_the_documented_ones() {
         unix_socket_dir: None,
         unix_socket_mode: 0o777,
         max_clients: 10_000,
+        share_addresses: false,
+        drain: DrainFor::Transactions,
         backlog: 4096,
         login_timeout: seconds(30),
         drain_timeout: seconds(30),

@@ -285,6 +285,8 @@ impl State {
         reason.clone_into(&mut node.reason);
         if !status.is_usable() && status != Status::Quarantine {
             node.answer = None;
+            // Nobody follows a node that does not run.
+            node.facts.followers.clear();
         }
         let text = format!("node {} is {}: {reason}", node.name, status.name());
         let is_news = (before, status) != (Status::Waiting, Status::Up);
@@ -360,6 +362,11 @@ impl State {
         node.is_silent = false;
         if let Some(facts) = answer.facts.take() {
             node.facts = facts;
+        }
+        // Between two restart points it forgets what it received when there is nobody to receive it from.
+        let before = node.answer.as_ref().filter(|before| before.in_recovery);
+        if let Some(before) = before.filter(|_| answer.in_recovery && answer.timeline > 0) {
+            answer.timeline = answer.timeline.max(before.timeline);
         }
         node.answer = Some(answer);
     }

@@ -61,9 +61,22 @@ impl State {
         let Some(answer) = node.answer.as_ref() else {
             return false;
         };
-        let follows = answer.timeline == self.timeline && self.timeline != 0 && !answer.is_ahead;
+        let newest = self.newest_timeline();
+        let follows = answer.timeline == newest && newest != 0 && !answer.is_ahead;
         let is_ours = !self.is_foreign(node) && !self.follows_fenced(id);
         node.status.is_usable() && answer.in_recovery && follows && is_ours
+    }
+
+    /// The timeline of the last primary; where none was ever seen, and all nodes have had their chance, the newest one that
+    /// a standby is on.
+    fn newest_timeline(&self) -> u32 {
+        if self.timeline != 0 || !self.is_surveyed() {
+            return self.timeline;
+        }
+        let usable = self.nodes.iter().filter(|node| node.status.is_usable());
+        let answers = usable.filter_map(|node| node.answer.as_ref());
+        let standbys = answers.filter(|answer| answer.in_recovery);
+        standbys.map(|answer| answer.timeline).max().unwrap_or(0)
     }
 
     /// True when it streams from a node that is fenced, and not from the primary.

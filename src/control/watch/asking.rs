@@ -87,9 +87,9 @@ impl Asker {
         }
         let before = watch.positions();
         match self.try_twice(watch, place).await {
-            Ok((position, facts)) => {
+            Ok((position, facts, asked)) => {
                 self.failures = 0;
-                answered(watch, place, &before, position, facts);
+                answered(watch, place, &before, (position, asked), facts);
             }
             Err(error) => {
                 self.rest(watch);
@@ -108,7 +108,7 @@ impl Asker {
         &mut self,
         watch: &Watch,
         place: usize,
-    ) -> Result<(Position, Option<Facts>), LineError> {
+    ) -> Result<(Position, Option<Facts>, Instant), LineError> {
         let was_open = self.line.is_some();
         match self.try_once(watch, place).await {
             Err(LineError::Wire(_)) if was_open => self.try_once(watch, place).await,
@@ -116,11 +116,12 @@ impl Asker {
         }
     }
 
+    /// What the node says, and when it was asked.
     async fn try_once(
         &mut self,
         watch: &Watch,
         place: usize,
-    ) -> Result<(Position, Option<Facts>), LineError> {
+    ) -> Result<(Position, Option<Facts>, Instant), LineError> {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => {
@@ -149,7 +150,7 @@ impl Asker {
             watch.nodes[place].live.set_latency(micros);
         }
         self.line = Some(line);
-        Ok((position, reading.facts))
+        Ok((position, reading.facts, start))
     }
 
     fn rest(&mut self, watch: &Watch) {
@@ -162,8 +163,14 @@ impl Asker {
     }
 }
 
-fn answered(watch: &Watch, place: usize, before: &[Lsn], position: Position, facts: Option<Facts>) {
-    let (is_near, is_ahead) = watch.note_position(place, &position, before, time::now());
+fn answered(
+    watch: &Watch,
+    place: usize,
+    before: &[Lsn],
+    (position, asked): (Position, Instant),
+    facts: Option<Facts>,
+) {
+    let (is_near, is_ahead) = watch.note_position(place, &position, before, asked);
     let answer = Answer {
         in_recovery: position.in_recovery,
         lsn: position.lsn,

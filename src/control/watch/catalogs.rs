@@ -1,29 +1,33 @@
-//! The catalogs of the databases that clients use: asked of the primary, and published. One database at a time. While
-//! somebody relies on what is known, it is looked again and again whether anything has changed.
+//! The catalogs of the databases that clients use: asked of the primary, or of a standby while there is none, and
+//! published. While somebody relies on what is known, it is looked again and again whether anything has changed.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Watch, bell::Bell, questions::read_lsn};
+use super::{Watch, bell::Bell};
 use crate::{
     cluster::{
         catalog::{
-            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, RELATIONS_SQL,
-            ROUTINES_SQL, RelationFact, RoutineFact, USES_SQL, UseFact,
+            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs,
+            OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL, ROUTINES_SQL, RelationFact,
+            RoutineFact, USES_SQL, UseFact,
         },
         facts::{DatabaseFacts, Validity},
-        node::Lsn,
+        node::{Lsn, read_lsn},
     },
     control::line::{Destination, Line, LineError},
+    ids::NodeId,
     limits::{
-        CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_MS_MAX,
-        CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX,
+        CATALOG_AGE_MS_MAX, CATALOG_CHECK_MS, CATALOG_CHECK_SHARE, CATALOG_LOADS_MAX,
+        CATALOG_MS_MAX, CATALOG_PAUSE_MS, CATALOG_RETRY_MS, CATALOG_UNUSED_MS, CATALOGS_MAX,
+        VACANT_MS,
     },
+    net::task,
     protocol::backend::DataRow,
     time,
 };
@@ -35,13 +39,24 @@ SELECT current_setting('default_transaction_isolation') = 'read committed' AND N
 SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
 WHERE c ILIKE 'default\\_transaction\\_isolation=%' AND s.setdatabase IN (0, (\
 SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))); \
-SELECT pg_current_wal_insert_lsn()";
+SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') \
+ELSE pg_current_wal_insert_lsn() END";
 
 /// What is known of the databases, and what is to be found out.
 #[derive(Default)]
 pub(super) struct Catalogs {
     known: RefCell<BTreeMap<Arc<str>, Known>>,
+    /// What came with the servers, the same in all databases.
+    own: RefCell<Option<Rc<Own>>>,
+    /// Databases that are being asked.
+    loading: Cell<usize>,
     bell: Bell,
+}
+
+/// Functions and relations that came with the server.
+struct Own {
+    functions: Vec<FunctionFact>,
+    relations: Vec<RelationFact>,
 }
 
 /// One database.
@@ -50,27 +65,41 @@ struct Known {
     user: Arc<str>,
     /// A worker wants to know it, or it may have changed.
     is_wanted: bool,
-    /// Not to be asked before.
+    /// It is being asked.
+    is_loading: bool,
+    /// Not to be looked at before for changes that nobody has told of.
     rest_until: Instant,
+    /// Not to be asked before, whatever has changed.
+    busy_until: Instant,
     /// When it was last known.
     known_at: Option<Instant>,
     /// What the question for changes was answered before that.
     changes: Vec<Option<String>>,
     /// The connection that asks, between two questions.
     line: Option<Line>,
+    /// The connection that asks now shall close then.
+    vacated: bool,
     /// Since when it cannot be asked.
     failing_since: Option<Instant>,
 }
 
 impl Known {
+    /// Nobody asks before that.
+    fn rest(&mut self, until: Instant) {
+        (self.busy_until, self.rest_until) = (until, until);
+    }
+
     fn new(user: Arc<str>) -> Self {
         Self {
             user,
             is_wanted: true,
+            is_loading: false,
             rest_until: time::now(),
+            busy_until: time::now(),
             known_at: None,
             changes: Vec::new(),
             line: None,
+            vacated: false,
             failing_since: None,
         }
     }
@@ -87,12 +116,15 @@ struct Answer {
     lsn: Option<Lsn>,
 }
 
-/// Loads what is wanted for as long as pgring runs.
+/// Loads what is wanted for as long as pgring runs; a database that takes long keeps no other one waiting.
 pub(super) async fn run(watch: Rc<Watch>) {
     loop {
         let now = time::now();
         match watch.next_catalog(now) {
-            Some((database, due)) if due <= now => load(&watch, &database).await,
+            _ if watch.catalogs.loading.get() >= CATALOG_LOADS_MAX => {
+                watch.catalogs.bell.heard().await;
+            }
+            Some((database, due)) if due <= now => start(&watch, database),
             Some((_, due)) => {
                 let _rung = watch
                     .reactor
@@ -107,12 +139,27 @@ pub(super) async fn run(watch: Rc<Watch>) {
     }
 }
 
+/// Has one database asked, beside others.
+fn start(watch: &Rc<Watch>, database: Arc<str>) {
+    let catalogs = &watch.catalogs;
+    catalogs.loading.set(catalogs.loading.get() + 1);
+    watch.with_known(&database, |known| known.is_loading = true);
+    let watch = Rc::clone(watch);
+    task::spawn(async move {
+        load(&watch, &database).await;
+        watch.with_known(&database, |known| known.is_loading = false);
+        let catalogs = &watch.catalogs;
+        catalogs.loading.set(catalogs.loading.get() - 1);
+        catalogs.bell.ring();
+    });
+}
+
 impl Watch {
     /// Statements of this database want its catalog, or it may have changed.
     pub(in crate::control) fn want_catalog(&self, database: Arc<str>, user: Arc<str>) {
         let mut known = self.catalogs.known.borrow_mut();
         if known.len() >= CATALOGS_MAX && !known.contains_key(&database) {
-            known.retain(|_, known| known.failing_since.is_none());
+            known.retain(|_, known| known.failing_since.is_none() || known.is_loading);
             if known.len() >= CATALOGS_MAX {
                 return;
             }
@@ -135,14 +182,35 @@ impl Watch {
         self.catalogs.bell.ring();
     }
 
+    /// Nobody may be connected to this database for now.
+    pub(in crate::control) fn vacate(&self, database: &str) {
+        self.with_known(database, |known| {
+            known.rest(time::now() + Duration::from_millis(VACANT_MS));
+            known.vacated = true;
+            known.line.take().into_iter().for_each(Line::close);
+        });
+    }
+
+    /// Who is asked: the primary, and while there is none a standby, because reads go on there.
+    fn catalog_node(&self) -> Option<NodeId> {
+        let snapshot = self.publishing.current();
+        let answers = |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.takes_reads);
+        snapshot
+            .primary
+            .or_else(|| snapshot.standbys().find(answers))
+    }
+
     /// The database that is due first, and when. `None` while there is nobody to ask.
     fn next_catalog(&self, now: Instant) -> Option<(Arc<str>, Instant)> {
-        let snapshot = self.publishing.current();
-        snapshot.primary?;
+        self.catalog_node()?;
         let known = self.catalogs.known.borrow();
         let due = |(name, known): (&Arc<str>, &Known)| {
-            let is_due = known.is_wanted || self.is_used(name);
-            is_due.then_some((Arc::clone(name), known.rest_until.max(now)))
+            let due = match known.is_wanted {
+                true => known.busy_until,
+                false if self.is_used(name) => known.rest_until,
+                false => return None,
+            };
+            (!known.is_loading).then_some((Arc::clone(name), due.max(now)))
         };
         known.iter().filter_map(due).min_by_key(|(_, due)| *due)
     }
@@ -184,19 +252,29 @@ impl Watch {
 
 async fn load(watch: &Watch, database: &Arc<str>) {
     let start = time::now();
-    watch.with_known(database, |known| known.is_wanted = false);
+    watch.with_known(database, |known| {
+        (known.is_wanted, known.vacated) = (false, false)
+    });
     // Read before the look, so that a change during it makes another one necessary.
     let schema = watch.publishing.switchboard().schema_version();
     let outcome = look(watch, database, schema, start).await;
     let now = time::now();
     let took = now.duration_since(start);
     // A schema that changes all the time must not keep the primary busy with this.
-    let pause = match outcome {
-        Ok(Look::Same) => Duration::from_millis(CATALOG_CHECK_MS)
-            .max(took.saturating_mul(CATALOG_CHECK_SHARE as u32)),
-        _ => Duration::from_millis(CATALOG_PAUSE_MS).max(took),
-    };
-    watch.with_known(database, |known| known.rest_until = now + pause);
+    let pause = Duration::from_millis(CATALOG_PAUSE_MS).max(took);
+    let rest = Duration::from_millis(CATALOG_CHECK_MS)
+        .max(took.saturating_mul(CATALOG_CHECK_SHARE as u32));
+    watch.with_known(database, |known| {
+        known.busy_until = now + pause;
+        known.rest_until = match outcome {
+            Ok(Look::Same) => now + rest,
+            _ => now + pause,
+        };
+        if known.vacated {
+            known.rest(now + Duration::from_millis(VACANT_MS));
+            known.line.take().into_iter().for_each(Line::close);
+        }
+    });
     if let Err(error) = outcome {
         failed(watch, database, &error, now);
     }
@@ -204,7 +282,6 @@ async fn load(watch: &Watch, database: &Arc<str>) {
     if watch.publishing.switchboard().schema_version() != schema {
         watch.with_known(database, |known| {
             known.is_wanted = true;
-            known.rest_until = now + Duration::from_millis(CATALOG_PAUSE_MS).max(took);
         });
     }
 }
@@ -224,7 +301,7 @@ async fn look(
     schema: u64,
     start: Instant,
 ) -> Result<Look, LineError> {
-    let mut line = line_to(watch, database).await?;
+    let (mut line, is_new) = line_to(watch, database).await?;
     let mut changes = Vec::new();
     line.ask(CHANGES_SQL, |_, row| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -243,8 +320,9 @@ async fn look(
             Look::Same
         }
         _ => {
+            let own = own(watch, &mut line, is_new).await?;
             let answer = ask(&mut line).await?;
-            loaded(watch, database, schema, until, answer)?;
+            loaded(watch, database, schema, until, (&own, answer))?;
             Look::Loaded
         }
     };
@@ -262,26 +340,45 @@ async fn look(
     Ok(done)
 }
 
-/// The connection that asks: the one of the last look, or a new one.
-async fn line_to(watch: &Watch, database: &str) -> Result<Line, LineError> {
+/// The connection that asks: the one of the last look, or, and then it is true, a new one.
+async fn line_to(watch: &Watch, database: &str) -> Result<(Line, bool), LineError> {
     let (mut line, mut user) = (None, None);
     watch.with_known(database, |known| {
         line = known.line.take();
         user = Some(Arc::clone(&known.user));
     });
     if let Some(line) = line.filter(Line::is_open) {
-        return Ok(line);
+        return Ok((line, false));
     }
-    let primary = watch.publishing.current().primary;
-    let to = primary
+    let to = watch
+        .catalog_node()
         .zip(user)
-        .and_then(|(primary, user)| watch.publishing.looker(primary, database, &user));
-    let to = to.ok_or(LineError::Nonsense("there is no primary to be asked"))?;
+        .and_then(|(node, user)| watch.publishing.looker(node, database, &user));
+    let to = to.ok_or(LineError::Nonsense("there is no node to be asked"))?;
     let to = Destination {
         timeout: to.timeout.max(Duration::from_millis(CATALOG_MS_MAX)),
         ..to
     };
-    Line::open(&watch.reactor, &to, &watch.deriver).await
+    let line = Line::open(&watch.reactor, &to, &watch.deriver).await?;
+    Ok((line, true))
+}
+
+/// What came with the server; asked again over each new connection, because there may be another server.
+async fn own(watch: &Watch, line: &mut Line, is_new: bool) -> Result<Rc<Own>, LineError> {
+    let known = watch.catalogs.own.borrow().clone();
+    if let Some(known) = known.filter(|_| !is_new) {
+        return Ok(known);
+    }
+    let mut answer = Answer::default();
+    let sql = [OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL].join("; ");
+    line.ask(&sql, |statement, row| answer.row(statement, row))
+        .await?;
+    let own = Rc::new(Own {
+        functions: answer.functions,
+        relations: answer.relations,
+    });
+    watch.catalogs.own.replace(Some(Rc::clone(&own)));
+    Ok(own)
 }
 
 /// What is known of the database, when that question was answered so before.
@@ -311,6 +408,7 @@ fn confirm(
     let facts = DatabaseFacts {
         catalog: Arc::clone(&before.catalog),
         effects: Arc::clone(&before.effects),
+        any_may_write: before.any_may_write,
         validity: Validity::new(until, before.validity.used()),
         schema,
         lsn: before.lsn,
@@ -369,15 +467,24 @@ fn loaded(
     database: &Arc<str>,
     schema: u64,
     until: u64,
-    answer: Answer,
+    (own, answer): (&Own, Answer),
 ) -> Result<(), LineError> {
     let lsn = answer
         .lsn
         .ok_or(LineError::Nonsense("an answer without its end"))?;
+    let needs = Needs::new(
+        &own.functions,
+        &answer.routines,
+        &answer.relations,
+        &answer.uses,
+    );
     let effects = EffectNames::new(&answer.routines, &answer.relations, answer.uses);
     let now = watch.publishing.switchboard().budgets.micros(time::now());
+    let functions = own.functions.iter().cloned().chain(answer.functions);
+    let relations = own.relations.iter().cloned().chain(answer.relations);
     let facts = DatabaseFacts {
-        catalog: Arc::new(Catalog::new(answer.functions, answer.relations)),
+        catalog: Arc::new(Catalog::with_needs(functions, relations, &needs)),
+        any_may_write: needs.any_statement,
         effects: Arc::new(effects),
         validity: Validity::new(until, now),
         schema,
@@ -403,7 +510,7 @@ fn failed(watch: &Watch, database: &Arc<str>, error: &LineError, now: Instant) {
         }
         let since = *known.failing_since.get_or_insert(now);
         is_over = now.duration_since(since) > patience;
-        known.rest_until = now + Duration::from_millis(CATALOG_RETRY_MS);
+        known.rest(now + Duration::from_millis(CATALOG_RETRY_MS));
         known.is_wanted = !is_over;
         if is_over {
             known.changes = Vec::new();

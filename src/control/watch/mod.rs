@@ -8,6 +8,7 @@ mod lag;
 mod lost;
 mod probing;
 mod questions;
+mod tail;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position};
+use self::{
+    bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position, tail::Tail,
+};
 use super::{
     keys::Deriver,
     line::Destination,
@@ -44,6 +47,7 @@ pub(super) struct Watch {
     state: RefCell<State>,
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
+    tail: RefCell<Tail>,
     nodes: Vec<Watched>,
     catalogs: Catalogs,
     lost: Lost,
@@ -97,6 +101,7 @@ impl Watch {
             state: RefCell::new(state),
             published: RefCell::default(),
             samples: RefCell::default(),
+            tail: RefCell::default(),
             nodes,
             catalogs: Catalogs::default(),
             lost: Lost::default(),
@@ -167,10 +172,15 @@ impl Watch {
         }
     }
 
-    /// A client's connection was made to the node.
+    /// A client's connection was made to the node. Reads may go there once its position is known anew.
     pub(super) fn connected(&self, node: NodeId) {
         match self.is_on() {
-            true => self.on(Event::Connected(node)),
+            true => {
+                self.on(Event::Connected(node));
+                if let Some(watched) = self.nodes.get(usize::from(node.0)) {
+                    watched.ask.ring();
+                }
+            }
             false => self.publishing.connected(node),
         }
     }
@@ -237,15 +247,16 @@ impl Watch {
         self.publishing.destination(self.nodes[place].id, None)
     }
 
-    /// The node has said where it is; `before` is where all were before it was asked. Says whether it is near
-    /// enough to take reads, and whether it has more than the primary.
+    /// The node has said where it is; `before` is where all were before it was asked, at `asked`. Says whether it is
+    /// near enough to take reads, and whether it has more than the primary.
     fn note_position(
         &self,
         place: usize,
         position: &Position,
         before: &[Lsn],
-        now: Instant,
+        asked: Instant,
     ) -> (bool, bool) {
+        let now = time::now();
         let node = &self.nodes[place];
         let is_primary = self.state.borrow().primary() == Some(node.id);
         node.lsn.set(position.lsn);
@@ -253,9 +264,17 @@ impl Watch {
             self.samples
                 .borrow_mut()
                 .add(position.timeline, position.lsn, now);
+            self.tail.borrow_mut().add(
+                position.timeline,
+                (position.lsn, position.flushed),
+                position.flush_delay,
+                (asked, now),
+            );
             self.find_those_ahead(position, before);
         }
         let (bytes, since) = self.note_lag(place, now);
+        let budgets = &self.publishing.switchboard().budgets;
+        node.live.set_asked(budgets.micros(asked));
         (self.is_near(bytes, since), node.is_ahead.get())
     }
 
@@ -268,7 +287,11 @@ impl Watch {
             false => self.samples.borrow().lag(node.lsn.get(), now),
         };
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        node.live.set_position(node.lsn.get(), bytes, micros);
+        let reached = match is_primary {
+            true => node.lsn.get(),
+            false => self.tail.borrow().reached(node.lsn.get()),
+        };
+        node.live.set_position(reached, bytes, micros);
         (bytes, since)
     }
 

@@ -1,20 +1,25 @@
 //! What nodes are asked, and how their answers are read. Pure; never believes that an answer has the form asked for.
 
+use std::time::Duration;
+
 use crate::{
-    cluster::node::{Lsn, end_of_log},
+    cluster::node::{Lsn, end_of_log, read_lsn},
     control::state::{Facts, Follower},
     protocol::backend::DataRow,
 };
 
-/// Whether it is a standby, how far it is, its timeline, and the size of a page of its log. One row.
+/// Whether it is a standby, how far it is, its timeline, the size of a page of its log, and of a primary how far that is
+/// flushed, and how late it may be. One row.
 ///
-/// A standby that streams says which timeline it receives; another one knows that of its last restart point. A
-/// primary's is in the name of the file it writes, since the moment of its promotion.
+/// A standby that streams says which timeline it receives; another one knows that of its last restart point, and that of
+/// the last change that it has written out. A primary's is in the name of the file it writes, since the moment of its promotion.
 pub(super) const POSITION: &str = "\
 SELECT r, CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
-CASE WHEN r THEN coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming'), \
-(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()))::text \
-ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END, current_setting('wal_block_size') \
+CASE WHEN r THEN greatest((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), \
+(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \
+(SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()))::text \
+ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END, current_setting('wal_block_size'), \
+CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END, current_setting('wal_writer_delay') \
 FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) AS recovery";
 
 /// Behind [`POSITION`]: which cluster it is, its names, and then one row for each that follows it.
@@ -31,6 +36,10 @@ pub(super) struct Position {
     pub(super) lsn: Lsn,
     /// 0 is unknown.
     pub(super) timeline: u32,
+    /// How far a primary's log is flushed.
+    pub(super) flushed: Lsn,
+    /// How often it flushes what nobody waits for.
+    pub(super) flush_delay: Duration,
 }
 
 /// Both answers, as their rows come in.
@@ -70,16 +79,17 @@ fn values<const N: usize>(row: DataRow<'_>) -> Result<[String; N], &'static str>
 }
 
 fn position(row: DataRow<'_>) -> Result<Position, &'static str> {
-    let [recovery, lsn, timeline, page] = values(row)?;
+    let [recovery, lsn, timeline, page, flushed, delay] = values(row)?;
     let in_recovery = match recovery.as_str() {
         "t" => true,
         "f" => false,
         _ => return Err("neither true nor false"),
     };
-    let lsn = match lsn.as_str() {
-        "" => 0,
-        lsn => read_lsn(lsn).ok_or("not a position in the log")?,
+    let read = |lsn: &str| match lsn {
+        "" => Ok(0),
+        lsn => read_lsn(lsn).ok_or("not a position in the log"),
     };
+    let (lsn, flushed) = (read(&lsn)?, read(&flushed)?);
     let timeline = match in_recovery {
         true => timeline.parse().unwrap_or(0),
         false => timeline
@@ -88,25 +98,26 @@ fn position(row: DataRow<'_>) -> Result<Position, &'static str> {
             .ok_or("not the name of a log file")?,
     };
     let page = page.parse().map_err(|_| "not the size of a page")?;
-    let lsn = match in_recovery {
+    let end = |lsn| match in_recovery {
         true => lsn,
         false => end_of_log(lsn, page),
     };
     Ok(Position {
         in_recovery,
-        lsn,
+        lsn: end(lsn),
         timeline,
+        flushed: end(flushed),
+        flush_delay: read_delay(&delay).ok_or("not a time")?,
     })
 }
 
-/// `16/B374D848`.
-pub(super) fn read_lsn(text: &str) -> Option<Lsn> {
-    let (high, low) = text.split_once('/')?;
-    let half = |digits: &str| match digits.len() {
-        1..=8 if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
-        _ => None,
-    };
-    Some(half(high)? << 32 | half(low)?)
+/// A time of whole milliseconds as `SHOW` writes it.
+fn read_delay(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 3] = [("ms", 1), ("min", 60_000), ("s", 1000)];
+    let unit = |(unit, factor): (&str, u64)| Some((text.strip_suffix(unit)?, factor));
+    let (digits, factor) = UNITS.into_iter().find_map(unit)?;
+    let number: u64 = digits.parse().ok()?;
+    Some(Duration::from_millis(number.checked_mul(factor)?))
 }
 
 fn facts(row: DataRow<'_>) -> Result<Facts, &'static str> {
@@ -170,6 +181,8 @@ mod tests {
         protocol::{Frames, Writer},
     };
 
+    const DELAY: Option<&str> = Some("200ms");
+
     fn row<T>(values: &[Option<&str>], read: impl FnOnce(DataRow<'_>) -> T) -> T {
         let mut out = Vec::new();
         Writer::new(&mut out).data_row(values.iter().map(|value| value.map(str::as_bytes)));
@@ -179,23 +192,41 @@ mod tests {
 
     #[test]
     fn positions_are_read() {
-        let standby = [Some("t"), Some("16/B374D848"), Some("7"), Some("8192")];
+        let standby = [
+            Some("t"),
+            Some("16/B374D848"),
+            Some("7"),
+            Some("8192"),
+            None,
+            DELAY,
+        ];
         let read = Position {
             in_recovery: true,
             lsn: 0x16_B374_D848,
             timeline: 7,
+            flushed: 0,
+            flush_delay: Duration::from_millis(200),
         };
         assert_eq!(row(&standby, position), Ok(read));
         let file = "0000000A0000001600000012";
-        let primary = [Some("f"), Some("0/3000028"), Some(file), Some("8192")];
+        let primary = [
+            Some("f"),
+            Some("0/3000028"),
+            Some(file),
+            Some("8192"),
+            Some("0/2FFFFF0"),
+            DELAY,
+        ];
         let read = Position {
             in_recovery: false,
             // The header of a page that has nothing else.
             lsn: 0x300_0000,
             timeline: 10,
+            flushed: 0x2FF_FFF0,
+            flush_delay: Duration::from_millis(200),
         };
         assert_eq!(row(&primary, position), Ok(read));
-        let fresh = [Some("t"), None, None, Some("8192")];
+        let fresh = [Some("t"), None, None, Some("8192"), None, DELAY];
         let unknown = row(&fresh, position).unwrap();
         assert_eq!((unknown.lsn, unknown.timeline), (0, 0));
     }
@@ -204,7 +235,7 @@ mod tests {
     #[test]
     fn quirk_positions_go_on_across_four_gibibytes() {
         let at = |text: &str| {
-            let columns = [Some("t"), Some(text), Some("1"), Some("8192")];
+            let columns = [Some("t"), Some(text), Some("1"), Some("8192"), None, DELAY];
             row(&columns, position).unwrap().lsn
         };
         assert_eq!(at("1/100") - at("0/FFFFFF00"), 0x200);
@@ -217,25 +248,44 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for wrong in [
-            &[Some("t"), Some("0/1"), Some("1")][..],
-            &[Some("t"), Some("0/1"), Some("1"), Some("8192"), None],
-            &[Some("yes"), Some("0/1"), Some("1"), Some("8192")],
-            &[None, None, None, None],
-            &[Some("t"), Some("0-1"), Some("1"), Some("8192")],
-            &[Some("t"), Some("0/+1"), Some("1"), Some("8192")],
-            &[Some("t"), Some("0/123456789"), Some("1"), Some("8192")],
-            &[Some("f"), Some("0/1"), Some("000"), Some("8192")],
-            &[Some("f"), Some("0/1"), Some("äöüäöü"), Some("8192")],
-            &[Some("t"), Some("0/1"), Some("1"), Some("many")],
+        let good = [Some("t"), Some("0/1"), Some("1"), Some("8192"), None, DELAY];
+        assert!(row(&good, position).is_ok());
+        for (place, wrong) in [
+            (0, "yes"),
+            (1, "0-1"),
+            (1, "0/+1"),
+            (1, "0/123456789"),
+            (3, "many"),
+            (4, "x"),
+            (5, "soon"),
         ] {
-            assert!(row(wrong, position).is_err(), "{wrong:?}");
+            let mut values = good;
+            values[place] = Some(wrong);
+            assert!(row(&values, position).is_err(), "{values:?}");
         }
+        for file in ["000", "äöüäöü"] {
+            let mut values = good;
+            (values[0], values[2]) = (Some("f"), Some(file));
+            assert!(row(&values, position).is_err(), "{values:?}");
+        }
+        assert!(row(&[None; 6], position).is_err());
+        assert!(row(&good[..5], position).is_err());
+        assert!(row(&[&good[..], &[None]].concat(), position).is_err());
         let mut reading = Reading::default();
         let one = [Some("a"), Some("b"), Some("c")];
         assert!(row(&one, |row| reading.row(2, row)).is_err());
         assert!(row(&one, |row| reading.row(1, row)).is_err());
         assert!(row(&one, |row| reading.row(3, row)).is_err());
+    }
+
+    #[test]
+    fn times_are_read_as_servers_write_them() {
+        let delays = ["200ms", "1s", "2min", "0", "ms", "1h"].map(read_delay);
+        let millis = |delay: Option<Duration>| delay.map(|delay| delay.as_millis());
+        assert_eq!(
+            delays.map(millis),
+            [Some(200), Some(1000), Some(120_000), None, None, None]
+        );
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn versions_are_negotiated_as_postgresql_18_does() {
     ];
     for (requested, accepted, answered) in cases {
         let bytes = startup(requested, &[("user", "ann")]);
-        let (version, negotiation) = packet(&bytes).negotiate();
+        let (version, negotiation) = packet(&bytes).negotiate(ProtocolVersion::V3_2);
         assert_eq!(
             (version, negotiation.is_some()),
             (accepted, answered),
@@ -162,7 +162,7 @@ fn unknown_protocol_options_are_named() {
         ProtocolVersion::V3_0,
         &[("_pq_.a", "1"), ("user", "ann"), ("_pq_.b", "")],
     );
-    let (version, negotiation) = packet(&bytes).negotiate();
+    let (version, negotiation) = packet(&bytes).negotiate(ProtocolVersion::V3_2);
     let negotiation = negotiation.unwrap();
     assert_eq!(
         (version, negotiation.version()),

@@ -21,9 +21,12 @@ mod sources;
 mod statement;
 mod transaction;
 mod uses;
+mod vacates;
 
+pub(crate) use settings::is_harmless;
 pub(crate) use shape::{may_modify, reads_nothing};
 pub(crate) use transaction::{chains, ending};
+pub(crate) use vacates::vacates;
 pub use {
     class::{Class, Knowledge, Reason, class, explain},
     facts::{Facts, Left},

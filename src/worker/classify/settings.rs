@@ -40,6 +40,22 @@ const SAME: [&[u8]; 33] = [
     b"xmloption",
 ];
 
+/// Settings under which every text means the same.
+const HARMLESS: [&[u8]; 6] = [
+    b"application_name",
+    b"client_min_messages",
+    b"idle_in_transaction_session_timeout",
+    b"idle_session_timeout",
+    b"lock_timeout",
+    b"statement_timeout",
+];
+
+/// True for a setting that no constant and no name in a text depends on. Those with a dot in their names are invented by
+/// clients, for their functions to look at.
+pub(crate) fn is_harmless(name: &[u8]) -> bool {
+    name.contains(&b'.') || HARMLESS.iter().any(|one| name.eq_ignore_ascii_case(one))
+}
+
 /// True when all nodes answer the same.
 pub(super) fn is_same_everywhere(name: &[u8]) -> bool {
     SAME.iter().any(|same| name.eq_ignore_ascii_case(same))

@@ -8,6 +8,7 @@ use super::{
     facts::Facts,
     literal,
     scan::Scan,
+    settings,
     token::{Kind, Token, Tokens, unquoted},
     word::{
         ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
@@ -97,18 +98,45 @@ fn command(first: Folded, rest: Tokens<'_>) -> Facts {
 
 /// SET. A name of settings may be one of the words that pass: `SET local.x = 1` is for the session.
 fn set(mut rest: Tokens<'_>) -> Facts {
-    let mut name = folded(rest.next());
-    if name == SESSION {
-        name = folded(rest.next());
+    let mut name = rest.next();
+    if folded(name) == SESSION {
+        name = rest.next();
     }
-    let names_setting = rest.next().is_none_or(|next| {
+    let mut behind = rest;
+    let next = behind.next();
+    let names_setting = next.is_none_or(|next| {
         matches!(next.kind, Kind::Dot | Kind::Operator | Kind::Semicolon)
             || folded(Some(next)) == TO
     });
-    match name {
-        LOCAL if !names_setting => Facts::CHANGES_MEANING,
+    match folded(name) {
+        LOCAL if !names_setting => meaning_after(next, behind),
         TRANSACTION | CONSTRAINTS if !names_setting => Facts::NONE,
-        _ => Facts::GAINS_STATE.and(Facts::CHANGES_MEANING),
+        _ => Facts::GAINS_STATE.and(meaning_after(name, rest)),
+    }
+}
+
+/// Whether texts may mean something else after this setting was set.
+fn meaning_after(name: Option<Token<'_>>, mut rest: Tokens<'_>) -> Facts {
+    let is_readable = |name: &Token<'_>| matches!(name.kind, Kind::Word | Kind::Quoted);
+    let is_dotted = rest.next().is_some_and(|next| next.kind == Kind::Dot);
+    let is_harmless = |name: Token<'_>| is_dotted || settings::is_harmless(unquoted(name));
+    match name.filter(is_readable).is_some_and(is_harmless) {
+        true => Facts::NONE,
+        false => Facts::CHANGES_MEANING,
+    }
+}
+
+/// The same for a call of `set_config` that follows its name.
+fn meaning_after_call(mut rest: Tokens<'_>) -> Facts {
+    let is_open = rest.next().is_some_and(|next| next.kind == Kind::Open);
+    let name = rest.next().filter(|_| is_open);
+    let is_alone = rest.next().is_some_and(|next| next.kind == Kind::Comma);
+    let text = name
+        .filter(|name| is_alone && name.kind == Kind::Literal)
+        .and_then(|name| name.text.strip_prefix(b"'")?.strip_suffix(b"'"));
+    match text.is_some_and(settings::is_harmless) {
+        true => Facts::NONE,
+        false => Facts::CHANGES_MEANING,
     }
 }
 
@@ -436,8 +464,8 @@ impl<'a> Reader<'a> {
 
     pub(super) fn name(&mut self, name: &[u8], rest: Tokens<'a>) {
         match name_of(name) {
-            Some(Name::SetConfig) if is_local(rest) => self.add(Facts::CHANGES_MEANING),
-            Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
+            Some(Name::SetConfig) if is_local(rest) => self.add(meaning_after_call(rest)),
+            Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(meaning_after_call(rest))),
             Some(Name::Settings) if self.command == SELECT => {}
             Some(Name::Settings) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
             Some(Name::AdvisoryLock) => {

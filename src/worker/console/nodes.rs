@@ -59,7 +59,7 @@ impl Table {
                 reads == Some(node),
             ))
         });
-        Self::new(Self::NODES, rows.collect())
+        Self::of_text(Self::NODES, rows.collect())
     }
 
     /// What each node has answered.
@@ -78,13 +78,13 @@ impl Table {
             row.extend(counters.counts.iter().map(u64::to_string));
             row
         });
-        Self::new(Self::BACKEND_STATS, rows.collect())
+        Self::of_text(Self::BACKEND_STATS, rows.collect())
     }
 
     /// The version, by the name that Pgpool-II's tools know.
     pub(super) fn pool_version() -> Self {
         let version = format!("pgring {}", env!("CARGO_PKG_VERSION"));
-        Self::new(&["pool_version"], vec![vec![version]])
+        Self::of_text(&["pool_version"], vec![vec![version]])
     }
 
     /// Where a statement would go: a line a node.
@@ -101,7 +101,7 @@ impl Table {
                 objection.unwrap_or_default(),
             ]
         });
-        Self::new(Self::ROUTE, rows.collect())
+        Self::of_text(Self::ROUTE, rows.collect())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         },
         settings::PoolMode,
     },
-    protocol::Writer,
+    protocol::{Writer, backend::Field},
     time,
     worker::{
         Worker, cancel,
@@ -21,11 +21,33 @@ use crate::{
     },
 };
 
-/// Columns and rows, all text.
+/// Columns and rows.
 pub(in crate::worker) struct Table {
     columns: &'static [&'static str],
     rows: Vec<Vec<String>>,
+    /// Its numbers are of type int8; else all is text.
+    has_numbers: bool,
 }
+
+/// Columns of text in tables that have numbers.
+const TEXTS: [&str; 16] = [
+    "database",
+    "user",
+    "pool_mode",
+    "type",
+    "state",
+    "addr",
+    "local_addr",
+    "connect_time",
+    "request_time",
+    "ptr",
+    "link",
+    "tls",
+    "application_name",
+    "pinned",
+    "reason",
+    "setting",
+];
 
 const POOLS: &[&str] = &[
     "database",
@@ -126,14 +148,35 @@ const STATS: &[&str] = &[
 ];
 
 impl Table {
-    pub(super) fn new(columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Self {
-        Self { columns, rows }
+    /// A table of text alone, as Pgpool-II's are.
+    pub(super) fn of_text(columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Self {
+        Self {
+            columns,
+            rows,
+            has_numbers: false,
+        }
+    }
+
+    /// A table like PgBouncer's, with numbers that programs can calculate with.
+    fn with_numbers(
+        columns: &'static [&'static str],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> Self {
+        Self {
+            columns,
+            rows: rows.collect(),
+            has_numbers: true,
+        }
     }
 
     /// Appends the answer to a Query, but for ReadyForQuery.
     pub(in crate::worker) fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
-        writer.row_description_text(self.columns);
+        let is_text = |name: &str| !self.has_numbers || TEXTS.contains(&name);
+        writer.row_description(self.columns.iter().map(|name| match is_text(name) {
+            true => Field::text(name.as_bytes()),
+            false => Field::int8(name.as_bytes()),
+        }));
         self.write_rows(out);
     }
 
@@ -147,10 +190,8 @@ impl Table {
     }
 
     pub(super) fn version() -> Self {
-        Self {
-            columns: &["version"],
-            rows: vec![vec![format!("pgring {}", env!("CARGO_PKG_VERSION"))]],
-        }
+        let version = format!("pgring {}", env!("CARGO_PKG_VERSION"));
+        Self::of_text(&["version"], vec![vec![version]])
     }
 
     pub(super) fn pools(reports: &[Report]) -> Self {
@@ -175,10 +216,7 @@ impl Table {
                 pool.idle_beside_us.to_string(),
             ]
         });
-        Self {
-            columns: POOLS,
-            rows: rows.collect(),
-        }
+        Self::with_numbers(POOLS, rows)
     }
 
     pub(super) fn clients(reports: &[Report]) -> Self {
@@ -186,10 +224,7 @@ impl Table {
             Report::Clients(clients) => &clients[..],
             _ => &[],
         });
-        Self {
-            columns: CLIENTS,
-            rows: clients.map(client_row).collect(),
-        }
+        Self::with_numbers(CLIENTS, clients.map(client_row))
     }
 
     pub(super) fn servers(reports: &[Report]) -> Self {
@@ -197,10 +232,7 @@ impl Table {
             Report::Servers(servers) => &servers[..],
             _ => &[],
         });
-        Self {
-            columns: SERVERS,
-            rows: servers.map(server_row).collect(),
-        }
+        Self::with_numbers(SERVERS, servers.map(server_row))
     }
 
     pub(super) fn cancels(reports: &[Report]) -> Self {
@@ -215,10 +247,7 @@ impl Table {
             ]),
             _ => None,
         });
-        Self {
-            columns: CANCELS,
-            rows: rows.collect(),
-        }
+        Self::with_numbers(CANCELS, rows)
     }
 
     pub(super) fn pins(reports: &[Report]) -> Self {
@@ -243,10 +272,7 @@ impl Table {
                 pins.refused.to_string(),
             ]
         });
-        Self {
-            columns: PINS,
-            rows: rows.collect(),
-        }
+        Self::with_numbers(PINS, rows)
     }
 
     pub(super) fn timeouts(reports: &[Report]) -> Self {
@@ -266,10 +292,7 @@ impl Table {
         let rows = merged
             .iter()
             .map(|timeouts| vec![timeouts.setting.to_owned(), timeouts.total.to_string()]);
-        Self {
-            columns: TIMEOUTS,
-            rows: rows.collect(),
-        }
+        Self::with_numbers(TIMEOUTS, rows)
     }
 
     pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
@@ -289,10 +312,7 @@ impl Table {
         let rows = databases
             .into_iter()
             .map(|(database, counters)| stats_row(database, &counters, seconds));
-        Self {
-            columns: STATS,
-            rows: rows.collect(),
-        }
+        Self::with_numbers(STATS, rows)
     }
 }
 
@@ -477,7 +497,8 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
         key: info.key.clone(),
         state: match info.state.get() {
             State::Waiting => "waiting",
-            State::Idle | State::Active => "active",
+            State::Idle => "idle",
+            State::Active => "active",
         },
         address: info.addresses.0.clone(),
         local_address: info.addresses.1.clone(),

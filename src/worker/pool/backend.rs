@@ -5,6 +5,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 use crate::{
     cluster::{
         budget::{self, Budget},
+        node::Lsn,
         welcome::Welcome,
     },
     ids::{ConnectionId, NodeId},
@@ -56,6 +57,8 @@ pub(crate) struct Backend {
     pub(crate) record: Vec<u8>,
     /// The read it was taken for, in case that must go to another node.
     pub(crate) read: Vec<u8>,
+    /// How far a standby had replayed when the connection was opened; 0 is unknown.
+    pub(crate) replayed: Lsn,
     /// What it has prepared.
     pub(crate) prepared: Prepared,
     /// Name of its database on the server.

@@ -19,7 +19,6 @@ use crate::{
     },
     ids::WorkerId,
     net::Side,
-    time,
     worker::{Worker, statements::prepared::Prepared},
 };
 
@@ -130,6 +129,8 @@ impl Pool {
             sequences,
             prepared,
             opened,
+            used,
+            replayed,
             permit,
             ..
         } = backend;
@@ -145,6 +146,8 @@ impl Pool {
             cancel_key: facts.cancel_key.clone(),
             opened_us: facts.opened_us,
             opened,
+            used: used.get(),
+            replayed,
             welcome,
             parameters: parameters.to_pairs(),
             belief,
@@ -162,9 +165,13 @@ impl Pool {
             return self.serve_waiters(worker);
         }
         let backend = Box::new(self.unpack(worker, handed));
-        if self.is_bygone(&backend) {
+        let now = worker.reactor.now();
+        if self.is_bygone(&backend) || self.is_old(&backend, now) {
             self.dismiss(worker, backend);
             return self.serve_waiters(worker);
+        }
+        if self.is_stale(&backend, now) {
+            return self.verify(worker, backend);
         }
         self.with_desk(worker, |desk, effects| desk.adopt(effects, backend));
     }
@@ -193,6 +200,7 @@ impl Pool {
             welcome: handed.welcome,
             record: Vec::new(),
             read: Vec::new(),
+            replayed: handed.replayed,
             prepared: unpack_prepared(worker, handed.prepared),
             parameters,
             belief: handed.belief,
@@ -201,7 +209,7 @@ impl Pool {
             generation: handed.generation,
             sequences: handed.sequences,
             opened: handed.opened,
-            used: Cell::new(time::now()),
+            used: Cell::new(handed.used),
             permit,
         }
     }

@@ -193,6 +193,12 @@ impl Judge {
         self.facts.borrow().as_ref().map_or(0, |facts| facts.lsn)
     }
 
+    /// True when even a proven read may write, by what its operators call.
+    pub(crate) fn any_may_write(&self) -> bool {
+        let facts = self.facts.borrow();
+        facts.as_ref().is_some_and(|facts| facts.any_may_write)
+    }
+
     /// True when a transaction that names no isolation level is READ COMMITTED, whoever begins it.
     pub(crate) fn is_read_committed(&self) -> bool {
         let facts = self.facts.borrow();

@@ -11,12 +11,18 @@ use super::{
 };
 pub(crate) use crate::link::login::LoginError;
 use crate::{
-    cluster::{budget, settings::NodeAddress, snapshot::Snapshot, welcome::Welcome},
+    cluster::{
+        budget,
+        node::{Lsn, REPLAYED_SQL, Role, read_lsn},
+        settings::NodeAddress,
+        snapshot::Snapshot,
+        welcome::Welcome,
+    },
     ids::NodeId,
     limits::FAREWELL_MS_MAX,
     link::login::{self, Identity},
     net::{Address, Elapsed, Stream, task},
-    protocol::{ErrorReport, SqlState},
+    protocol::{ErrorReport, SqlState, backend::DataRow, tag::backend},
     time,
     worker::{Worker, parameters::Belief, statements::prepared::Prepared},
 };
@@ -116,7 +122,12 @@ impl Pool {
 
     fn open_failed(self: &Rc<Self>, worker: &Rc<Worker>, error: LoginError) {
         let settings = self.settings();
-        let (first, longest) = (settings.login_backoff, settings.login_backoff_max);
+        let first = settings.login_backoff;
+        let longest = match error.sqlstate() {
+            // It is starting, and will be there soon.
+            Some(SqlState::CANNOT_CONNECT_NOW) => first,
+            _ => settings.login_backoff_max,
+        };
         let repeated = self.backoff.borrow().failures > 0;
         let pause = self
             .backoff
@@ -171,6 +182,9 @@ impl Pool {
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
+        if let Some(version) = welcome.value(b"server_version") {
+            worker.switchboard.note_server_version(version);
+        }
         let parameters = worker.interner.empty();
         let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
         let facts = Facts {
@@ -183,7 +197,7 @@ impl Pool {
             cancels: Cell::new(0),
         };
         let now = time::now();
-        Ok(Box::new(Backend {
+        let mut backend = Box::new(Backend {
             stream,
             facts: Rc::new(facts),
             welcome,
@@ -195,12 +209,20 @@ impl Pool {
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),
+            replayed: 0,
             prepared: Prepared::default(),
             database,
             opened: now,
             used: Cell::new(now),
             permit,
-        }))
+        });
+        if self.standing.get().0 == Role::Standby {
+            let replayed = worker.reactor.deadline(deadline, backend.ask_replayed());
+            let replayed = replayed.await;
+            backend.replayed = replayed
+                .map_err(|Elapsed| LoginError::TooSlow(backend.facts.address.to_string()))?;
+        }
+        Ok(backend)
     }
 
     async fn log_in(
@@ -220,6 +242,28 @@ impl Pool {
             async |password, salt, iterations| worker.derive(password, salt, iterations).await;
         let opened = login::open(&worker.reactor, address, &identity, derive).await?;
         Ok((opened.stream, opened.key, opened.welcome))
+    }
+}
+
+impl Backend {
+    /// How far the server has replayed; 0 when it does not say. What was asked of it before may have been of another life
+    /// of the server, which began again further back.
+    async fn ask_replayed(&mut self) -> Lsn {
+        let mut replayed = 0;
+        let look = |tag, body: &[u8]| {
+            if tag == backend::DATA_ROW
+                && let Ok(mut row) = DataRow::read(body)
+                && let Some(text) = row.next().flatten()
+            {
+                replayed = std::str::from_utf8(text)
+                    .ok()
+                    .and_then(read_lsn)
+                    .unwrap_or(0);
+            }
+        };
+        // Who may not ask is told nothing.
+        let _refused = self.run(REPLAYED_SQL.as_bytes(), look).await;
+        replayed
     }
 }
 

@@ -113,17 +113,22 @@ impl Pool {
         let mut surplus = staying.saturating_sub(settings.min_size);
         let mut next: Option<Instant> = None;
         let closed = self.desk.borrow_mut().take_out(|backend| {
-            if backend.stream.has_news() {
+            if backend.stream.has_news() || self.is_old(backend, now) {
                 return true;
+            }
+            let mut is_due = |due: Instant| {
+                if due > now {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+                due <= now
+            };
+            if let Some(lifetime) = settings.lifetime {
+                is_due(backend.opened + lifetime);
             }
             let Some(limit) = settings.idle_timeout else {
                 return false;
             };
-            let due = backend.used.get() + limit;
-            if due > now {
-                next = Some(next.map_or(due, |next| next.min(due)));
-            }
-            let close = due <= now && surplus > 0;
+            let close = is_due(backend.used.get() + limit) && surplus > 0;
             surplus -= u32::from(close);
             close
         });
@@ -135,6 +140,13 @@ impl Pool {
 
     /// Opens connections up to `min_size`.
     pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
+        if self
+            .vacant_until
+            .get()
+            .is_some_and(|until| time::now() < until)
+        {
+            return;
+        }
         let least = self.settings().min_size.min(self.settings().size);
         let is_short = || self.budget().used() < least;
         while is_short() && self.with_desk(worker, |desk, effects| desk.open_spare(effects)) {}
@@ -200,7 +212,7 @@ impl Backend {
     }
 
     /// Runs a query and waits until the server is ready outside a transaction; `look` is shown its other messages. The
-    /// error is what the server says against it, if it says anything.
+    /// error is what the server says against it, if it says anything; unless that was fatal, it is ready then, too.
     pub(crate) async fn run(
         &mut self,
         query: &[u8],
@@ -211,25 +223,24 @@ impl Backend {
         Writer::new(&mut out).query(query).map_err(|_| None)?;
         self.stream.send(out.into());
         let mut wire = Wire::new(&self.stream);
+        let mut error = None;
         loop {
             let message = wire.message(LOGIN_MESSAGE_BYTES_MAX, |tag, body| match tag {
-                backend::READY_FOR_QUERY
-                    if TransactionStatus::read(body) == Ok(TransactionStatus::Idle) =>
-                {
-                    Some(Ok(()))
-                }
-                backend::READY_FOR_QUERY => Some(Err(None)),
-                backend::ERROR_RESPONSE => Some(Err(Some(body.to_vec()))),
+                backend::READY_FOR_QUERY => Some(TransactionStatus::read(body)),
                 tag => {
+                    if tag == backend::ERROR_RESPONSE && error.is_none() {
+                        error = Some(body.to_vec());
+                    }
                     look(tag, body);
                     None
                 }
             });
             match message.await {
                 Ok(None) => {}
-                Ok(Some(Ok(()))) if wire.has_more() => return Err(None),
-                Ok(Some(done)) => return done,
-                Err(_) => return Err(None),
+                Ok(Some(Ok(TransactionStatus::Idle))) if error.is_none() && !wire.has_more() => {
+                    return Ok(());
+                }
+                Ok(Some(_)) | Err(_) => return Err(error),
             }
         }
     }

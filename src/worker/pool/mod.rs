@@ -19,8 +19,10 @@ use std::{
     ops::Deref,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use hashbrown::HashSet;
 
 pub(crate) use backend::{Backend, Facts, Owner};
 pub(crate) use judge::{Judge, Known};
@@ -44,8 +46,12 @@ use crate::{
         welcome::Welcome,
     },
     ids::{NodeId, WorkerId},
+    limits::VACANT_MS,
     net::task,
 };
+
+/// Names that are remembered of a database and user; those beyond are asked for each time.
+const GIVEN_SETTINGS_MAX: usize = 256;
 
 /// One pool of one core.
 pub(crate) struct Pool {
@@ -60,6 +66,10 @@ pub(crate) struct Pool {
     pub(super) backoff: RefCell<Backoff>,
     /// What the node was, and whether it was used, when last looked at.
     standing: Cell<(Role, bool)>,
+    /// No connection is opened to have one in reserve until then.
+    vacant_until: Cell<Option<Instant>>,
+    /// Settings that the node has let this user have.
+    given: RefCell<HashSet<Box<str>>>,
 }
 
 impl Deref for Pool {
@@ -166,6 +176,12 @@ impl Lease {
             .expect("a lease has its backend until it ends")
     }
 
+    /// It is lent for a login, which counts as no assignment to a client.
+    pub(crate) fn for_login(self) -> Self {
+        self.pool.counters.borrow_mut().assignments -= 1;
+        self
+    }
+
     /// Gives the connection back; it must be outside a transaction with nothing owed.
     pub(crate) fn release(mut self) {
         let backend = self.backend.take().expect("a lease is released once");
@@ -200,6 +216,11 @@ impl Lease {
         }
     }
 
+    /// The pool that it is from.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Gives a connection back that carries a session's state: it is reset first.
     pub(crate) fn release_dirty(mut self) {
         let backend = self.backend.take().expect("a lease is released once");
@@ -229,6 +250,8 @@ impl Pool {
             leaving: Cell::new(0),
             backoff: RefCell::default(),
             standing: Cell::new(standing(&snapshot, node)),
+            vacant_until: Cell::new(None),
+            given: RefCell::default(),
         })
     }
 
@@ -277,6 +300,34 @@ impl Pool {
         self.backoff.take();
     }
 
+    /// True for a setting that the node has let this user have.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.borrow().contains(name)
+    }
+
+    /// The node has let this user go from one of these sets to the other.
+    pub(crate) fn note_given<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let mut given = self.given.borrow_mut();
+        for name in names {
+            if given.len() < GIVEN_SETTINGS_MAX && !given.contains(name) {
+                given.insert(name.into());
+            }
+        }
+    }
+
+    /// Nobody may be connected to this database of the servers for now: what is idle there is closed.
+    pub(crate) fn leave_database(self: &Rc<Self>, worker: &Rc<Worker>, database: &str) {
+        if !self.is_called(database) {
+            return;
+        }
+        let vacant = Duration::from_millis(VACANT_MS);
+        self.vacant_until.set(Some(worker.reactor.now() + vacant));
+        let idle = self.desk.borrow_mut().take_out(|_| true);
+        for backend in idle {
+            self.dismiss(worker, backend);
+        }
+    }
+
     /// An idle connection that needs no further look, if nobody waits for one.
     #[inline]
     pub(crate) fn try_checkout(self: &Rc<Self>, worker: &Rc<Worker>) -> Option<Lease> {
@@ -286,8 +337,9 @@ impl Pool {
             let hands = Hands { worker, pool: self };
             let backend = self.desk.borrow_mut().take_idle(&hands)?;
             backend.stream.park(false);
-            // Closed by the server, speaking out of turn, or from before it began to say something else.
-            if backend.stream.has_news() || self.is_bygone(&backend) {
+            // Closed by the server, speaking out of turn, too old, or from before it began to say something else.
+            let is_old = self.is_old(&backend, now);
+            if is_old || backend.stream.has_news() || self.is_bygone(&backend) {
                 self.dismiss(worker, backend);
                 continue;
             }
@@ -328,6 +380,11 @@ impl Pool {
         self.with_desk(worker, |desk, effects| desk.place(effects, backend));
     }
 
+    fn is_old(&self, backend: &Backend, now: Instant) -> bool {
+        let limit = self.settings().lifetime;
+        limit.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit)
+    }
+
     /// True when the server has begun to say something else since to those who log in.
     #[inline]
     fn is_bygone(&self, backend: &Backend) -> bool {
@@ -335,10 +392,8 @@ impl Pool {
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
-        let lifetime = self.settings().lifetime;
-        let old =
-            lifetime.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit);
-        old || backend.is_spent
+        self.is_old(backend, now)
+            || backend.is_spent
             || self.is_bygone(backend)
             || backend.stream.has_news()
             || !self.standing.get().1

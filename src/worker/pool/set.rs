@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::{Judge, Pool};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         welcome::Welcome,
     },
     ids::{Epoch, NodeId},
+    limits::POSITION_REST_MS,
     worker::{Worker, parameters::Parameters},
 };
 
@@ -41,13 +42,13 @@ pub(crate) struct Common {
     epoch: Cell<Epoch>,
     /// What clients are told at login, by the settings they ask for, beside what it was foretold from.
     welcomes: RefCell<HashMap<Parameters, Greeting>>,
-    /// Names of settings that its server connections have taken from its user, once each.
-    given: RefCell<HashSet<Box<str>>>,
     /// Clients of this database and user on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
     /// What statements are judged by.
     pub(crate) judge: Judge,
+    /// Until then nobody asks the primary how far it has written: it could not tell.
+    no_position_until: Cell<Micros>,
 }
 
 /// A database and user on one core.
@@ -75,10 +76,10 @@ impl PoolSet {
             settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
             epoch: Cell::new(snapshot.epoch),
             welcomes: RefCell::default(),
-            given: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
             judge: Judge::new(snapshot, server_database, &key.user),
+            no_position_until: Cell::new(0),
             key,
         };
         Some(Rc::new(Self {
@@ -252,24 +253,20 @@ impl Common {
         Arc::clone(&self.server_database.borrow())
     }
 
+    /// The primary could not tell how far it has written.
+    #[cold]
+    pub(crate) fn note_no_position(&self, now: Micros) {
+        self.no_position_until.set(now + POSITION_REST_MS * 1000);
+    }
+
+    /// True when that was not long ago.
+    pub(crate) fn has_no_position(&self, now: Micros) -> bool {
+        self.no_position_until.get() > now
+    }
+
     /// True when the database is still called so on the servers.
     pub(super) fn is_called(&self, database: &str) -> bool {
         **self.server_database.borrow() == *database
-    }
-
-    /// True for a setting that a server has let this user have.
-    pub(crate) fn is_given(&self, name: &str) -> bool {
-        self.given.borrow().contains(name)
-    }
-
-    /// A server has let this user go from one of these sets to the other.
-    pub(crate) fn note_given<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        let mut given = self.given.borrow_mut();
-        for name in names {
-            if given.len() < GIVEN_SETTINGS_MAX && !given.contains(name) {
-                given.insert(name.into());
-            }
-        }
     }
 
     /// Remembers what clients with these settings are told.
@@ -281,9 +278,6 @@ impl Common {
         welcomes.insert(parameters, greeting);
     }
 }
-
-/// Names that are remembered of a database and user; those beyond are asked for each time.
-const GIVEN_SETTINGS_MAX: usize = 256;
 
 /// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
 pub(crate) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {

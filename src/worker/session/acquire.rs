@@ -15,11 +15,10 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::FACTS_WAIT_MS_MAX,
+    limits::{FACTS_WAIT_MS_MAX, POSITION_ASK_MS_MAX, POSITION_WAIT_MS, POSITION_WAIT_MS_MAX},
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
     worker::{
-        cancel,
         clients::{Kill, State},
         pool::{CheckoutError, Lease, Pool, Urgency},
         route,
@@ -30,10 +29,20 @@ use crate::{
 enum AtHand {
     /// It has its server connection.
     Linked,
-    /// There is one that may refuse the session's settings.
+    /// There is one that may refuse the session's settings, or may have less than the request must see.
     Unfit(Lease),
     /// There is none.
     Nothing,
+}
+
+/// What became of a server connection that was found for a request.
+enum Taken {
+    /// The request has it, or was refused.
+    Done,
+    /// The server does not let the session be who it is.
+    Refused(NodeId),
+    /// The node may not have come as far as the request must see.
+    Unproved(NodeId),
 }
 
 /// How waiting for a node ended.
@@ -43,6 +52,36 @@ enum Held {
     Changed,
     /// The request is refused.
     Refused,
+}
+
+/// Standbys whose positions are not known for the connections that there are: for the moment another node has to do.
+#[derive(Default)]
+struct Unproved {
+    /// A bit each.
+    nodes: u64,
+    /// How often nobody else was there.
+    waits: u64,
+    /// How often it was waited though there may be another one.
+    looks: u64,
+}
+
+impl Unproved {
+    fn add(&mut self, node: NodeId) {
+        self.nodes |= 1 << (node.0 % 64);
+    }
+
+    /// True for as long as it takes to ask a node.
+    fn is_soon(&mut self) -> bool {
+        self.looks += 1;
+        self.looks * POSITION_WAIT_MS <= POSITION_ASK_MS_MAX
+    }
+
+    /// Nobody else is there: true when they should be looked at once more, a moment later.
+    fn may_wait(&mut self) -> bool {
+        let is_it = std::mem::take(&mut self.nodes) != 0;
+        self.waits += u64::from(is_it);
+        is_it && self.waits * POSITION_WAIT_MS < POSITION_WAIT_MS_MAX
+    }
 }
 
 impl Session {
@@ -97,6 +136,9 @@ impl Session {
         let Some(mut lease) = self.connection_at_hand(&pool) else {
             return AtHand::Nothing;
         };
+        if !self.is_proved_for(&lease, need) {
+            return AtHand::Unfit(lease);
+        }
         self.hold_to_what_was_told(&lease);
         if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
             return AtHand::Unfit(lease);
@@ -108,20 +150,27 @@ impl Session {
 
     async fn acquire_later(&mut self, mut need: Need, mut found: Option<Lease>) -> Result<(), End> {
         let (mut held_since, mut avoid) = (None, 0);
+        let mut unproved = Unproved::default();
         loop {
             if let Some(lease) = found.take() {
-                let node = lease.backend().facts.node;
                 match self.take_on(lease, need).await? {
-                    true => return Ok(()),
+                    Taken::Done => return Ok(()),
+                    // It was opened just now, most likely, and is being asked.
+                    Taken::Unproved(_) if unproved.is_soon() => self.wait_for_position().await,
+                    Taken::Unproved(node) => unproved.add(node),
                     // A standby may not know of a new role yet.
-                    false if self.is_elsewhere(node) => need = Need::Primary,
-                    false => {
+                    Taken::Refused(node) if self.is_elsewhere(node) => need = Need::Primary,
+                    Taken::Refused(_) => {
                         self.conversation.refuse(identity_is_gone());
                         return Ok(());
                     }
                 }
             }
-            let Some(node) = self.place(need, avoid) else {
+            let Some(node) = self.place(need, avoid | unproved.nodes) else {
+                if unproved.may_wait() {
+                    self.wait_for_position().await;
+                    continue;
+                }
                 match Box::pin(self.hold(&mut held_since)).await? {
                     Held::Changed => continue,
                     Held::Refused => return Ok(()),
@@ -137,7 +186,8 @@ impl Session {
                 None => match self.wait_for_server(&pool).await {
                     Ok(lease) if self.info.cancel.is_dequeued() => {
                         lease.into_iter().for_each(Lease::release);
-                        self.conversation.refuse(cancel::cancelled());
+                        let why = self.why_cancelled();
+                        self.conversation.refuse(why);
                         return Ok(());
                     }
                     Ok(Some(lease)) => Some(lease),
@@ -162,29 +212,57 @@ impl Session {
         }
     }
 
+    /// Gives back a connection that was not used.
+    #[cold]
+    fn put_back(&mut self, lease: Lease) {
+        match self.kept.is_on() {
+            true => self.keep(lease),
+            false => lease.release(),
+        }
+    }
+
     /// True when it is not the primary that was to take the request.
     fn is_elsewhere(&self, node: NodeId) -> bool {
         self.worker
             .with_snapshot(|snapshot| snapshot.primary != Some(node))
     }
 
-    /// A server connection has been found. False when the server does not let the session be who it is.
-    async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<bool, End> {
+    /// A server connection has been found.
+    async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<Taken, End> {
+        let node = lease.backend().facts.node;
+        if !self.is_proved_for(&lease, need) {
+            self.put_back(lease);
+            return Ok(Taken::Unproved(node));
+        }
         self.hold_to_what_was_told(&lease);
         if self.may_be_refused(&lease) {
             lease = match Box::pin(self.bring(lease)).await {
                 Ok(lease) => lease,
-                Err(Unbrought::Refused(_)) if self.parameters.has_identity() => return Ok(false),
+                Err(Unbrought::Refused(_))
+                    if self.parameters.has_identity() || self.is_elsewhere(node) =>
+                {
+                    return Ok(Taken::Refused(node));
+                }
                 Err(Unbrought::Refused(error)) => return Err(settings_refused(error.as_deref())),
                 Err(Unbrought::NoConnection(error)) => {
                     self.conversation.refuse(statement_error(error));
-                    return Ok(true);
+                    return Ok(Taken::Done);
                 }
             };
+            // It may be another one.
+            if !self.is_proved_for(&lease, need) {
+                self.put_back(lease);
+                return Ok(Taken::Unproved(node));
+            }
         }
         self.begin_errand(&mut lease, need);
         self.link(lease);
-        Ok(true)
+        Ok(Taken::Done)
+    }
+
+    async fn wait_for_position(&self) {
+        let pause = Duration::from_millis(POSITION_WAIT_MS);
+        self.worker.reactor.sleep(pause).await;
     }
 
     /// No node can take the request: waits until the cluster has changed, for a bounded time.
@@ -213,7 +291,8 @@ impl Session {
         match held {
             Ok(Some(Held::Changed)) => return Ok(Held::Changed),
             Ok(Some(Held::Refused)) if self.info.cancel.is_dequeued() => {
-                self.conversation.refuse(cancel::cancelled());
+                let why = self.why_cancelled();
+                self.conversation.refuse(why);
             }
             Ok(Some(Held::Refused)) => return Err(shutting_down()),
             Ok(None) => return Err(End::Done),
@@ -226,11 +305,9 @@ impl Session {
         self.info.state.set(State::Waiting);
         self.info.cancel.clear();
         self.pending.detach();
-        self.client.hold(true);
     }
 
     fn end_waiting(&self) {
-        self.client.hold(false);
         self.info.state.set(State::Idle);
     }
 

@@ -130,6 +130,11 @@ impl Conversation {
         self.names.stamp(stamps);
     }
 
+    /// The client gets this message in place of the server's.
+    pub(super) fn rename(&mut self, message: Vec<u8>) {
+        self.renamed = message;
+    }
+
     /// The error in the client's words.
     pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.renamed)

@@ -24,6 +24,7 @@ impl Conversation {
                 return false;
             };
             self.deferred = None;
+            self.answered_alone = true;
             let tag = match ending {
                 Ending::Commit => "COMMIT",
                 Ending::Rollback => "ROLLBACK",
@@ -51,6 +52,7 @@ impl Conversation {
     /// The client has begun a block.
     pub(super) fn defer(&mut self, begin: Rc<Statement>) {
         self.deferred = Some(begin);
+        self.answered_alone = true;
         self.has_read = false;
     }
 

@@ -130,6 +130,12 @@ impl Clock {
         self.cancelled = Some(now);
     }
 
+    /// True while a request is under way that was cancelled for its length.
+    #[inline]
+    pub(super) fn has_cancelled(&self) -> bool {
+        self.cancelled.is_some()
+    }
+
     /// The limit that is reached next, and when. `heard`: when the client last said something.
     fn next(&self, heard: Instant) -> Option<(Instant, Due)> {
         let at =

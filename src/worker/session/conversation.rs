@@ -36,60 +36,7 @@ use crate::{
     },
 };
 
-/// What becomes of a client's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes to the server.
-    Forward,
-    /// So many bytes of it are replaced by what was written ahead; the rest goes to the server.
-    Instead(usize),
-    /// A server connection is needed first; ask again then.
-    NeedServer,
-    /// What becomes of it depends on the server's next answers; ask again then.
-    Wait,
-    /// The client has prepared more than it may.
-    Full,
-    /// It is a question to pgring, whose turn it is.
-    Asks,
-    /// It is dropped; an answer may have been written.
-    Discard,
-    /// The client leaves.
-    Terminate,
-}
-
-/// What becomes of a server's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It goes to the client.
-    Forward,
-    /// It goes to the client, and the server is ready for the next request.
-    Ready,
-    /// It stays here: it belongs to something pgring asked.
-    Swallow,
-    /// It stays here: the server ends the connection.
-    Fatal,
-    /// It stays here: the settings pgring sent were refused.
-    SettingsRefused,
-    /// It stays here: the census is complete.
-    CensusTaken,
-    /// It stays here: the primary has told how far its log was written.
-    PositionTold,
-    /// It goes to the client in other words.
-    Renamed,
-    /// It stays here until the settings are restored that the client came with.
-    Restore,
-    /// It stays here, and the settings are restored: the client is to hear so.
-    Restored,
-}
-
-/// What a lost server connection means for the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterLoss {
-    /// The client has been told what to be told, and goes on.
-    GoesOn,
-    /// State went with the connection: the session must end.
-    Ends,
-}
+pub use super::verdict::{AfterLoss, Answer, Verdict};
 
 /// One session's conversation.
 #[derive(Debug)]
@@ -141,6 +88,10 @@ pub struct Conversation {
     /// The deferred block had read there.
     pub(super) has_read: bool,
     /// A server's error in which names of ours are the client's.
+    /// pgring has answered a query that no server has seen.
+    pub(super) answered_alone: bool,
+    /// The database that nobody may be connected to when what was sent runs.
+    pub(super) vacates: Option<String>,
     pub(super) renamed: Vec<u8>,
     /// The last bytes of a statement that is too long to be read as a whole.
     pub(super) rest: Vec<u8>,
@@ -178,6 +129,8 @@ impl Conversation {
             position: None,
             leaving_block: None,
             has_read: false,
+            answered_alone: false,
+            vacates: None,
             renamed: Vec::new(),
             rest: Vec::new(),
         }
@@ -328,6 +281,9 @@ impl Conversation {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
+        if facts.changes_schema() {
+            self.vacates = self.vacates.take().or_else(|| classify::vacates(text));
+        }
         self.note_traces(facts, text, statement, desk);
     }
 
@@ -403,6 +359,18 @@ impl Conversation {
     /// The next message destroys the unnamed statement.
     pub(super) fn drop_unnamed(&mut self, at: Option<ServerName>) {
         self.note_change(at, Change::DropUnnamed);
+    }
+
+    /// Once: pgring has answered a query that no server has seen.
+    #[inline]
+    pub(crate) fn take_answered_alone(&mut self) -> bool {
+        std::mem::take(&mut self.answered_alone)
+    }
+
+    /// Once: the database that nobody may be connected to when what was sent runs.
+    #[inline]
+    pub(crate) fn take_vacated(&mut self) -> Option<String> {
+        self.vacates.take()
     }
 
     /// What the next message does to the names; called before it is entered in the ledger.
@@ -502,6 +470,13 @@ impl Conversation {
     #[inline]
     pub fn is_clean(&self) -> bool {
         self.ledger.is_releasable() && self.own_requests.is_empty() && self.heal != Heal::Again
+    }
+
+    /// True when the next request would be answered alike over another connection: nothing is under way that the client has
+    /// asked for, and the session has left nothing at this one of which nobody knows.
+    pub(crate) fn may_go_elsewhere(&self) -> bool {
+        let knows_all = !self.traces.wants_census() && !self.is_in_census();
+        self.is_unasked() && self.pinned().is_none() && knows_all && !self.traces.is_soiled()
     }
 
     /// True when nothing is owed to the client.

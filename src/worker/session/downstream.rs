@@ -12,8 +12,8 @@ use crate::{
     limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState, Tag,
-        backend::{ErrorFields, ParameterStatus, TransactionStatus},
+        ErrorReport, Header, ProtocolError, SqlState, Tag, Writer,
+        backend::{ErrorFields, NotificationResponse, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
     },
@@ -25,7 +25,9 @@ enum Fault {
     /// The server broke the protocol.
     Nonsense(ProtocolError),
     /// The server ends the connection, and says why.
-    LastWords(String),
+    LastWords(ErrorReport),
+    /// It ends the session, as the client has asked it to do in such a case.
+    Expired,
     /// A standby cannot answer a read that the primary can.
     Elsewhere(String),
     /// The session ends.
@@ -61,7 +63,8 @@ impl Session {
         match judged {
             Ok(()) => Ok(()),
             Err(Fault::Nonsense(error)) => self.server_speaks_nonsense(&error),
-            Err(Fault::LastWords(message)) => self.server_lost(&message),
+            Err(Fault::LastWords(words)) => self.server_took_leave(words),
+            Err(Fault::Expired) => Err(End::Done),
             Err(Fault::Elsewhere(why)) => {
                 self.placement.insist_on_primary();
                 self.read_elsewhere(&why);
@@ -97,11 +100,11 @@ impl Session {
                 | backend::NO_DATA
                 | backend::PARAMETER_STATUS => {}
                 backend::NOTICE_RESPONSE if is_farewell(body) => {
-                    return Some(Fault::LastWords(error_message(body)));
+                    return Some(Fault::LastWords(last_words(body)));
                 }
                 backend::NOTICE_RESPONSE => {}
                 backend::ERROR_RESPONSE if is_fatal(body) => {
-                    return Some(Fault::LastWords(error_message(body)));
+                    return Some(Fault::LastWords(last_words(body)));
                 }
                 backend::ERROR_RESPONSE if self.errand.on_standby && is_for_primary(body) => {
                     return Some(Fault::Elsewhere(error_message(body)));
@@ -145,7 +148,14 @@ impl Session {
             };
             match answer {
                 Answer::Forward | Answer::Ready => *decided += taken,
-                Answer::Fatal => return Err(Fault::LastWords(error_text(piece))),
+                Answer::Fatal => {
+                    let body = piece.get(Header::BYTES..taken).unwrap_or_default();
+                    if has_expired(body) {
+                        *decided += taken;
+                        return Err(Fault::Expired);
+                    }
+                    return Err(Fault::LastWords(last_words(body)));
+                }
                 Answer::SettingsRefused => {
                     let body = piece.get(Header::BYTES..taken);
                     return Err(settings_refused(body).into());
@@ -182,7 +192,7 @@ impl Session {
             && is_farewell(body)
         {
             // The client must not hear of it, or the read could not go elsewhere.
-            return Err(Fault::LastWords(error_message(body)));
+            return Err(Fault::LastWords(last_words(body)));
         }
         let lease = self.lease.as_mut().expect("a server that speaks is linked");
         let prepared = &mut lease.backend_mut().prepared;
@@ -201,10 +211,24 @@ impl Session {
             // The client is with the cluster, and was told of its primary; this one may just have been promoted.
             answer = Answer::Swallow;
         }
+        if header.tag == backend::ERROR_RESPONSE
+            && answer == Answer::Forward
+            && let Some(error) = self.overtime_error(body)
+        {
+            self.conversation.rename(error);
+            answer = Answer::Renamed;
+        }
+        if header.tag == backend::NOTIFICATION && answer == Answer::Forward {
+            answer = self.sign_notification(body);
+        }
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
                 // SHOW is the one read that takes no snapshot.
                 self.errand.has_read |= !body.starts_with(b"SHOW");
+                self.count_answer(header.tag, body);
+            }
+            // The client has heard of it long ago.
+            backend::COMMAND_COMPLETE if answer == Answer::Swallow && begins(body) => {
                 self.count_answer(header.tag, body);
             }
             _ => {}
@@ -214,6 +238,9 @@ impl Session {
             backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken()?,
             backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
                 let position = self.conversation.take_position();
+                if position.is_none() {
+                    self.pools.note_no_position(self.worker.micros());
+                }
                 self.position_told(position);
             }
             backend::READY_FOR_QUERY if answer == Answer::Restore => {
@@ -225,6 +252,26 @@ impl Session {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// A notification that comes from the session's own connection comes from the session, which knows itself by the
+    /// process id that it was told.
+    #[cold]
+    fn sign_notification(&mut self, body: &[u8]) -> Answer {
+        let own = self
+            .lease
+            .as_ref()
+            .map(|lease| lease.backend().facts.process_id);
+        let Ok(heard) = NotificationResponse::read(body) else {
+            return Answer::Forward;
+        };
+        if own != Some(heard.process_id) {
+            return Answer::Forward;
+        }
+        let mut out = Vec::new();
+        Writer::new(&mut out).notification(self.info.process_id, heard.channel, heard.payload);
+        self.conversation.rename(out);
+        Answer::Renamed
     }
 
     /// Counts what the node at hand has answered.
@@ -277,6 +324,7 @@ impl Session {
     pub(super) fn server_is_ready(&mut self) -> Result<(), End> {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         let now = self.worker.reactor.now();
+        self.info.vacates.set(0);
         let mut counters = self.pools.counters.borrow_mut();
         self.clock.answered(idle, now);
         self.placement.forget_crash();
@@ -339,8 +387,19 @@ impl Session {
         self.server_lost(&why)
     }
 
+    /// The server has ended the connection, and said why.
+    #[cold]
+    fn server_took_leave(&mut self, words: ErrorReport) -> Result<(), End> {
+        let why = format!("the server said: {}", words.message);
+        self.server_gone(&why, Some(words))
+    }
+
     /// The server connection is gone.
     pub(super) fn server_lost(&mut self, why: &str) -> Result<(), End> {
+        self.server_gone(why, None)
+    }
+
+    fn server_gone(&mut self, why: &str, words: Option<ErrorReport>) -> Result<(), End> {
         if self.errand.is_repeatable() && self.outtake.is_between() {
             let node = self.read_elsewhere(why);
             self.worker.suspect(node);
@@ -354,12 +413,15 @@ impl Session {
         );
         // What was being committed may be: its client can find that out, and tell others.
         self.announce_commit();
+        let on_standby = self.errand.on_standby;
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.
         self.intake_forwards = false;
         let mut out = Vec::new();
-        let after = self.conversation.server_lost(why, mid_message, &mut out);
+        let after = self
+            .conversation
+            .server_lost(why, words, mid_message, on_standby, &mut out);
         self.answer(&mut out);
         match after {
             AfterLoss::GoesOn => Ok(()),
@@ -402,6 +464,7 @@ fn partial_from_server(
         backend::READY_FOR_QUERY
             | backend::ERROR_RESPONSE
             | backend::NOTICE_RESPONSE
+            | backend::NOTIFICATION
             | backend::PARAMETER_STATUS
             | backend::COMMAND_COMPLETE
     ) || awaits_rows && header.tag == backend::DATA_ROW;
@@ -415,20 +478,38 @@ fn partial_from_server(
     ))
 }
 
-/// The text of the ErrorResponse at the start of `bytes`.
-fn error_text(bytes: &[u8]) -> String {
-    let body = bytes.get(Header::BYTES..).unwrap_or_default();
-    let header = Header::read(bytes).ok().flatten();
-    let body = header
-        .and_then(|header| body.get(..header.body_bytes()))
-        .unwrap_or_default();
-    match ErrorFields::read(body) {
-        Ok(fields) => format!(
-            "the server said: {}",
-            String::from_utf8_lossy(fields.message())
-        ),
-        Err(_) => String::new(),
-    }
+/// True for the answer to a BEGIN.
+fn begins(tag: &[u8]) -> bool {
+    matches!(tag, b"BEGIN\0" | b"START TRANSACTION\0")
+}
+
+/// What the server says before it ends the connection, as an error of a session that goes on.
+fn last_words(body: &[u8]) -> ErrorReport {
+    let Ok(fields) = ErrorFields::read(body) else {
+        return ErrorReport::error(
+            SqlState::CONNECTION_FAILURE,
+            "the server ended the connection",
+        );
+    };
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let sqlstate = fields.sqlstate().unwrap_or(SqlState::CONNECTION_FAILURE);
+    let mut report = ErrorReport::error(sqlstate, text(fields.message()));
+    report.detail = fields.field(b'D').map(|detail| text(detail).into());
+    report.hint = fields.field(b'H').map(|hint| text(hint).into());
+    report
+}
+
+/// True when the server ends the session for its own time limits, which it has told it to keep.
+fn has_expired(body: &[u8]) -> bool {
+    let fields = ErrorFields::read(body).ok();
+    matches!(
+        fields.and_then(|fields| fields.sqlstate()),
+        Some(
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+                | SqlState::TRANSACTION_TIMEOUT
+                | SqlState::IDLE_SESSION_TIMEOUT
+        )
+    )
 }
 
 /// True for errors of which the primary is free: what a standby cannot do, or had to give up because of what it

@@ -19,6 +19,10 @@ pub(super) struct Errand {
     pub(super) is_global: bool,
     /// Something that is not a proven read went to the primary since its position was last asked for.
     pub(super) wrote: bool,
+    /// The primary was asked for its position since something went there, whether or not it could tell.
+    pub(super) asked: bool,
+    /// How often a read of its had to wait for the standby.
+    pub(super) waits: u32,
     /// A commit of which the client may know is under way, and the process knows of that.
     pub(super) announced: bool,
     /// The block that began on a standby, for the case that it has to go on at the primary.

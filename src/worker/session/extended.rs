@@ -94,9 +94,11 @@ impl Conversation {
             if self.traces.may_have_prepared() && self.may_be_prepared(name, desk) {
                 self.ask_whether_free(name, desk.ahead);
             }
-            if self.names.bytes() + names::cost(name, &statement) > desk.bounds.client_bytes {
-                return Some(Verdict::Full);
-            }
+        }
+        let is_alone = name.is_empty() && self.names.is_settled();
+        if !is_alone && self.kept_bytes() + names::cost(name, &statement) > desk.bounds.client_bytes
+        {
+            return Some(Verdict::Full);
         }
         if statement.facts.executes() {
             let refused = self.show_executed(frontend::PARSE, statement.text(), desk);
@@ -264,6 +266,9 @@ impl Conversation {
         };
         self.names.shapes_mut().renewed = Stamp::FIRST;
         if tag == frontend::BIND {
+            if self.kept_bytes() + naming.before.len() > desk.bounds.client_bytes {
+                return Some(Verdict::Full);
+            }
             if self.runs_texts(&definition.statement, desk) {
                 self.note_values(body);
             }
@@ -287,6 +292,11 @@ impl Conversation {
             found.name.bytes(),
             desk.ahead,
         ))
+    }
+
+    /// Bytes of the names that the client has given, and of what they stand for.
+    fn kept_bytes(&self) -> usize {
+        self.names.bytes() + self.portals.bytes()
     }
 
     /// A Describe of a portal: the client hears of its statement's rows.

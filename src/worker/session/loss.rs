@@ -8,15 +8,23 @@ use super::{
 };
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{ErrorReport, SqlState, Writer, backend::TransactionStatus},
+    protocol::{ErrorReport, Severity, SqlState, Writer, backend::TransactionStatus},
 };
 
 impl Conversation {
     /// The server connection is gone. Writes what the client is owed: an error and ReadyForQuery for each
-    /// request, and puts a transaction that was open into the failed state. `mid_message`: the client has
-    /// got the beginning of a message.
-    pub fn server_lost(&mut self, why: &str, mid_message: bool, out: &mut Vec<u8>) -> AfterLoss {
-        let loss = self.loss();
+    /// request, and puts a transaction that was open into the failed state. `words`: what the server said before it went,
+    /// as an error. `mid_message`: the client has got the beginning of a message. `is_read_only`: it could commit nothing.
+    pub fn server_lost(
+        &mut self,
+        why: &str,
+        words: Option<ErrorReport>,
+        mid_message: bool,
+        is_read_only: bool,
+        out: &mut Vec<u8>,
+    ) -> AfterLoss {
+        let mut loss = self.loss();
+        loss.perhaps_committed &= !is_read_only;
         let pin = self.pinned();
         self.names.abandon();
         self.refusing = None;
@@ -33,10 +41,10 @@ impl Conversation {
             return AfterLoss::Ends;
         }
         if self.mode() == PoolMode::Session || pin.is_some() {
-            Writer::new(out).error(&lost_with_state(why, pin, loss));
+            Writer::new(out).error(&lost_with_state(why, words, pin, loss));
             return AfterLoss::Ends;
         }
-        let report = loss.report(why);
+        let report = loss.report(why, words);
         let readies = owed.iter().filter(|owed| owed.ends_with_ready()).count();
         for _ in 0..readies + usize::from(was_restoring) {
             Writer::new(out).error(&report).ready_for_query(loss.status);
@@ -96,7 +104,10 @@ struct Loss {
 }
 
 impl Loss {
-    fn report(self, why: &str) -> ErrorReport {
+    fn report(self, why: &str, words: Option<ErrorReport>) -> ErrorReport {
+        if let Some(words) = words.filter(|_| !self.perhaps_committed) {
+            return with_detail_of_loss(words);
+        }
         let report = match self {
             Loss {
                 perhaps_committed: true,
@@ -130,7 +141,22 @@ fn lost_while_committing() -> ErrorReport {
     .with_hint("Find out whether it was committed before you repeat it.")
 }
 
-fn lost_with_state(why: &str, pin: Option<Pin>, loss: Loss) -> ErrorReport {
+/// The server's own words, and what they mean for the client's session.
+fn with_detail_of_loss(words: ErrorReport) -> ErrorReport {
+    match words.detail {
+        Some(_) => words,
+        None => words.with_detail(
+            "The server connection was lost. The session goes on with another connection.",
+        ),
+    }
+}
+
+fn lost_with_state(
+    why: &str,
+    words: Option<ErrorReport>,
+    pin: Option<Pin>,
+    loss: Loss,
+) -> ErrorReport {
     let sqlstate = if loss.perhaps_committed {
         SqlState::TRANSACTION_RESOLUTION_UNKNOWN
     } else {
@@ -141,5 +167,12 @@ fn lost_with_state(why: &str, pin: Option<Pin>, loss: Loss) -> ErrorReport {
         "the server connection was lost, and with it what this session kept there",
     );
     let kept = pin.map_or("session pooling mode", Pin::reason);
+    let report = match words.filter(|_| !loss.perhaps_committed) {
+        Some(words) => ErrorReport {
+            severity: Severity::Fatal,
+            ..words
+        },
+        None => report,
+    };
     report.with_detail(format!("{why}; kept: {kept}"))
 }

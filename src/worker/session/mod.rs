@@ -37,6 +37,7 @@ mod show;
 mod told;
 mod traces;
 mod upstream;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

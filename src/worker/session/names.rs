@@ -94,6 +94,16 @@ impl Change {
             Self::Remove(_) | Self::DropUnnamed => None,
         }
     }
+
+    /// Bytes that it keeps until it is answered.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Define(name, definition) => cost(name, &definition.statement),
+            Self::Prepare(statement) => statement.content().len(),
+            Self::Remove(name) => name.len(),
+            Self::DropUnnamed => 0,
+        }
+    }
 }
 
 /// A change whose message is not answered.
@@ -139,6 +149,8 @@ pub(super) struct Names {
     unstamped: Vec<Box<[u8]>>,
     /// Bytes of names and statements, each statement counted for each of its names.
     bytes: usize,
+    /// The same of what is not answered yet.
+    pending_bytes: usize,
     shapes: Shapes,
 }
 
@@ -234,6 +246,7 @@ impl Names {
         at: Option<ServerName>,
         change: Change,
     ) {
+        self.pending_bytes += change.bytes();
         self.pending.push_back(Pending {
             ticket,
             pipeline,
@@ -286,7 +299,9 @@ impl Names {
 
     fn pop_before(&mut self, ticket: u64) -> Option<Pending> {
         let due = self.pending.front()?.ticket < ticket;
-        due.then(|| self.pending.pop_front())?
+        let pending = due.then(|| self.pending.pop_front())??;
+        self.pending_bytes -= pending.change.bytes();
+        Some(pending)
     }
 
     fn apply(&mut self, change: Change) {
@@ -331,6 +346,7 @@ impl Names {
     /// The server connection is gone, and with it every answer that was to come.
     pub(super) fn abandon(&mut self) {
         self.pending.clear();
+        self.pending_bytes = 0;
         self.shapes.abandon();
     }
 
@@ -360,9 +376,9 @@ impl Names {
         &mut self.shapes
     }
 
-    /// Bytes of names and statements.
+    /// Bytes of names and statements, those that the server has not answered yet among them.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.pending_bytes
     }
 
     /// True when no change waits for its answer.

@@ -6,7 +6,10 @@ use super::{
     serve::{End, Session},
 };
 use crate::{
-    protocol::{ErrorReport, SqlState, backend::TransactionStatus},
+    protocol::{
+        ErrorReport, SqlState, Writer,
+        backend::{ErrorFields, TransactionStatus},
+    },
     worker::{
         cancel::{self, Work},
         tally::Timeout,
@@ -78,6 +81,33 @@ impl Session {
             true => Err(End::Done),
             false => Err(End::Told(last_words(due))),
         }
+    }
+
+    /// What the client is told whose request was cancelled, by a cancel request or for its length.
+    #[cold]
+    pub(super) fn why_cancelled(&self) -> ErrorReport {
+        if !self.clock.has_cancelled() {
+            return cancel::cancelled();
+        }
+        ErrorReport::error(
+            SqlState::QUERY_CANCELED,
+            "canceling statement due to query timeout",
+        )
+        .with_hint("The limit is pgring's setting query_timeout.")
+    }
+
+    /// The server's error, when it only says that the request was cancelled: in words that say by whom.
+    #[inline]
+    pub(super) fn overtime_error(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if !self.clock.has_cancelled() {
+            return None;
+        }
+        let fields = ErrorFields::read(body).ok()?;
+        (fields.sqlstate() == Some(SqlState::QUERY_CANCELED)).then(|| {
+            let mut out = Vec::new();
+            Writer::new(&mut out).error(&self.why_cancelled());
+            out
+        })
     }
 }
 

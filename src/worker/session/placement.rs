@@ -11,12 +11,13 @@ use super::{
 };
 use crate::{
     cluster::{
+        budget::Micros,
         node::{Lsn, Role, Status},
         settings::{Balance, Consistency, ReadOnlyTransactions, Routing, Strategy},
         snapshot::Snapshot,
     },
     ids::{Epoch, NodeId},
-    limits::RECORDED_BYTES_MAX,
+    limits::{POSITION_WAIT_MS, POSITION_WAIT_MS_MAX, RECORDED_BYTES_MAX},
     protocol::{Header, backend::TransactionStatus, tag::frontend},
     random::Seeded,
     worker::{
@@ -37,8 +38,8 @@ pub(super) struct Placement {
     preference: Option<(Epoch, Option<usize>)>,
     /// How far the log was written after its newest commit.
     newest: Lsn,
-    /// It has committed since, and nobody knows how far.
-    is_unknown: bool,
+    /// It has committed since, and nobody knows how far: since when that is so, in microseconds of the process's clock.
+    unknown_since: Option<Micros>,
     /// The next request goes to the primary, whatever it is.
     only_primary: bool,
     /// A server has vanished under the request that is under way.
@@ -52,7 +53,7 @@ impl Placement {
             favourite: None,
             preference: None,
             newest: 0,
-            is_unknown: false,
+            unknown_since: None,
             only_primary: false,
             saw_crash: false,
         }
@@ -74,8 +75,18 @@ impl Placement {
     }
 
     /// The primary is being asked how far it has written; until it answers nobody knows.
-    pub(super) fn expect_position(&mut self) {
-        self.is_unknown = true;
+    pub(super) fn expect_position(&mut self, now: Micros) {
+        self.unknown_since = Some(now);
+    }
+
+    /// How far the log was written after its newest commit, or later; `None` when nobody knows. What the primary itself has
+    /// told the control core since is no less.
+    fn position(&self, snapshot: &Snapshot) -> Option<Lsn> {
+        let Some(since) = self.unknown_since else {
+            return Some(self.newest);
+        };
+        let live = &snapshot.state(snapshot.primary?)?.live;
+        live.holds_since(since).then(|| live.lsn().max(self.newest))
     }
 
     /// The next request goes to the primary.
@@ -91,6 +102,8 @@ pub(super) enum Stay {
     Yes,
     /// It must not: it waits until the connection is given back.
     Wait,
+    /// It must not yet: the standby has to catch up.
+    Behind,
     /// It must not, and neither may the block go on there.
     Leave,
     /// It must not, and the block cannot go on elsewhere.
@@ -204,7 +217,7 @@ impl Session {
         avoid: u64,
     ) -> Option<NodeId> {
         let routing = &snapshot.settings.routing;
-        let after = self.must_have_seen(routing);
+        let after = self.must_have_seen(snapshot);
         let preference = self.preference(snapshot);
         let Some(after) = after else {
             return snapshot.primary;
@@ -224,20 +237,42 @@ impl Session {
     }
 
     /// What a read's node must have replayed; `None` when nobody knows but the primary.
-    pub(super) fn must_have_seen(&self, routing: &Routing) -> Option<Lsn> {
-        let commits = match routing.consistency {
+    pub(super) fn must_have_seen(&self, snapshot: &Snapshot) -> Option<Lsn> {
+        let commits = match snapshot.settings.routing.consistency {
             Consistency::Eventual => 0,
-            Consistency::Session if self.placement.is_unknown => return None,
-            Consistency::Session => self.placement.newest,
+            Consistency::Session => self.placement.position(snapshot)?,
             Consistency::Global => {
                 let newest = self.worker.switchboard.commits.newest()?;
-                if self.placement.is_unknown {
-                    return None;
-                }
-                newest.max(self.placement.newest)
+                newest.max(self.placement.position(snapshot)?)
             }
         };
         Some(commits.max(self.pools.judge.position()))
+    }
+
+    /// False for a connection to a standby whose position was asked for before the connection was there, or is not
+    /// far enough: a read must not go there.
+    #[inline]
+    pub(super) fn is_proved_for(&self, lease: &Lease, need: Need) -> bool {
+        matches!(need, Need::Primary) || self.is_proved(lease)
+    }
+
+    fn is_proved(&self, lease: &Lease) -> bool {
+        let backend = lease.backend();
+        let opened = self.worker.switchboard.budgets.micros(backend.opened);
+        self.worker.with_snapshot(|snapshot| {
+            let node = backend.facts.node;
+            if snapshot.primary == Some(node) {
+                return true;
+            }
+            match self.must_have_seen(snapshot) {
+                None => false,
+                Some(0) => true,
+                Some(after) if backend.replayed >= after => true,
+                Some(after) => snapshot.state(node).is_some_and(|state| {
+                    state.live.holds_since(opened) && state.live.lsn() >= after
+                }),
+            }
+        })
     }
 
     fn preference(&mut self, snapshot: &Snapshot) -> Option<usize> {
@@ -283,6 +318,7 @@ impl Session {
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
+        let is_write = need == Need::Primary || self.pools.judge.any_may_write();
         let mut errand = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
@@ -292,7 +328,7 @@ impl Session {
                 on_standby: is_standby,
                 is_watched: routing.consistency != Consistency::Eventual,
                 is_global: routing.consistency == Consistency::Global,
-                wrote: need == Need::Primary && !is_seen,
+                wrote: is_write && !is_standby && !is_seen,
                 block: block.filter(|_| is_standby),
                 _counted: state
                     .filter(|_| counts)
@@ -305,14 +341,25 @@ impl Session {
             errand.may_write = may_write(block);
         }
         self.errand = errand;
-        if let Need::Read(bytes) = need
-            && self.conversation.deferred_block().is_none()
-            && bytes <= RECORDED_BYTES_MAX
+        if self.conversation.deferred_block().is_none()
+            && let Some(read) = read_at(&self.pending, 0, need)
         {
-            let read = &mut lease.backend_mut().read;
-            read.clear();
-            read.extend_from_slice(self.pending.get(..bytes).unwrap_or_default());
+            let kept = &mut lease.backend_mut().read;
+            kept.clear();
+            kept.extend_from_slice(read);
             self.errand.can_repeat = true;
+        }
+    }
+
+    /// A read follows something else on the same connection: should that be lost, it goes to another one.
+    fn keep_read(&mut self, at: usize, need: Need) {
+        if let Some(lease) = &mut self.lease
+            && let Some(read) = read_at(&self.pending, at, need)
+        {
+            let kept = &mut lease.backend_mut().read;
+            kept.clear();
+            kept.extend_from_slice(read);
+            (self.errand.can_repeat, self.errand.heard) = (true, false);
         }
     }
 
@@ -338,7 +385,10 @@ impl Session {
         }
         let need = self.need_of(at, in_block, self.errand.may_write);
         if !self.errand.on_standby {
-            self.errand.wrote |= need == Need::Primary;
+            self.errand.wrote |= need == Need::Primary || self.pools.judge.any_may_write();
+            if !in_block && self.conversation.may_go_elsewhere() {
+                self.keep_read(at, need);
+            }
             return Stay::Yes;
         }
         if self.conversation.pinned().is_some() {
@@ -349,9 +399,34 @@ impl Session {
             };
         }
         match need {
-            Need::Read(_) if in_block || self.is_still_fit() => Stay::Yes,
+            Need::Read(_) if self.may_read_on(in_block) => Stay::Yes,
+            Need::Read(_) if in_block && self.conversation.has_open_portal() => self.catch_up(),
             _ if in_block && self.conversation.is_at_rest() => self.leave_or_refuse(),
             _ => Stay::Wait,
+        }
+    }
+
+    /// True when the standby at hand is right for a read that follows others.
+    fn may_read_on(&self, in_block: bool) -> bool {
+        if !in_block {
+            return self.is_still_fit();
+        }
+        // Each statement has a snapshot of its own, and must see what others have committed meanwhile.
+        let looks_anew = self.errand.is_global && !self.errand.keeps_snapshot;
+        !looks_anew
+            || self
+                .lease
+                .as_ref()
+                .is_some_and(|lease| self.is_proved(lease))
+    }
+
+    /// A block with an open portal cannot go on elsewhere: its read waits for the standby, for a bounded time.
+    #[cold]
+    fn catch_up(&mut self) -> Stay {
+        self.errand.waits += 1;
+        match u64::from(self.errand.waits) * POSITION_WAIT_MS < POSITION_WAIT_MS_MAX {
+            true => Stay::Behind,
+            false => Stay::Refuse(Why::Portal),
         }
     }
 
@@ -368,28 +443,35 @@ impl Session {
 
     /// True when the standby at hand would be right for a new read, too.
     fn is_still_fit(&self) -> bool {
-        let node = self.lease.as_ref().map(|lease| lease.backend().facts.node);
-        self.worker.with_snapshot(|snapshot| {
-            let after = self.must_have_seen(&snapshot.settings.routing);
-            node.zip(after)
-                .is_some_and(|(node, after)| route::objection(snapshot, node, after).is_none())
-        })
+        let Some(lease) = self.lease.as_ref() else {
+            return false;
+        };
+        let node = lease.backend().facts.node;
+        let takes_reads = self.worker.with_snapshot(|snapshot| {
+            let after = self.must_have_seen(snapshot);
+            after.is_some_and(|after| route::objection(snapshot, node, after).is_none())
+        });
+        takes_reads && self.is_proved(lease)
     }
 
     /// Why nobody may wait any longer for the node at hand, which does not answer; `None` when it is used, or may yet
-    /// end what was begun: a node that an operator has detached, and a lost primary while there is no other.
+    /// end what was begun: a node that an operator has detached, a lost primary while there is another, and one that was made
+    /// a standby.
     #[cold]
     pub(super) fn stranded(&self) -> Option<String> {
         let node = self.lease.as_ref()?.backend().facts.node;
         self.worker.with_snapshot(|snapshot| {
             let state = snapshot.state(node)?;
+            let is_other = snapshot.primary.is_some_and(|primary| primary != node);
+            let is_demoted = state.role == Role::Standby && !self.errand.on_standby && is_other;
             let is_over = match state.status {
+                Status::Waiting | Status::Up if is_demoted => {
+                    let name = &snapshot.node(node).name;
+                    return Some(format!("node {name} is not the primary any more"));
+                }
                 Status::Waiting | Status::Up | Status::Unused => false,
                 Status::Quarantine => true,
-                Status::Down => {
-                    let is_replaced = snapshot.primary.is_some_and(|primary| primary != node);
-                    is_replaced || self.errand.is_repeatable()
-                }
+                Status::Down => is_other || self.errand.is_repeatable(),
             };
             let (name, status) = (&snapshot.node(node).name, state.status.name());
             is_over.then(|| format!("node {name} is {status}: {}", state.reason))
@@ -405,7 +487,8 @@ impl Session {
     /// True when the primary is to be asked how far it has written.
     #[inline]
     pub(super) fn owes_position(&self) -> bool {
-        let commits = self.errand.wrote || self.placement.is_unknown;
+        let commits =
+            self.errand.wrote || self.placement.unknown_since.is_some() && !self.errand.asked;
         commits
             && !self.errand.on_standby
             && self.errand.is_watched
@@ -416,7 +499,8 @@ impl Session {
     /// The primary has told how far it has written; `None` when it could not.
     #[cold]
     pub(super) fn position_told(&mut self, lsn: Option<Lsn>) {
-        self.placement.is_unknown = lsn.is_none();
+        let now = self.worker.micros();
+        self.placement.unknown_since = lsn.is_none().then_some(now);
         self.placement.newest = lsn.unwrap_or(0).max(self.placement.newest);
         if !std::mem::take(&mut self.errand.announced) {
             return;
@@ -443,12 +527,20 @@ impl Session {
     /// The connection is gone before its position was known.
     pub(super) fn end_errand(&mut self) {
         if self.errand.wrote {
-            self.placement.is_unknown = true;
+            self.placement.expect_position(self.worker.micros());
         }
         if self.errand.announced {
             self.worker.lost_commit();
         }
         self.errand = Errand::default();
+    }
+}
+
+/// The read at `at` in the client's bytes, if it is one that can be kept.
+fn read_at(pending: &[u8], at: usize, need: Need) -> Option<&[u8]> {
+    match need {
+        Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => pending.get(at..at + bytes),
+        _ => None,
     }
 }
 

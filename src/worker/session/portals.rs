@@ -11,6 +11,8 @@ use crate::{cluster::stamps::Stamp, worker::statements::Statement};
 pub(super) struct Portals {
     unnamed: Option<Bound>,
     named: HashMap<Box<[u8]>, Bound>,
+    /// Bytes of their names.
+    bytes: usize,
 }
 
 /// What a portal executes.
@@ -28,9 +30,10 @@ impl Portals {
         if portal.is_empty() {
             self.unnamed = bound;
         } else if let Some(bound) = bound {
-            self.named.insert(portal.into(), bound);
-        } else {
-            self.named.remove(portal);
+            let is_new = self.named.insert(portal.into(), bound).is_none();
+            self.bytes += if is_new { portal.len() } else { 0 };
+        } else if self.named.remove(portal).is_some() {
+            self.bytes -= portal.len();
         }
     }
 
@@ -50,6 +53,11 @@ impl Portals {
         }
     }
 
+    /// Bytes of names.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// True when one has a name: it lasts until it is closed, or its transaction ends.
     pub(super) fn has_named(&self) -> bool {
         !self.named.is_empty()
@@ -61,6 +69,7 @@ impl Portals {
         self.unnamed = None;
         if !self.named.is_empty() {
             self.named = HashMap::new();
+            self.bytes = 0;
         }
     }
 }

@@ -4,7 +4,6 @@
 //! the five header bytes of each message.
 
 use std::{
-    cell::Cell,
     io,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -76,8 +75,6 @@ pub(crate) struct Session {
     pub(super) outtake_forwards: bool,
     /// The client will send no more.
     pub(super) leaving: bool,
-    pub(super) client_held: bool,
-    pub(super) server_held: Cell<bool>,
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
     pub(super) clock: Clock,
@@ -161,8 +158,6 @@ impl Session {
             outtake: Cutter::default(),
             outtake_forwards: false,
             leaving: false,
-            client_held: false,
-            server_held: Cell::new(false),
             high_water,
         }
     }
@@ -258,13 +253,7 @@ impl Session {
         };
         let stream = &lease.backend().stream;
         if self.client.unsent() > self.high_water {
-            if !self.server_held.replace(true) {
-                stream.hold(true);
-            }
             ready!(self.client.poll_drained(context, self.high_water / 2));
-        }
-        if self.server_held.take() {
-            stream.hold(false);
         }
         let arrived = &mut self.arrived;
         stream.poll_receive(context, arrived).map(Event::Server)
@@ -282,17 +271,11 @@ impl Session {
             .map_or(0, |lease| lease.backend().stream.unsent());
         let stalled = self.stalled || self.awaits_cancel();
         if unsent > self.high_water || self.conversation.is_full() || stalled {
-            if !std::mem::replace(&mut self.client_held, true) {
-                self.client.hold(true);
-            }
             return if stalled {
                 self.poll_client_gone(context)
             } else {
                 self.poll_congested(context)
             };
-        }
-        if std::mem::take(&mut self.client_held) {
-            self.client.hold(false);
         }
         self.poll_request(context)
     }
@@ -448,9 +431,6 @@ impl Session {
         self.info.state.set(State::Idle);
         let lease = self.lease.take()?;
         self.end_errand();
-        if self.server_held.take() {
-            lease.backend().stream.hold(false);
-        }
         Some(lease)
     }
 

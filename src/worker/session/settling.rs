@@ -32,10 +32,15 @@ impl Session {
         lease.backend().stream.send(out.into());
     }
 
-    /// Asks the primary how far its log is written, behind everything the client asked.
+    /// Asks the primary how far its log is written, behind everything the client asked. Where it could not tell a moment
+    /// ago nobody asks again: what the control core hears of it has to do.
     pub(super) fn ask_position(&mut self) {
-        self.placement.expect_position();
-        self.errand.wrote = false;
+        let now = self.worker.micros();
+        (self.errand.wrote, self.errand.asked) = (false, true);
+        if self.pools.has_no_position(now) {
+            return self.position_told(None);
+        }
+        self.placement.expect_position(now);
         let lease = self.lease.as_mut().expect("it is asked of the primary");
         let prepared = &mut lease.backend_mut().prepared;
         let waits = self.parameters.get("default_transaction_deferrable");
@@ -204,7 +209,7 @@ impl Session {
     #[cold]
     pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
         let backend = lease.backend();
-        let known = |name: &str| self.pools.is_given(name);
+        let known = |name: &str| lease.pool().is_given(name);
         backend.differs(&self.parameters, self.owner())
             && !backend
                 .parameters
@@ -227,7 +232,7 @@ impl Session {
                 Ok(news) => {
                     self.tell_news(&news);
                     if is_itself {
-                        self.pools.note_given(before.touched(&self.parameters));
+                        lease.pool().note_given(before.touched(&self.parameters));
                     }
                     return Ok(lease);
                 }

@@ -112,7 +112,7 @@ impl Session {
             true => self.place_read(&snapshot, classify::hint(statement), 0),
             false => snapshot.primary,
         };
-        let after = self.must_have_seen(&snapshot.settings.routing);
+        let after = self.must_have_seen(&snapshot);
         let objection = |node: NodeId| match after {
             _ if !is_read && snapshot.primary == Some(node) => String::new(),
             _ if !is_read => "only the primary takes this".to_owned(),

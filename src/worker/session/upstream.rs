@@ -1,6 +1,6 @@
 //! From the client to the server: judges each message and forwards it.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     conversation::{Conversation, Verdict},
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     limits::{
-        HELD_MESSAGE_BYTES_MAX, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX, UNITED_SEND_BYTES_MAX,
+        HELD_MESSAGE_BYTES_MAX, POSITION_WAIT_MS, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX,
+        UNITED_SEND_BYTES_MAX,
     },
     net::Chunk,
     protocol::{
@@ -29,6 +30,8 @@ pub(super) enum Pumped {
     NeedsServer,
     /// The next message can be judged after the server's next answers.
     Waits,
+    /// The next message can be judged once its node has replayed more.
+    Behind,
     /// What came last is for pgring.
     Asks,
 }
@@ -87,6 +90,10 @@ impl Session {
                 Pumped::All => break,
                 Pumped::NeedsServer => self.acquire().await?,
                 Pumped::Asks => Box::pin(self.answer_question()).await?,
+                Pumped::Behind => {
+                    let pause = Duration::from_millis(POSITION_WAIT_MS);
+                    Box::pin(self.worker.reactor.sleep(pause)).await;
+                }
                 Pumped::Waits => {
                     self.stalled = true;
                     self.pending.detach();
@@ -110,6 +117,9 @@ impl Session {
         let pumped = self.pump(&mut words);
         self.send_front(&mut words);
         self.end_record();
+        if let Some(database) = self.conversation.take_vacated() {
+            self.worker.vacate(&self.info, database.into());
+        }
         pumped
     }
 
@@ -217,8 +227,10 @@ impl Session {
     fn stop_before(&mut self, decided: usize, stay: Stay, words: &mut Words) -> Pumped {
         self.forward_to_server(decided, words);
         self.send_front(words);
-        if stay == Stay::Leave {
-            self.leave_block();
+        match stay {
+            Stay::Behind => return Pumped::Behind,
+            Stay::Leave => self.leave_block(),
+            _ => {}
         }
         Pumped::Waits
     }
@@ -250,6 +262,10 @@ impl Session {
                 Followed::On(taken - replaced)
             }
             Verdict::Discard => {
+                if self.conversation.take_answered_alone() {
+                    // It began or ended a transaction of which no server knows.
+                    self.pools.counters.borrow_mut().queries += 1;
+                }
                 self.pending.advance(taken);
                 Followed::On(0)
             }

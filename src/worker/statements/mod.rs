@@ -15,7 +15,7 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
-    limits::STATEMENTS_KEPT_MAX,
+    limits::{STATEMENTS_KEPT_BYTES_MAX, STATEMENTS_KEPT_MAX},
     protocol::tag::frontend,
     sql::effects::Effects,
     worker::{
@@ -180,6 +180,10 @@ pub(crate) struct Store {
     /// So many at least are there before they are looked through for what nobody has: twice those that were left the
     /// last time, so that one client with very many does not make each new one expensive for all.
     full: Cell<usize>,
+    /// Bytes of those that are there.
+    bytes: Cell<usize>,
+    /// The same bound in bytes.
+    full_bytes: Cell<usize>,
 }
 
 impl Store {
@@ -199,9 +203,14 @@ impl Store {
         }
         let statement = Rc::new(self.make(content, Some(context)));
         if statement.context.is_some() {
-            if table.len() >= STATEMENTS_KEPT_MAX.max(self.full.get()) {
+            self.bytes.set(self.bytes.get() + content.len());
+            let is_full = table.len() >= STATEMENTS_KEPT_MAX.max(self.full.get());
+            if is_full || self.bytes.get() > STATEMENTS_KEPT_BYTES_MAX.max(self.full_bytes.get()) {
                 table.retain(|statement| Rc::strong_count(statement) > 1);
+                let bytes: usize = table.iter().map(|statement| statement.content.len()).sum();
+                self.bytes.set(bytes + content.len());
                 self.full.set(2 * table.len());
+                self.full_bytes.set(2 * bytes);
             }
             table.insert_unique(hash, Rc::clone(&statement), |statement| {
                 self.hash_of(statement)
@@ -301,6 +310,21 @@ mod tests {
             store.of(&content(&format!("SELECT {number}")), Some(&plain));
         }
         assert!(store.table.borrow().len() <= STATEMENTS_KEPT_MAX);
+    }
+
+    #[test]
+    fn so_are_those_with_many_bytes() {
+        let (store, interner) = (Store::default(), Interner::default());
+        let plain = interner.empty();
+        let long = "x".repeat(1 << 20);
+        for number in 0..64 {
+            store.of(
+                &content(&format!("SELECT {number} AS {long}")),
+                Some(&plain),
+            );
+            let kept: usize = store.table.borrow().iter().map(|it| it.content.len()).sum();
+            assert!(kept <= STATEMENTS_KEPT_BYTES_MAX + (2 << 20), "{kept}");
+        }
     }
 
     #[test]

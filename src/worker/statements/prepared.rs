@@ -13,6 +13,7 @@ use crate::{
         messages::{HandedStatement, Shape},
         stamps::Stamp,
     },
+    limits::PREPARED_BYTES_MAX,
     protocol::{Writer, frontend::Target},
 };
 
@@ -86,6 +87,10 @@ impl Copy {
         }
     }
 
+    fn bytes(&self) -> usize {
+        self.statement.content().len()
+    }
+
     fn presence(&self, name: ServerName, pipeline: u64) -> Presence {
         if self.unanswered.is_some_and(|other| other != pipeline) {
             return Presence::Unsure;
@@ -146,6 +151,8 @@ pub(crate) enum Presence {
 #[derive(Debug, Default)]
 pub struct Prepared {
     known: HashMap<u64, Known>,
+    /// Bytes of those.
+    bytes: usize,
     slot: Slot,
     /// The last number that was given to a name.
     last: u64,
@@ -195,8 +202,10 @@ impl Prepared {
             name,
             used: self.clock,
         };
+        self.bytes += statement.content().len();
         if let Some(old) = self.known.insert(statement.id, known) {
             self.closing.push(old.number);
+            self.count_bytes();
         }
         name
     }
@@ -248,6 +257,7 @@ impl Prepared {
         let is_it = |known: &Known| known.name == *name;
         if self.known.get(&statement.id).is_some_and(is_it) {
             self.known.remove(&statement.id);
+            self.count_bytes();
         }
     }
 
@@ -255,6 +265,7 @@ impl Prepared {
     pub(crate) fn doubt_named(&mut self) {
         let numbers = self.known.drain().map(|(_, known)| known.number);
         self.closing.extend(numbers);
+        self.bytes = 0;
         self.slot = Slot::Unknown;
     }
 
@@ -271,6 +282,7 @@ impl Prepared {
     /// The server has dropped all that had a name.
     pub(crate) fn drop_named(&mut self) {
         self.known.clear();
+        self.bytes = 0;
         self.closing.clear();
         self.stains.clear();
     }
@@ -300,6 +312,7 @@ impl Prepared {
     /// All of it is gone: the connection was reset.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        self.bytes = 0;
         self.closing.clear();
         self.slot = Slot::Empty;
         self.stains.clear();
@@ -325,6 +338,7 @@ impl Prepared {
         self.known.retain(|_, known| known.name.bytes() != name);
         self.closing
             .retain(|&number| ServerName::of(number).bytes() != name);
+        self.count_bytes();
         known > self.known.len() || closing > self.closing.len()
     }
 
@@ -344,10 +358,10 @@ impl Prepared {
         !self.stains.is_empty()
     }
 
-    /// Takes those that were not used for longest off the books until `limit` are left, and writes a Close for
-    /// each that is of no use. Answers how many CloseComplete will come.
+    /// Takes those that were not used for longest off the books until `limit` are left, and not too many bytes, and writes
+    /// a Close for each that is of no use. Answers how many CloseComplete will come.
     pub(crate) fn tidy(&mut self, limit: usize, out: &mut Vec<u8>) -> usize {
-        if self.known.len() > limit {
+        if self.has_too_many(limit) {
             self.evict(limit);
         }
         let count = self.closing.len();
@@ -360,22 +374,43 @@ impl Prepared {
     /// True when there is something for [`Prepared::tidy`] to do.
     #[inline]
     pub(crate) fn needs_tidying(&self, limit: usize) -> bool {
-        self.known.len() > limit || !self.closing.is_empty()
+        self.has_too_many(limit) || !self.closing.is_empty()
+    }
+
+    #[inline]
+    fn has_too_many(&self, limit: usize) -> bool {
+        self.known.len() > limit || self.bytes > PREPARED_BYTES_MAX
     }
 
     /// A few more than needed go, so that the next ones find room.
     #[cold]
     fn evict(&mut self, limit: usize) {
-        let keep = limit - limit / 8;
-        let mut ages: Vec<_> = self.known.values().map(|known| known.used).collect();
-        let surplus = ages.len() - keep;
-        let (_, oldest_kept, _) = ages.select_nth_unstable(surplus);
-        let oldest_kept = *oldest_kept;
+        let (count, bytes) = (limit - limit / 8, PREPARED_BYTES_MAX / 8 * 7);
+        let uses = self.known.values();
+        let mut uses: Vec<_> = uses.map(|it| (it.used, it.copy.bytes())).collect();
+        uses.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left = bytes;
+        let fits = |(_, bytes): &&(u64, usize)| {
+            let fits = left >= *bytes;
+            left = left.saturating_sub(*bytes);
+            fits
+        };
+        // The one that was used last stays, however large it is: somebody is about to use it.
+        let kept = uses.iter().take(count).take_while(fits).last();
+        let kept = kept.or(uses.first());
+        let oldest_kept = kept.map_or(u64::MAX, |(used, _)| *used);
         let old = |_: &u64, known: &mut Known| {
             known.used < oldest_kept && known.copy.unanswered.is_none()
         };
         let gone = self.known.extract_if(old).map(|(_, known)| known.number);
         self.closing.extend(gone);
+        self.count_bytes();
+    }
+
+    /// After something was taken away.
+    #[cold]
+    fn count_bytes(&mut self) {
+        self.bytes = self.known.values().map(|known| known.copy.bytes()).sum();
     }
 
     /// The statement that has this number here.
@@ -444,6 +479,7 @@ impl Prepared {
             let double = prepared.known.insert(known.copy.statement.id, known);
             prepared.closing.extend(double.map(|double| double.number));
         }
+        prepared.count_bytes();
         prepared
     }
 
@@ -595,6 +631,28 @@ mod tests {
         assert_eq!(at.prepared.named(&all[1], 2), Presence::Absent);
         assert!(is_here(at.prepared.named(&all[0], 2)));
         assert!(!at.prepared.needs_tidying(4));
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_may_be_stays_while_it_is_used() {
+        let (store, context) = (Store::default(), Interner::default().empty());
+        let text = format!("SELECT '{}'", "x".repeat(PREPARED_BYTES_MAX + 1));
+        let large = store.of(&[text.as_bytes(), b"\0\0\0"].concat(), Some(&context));
+        let small = |text: &[u8]| store.of(&[text, b"\0\0\0"].concat(), Some(&context));
+        let all = [small(b"SELECT 1"), small(b"SELECT 2")];
+        let mut at = Connection::default();
+        for statement in [&all[0], &large] {
+            let name = at.parse(statement, 1);
+            at.prepared.confirm(statement, &name);
+        }
+        let mut out = Vec::new();
+        assert_eq!(at.prepared.tidy(10, &mut out), 1);
+        assert_eq!(at.prepared.named(&all[0], 2), Presence::Absent);
+        assert!(name_of(at.prepared.named(&large, 2)).is_some());
+        let name = at.parse(&all[1], 2);
+        at.prepared.confirm(&all[1], &name);
+        assert_eq!(at.prepared.tidy(10, &mut out), 1);
+        assert_eq!(at.prepared.named(&large, 3), Presence::Absent);
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn lost_in_the_middle_of_a_message_the_session_ends() {
         talk.client(&query("SELECT 1"));
         let mut out = Vec::new();
         assert_eq!(
-            talk.rules.server_lost("it fell", true, &mut out),
+            talk.rules
+                .server_lost("it fell", None, true, false, &mut out),
             AfterLoss::Ends
         );
         assert_eq!(out, b"", "nothing can be said inside a message");

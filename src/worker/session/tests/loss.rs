@@ -286,7 +286,9 @@ impl World {
         let commits = std::mem::replace(&mut self.commits, [false].into());
         self.failed = false;
         let mut out = Vec::new();
-        let after = self.rules.server_lost("it fell", false, &mut out);
+        let after = self
+            .rules
+            .server_lost("it fell", None, false, false, &mut out);
         self.ended = after == AfterLoss::Ends;
         self.used = false;
         self.hear(&out)?;

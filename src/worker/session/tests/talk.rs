@@ -297,7 +297,7 @@ impl Talk {
         self.linked = false;
         self.office.server.forget();
         self.rules
-            .server_lost("it fell", false, &mut self.office.out)
+            .server_lost("it fell", None, false, false, &mut self.office.out)
     }
 
     /// The server connection goes back, and the next one has prepared nothing.
