@@ -158,6 +158,9 @@ pub const CATALOG_UNUSED_MS: u64 = 5_000;
 /// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
 pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
 
+/// How often a statement that no node takes is judged anew, in milliseconds.
+pub const HOLD_LOOK_MS: u64 = 100;
+
 /// How often a read looks again whether the standby that has to take it has come far enough.
 pub const POSITION_WAIT_MS: u64 = 2;
 

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::{FACTS_WAIT_MS_MAX, POSITION_ASK_MS_MAX, POSITION_WAIT_MS, POSITION_WAIT_MS_MAX},
+    limits::{
+        FACTS_WAIT_MS_MAX, HOLD_LOOK_MS, POSITION_ASK_MS_MAX, POSITION_WAIT_MS,
+        POSITION_WAIT_MS_MAX,
+    },
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
     worker::{
@@ -91,6 +94,7 @@ impl Session {
         if self.awaits_facts() {
             Box::pin(self.wait_for_facts()).await;
         }
+        let insists = self.placement.insists_on_primary();
         let need = self.need();
         let found = match self.acquire_at_once(need) {
             AtHand::Linked => return Ok(()),
@@ -98,7 +102,7 @@ impl Session {
             AtHand::Nothing => None,
         };
         // Who waits can afford the memory, and who does not need not have it.
-        Box::pin(self.acquire_later(need, found)).await
+        Box::pin(self.acquire_later(need, insists, found)).await
     }
 
     /// True when its statements cannot be judged yet, and soon can: nothing was ever known of the database, or the session
@@ -148,7 +152,13 @@ impl Session {
         AtHand::Linked
     }
 
-    async fn acquire_later(&mut self, mut need: Need, mut found: Option<Lease>) -> Result<(), End> {
+    /// `insists`: the request needs the primary, whatever is known of it.
+    async fn acquire_later(
+        &mut self,
+        mut need: Need,
+        insists: bool,
+        mut found: Option<Lease>,
+    ) -> Result<(), End> {
         let (mut held_since, mut avoid) = (None, 0);
         let mut unproved = Unproved::default();
         loop {
@@ -172,7 +182,12 @@ impl Session {
                     continue;
                 }
                 match Box::pin(self.hold(&mut held_since)).await? {
-                    Held::Changed => continue,
+                    Held::Changed if insists => continue,
+                    Held::Changed => {
+                        // By what is known of the database by now it may be a proven read.
+                        need = self.need();
+                        continue;
+                    }
                     Held::Refused => return Ok(()),
                 }
             };
@@ -286,7 +301,9 @@ impl Session {
             }
             client.poll_broken(context).map(|()| None)
         });
-        let held = worker.reactor.deadline(deadline, changed).await;
+        // What is known of the database may be others' news.
+        let look = deadline.min(now + Duration::from_millis(HOLD_LOOK_MS));
+        let held = worker.reactor.deadline(look, changed).await;
         self.end_waiting();
         match held {
             Ok(Some(Held::Changed)) => return Ok(Held::Changed),
@@ -296,6 +313,7 @@ impl Session {
             }
             Ok(Some(Held::Refused)) => return Err(shutting_down()),
             Ok(None) => return Err(End::Done),
+            Err(Elapsed) if self.worker.reactor.now() < deadline => return Ok(Held::Changed),
             Err(Elapsed) => self.conversation.refuse(route::no_node()),
         }
         Ok(Held::Refused)

@@ -89,6 +89,11 @@ impl Placement {
         live.holds_since(since).then(|| live.lsn().max(self.newest))
     }
 
+    /// True when the next request goes to the primary, whatever it is.
+    pub(super) fn insists_on_primary(&self) -> bool {
+        self.only_primary
+    }
+
     /// The next request goes to the primary.
     pub(super) fn insist_on_primary(&mut self) {
         self.only_primary = true;
