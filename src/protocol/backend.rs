@@ -1,7 +1,7 @@
 //! Views over the bodies of messages that a server sends. Names and texts are bytes in the server's encoding.
 //! Never copies; lists are checked once when read, so that walking them cannot fail.
 
-use super::error::{ProtocolError, Severity};
+use super::error::{ErrorReport, ProtocolError, Severity};
 pub use super::frontend::Oids;
 use super::reader::Reader;
 use super::sqlstate::SqlState;
@@ -235,6 +235,18 @@ impl<'a> ErrorFields<'a> {
     #[must_use]
     pub fn message(&self) -> &'a [u8] {
         self.field(b'M').unwrap_or_default()
+    }
+
+    /// An error of ours in the server's words: message, detail and hint. `unnamed`: its code when the server gave none.
+    #[must_use]
+    pub fn to_report(&self, severity: Severity, unnamed: SqlState) -> ErrorReport {
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        let sqlstate = self.sqlstate().unwrap_or(unnamed);
+        let mut report = ErrorReport::error(sqlstate, text(self.message()));
+        report.severity = severity;
+        report.detail = self.field(b'D').map(|detail| text(detail).into());
+        report.hint = self.field(b'H').map(|hint| text(hint).into());
+        report
     }
 }
 

@@ -229,18 +229,8 @@ fn server_failed() -> ErrorReport {
 
 /// A server's error about a setting, as the server would have said it at login.
 fn as_fatal(body: &[u8]) -> ErrorReport {
-    let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields
-        .and_then(|fields| fields.sqlstate())
-        .unwrap_or(SqlState::INTERNAL_ERROR);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let message = fields.map_or_else(Default::default, |fields| text(fields.message()));
-    let mut report = ErrorReport::fatal(sqlstate, message);
-    if let Some(detail) = fields.and_then(|fields| fields.field(b'D')) {
-        report = report.with_detail(text(detail));
+    match ErrorFields::read(body) {
+        Ok(fields) => fields.to_report(Severity::Fatal, SqlState::INTERNAL_ERROR),
+        Err(_) => ErrorReport::fatal(SqlState::INTERNAL_ERROR, ""),
     }
-    if let Some(hint) = fields.and_then(|fields| fields.field(b'H')) {
-        report = report.with_hint(text(hint));
-    }
-    report
 }

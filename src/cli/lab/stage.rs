@@ -16,7 +16,7 @@ use crate::cli::postgres::{Cluster, Installation, Options, Postgres, Process, Si
 /// The database and the user of the lab.
 pub(super) const NAME: &str = "app";
 
-/// What the process of pgring is called.
+/// The name of pgring's process.
 pub(super) const PROXY: &str = "pgring";
 
 /// The role with which pgring looks at the servers.

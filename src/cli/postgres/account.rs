@@ -67,8 +67,8 @@ impl Account {
         }
     }
 
-    /// Who may be the superuser of a server that runs as this account: its own name, and ours. Empty where the system has
-    /// no name for us.
+    /// Names of accounts that may be the superuser of a server that runs as this one: its own, and ours. Empty where the
+    /// system has no name for us.
     pub fn names(&self) -> Vec<String> {
         let output = Command::new("id").arg("-un").output().ok();
         let own = output.filter(|output| output.status.success());

@@ -15,7 +15,7 @@ use super::{Error, Installation, PATIENCE, Process, Signal, Workplace, free_port
 /// The superuser of every cluster we build: whoever is the servers' account, or built them, on the Unix socket.
 pub(super) const SUPERUSER: &str = "postgres";
 
-/// Who may come in.
+/// The files that say who may come in.
 pub(super) struct Access {
     /// The text of `pg_hba.conf`.
     pub(super) hba: String,

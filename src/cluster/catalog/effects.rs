@@ -80,9 +80,14 @@ pub struct EffectNames {
 }
 
 impl EffectNames {
-    /// Follows all that uses something to its end.
-    pub fn new(routines: &[RoutineFact], relations: &[RelationFact], uses: Vec<UseFact>) -> Self {
-        Graph::new(routines, relations, uses).names(routines, relations)
+    /// Follows all that uses something to its end. `bodies`: as [`bodies_of`] reads them.
+    pub fn new(
+        routines: &[RoutineFact],
+        bodies: &[Body],
+        relations: &[RelationFact],
+        uses: Vec<UseFact>,
+    ) -> Self {
+        Graph::new(routines, bodies, relations, uses).names(routines, relations)
     }
 
     /// True when nothing in the database leaves anything behind.
@@ -168,7 +173,12 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(routines: &[RoutineFact], relations: &[RelationFact], uses: Vec<UseFact>) -> Self {
+    fn new(
+        routines: &[RoutineFact],
+        bodies: &[Body],
+        relations: &[RelationFact],
+        uses: Vec<UseFact>,
+    ) -> Self {
         let mut graph = Self {
             nodes: Vec::new(),
             places: HashMap::new(),
@@ -184,10 +194,9 @@ impl Graph {
                 graph.name(relation.name.as_bytes(), place);
             }
         }
-        for routine in routines {
-            let body = body_of(routine);
+        for (routine, body) in routines.iter().zip(bodies) {
             let place = graph.place(User::Routine(routine.oid));
-            graph.add_body(place, &body);
+            graph.add_body(place, body);
         }
         uses.into_iter().for_each(|fact| graph.add_use(fact));
         graph.follow();
@@ -353,8 +362,13 @@ fn add(to: &mut NamedEffects, node: &Node, by_reading: bool) {
     }
 }
 
+/// The texts of functions, read once for all that is concluded from them.
+pub fn bodies_of(routines: &[RoutineFact]) -> Vec<Body> {
+    routines.iter().map(body_of).collect()
+}
+
 /// What a function does, by its language.
-pub(super) fn body_of(routine: &RoutineFact) -> Body {
+fn body_of(routine: &RoutineFact) -> Body {
     let effects = match routine.language.as_str() {
         "sql" | "plpgsql" => return Body::read(routine.source.as_bytes()),
         "internal" => return Body::read(&[b"SELECT ", routine.source.as_bytes()].concat()),
@@ -411,6 +425,14 @@ fn in_another_language(source: &str) -> Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names_of(
+        routines: &[RoutineFact],
+        relations: &[RelationFact],
+        uses: Vec<UseFact>,
+    ) -> EffectNames {
+        EffectNames::new(routines, &bodies_of(routines), relations, uses)
+    }
 
     fn routine(oid: u32, name: &str, source: &str) -> RoutineFact {
         RoutineFact {
@@ -469,7 +491,7 @@ mod tests {
             routine(4, "harmless", "BEGIN RETURN 1; END"),
             routine(5, "itself", "BEGIN RETURN itself(1); END"),
         ];
-        let names = EffectNames::new(&routines, &[], vec![]);
+        let names = names_of(&routines, &[], vec![]);
         let (reading, _, settings) = look(&names, "SELECT OUTER (1)");
         assert_eq!(
             (reading, settings),
@@ -488,7 +510,7 @@ mod tests {
             table(12, "plain"),
             table(13, "view"),
         ];
-        let names = EffectNames::new(
+        let names = names_of(
             &routines,
             &relations,
             vec![
@@ -515,7 +537,7 @@ mod tests {
             routine(2, "teller", "BEGIN PERFORM run('SET my.x = 1'); END"),
             routine(3, "talker", "BEGIN RAISE NOTICE 'SET my.x = 1'; END"),
         ];
-        let names = EffectNames::new(&routines, &[], vec![]);
+        let names = names_of(&routines, &[], vec![]);
         let (reading, _, settings) = look(&names, "SELECT teller()");
         assert!(reading.has(Effects::UNSEEN) && reading.has(Effects::STATE));
         assert_eq!(settings, ["my.x"]);
@@ -525,9 +547,9 @@ mod tests {
     #[test]
     fn operators_casts_and_domains_may_be_anywhere() {
         let routines = [routine(1, "f", "BEGIN PERFORM pg_advisory_lock(1); END")];
-        let names = EffectNames::new(&routines, &[], vec![uses(User::Anything, Used::Routine(1))]);
+        let names = names_of(&routines, &[], vec![uses(User::Anything, Used::Routine(1))]);
         assert_eq!(look(&names, "SELECT 1").0, Effects::STATE);
-        let views = EffectNames::new(
+        let views = names_of(
             &[],
             &[table(5, "v")],
             vec![uses(

@@ -10,7 +10,7 @@ mod needs;
 mod own;
 mod routines;
 
-pub use effects::{EffectNames, NamedEffects};
+pub use effects::{EffectNames, NamedEffects, bodies_of};
 pub use load::{FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL};
 pub use names::Identifier;
 pub use needs::Needs;
@@ -158,7 +158,7 @@ struct Functions {
 }
 
 impl Catalog {
-    /// What functions and relations say of themselves.
+    /// The facts as functions and relations tell them of themselves.
     pub fn new(
         functions: impl IntoIterator<Item = FunctionFact>,
         relations: impl IntoIterator<Item = RelationFact>,

@@ -4,14 +4,12 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    FunctionFact, RelationFact,
-    effects::body_of,
-    own,
+    FunctionFact, RelationFact, own,
     routines::{RoutineFact, UseFact, Used, User},
 };
-use crate::sql::effects::Effects;
+use crate::sql::{body::Body, effects::Effects};
 
-/// What needs the primary, whatever it says of itself.
+/// Functions and relations that need the primary, whatever they say of themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
     /// Names of functions.
@@ -24,15 +22,15 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Follows what functions and views use to its end.
+    /// Follows what functions and views use to its end. `bodies`: the texts of `routines`.
     pub fn new(
         functions: &[FunctionFact],
-        routines: &[RoutineFact],
+        (routines, bodies): (&[RoutineFact], &[Body]),
         relations: &[RelationFact],
         uses: &[UseFact],
     ) -> Self {
         let mut graph = Graph::new(routines, relations);
-        graph.read_bodies(functions, routines);
+        graph.tell_routines(functions, routines, bodies);
         graph.tell_relations(relations);
         uses.iter().for_each(|fact| graph.add_use(fact));
         graph.follow();
@@ -95,15 +93,19 @@ impl<'f> Graph<'f> {
         }
     }
 
-    fn read_bodies(&mut self, functions: &[FunctionFact], routines: &[RoutineFact]) {
+    fn tell_routines(
+        &mut self,
+        functions: &[FunctionFact],
+        routines: &[RoutineFact],
+        bodies: &[Body],
+    ) {
         let writes = |fact: &&FunctionFact| {
             let is_volatile = fact.volatile && !own::only_looks(&fact.name);
             fact.schema == "pg_catalog" && (is_volatile || own::needs_primary(&fact.name))
         };
         let writers = functions.iter().filter(writes);
         let writers: HashSet<&[u8]> = writers.map(|fact| fact.name.as_bytes()).collect();
-        for routine in routines {
-            let body = body_of(routine);
+        for (routine, body) in routines.iter().zip(bodies) {
             let is_unseen = body.effects.has(Effects::UNSEEN) && !routine.is_immutable;
             let calls_writers = || body.mentions.iter().any(|name| writers.contains(&**name));
             let mentioned = body
@@ -163,6 +165,10 @@ impl<'f> Graph<'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::catalog::{
+        effects::bodies_of,
+        tests::{function, relation},
+    };
 
     fn routine(oid: u32, name: &str, volatility: char, source: &str) -> RoutineFact {
         RoutineFact {
@@ -176,31 +182,15 @@ mod tests {
         }
     }
 
-    fn relation(oid: u32, name: &str, kind: char, persistence: char) -> RelationFact {
-        RelationFact {
-            oid,
-            schema: "public".to_owned(),
-            name: name.to_owned(),
-            kind,
-            persistence,
-            row_security: false,
-            bases: vec![],
-            calls_writers: false,
-        }
-    }
-
-    fn own(name: &str) -> FunctionFact {
-        FunctionFact {
-            schema: "pg_catalog".to_owned(),
-            name: name.to_owned(),
-            volatile: true,
-            projects: false,
-        }
-    }
-
     fn needed(routines: &[RoutineFact], relations: &[RelationFact], uses: &[UseFact]) -> String {
-        let functions = ["nextval", "random", "pg_current_wal_lsn"].map(own);
-        let needs = Needs::new(&functions, routines, relations, uses);
+        let functions = ["nextval", "random", "pg_current_wal_lsn"]
+            .map(|name| function("pg_catalog", name, true));
+        let needs = Needs::new(
+            &functions,
+            (routines, &bodies_of(routines)),
+            relations,
+            uses,
+        );
         let names = routines.iter().filter(|it| needs.has_function(&it.name));
         let names = names.map(|it| it.name.as_str());
         let views = relations.iter().filter(|it| needs.has_relation(it.oid));
@@ -225,7 +215,10 @@ mod tests {
             routine(7, "calls_that", 's', "BEGIN PERFORM calls(); END"),
             routine(8, "dynamic", 's', "BEGIN EXECUTE x; END"),
         ];
-        let relations = [relation(11, "t", 'r', 'p'), relation(12, "cache", 'r', 'u')];
+        let relations = [
+            relation(11, "t", 'r', 'p', &[]),
+            relation(12, "cache", 'r', 'u', &[]),
+        ];
         let found = needed(&routines, &relations, &[]);
         assert_eq!(found, "unlogged position writer calls calls_that dynamic");
     }
@@ -237,9 +230,9 @@ mod tests {
             routine(2, "calls", 's', "BEGIN PERFORM writer(); END"),
         ];
         let relations = [
-            relation(11, "t", 'r', 'p'),
-            relation(12, "v", 'v', 'p'),
-            relation(14, "other", 'v', 'p'),
+            relation(11, "t", 'r', 'p', &[]),
+            relation(12, "v", 'v', 'p', &[]),
+            relation(14, "other", 'v', 'p', &[]),
         ];
         let uses = |user, used| UseFact { user, used };
         let found = needed(
@@ -263,7 +256,7 @@ mod tests {
         }];
         let of = |volatility| {
             let routines = [routine(1, "f", volatility, "")];
-            Needs::new(&[], &routines, &[], &uses).any_statement
+            Needs::new(&[], (&routines, &bodies_of(&routines)), &[], &uses).any_statement
         };
         assert_eq!(['v', 's', 'i'].map(of), [true, false, false]);
     }

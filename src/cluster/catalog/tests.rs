@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn function(schema: &str, name: &str, volatile: bool) -> FunctionFact {
+pub(super) fn function(schema: &str, name: &str, volatile: bool) -> FunctionFact {
     FunctionFact {
         schema: schema.to_owned(),
         name: name.to_owned(),
@@ -11,7 +11,13 @@ fn function(schema: &str, name: &str, volatile: bool) -> FunctionFact {
     }
 }
 
-fn relation(oid: u32, name: &str, kind: char, persistence: char, bases: &[u32]) -> RelationFact {
+pub(super) fn relation(
+    oid: u32,
+    name: &str,
+    kind: char,
+    persistence: char,
+    bases: &[u32],
+) -> RelationFact {
     RelationFact {
         oid,
         schema: "public".to_owned(),

@@ -15,7 +15,7 @@ use crate::{
         catalog::{
             CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs,
             OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL, ROUTINES_SQL, RelationFact,
-            RoutineFact, USES_SQL, UseFact,
+            RoutineFact, USES_SQL, UseFact, bodies_of,
         },
         facts::{DatabaseFacts, Validity},
         node::{Lsn, read_lsn},
@@ -472,13 +472,14 @@ fn loaded(
     let lsn = answer
         .lsn
         .ok_or(LineError::Nonsense("an answer without its end"))?;
+    let bodies = bodies_of(&answer.routines);
     let needs = Needs::new(
         &own.functions,
-        &answer.routines,
+        (&answer.routines, &bodies),
         &answer.relations,
         &answer.uses,
     );
-    let effects = EffectNames::new(&answer.routines, &answer.relations, answer.uses);
+    let effects = EffectNames::new(&answer.routines, &bodies, &answer.relations, answer.uses);
     let now = watch.publishing.switchboard().budgets.micros(time::now());
     let functions = own.functions.iter().cloned().chain(answer.functions);
     let relations = own.relations.iter().cloned().chain(answer.relations);

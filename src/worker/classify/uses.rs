@@ -2,12 +2,14 @@
 
 use super::{
     statement::explained,
-    token::{Kind, Reading, Token, Tokens, clipped},
+    token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,
         folded,
     },
 };
+
+use crate::sql::body::undoubled;
 
 /// What a statement does with statements that SQL has prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,32 +101,20 @@ fn create_as(mut rest: Tokens<'_>) -> Option<Use> {
     None
 }
 
-/// The identifier that is next.
-fn name(rest: &mut Tokens<'_>) -> Option<Vec<u8>> {
+/// The identifier that is next, as the server stores it.
+pub(super) fn name(rest: &mut Tokens<'_>) -> Option<Vec<u8>> {
     let token = rest.next()?;
     let mut name = match token.kind {
         Kind::Word => token.text.to_ascii_lowercase(),
-        Kind::Quoted => undoubled(token.text.get(1..token.text.len() - 1)?),
+        Kind::Quoted => undoubled(unquoted(token), b'"'),
         Kind::UnicodeQuoted => {
-            let written = undoubled(token.text.get(3..token.text.len() - 1)?);
+            let written = undoubled(unquoted(token), b'"');
             unescaped(&written, escape_character(rest)?)?
         }
         _ => return None,
     };
     name.truncate(clipped(&name).len());
     Some(name)
-}
-
-fn undoubled(text: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        name.push(*byte);
-        if *byte == b'"' {
-            bytes.next();
-        }
-    }
-    name
 }
 
 /// The character that begins an escape in the name just read; `UESCAPE 'x'` behind it is read too.

@@ -1,63 +1,74 @@
 //! Statements for which nobody may be connected to a database: PostgreSQL refuses them while somebody is. Pure.
 
-use super::token::{Kind, Reading, Token, Tokens, clipped, unquoted};
+use super::{
+    token::{Kind, Reading, Token, Tokens},
+    uses::name,
+    word::{ALTER, CREATE, DROP, EXISTS, SET, folded},
+};
 
 /// The database that nobody may be connected to when this statement runs (PostgreSQL manual, DROP DATABASE, ALTER
-/// DATABASE, CREATE DATABASE). A name that the client's encoding or escapes hide is none.
+/// DATABASE, CREATE DATABASE). A name that the client's encoding hides is none.
 #[cold]
 pub(crate) fn vacates(text: &[u8]) -> Option<String> {
-    let tokens: Vec<_> = Tokens::new(text, Reading::Standard)
-        .take(TOKENS_MAX)
-        .collect();
-    let mut rest = &tokens[..];
-    let verb = take(&mut rest)?;
-    if !is_word(take(&mut rest)?, "database") {
+    let mut rest = Tokens::new(text, Reading::Standard);
+    let verb = folded(rest.next());
+    if !is_next(&mut rest, "database") {
         return None;
     }
-    if is_word(verb, "drop") {
-        if rest.len() > 2 && is_word(rest[0], "if") && is_word(rest[1], "exists") {
-            rest = &rest[2..];
+    let name = match verb {
+        DROP => dropped(rest),
+        ALTER => altered(rest),
+        CREATE => copied(rest),
+        _ => None,
+    }?;
+    String::from_utf8(name).ok()
+}
+
+/// DROP DATABASE [IF EXISTS] name.
+fn dropped(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
+    let mut behind = rest;
+    if is_next(&mut behind, "if") && folded(behind.next()) == EXISTS {
+        rest = behind;
+    }
+    name(&mut rest)
+}
+
+/// ALTER DATABASE name {RENAME TO | SET TABLESPACE} ...
+fn altered(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
+    let database = name(&mut rest)?;
+    let mut behind = rest;
+    let moves = folded(behind.next()) == SET && is_next(&mut behind, "tablespace");
+    (moves || is_next(&mut rest, "rename")).then_some(database)
+}
+
+/// CREATE DATABASE name ... [TEMPLATE [=] other].
+fn copied(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
+    for _ in 0..TOKENS_MAX {
+        let mut behind = rest;
+        if behind.next().is_none() {
+            break;
         }
-        return name(take(&mut rest)?);
+        if is_next(&mut rest, "template") {
+            let mut named = rest;
+            if named.next().is_some_and(|token| token.text == b"=") {
+                rest = named;
+            }
+            return name(&mut rest);
+        }
+        rest = behind;
     }
-    if is_word(verb, "alter") {
-        let database = name(take(&mut rest)?)?;
-        let verb = take(&mut rest)?;
-        let moves = is_word(verb, "set") && is_word(take(&mut rest)?, "tablespace");
-        return (moves || is_word(verb, "rename")).then_some(database);
-    }
-    if is_word(verb, "create") {
-        let place = rest.iter().position(|token| is_word(*token, "template"));
-        let Some(place) = place else {
-            return Some("template1".to_owned());
-        };
-        let named = rest[place + 1..].iter().find(|token| token.text != b"=")?;
-        return name(*named);
-    }
-    None
+    Some(b"template1".to_vec())
 }
 
 /// More than any of these statements has.
 const TOKENS_MAX: usize = 64;
 
-fn take<'a>(rest: &mut &[Token<'a>]) -> Option<Token<'a>> {
-    let (first, others) = rest.split_first()?;
-    *rest = others;
-    Some(*first)
-}
-
-fn is_word(token: Token<'_>, word: &str) -> bool {
-    token.kind == Kind::Word && token.text.eq_ignore_ascii_case(word.as_bytes())
-}
-
-fn name(token: Token<'_>) -> Option<String> {
-    let name = match token.kind {
-        Kind::Word => token.text.to_ascii_lowercase(),
-        Kind::Quoted => unquoted(token).to_vec(),
-        _ => return None,
+/// True when this word is next, which is read.
+fn is_next(rest: &mut Tokens<'_>, word: &str) -> bool {
+    let is_it = |token: &Token<'_>| {
+        token.kind == Kind::Word && token.text.eq_ignore_ascii_case(word.as_bytes())
     };
-    let name = String::from_utf8(clipped(&name).to_vec()).ok()?;
-    Some(name.replace("\"\"", "\""))
+    rest.next().filter(is_it).is_some()
 }
 
 #[cfg(test)]

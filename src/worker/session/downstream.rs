@@ -12,7 +12,7 @@ use crate::{
     limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, SqlState, Tag, Writer,
+        ErrorReport, Header, ProtocolError, Severity, SqlState, Tag, Writer,
         backend::{ErrorFields, NotificationResponse, ParameterStatus, TransactionStatus},
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
@@ -491,12 +491,7 @@ fn last_words(body: &[u8]) -> ErrorReport {
             "the server ended the connection",
         );
     };
-    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-    let sqlstate = fields.sqlstate().unwrap_or(SqlState::CONNECTION_FAILURE);
-    let mut report = ErrorReport::error(sqlstate, text(fields.message()));
-    report.detail = fields.field(b'D').map(|detail| text(detail).into());
-    report.hint = fields.field(b'H').map(|hint| text(hint).into());
-    report
+    fields.to_report(Severity::Error, SqlState::CONNECTION_FAILURE)
 }
 
 /// True when the server ends the session for its own time limits, which it has told it to keep.

@@ -323,7 +323,7 @@ impl Session {
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
-        let is_write = need == Need::Primary || self.pools.judge.any_may_write();
+        let may_write_there = self.may_write_at_primary(need);
         let mut errand = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
@@ -333,7 +333,7 @@ impl Session {
                 on_standby: is_standby,
                 is_watched: routing.consistency != Consistency::Eventual,
                 is_global: routing.consistency == Consistency::Global,
-                wrote: is_write && !is_standby && !is_seen,
+                wrote: may_write_there && !is_standby && !is_seen,
                 block: block.filter(|_| is_standby),
                 _counted: state
                     .filter(|_| counts)
@@ -346,26 +346,14 @@ impl Session {
             errand.may_write = may_write(block);
         }
         self.errand = errand;
-        if self.conversation.deferred_block().is_none()
-            && let Some(read) = read_at(&self.pending, 0, need)
-        {
-            let kept = &mut lease.backend_mut().read;
-            kept.clear();
-            kept.extend_from_slice(read);
+        if self.conversation.deferred_block().is_none() && keep_read(lease, &self.pending, need) {
             self.errand.can_repeat = true;
         }
     }
 
-    /// A read follows something else on the same connection: should that be lost, it goes to another one.
-    fn keep_read(&mut self, at: usize, need: Need) {
-        if let Some(lease) = &mut self.lease
-            && let Some(read) = read_at(&self.pending, at, need)
-        {
-            let kept = &mut lease.backend_mut().read;
-            kept.clear();
-            kept.extend_from_slice(read);
-            (self.errand.can_repeat, self.errand.heard) = (true, false);
-        }
+    /// True for what may write once the primary runs it.
+    fn may_write_at_primary(&self, need: Need) -> bool {
+        need == Need::Primary || self.pools.judge.any_may_write()
     }
 
     /// Everything in a block that begins so must see the same snapshot.
@@ -390,9 +378,14 @@ impl Session {
         }
         let need = self.need_of(at, in_block, self.errand.may_write);
         if !self.errand.on_standby {
-            self.errand.wrote |= need == Need::Primary || self.pools.judge.any_may_write();
-            if !in_block && self.conversation.may_go_elsewhere() {
-                self.keep_read(at, need);
+            self.errand.wrote |= self.may_write_at_primary(need);
+            // Should the connection be lost, a read that follows something else there goes to another one.
+            if !in_block
+                && self.conversation.may_go_elsewhere()
+                && let Some(lease) = &mut self.lease
+                && keep_read(lease, self.pending.get(at..).unwrap_or_default(), need)
+            {
+                (self.errand.can_repeat, self.errand.heard) = (true, false);
             }
             return Stay::Yes;
         }
@@ -541,12 +534,17 @@ impl Session {
     }
 }
 
-/// The read at `at` in the client's bytes, if it is one that can be kept.
-fn read_at(pending: &[u8], at: usize, need: Need) -> Option<&[u8]> {
-    match need {
-        Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => pending.get(at..at + bytes),
+/// Keeps the read at the front of the client's bytes, should it have to be sent again. False when it is none, or too long.
+fn keep_read(lease: &mut Lease, pending: &[u8], need: Need) -> bool {
+    let read = match need {
+        Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => pending.get(..bytes),
         _ => None,
-    }
+    };
+    let Some(read) = read else { return false };
+    let kept = &mut lease.backend_mut().read;
+    kept.clear();
+    kept.extend_from_slice(read);
+    true
 }
 
 /// True for a block that was not declared READ ONLY.
