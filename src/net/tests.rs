@@ -53,6 +53,8 @@ async fn settled(reactor: &Reactor) {
     {
         reactor.sleep(Duration::from_millis(1)).await;
     }
+    // A close goes to the kernel at the end of the turn that asked for it.
+    reactor.sleep(Duration::from_millis(1)).await;
 }
 
 /// A connected pair: ours, and the peer's ordinary one.

@@ -6,7 +6,7 @@ use pgring::cli::postgres::{Signal, Stop, signal};
 use crate::{
     session::{Answer, Session},
     splitting::{Servers, Splitting, rows},
-    support::{eventually, message::*},
+    support::{eventually, message::*, proxy::Config},
 };
 
 /// It takes for ever on a standby, and no time on the primary.
@@ -14,12 +14,16 @@ const NAP: &str = "CREATE FUNCTION nap(t text) RETURNS text LANGUAGE plpgsql STA
     'BEGIN IF current_setting(''in_hot_standby'') = ''on'' THEN PERFORM pg_sleep(600); END IF; RETURN t; END'";
 
 fn stage() -> (Splitting, Session) {
+    stage_with(|config| config)
+}
+
+fn stage_with(change: impl FnOnce(Config) -> Config) -> (Splitting, Session) {
     let servers = Servers {
         weights: &[0, 1],
         logged: false,
         settings: &["max_standby_streaming_delay = 0"],
     };
-    let stage = Splitting::with(&servers, |config| config);
+    let stage = Splitting::with(&servers, change);
     let mut session = stage.client();
     rows(session.query(NAP));
     rows(session.query("CREATE TABLE t AS SELECT 'well'::text AS n"));
@@ -208,6 +212,53 @@ fn a_read_that_conflicts_with_what_is_replayed_is_answered_by_the_primary() {
             .sql("ALTER TABLE t ADD COLUMN IF NOT EXISTS more int; ALTER TABLE t DROP COLUMN more");
         assert_eq!(session.answer().row(), "well");
     }
+}
+
+/// A block that has shown its client nothing begins anew, at whatever level, and goes on where its first read was answered.
+#[test]
+fn the_first_read_of_a_block_is_answered_by_another_node_too() {
+    let levels = ["READ COMMITTED", "REPEATABLE READ"];
+    let reads = [
+        query("SELECT nap(n) FROM t"),
+        [
+            parse("", "SELECT nap(n) FROM t"),
+            bind("", "", &[]),
+            execute(""),
+            sync(),
+        ]
+        .concat(),
+    ];
+    let mut cases = levels.into_iter().flat_map(|level| {
+        reads
+            .iter()
+            .flat_map(move |read| [(level, read, true), (level, read, false)])
+    });
+    let all = "read_only_transactions = \"all\"";
+    let (stage, mut session) = stage_with(|config| config.set("routing", all));
+    let all_pass = |(level, read, conflicts): (&str, &Vec<u8>, bool)| {
+        stage.wait_until_split_for(&mut session);
+        rows(session.query(&format!("BEGIN READ ONLY ISOLATION LEVEL {level}")));
+        session.send(read).unwrap();
+        wait_until_napping(&stage);
+        if conflicts {
+            // One lock alone: the block holds its own at the primary from then on.
+            stage.sql("ALTER TABLE t ALTER n SET DEFAULT 'new'");
+        } else {
+            terminate_backends(&stage);
+        }
+        assert_eq!(
+            session.answer().row(),
+            "well",
+            "{level}, conflict: {conflicts}"
+        );
+        let shown = session.query("SHOW transaction_isolation").row();
+        assert_eq!(shown, level.to_lowercase());
+        assert_eq!(session.query("SHOW transaction_read_only").row(), "on");
+        assert_eq!(session.query("SELECT pg_is_in_recovery()").row(), "f");
+        rows(session.query("COMMIT"));
+        true
+    };
+    assert!(cases.all(all_pass));
 }
 
 #[test]

@@ -456,3 +456,52 @@ fn a_block_that_may_write_reads_in_parts_at_the_primary() {
         rows(session.query("ROLLBACK"));
     }
 }
+
+/// A statement that another connection has parsed is described in a failed block as if this one had.
+#[test]
+fn in_a_failed_block_what_returns_no_rows_is_described_wherever_it_was_parsed() {
+    let (stage, mut session) = stage_with(|config| config);
+    let mut direct = stage.direct(&stage.stage.server.primary);
+    rows(session.query("CREATE TABLE described (n int, t text)"));
+    let mut holder = stage.client();
+    let hears = |session: &mut Session| {
+        let mut heard = Vec::new();
+        for message in [
+            describe_statement("writes"),
+            describe_statement("reads"),
+            all([bind("", "writes", &["1", "x"]), execute("")]),
+        ] {
+            session.send(&all([message, sync()])).unwrap();
+            loop {
+                let (tag, body) = session.message().unwrap();
+                heard.push((tag, if tag.0 == b'E' { Vec::new() } else { body }));
+                if tag.0 == b'Z' {
+                    break;
+                }
+            }
+        }
+        heard
+    };
+    let prepare = all([
+        parse("writes", "INSERT INTO described VALUES ($1, $2)"),
+        parse("reads", "SELECT n FROM described WHERE t = $1"),
+        sync(),
+    ]);
+    for session in [&mut session, &mut direct] {
+        rows(session.ask(&prepare));
+    }
+    // The connection that has them is somebody else's from here on.
+    rows(holder.query("BEGIN; INSERT INTO described VALUES (0)"));
+    let mut told = Vec::new();
+    for session in [&mut session, &mut direct] {
+        rows(session.query("BEGIN"));
+        assert_eq!(error(session.query("SELECT 1/0")), "22012");
+        told.push(hears(session));
+        rows(session.query("ROLLBACK"));
+        told.push(hears(session));
+    }
+    assert_eq!(told[0], told[2]);
+    assert_eq!(told[1], told[3]);
+    let tags: Vec<_> = told[0].iter().map(|(tag, _)| char::from(tag.0)).collect();
+    assert_eq!(tags, ['t', 'n', 'Z', 'E', 'Z', 'E', 'Z']);
+}

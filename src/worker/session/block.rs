@@ -56,6 +56,12 @@ impl Conversation {
         self.has_read = false;
     }
 
+    /// The block that had begun at a server begins at another one, with the next request. `has_read`: it has a first
+    /// snapshot.
+    pub(super) fn begin_anew(&mut self, begin: Rc<Statement>, has_read: bool) {
+        (self.deferred, self.has_read) = (Some(begin), has_read);
+    }
+
     /// A server connection is at hand: the block begins there.
     pub(super) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
         self.run_ahead(statement, desk);

@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     cluster::stamps::Stamp,
-    protocol::Writer,
+    protocol::{Writer, tag::frontend},
     worker::statements::{
         Statement,
         prepared::{Found, Presence, ServerName},
+        write_head,
     },
 };
 
@@ -215,6 +216,35 @@ impl Conversation {
             self.names.shapes_mut().renewed = found.stamp;
         }
         self.compare(name, definition, found, desk)
+    }
+
+    /// A failed transaction parses nothing any more, and still describes what returns no rows: in place of a copy that the
+    /// connection lacks, an empty statement with the same parameters is described. False when there is no need.
+    #[cold]
+    pub(super) fn describe_stand_in(
+        &mut self,
+        name: &[u8],
+        definition: &Definition,
+        desk: &mut Desk<'_>,
+    ) -> bool {
+        let fits = definition
+            .told
+            .is_some_and(|told| told.is_only(definition.types()));
+        if !fits || !matches!(self.find_copy(name, definition, desk), Presence::Absent) {
+            return false;
+        }
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        server.doubt_unnamed();
+        write_head(
+            frontend::PARSE.0,
+            &[b"", b""],
+            definition.types().len(),
+            desk.ahead,
+        );
+        desk.ahead.extend_from_slice(definition.types());
+        self.ledger.owe(Owed::OwnParse);
+        self.ledger.sent(frontend::DESCRIBE);
+        true
     }
 
     fn make_copy(

@@ -84,6 +84,7 @@ impl Session {
         }
         let mut rest = chunk;
         let mut ours = self.conversation.own_requests_ahead();
+        let mut executes = self.conversation.own_executes_ahead();
         loop {
             let header = Header::read(rest).ok()??;
             let body = rest.get(Header::BYTES..header.frame_bytes())?;
@@ -92,6 +93,8 @@ impl Session {
                 backend::READY_FOR_QUERY if ours > 0 => ours -= 1,
                 backend::ERROR_RESPONSE if ours > 0 => return None,
                 _ if ours > 0 => {}
+                backend::COMMAND_COMPLETE if executes > 0 => executes -= 1,
+                backend::DATA_ROW if executes > 0 => {}
                 backend::PARSE_COMPLETE
                 | backend::BIND_COMPLETE
                 | backend::CLOSE_COMPLETE
@@ -442,11 +445,16 @@ impl Session {
         );
         let read = std::mem::take(&mut lease.backend_mut().read);
         self.lease = Some(lease);
+        let block = self.errand.repeats_in.take();
+        let has_read = self.errand.has_read;
         self.unlink();
         self.outtake = Cutter::default();
         self.intake_forwards = false;
         let mut out = Vec::new();
         self.conversation.forget_attempt(&mut out);
+        if let Some(block) = block {
+            self.conversation.begin_anew(block, has_read);
+        }
         self.answer(&mut out);
         self.judge_again(read);
         self.stalled = true;

@@ -11,6 +11,8 @@ pub(super) struct Errand {
     pub(super) on_standby: bool,
     /// What went there is one pipeline, a read, and kept: it can be sent again to another node.
     pub(super) can_repeat: bool,
+    /// The block that begins anew before what is repeated.
+    pub(super) repeats_in: Option<Rc<Statement>>,
     /// The client has got something of the answer.
     pub(super) heard: bool,
     /// Its session, or everybody, must not miss what it commits.

@@ -199,6 +199,12 @@ impl Ledger {
         }
     }
 
+    /// How many statements of ours are executed before what the client asked first.
+    pub(crate) fn own_executes_ahead(&self) -> usize {
+        let own = self.owed.iter().take_while(|owed| owed.is_own());
+        own.filter(|owed| **owed == Owed::OwnExecute).count()
+    }
+
     /// The oldest answer owed.
     #[inline]
     pub(crate) fn front(&self) -> Option<Owed> {

@@ -146,6 +146,11 @@ impl Conversation {
         self.own_requests.len()
     }
 
+    /// How many statements of ours the server executes before the client's first, within its pipeline.
+    pub(super) fn own_executes_ahead(&self) -> usize {
+        self.ledger.own_executes_ahead()
+    }
+
     /// True when nothing that pgring itself asked is outstanding.
     pub(super) fn own_requests_are_done(&self) -> bool {
         self.own_requests.is_empty()

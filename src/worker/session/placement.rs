@@ -334,7 +334,8 @@ impl Session {
                 is_watched: routing.consistency != Consistency::Eventual,
                 is_global: routing.consistency == Consistency::Global,
                 wrote: may_write_there && !is_standby && !is_seen,
-                block: block.filter(|_| is_standby),
+                block: block.clone().filter(|_| is_standby),
+                has_read: block.is_some() && self.conversation.has_read,
                 _counted: state
                     .filter(|_| counts)
                     .map(|state| UnderWay::at(&state.live)),
@@ -346,8 +347,9 @@ impl Session {
             errand.may_write = may_write(block);
         }
         self.errand = errand;
-        if self.conversation.deferred_block().is_none() && keep_read(lease, &self.pending, need) {
-            self.errand.can_repeat = true;
+        // The first read of a block that the client has begun and no server has seen is repeated with its block.
+        if (block.is_none() || is_seen) && keep_read(lease, &self.pending, need) {
+            (self.errand.can_repeat, self.errand.repeats_in) = (true, block);
         }
     }
 
@@ -386,6 +388,7 @@ impl Session {
                 && keep_read(lease, self.pending.get(at..).unwrap_or_default(), need)
             {
                 (self.errand.can_repeat, self.errand.heard) = (true, false);
+                self.errand.repeats_in = None;
             }
             return Stay::Yes;
         }

@@ -48,6 +48,11 @@ impl Told {
         let same = |parameters| parameters == shape.parameters;
         self.rows == shape.rows && self.parameters.is_none_or(same)
     }
+
+    /// True for what returns no rows, and has these parameters.
+    pub(super) fn is_only(self, types: &[u8]) -> bool {
+        self.rows == hash_of(&[]) && self.parameters == Some(hash_of(types))
+    }
 }
 
 impl From<Shape> for Told {
