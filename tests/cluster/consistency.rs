@@ -20,25 +20,25 @@ use crate::{
 };
 
 /// How many clients there are; each has a row of its own.
-const CLIENTS: usize = 12;
+pub(crate) const CLIENTS: usize = 12;
 
 /// Writes of each client between two turns of the standbys.
 const WRITES: u64 = 15;
 
 /// What is known to be committed, by the row.
-struct Ledger {
-    told: Vec<AtomicU64>,
+pub(crate) struct Ledger {
+    pub(crate) told: Vec<AtomicU64>,
     /// Rounds that each client has done.
-    rounds: Vec<AtomicU64>,
-    stop: AtomicBool,
+    pub(crate) rounds: Vec<AtomicU64>,
+    pub(crate) stop: AtomicBool,
     /// Reads that missed what their own client, or anybody, had been told.
-    stale_own: AtomicU64,
-    stale_any: AtomicU64,
-    reads: AtomicU64,
+    pub(crate) stale_own: AtomicU64,
+    pub(crate) stale_any: AtomicU64,
+    pub(crate) reads: AtomicU64,
 }
 
 impl Ledger {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let zeros = || (0..CLIENTS).map(|_| AtomicU64::new(0)).collect();
         Arc::new(Self {
             told: zeros(),
@@ -51,7 +51,7 @@ impl Ledger {
     }
 
     /// Waits until every client has done so many rounds more.
-    fn wait_for_rounds(&self, more: u64) {
+    pub(crate) fn wait_for_rounds(&self, more: u64) {
         let wanted: Vec<_> = self
             .rounds
             .iter()
@@ -62,6 +62,21 @@ impl Ledger {
             done.into_iter()
                 .all(|(done, wanted)| done.load(SeqCst) >= *wanted)
         });
+    }
+    /// Everything that anybody was told, by the row.
+    pub(crate) fn told(&self) -> Vec<u64> {
+        self.told.iter().map(|it| it.load(SeqCst)).collect()
+    }
+
+    /// Client `number` has read these values, when that had been told `before`.
+    pub(crate) fn note_read(&self, number: usize, before: &[u64], seen: &[u64]) {
+        self.reads.fetch_add(1, SeqCst);
+        if seen[number] < before[number] {
+            self.stale_own.fetch_add(1, SeqCst);
+        }
+        if seen.iter().zip(before).any(|(seen, before)| seen < before) {
+            self.stale_any.fetch_add(1, SeqCst);
+        }
     }
 }
 
@@ -158,8 +173,7 @@ impl Checker {
     }
 
     fn read(&mut self) {
-        let told = |it: &AtomicU64| it.load(SeqCst);
-        let before: Vec<_> = self.ledger.told.iter().map(told).collect();
+        let before = self.ledger.told();
         let text = "SELECT value FROM books ORDER BY id";
         let answer = match self.random.below(3) {
             0 => self.session.query(text),
@@ -178,13 +192,7 @@ impl Checker {
             .iter()
             .map(|value| value.parse().unwrap())
             .collect();
-        self.ledger.reads.fetch_add(1, SeqCst);
-        if seen[self.number] < before[self.number] {
-            self.ledger.stale_own.fetch_add(1, SeqCst);
-        }
-        if seen.iter().zip(&before).any(|(seen, before)| seen < before) {
-            self.ledger.stale_any.fetch_add(1, SeqCst);
-        }
+        self.ledger.note_read(self.number, &before, &seen);
     }
 }
 

@@ -42,6 +42,7 @@ mod tenants;
 mod timeouts;
 mod transactions;
 mod traps;
+mod upheavals;
 mod vacated;
 
 use support::{replicated, session, splitting, stage};

@@ -11,6 +11,10 @@ use crate::{
 
 const OBJECTS: &str = "CREATE TABLE numbers (n int); GRANT ALL ON numbers TO app";
 
+/// It takes a while to be replayed.
+pub(crate) const BALLAST: &str =
+    "CREATE TABLE ballast AS SELECT repeat('x', 500) AS t FROM generate_series(1, 100000)";
+
 /// Reads go to the standby alone, while it can take them.
 fn stage(lines: &[&str]) -> Splitting {
     let stage = Splitting::silent(&[0, 1], |config| {
@@ -34,20 +38,23 @@ fn count(session: &mut Session) -> Answer {
 }
 
 /// PostgreSQL answers a killed backend with a restart of all its processes, which begins where the last restart point was.
-fn crash(stage: &Splitting) {
+pub(crate) fn crash(stage: &Splitting) {
     let standby = &stage.stage.server.standbys[0];
     let look = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1";
-    let pid = standby.sql("app", look).unwrap().parse().unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let mut pid = None;
+    eventually("somebody was connected", || {
+        let found = standby.sql("app", look).ok();
+        pid = found.and_then(|found| found.parse().ok());
+        pid.is_some()
+    });
+    kill_process(Pid::from_raw(pid.unwrap()).unwrap(), Signal::KILL).unwrap();
 }
 
 #[test]
 fn a_standby_that_has_crashed_is_read_again_when_it_has_told_where_it_is() {
     let stage = stage(&[]);
     // What a restart has to replay again.
-    stage.sql(
-        "CREATE TABLE ballast AS SELECT repeat('x', 500) AS t FROM generate_series(1, 100000)",
-    );
+    stage.sql(BALLAST);
     let mut session = stage.client();
     let (mut written, mut at_standby) = (0, 0);
     for round in 0..5 {
