@@ -41,13 +41,11 @@ fn count(session: &mut Session) -> Answer {
 pub(crate) fn crash(stage: &Splitting) {
     let standby = &stage.stage.server.standbys[0];
     let look = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1";
-    let mut pid = None;
-    eventually("somebody was connected", || {
+    eventually("a backend was killed", || {
         let found = standby.sql("app", look).ok();
-        pid = found.and_then(|found| found.parse().ok());
-        pid.is_some()
+        let pid = found.and_then(|found| Pid::from_raw(found.parse().ok()?));
+        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     });
-    kill_process(Pid::from_raw(pid.unwrap()).unwrap(), Signal::KILL).unwrap();
 }
 
 #[test]
