@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::support::{
+    PATIENCE,
     message::*,
     mock::{Backend, Backends, MockServer},
     peer::{Client, Wire},
@@ -106,5 +107,7 @@ pub(crate) fn send_until_stalled(wire: &Wire, bytes: &[u8], total: usize) -> usi
             Err(error) => wire.fail(&format!("sending failed: {error}")),
         }
     }
+    // Whoever was kept waiting for so long is not told of room at once.
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     sent
 }
