@@ -1,6 +1,6 @@
 //! The listening sockets: TCP ones per worker, the Unix one shared.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::ControlError;
 use crate::{cluster::settings::Listen, net::Listener};
@@ -14,7 +14,10 @@ pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>
     };
     // Before any is opened: one of ours may stand for all addresses.
     for address in listen.addresses.iter().filter(|_| !listen.share_addresses) {
-        Listener::check_free(*address).map_err(failed(address))?;
+        Listener::check_free(*address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ControlError::InUse(address.to_string()),
+            _ => failed(address)(error),
+        })?;
     }
     for address in &listen.addresses {
         for listeners in &mut all {

@@ -53,6 +53,12 @@ pub enum ControlError {
     /// A listening socket could not be opened.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
+    /// Somebody else listens there.
+    #[error(
+        "cannot listen on {0}: somebody listens there already. Cure: another address in [listen] addresses; or, where that \
+         is another pgring that is to have a part of the clients, [listen] share_addresses = true in both"
+    )]
+    InUse(String),
     /// Too few descriptors for the clients allowed.
     #[error(
         "at most {limit} descriptors may be open here, too few for [listen] max_clients = {clients}. \

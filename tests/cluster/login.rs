@@ -2,12 +2,17 @@
 
 use std::process::Command;
 
-use pgring::cli::postgres::{Process, Signal, Stop};
+use pgring::{
+    cli::postgres::{Process, Signal, Stop},
+    protocol::startup::ProtocolVersion,
+};
 
 use crate::{
     stage::Stage,
     support::{
         eventually,
+        message::startup_of,
+        peer::Client,
         proxy::Config,
         tools::{run, run_in_vain},
     },
@@ -146,4 +151,32 @@ fn the_servers_greeting_is_passed_on() {
     let mut psql = stage.proxy.tool("psql");
     psql.args(["-X", "-A", "-t", "-c", "\\echo :SERVER_VERSION_NAME"]);
     assert_eq!(run(&mut psql).trim_end(), version);
+}
+
+/// A client that asks for a protocol or options that the server does not have is told so, as by the server itself.
+#[test]
+fn the_protocol_is_negotiated_as_the_server_would() {
+    let stage = Stage::trusting(|config| config);
+    let who = [("user", "app"), ("database", "app")];
+    let with_option = [who[0], who[1], ("_pq_.unknown", "1")];
+    let newer = ProtocolVersion {
+        major: 3,
+        minor: 99,
+    };
+    for (version, parameters) in [
+        (ProtocolVersion::V3_0, &who[..]),
+        (ProtocolVersion::V3_2, &who),
+        (newer, &who),
+        (ProtocolVersion::V3_0, &with_option),
+        (newer, &with_option),
+    ] {
+        let addresses = [stage.proxy.address(), stage.server.primary.address()];
+        let [told, by_server] = addresses.map(|address| {
+            let mut client = Client::connect(address);
+            client.send(startup_of(version, parameters));
+            let first = client.receive();
+            (first.tag, first.body)
+        });
+        assert_eq!(told, by_server, "{version:?} {parameters:?}");
+    }
 }

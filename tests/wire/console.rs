@@ -247,6 +247,33 @@ fn stats_count_what_was_done() {
     assert!(number(&stats, "total_xact_time") > 0 && number(&stats, "total_query_time") > 0);
 }
 
+/// A block counts as a query when it begins and when it ends, whether or not a server hears of either; a login is none, and no
+/// assignment.
+#[test]
+fn logins_and_empty_blocks_are_counted_for_what_they_are() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let mut client = stage.client();
+    let counts = |console: &mut Client| {
+        let stats = record(console, "STATS");
+        ["assignment", "query", "xact"].map(|what| {
+            let column = format!("total_{what}_count").replace("_assignment", "_server_assignment");
+            number(&stats, &column)
+        })
+    };
+    assert_eq!(counts(&mut console), [0, 0, 0]);
+    client.send(query("BEGIN")).expect("C Z");
+    client.send(query("COMMIT")).expect("C Z");
+    let empty = counts(&mut console);
+    assert_eq!(empty, [0, 2, 1]);
+    let block = |text: &str| all([parse("", text), bind("", "", &[]), execute(""), sync()]);
+    client.send(block("BEGIN")).expect("1 2 C Z");
+    client.send(query("ROLLBACK")).expect("C Z");
+    assert_eq!(counts(&mut console), [0, 4, 2]);
+    stage.server_of(&mut client);
+    assert_eq!(counts(&mut console), [1, 5, 3]);
+}
+
 /// The second statement of a block waits for the answer to its BEGIN, and is judged a second time then.
 #[test]
 fn bytes_count_once_however_often_they_are_judged() {

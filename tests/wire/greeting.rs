@@ -2,7 +2,9 @@
 
 use super::bystander::Stage;
 use crate::support::{message::*, peer::Client};
-use pgring::protocol::{startup::ProtocolVersion, tag::backend::NEGOTIATE_VERSION};
+use pgring::protocol::{
+    backend::NotificationResponse, startup::ProtocolVersion, tag::backend::NEGOTIATE_VERSION,
+};
 
 const APP: [(&str, &str); 2] = [("user", "app"), ("database", "app")];
 
@@ -93,6 +95,35 @@ fn newer_protocols_and_options_are_negotiated_down() {
         assert_eq!((answer.tag, answer.body), (NEGOTIATE_VERSION, expected));
         client.expect_login();
     }
+}
+
+/// A session's own notifications bear the number that it was told is its own.
+#[test]
+fn a_client_knows_its_own_notifications() {
+    let stage = Stage::set();
+    let (mut client, mut backend) = stage.in_transaction();
+    let (own, _) = client.key.clone().unwrap();
+    let other = backend.process_id() + 1;
+    let from = |process| {
+        written(|to| {
+            to.notification(process, "channel", "payload");
+        })
+    };
+    client.send(query("COMMIT"));
+    backend.expect_message(query("COMMIT"));
+    let both = all([from(backend.process_id()), from(other)]);
+    backend.answer(all([command_complete("COMMIT"), both, ready()]));
+    client.expect("C");
+    for expected in [own, other] {
+        let heard = client.receive();
+        let notification = NotificationResponse::read(&heard.body).unwrap();
+        assert_eq!(notification.process_id, expected);
+        assert_eq!(
+            (notification.channel, notification.payload),
+            (&b"channel"[..], &b"payload"[..])
+        );
+    }
+    client.expect("Z");
 }
 
 #[test]

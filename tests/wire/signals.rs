@@ -1,8 +1,8 @@
 //! SIGTERM, SIGINT and SIGHUP.
 
-use std::net::TcpStream;
+use std::{fs, net::TcpStream, process::Command};
 
-use pgring::cli::postgres::Signal;
+use pgring::cli::postgres::{Signal, Workplace};
 use pgring::protocol::startup::Initial;
 
 use super::{bystander::Stage, pools::console};
@@ -367,4 +367,33 @@ fn what_needs_a_restart_is_said() {
         assert!(line.contains("restart"), "{line}");
     }
     let _more_than_one = (it.stage.client(), it.stage.client());
+}
+
+/// Two pgrings on one address would share its clients without a word.
+#[test]
+fn a_second_one_starts_on_the_same_address_only_when_told_so() {
+    let stage = Stage::set();
+    let file = stage.proxy.folder().join("pgring.toml");
+    let mut second = Command::new(env!("CARGO_BIN_EXE_pgring"));
+    let ended = second.arg("run").arg("-c").arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success());
+    let address = stage.proxy.address().to_string();
+    assert!(
+        said.contains(&address) && said.contains("share_addresses"),
+        "{said}"
+    );
+    drop(stage.client());
+    let workplace = Workplace::create("pgring-test").unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let shared = workplace.path().join("shared.toml");
+    fs::write(
+        &shared,
+        text.replace("[listen]", "[listen]\nshare_addresses = true"),
+    )
+    .unwrap();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_pgring"));
+    second.arg("run").arg("-c").arg(&shared);
+    let second = workplace.spawn("pgring", second, Signal::Kill).unwrap();
+    second.wait_for(" ready").unwrap();
 }

@@ -18,6 +18,7 @@ use crate::{
     net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
+        backend::TransactionStatus,
         buffer::{Cut, Cutter, Partial},
         tag::frontend,
     },
@@ -264,7 +265,10 @@ impl Session {
             Verdict::Discard => {
                 if self.conversation.take_answered_alone() {
                     // It began or ended a transaction of which no server knows.
-                    self.pools.counters.borrow_mut().queries += 1;
+                    let ended = self.conversation.status() == TransactionStatus::Idle;
+                    let mut counters = self.pools.counters.borrow_mut();
+                    counters.queries += 1;
+                    counters.transactions += u64::from(ended);
                 }
                 self.pending.advance(taken);
                 Followed::On(0)
