@@ -38,6 +38,7 @@ mod routing;
 mod sequences;
 mod settings;
 mod shows;
+mod storms;
 mod tenants;
 mod timeouts;
 mod transactions;
