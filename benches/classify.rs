@@ -7,12 +7,10 @@ use criterion::{
     Criterion, Throughput,
     measurement::{Measurement, ValueFormatter, WallTime},
 };
-use pgring::{
-    cluster::{
-        catalog::{Catalog, FunctionFact, RelationFact},
-        overrides::Overrides,
-    },
-    worker::classify::{Class, Knowledge, class, facts},
+use pgring::sql::{
+    catalog::{Catalog, FunctionFact, RelationFact},
+    class::{Class, Knowledge, class, overrides::Overrides},
+    effects::facts,
 };
 
 const LONG_BYTES: usize = 10_000;

@@ -8,7 +8,7 @@ use crate::{
     },
     settings::{self, Settings},
 };
-use pgring::cluster::catalog::{CHANGES_SQL, FUNCTIONS_SQL};
+use pgring::sql::catalog::{CHANGES_SQL, FUNCTIONS_SQL};
 use std::{borrow::Cow, collections::HashMap};
 
 const CANCEL_REQUEST: u32 = 80_877_102;

@@ -7,12 +7,9 @@ use std::{
     cell::Cell,
 };
 
-use pgring::{
-    cluster::{
-        catalog::{Catalog, FunctionFact, RelationFact},
-        overrides::Overrides,
-    },
-    worker::classify::{Class, Knowledge, class},
+use pgring::sql::{
+    catalog::{Catalog, FunctionFact, RelationFact},
+    class::{Class, Knowledge, class, overrides::Overrides},
 };
 
 const STATEMENTS: &str = include_str!("golden/classify/classes.sql");

@@ -14,10 +14,8 @@ use pgring::{
     },
     ids::NodeId,
     random::Seeded,
-    worker::{
-        classify::Hint,
-        route::{Objection, Wish, objection, place_read},
-    },
+    sql::hint::Hint,
+    worker::route::{Objection, Wish, objection, place_read},
 };
 use support::snapshot::{P, nodes};
 

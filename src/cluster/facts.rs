@@ -5,10 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{
-    catalog::{Catalog, EffectNames},
-    node::Lsn,
-};
+use super::node::Lsn;
+use crate::sql::catalog::{Catalog, EffectNames};
 
 /// One database, as of one look of the control core at the primary.
 #[derive(Debug, Default)]

@@ -2,12 +2,10 @@
 
 pub mod balance;
 pub mod budget;
-pub mod catalog;
 pub mod commits;
 pub mod facts;
 pub mod messages;
 pub mod node;
-pub mod overrides;
 pub mod publish;
 pub mod report;
 pub mod settings;

@@ -7,9 +7,9 @@ use arc_swap::ArcSwapOption;
 use super::{
     facts::DatabaseFacts,
     node::NodeState,
-    overrides::Overrides,
     settings::{NodeSettings, Secret, Settings, UserSettings},
 };
+use crate::sql::class::overrides::Overrides;
 use crate::{
     auth::{Md5Hash, SaltedKeys, Verifier},
     ids::{Epoch, NodeId},

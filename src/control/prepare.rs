@@ -7,12 +7,13 @@ use crate::{
     auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
     cluster::{
         node::{NodeState, Role, Status},
-        overrides::Overrides,
         settings::{Routing, Secret, Settings, UserSettings},
         snapshot::{Snapshot, User},
     },
     ids::{Epoch, NodeId},
-    random, time,
+    random,
+    sql::class::overrides::Overrides,
+    time,
 };
 
 /// The first snapshot.

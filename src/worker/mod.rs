@@ -4,7 +4,6 @@
 
 mod accept;
 mod cancel;
-pub mod classify;
 mod clients;
 mod console;
 mod date_style;

@@ -12,7 +12,10 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use crate::cluster::messages::Belief;
-use crate::{limits::PARAMETER_SETS_MAX, sql::encoding, worker::classify};
+use crate::{
+    limits::PARAMETER_SETS_MAX,
+    sql::{effects, encoding},
+};
 
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Set {
@@ -83,7 +86,7 @@ impl Interner {
     pub(crate) fn meaning(&self, base: &Parameters) -> Parameters {
         let telling = base
             .iter()
-            .filter(|(name, _)| !classify::is_harmless(name.as_bytes()));
+            .filter(|(name, _)| !effects::is_harmless(name.as_bytes()));
         self.of(telling.map(|(name, value)| (name.to_owned(), value)))
     }
 

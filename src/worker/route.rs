@@ -11,7 +11,7 @@ use crate::{
     },
     ids::NodeId,
     protocol::{ErrorReport, SqlState},
-    worker::classify::Hint,
+    sql::hint::Hint,
 };
 
 /// What a read asks of its node.

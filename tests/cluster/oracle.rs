@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 
 use pgring::{
     cli::postgres::{Cluster, Options},
-    cluster::{
+    sql::{
         catalog::{
             Catalog, FUNCTIONS_SQL, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL,
             RELATIONS_SQL, RelationFact,
         },
-        overrides::Overrides,
+        class::{Class, Knowledge, class, explain, overrides::Overrides},
     },
-    worker::classify::{Class, Knowledge, class, explain},
 };
 use tokio_postgres::SimpleQueryMessage;
 

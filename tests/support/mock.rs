@@ -12,11 +12,9 @@ use std::{
 };
 
 use pgring::{
-    cluster::{
-        catalog::{CHANGES_SQL, FUNCTIONS_SQL, OWN_FUNCTIONS_SQL},
-        node::REPLAYED_SQL,
-    },
+    cluster::node::REPLAYED_SQL,
     protocol::{Tag, startup::Initial, tag::frontend},
+    sql::catalog::{CHANGES_SQL, FUNCTIONS_SQL, OWN_FUNCTIONS_SQL},
 };
 use socket2::SockRef;
 

@@ -8,9 +8,9 @@ use super::{
     error::Wrong,
     form::{Form, Name, integer, kind, text},
 };
-use crate::cluster::{
-    overrides::Overrides,
-    settings::{Pattern, Preferred},
+use crate::{
+    cluster::settings::{Pattern, Preferred},
+    sql::class::overrides::Overrides,
 };
 
 /// Longest regular expression, and longest list entry, in bytes.

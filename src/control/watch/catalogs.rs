@@ -12,11 +12,6 @@ use std::{
 use super::{Watch, bell::Bell};
 use crate::{
     cluster::{
-        catalog::{
-            CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs,
-            OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL, ROUTINES_SQL, RelationFact,
-            RoutineFact, USES_SQL, UseFact, bodies_of,
-        },
         facts::{DatabaseFacts, Validity},
         node::{Lsn, read_lsn},
     },
@@ -29,6 +24,11 @@ use crate::{
     },
     net::task,
     protocol::backend::DataRow,
+    sql::catalog::{
+        CHANGES_SQL, Catalog, EffectNames, FUNCTIONS_SQL, FunctionFact, Needs, OWN_FUNCTIONS_SQL,
+        OWN_RELATIONS_SQL, RELATIONS_SQL, ROUTINES_SQL, RelationFact, RoutineFact, USES_SQL,
+        UseFact, bodies_of,
+    },
     time,
 };
 

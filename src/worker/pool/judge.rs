@@ -7,14 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use crate::sql::class;
 use crate::{
-    cluster::{
-        facts::DatabaseFacts, messages::ToControl, node::Lsn, overrides::Overrides,
-        snapshot::Snapshot,
-    },
+    cluster::{facts::DatabaseFacts, messages::ToControl, node::Lsn, snapshot::Snapshot},
+    sql::class::{Class, Knowledge, Reason, overrides::Overrides},
     worker::{
         Worker,
-        classify::{self, Class, Knowledge, Reason},
         statements::{ClassKey, Statement},
     },
 };
@@ -97,7 +95,7 @@ impl Judge {
     /// Whether a text is a proven read.
     pub(crate) fn is_read(&self, worker: &Worker, text: &[u8]) -> bool {
         self.with_knowledge(worker, |knowledge| {
-            classify::class(text, knowledge) == Class::Read
+            class::class(text, knowledge) == Class::Read
         })
     }
 
@@ -141,7 +139,7 @@ impl Judge {
 
     /// The class of a text, and why.
     pub(crate) fn explain<'t>(&self, worker: &Worker, text: &'t [u8]) -> (Class, Reason<'t>) {
-        self.with_knowledge(worker, |knowledge| classify::explain(text, knowledge))
+        self.with_knowledge(worker, |knowledge| class::explain(text, knowledge))
     }
 
     fn with_knowledge<T>(&self, worker: &Worker, judge: impl FnOnce(&Knowledge<'_>) -> T) -> T {

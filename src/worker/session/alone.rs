@@ -21,10 +21,8 @@ use crate::{
         backend::TransactionStatus,
         tag::{backend, frontend},
     },
-    worker::{
-        classify,
-        statements::{Statement, prepared::Prepared, text_bytes},
-    },
+    sql::effects,
+    worker::statements::{Statement, prepared::Prepared, text_bytes},
 };
 
 /// The answers of ours that have no content.
@@ -181,7 +179,7 @@ impl Conversation {
     fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
         let begin = Rc::clone(self.bound_begin(body)?);
         self.bound_alone.take()?;
-        let tag = classify::begin(begin.text())?.tag;
+        let tag = effects::begin(begin.text())?.tag;
         let complete = if tag == "BEGIN" { BEGUN } else { STARTED };
         self.ledger.owe(Owed::SaidBegin(complete));
         self.defer(begin);

@@ -15,10 +15,8 @@ use crate::{
         backend::{ErrorFields, TransactionStatus},
         tag::backend,
     },
-    worker::{
-        classify::Use,
-        statements::{prepared::Prepared, write_head},
-    },
+    sql::effects::Use,
+    worker::statements::{prepared::Prepared, write_head},
 };
 
 impl Conversation {

@@ -9,10 +9,8 @@ use super::{conversation::Conversation, desk::Desk, owed::Owed};
 use crate::{
     cluster::settings::PoolMode,
     protocol::{Writer, backend::TransactionStatus},
-    worker::{
-        classify::{self, Ending},
-        statements::{Statement, prepared::Presence},
-    },
+    sql::effects::{self, Ending},
+    worker::statements::{Statement, prepared::Presence},
 };
 
 impl Conversation {
@@ -20,7 +18,7 @@ impl Conversation {
     pub(super) fn answer_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
         let text = body.strip_suffix(b"\0").unwrap_or(body);
         if self.deferred.is_some() {
-            let Some(ending) = classify::plain_ending(text) else {
+            let Some(ending) = effects::plain_ending(text) else {
                 return false;
             };
             self.deferred = None;
@@ -38,7 +36,7 @@ impl Conversation {
         if self.mode() != PoolMode::Transaction {
             return false;
         }
-        let Some(begin) = classify::begin(text) else {
+        let Some(begin) = effects::begin(text) else {
             return false;
         };
         self.defer(statement_of(text, desk));

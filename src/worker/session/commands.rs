@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::messages::Shape,
     protocol::{Tag, tag::frontend},
-    worker::classify::{self, Facts, Use},
+    sql::effects::{self, StatementFlags, Use},
 };
 
 /// What the server was shown of the client's: a statement under its own name.
@@ -43,7 +43,7 @@ impl Conversation {
     pub(super) fn prepare_commands(
         &mut self,
         tag: Tag,
-        facts: Facts,
+        facts: StatementFlags,
         text: &[u8],
         desk: &mut Desk<'_>,
     ) -> Option<Verdict> {
@@ -56,7 +56,7 @@ impl Conversation {
 
     #[cold]
     fn prepare_uses(&mut self, tag: Tag, text: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
-        let uses = classify::uses(text);
+        let uses = effects::uses(text);
         let ends = |used: &Use| {
             matches!(
                 used,
@@ -88,7 +88,7 @@ impl Conversation {
         text: &[u8],
         desk: &mut Desk<'_>,
     ) -> Option<Verdict> {
-        let uses = classify::uses(text);
+        let uses = effects::uses(text);
         match self.show_all(&uses, tag == frontend::DESCRIBE, desk) {
             Sight::Same => None,
             Sight::Unknown => Some(Verdict::Wait),
@@ -136,7 +136,7 @@ impl Conversation {
                 shape: None,
             });
             let below = match definition.statement.facts.executes() {
-                true => classify::uses(definition.statement.text()),
+                true => effects::uses(definition.statement.text()),
                 false => Vec::new(),
             };
             if self.show_all(&below, false, desk) == Sight::Unknown {

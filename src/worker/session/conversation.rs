@@ -28,9 +28,9 @@ use crate::{
     protocol::{
         ErrorReport, Header, ProtocolError, Tag, Writer, backend::TransactionStatus, tag::frontend,
     },
+    sql::effects::{self, StatementFlags, Use},
     worker::{
         cancel::Work,
-        classify::{self, Facts, Use},
         parameters::names_temporary_schema,
         statements::{Statement, prepared::ServerName, text_bytes},
     },
@@ -276,13 +276,19 @@ impl Conversation {
 
     /// A statement is sent to be executed.
     #[inline]
-    fn note(&mut self, facts: Facts, text: &[u8], statement: Option<&Statement>, desk: &Desk<'_>) {
+    fn note(
+        &mut self,
+        facts: StatementFlags,
+        text: &[u8],
+        statement: Option<&Statement>,
+        desk: &Desk<'_>,
+    ) {
         if facts.commits() {
             self.ledger.sends_commit();
         }
         self.leaving = facts.rolls_back();
         if facts.changes_schema() {
-            self.vacates = self.vacates.take().or_else(|| classify::vacates(text));
+            self.vacates = self.vacates.take().or_else(|| effects::vacates(text));
         }
         self.note_traces(facts, text, statement, desk);
     }
@@ -290,7 +296,7 @@ impl Conversation {
     #[inline]
     fn note_traces(
         &mut self,
-        facts: Facts,
+        facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         desk: &Desk<'_>,
@@ -562,8 +568,8 @@ fn is_extended(tag: Tag) -> bool {
 fn parses_commit(header: Header, body: &[u8]) -> bool {
     let content = split_parse(body).map_or(&b""[..], |(_, content)| content);
     let facts = match text_bytes(content) {
-        None if body.len() < header.body_bytes() => classify::facts_of_beginning(content),
-        end => classify::facts(&content[..end.unwrap_or(content.len())]),
+        None if body.len() < header.body_bytes() => effects::facts_of_beginning(content),
+        end => effects::facts(&content[..end.unwrap_or(content.len())]),
     };
     facts.commits()
 }

@@ -4,14 +4,16 @@
 //! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
 
 use super::{conversation::Conversation, desk::Desk, pin::Pin};
+use crate::sql::class;
 use crate::{
-    cluster::{catalog::NamedEffects, facts::DatabaseFacts},
-    sql::{body::Body, effects::Effects, raw},
-    worker::{
-        classify::{self, Facts},
-        pool::Known,
-        statements::Statement,
+    cluster::facts::DatabaseFacts,
+    sql::{
+        body::Body,
+        catalog::NamedEffects,
+        effects::{self, Effects, StatementFlags},
+        raw,
     },
+    worker::{pool::Known, statements::Statement},
 };
 
 /// What may be left by what nobody knows.
@@ -22,7 +24,7 @@ impl Conversation {
     #[inline]
     pub(super) fn note_effects(
         &mut self,
-        facts: Facts,
+        facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         hides: bool,
@@ -49,7 +51,7 @@ impl Conversation {
     #[inline]
     fn effects_of(
         &self,
-        facts: Facts,
+        facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         desk: &Desk<'_>,
@@ -75,7 +77,13 @@ impl Conversation {
     }
 
     #[cold]
-    fn note_leavings(&mut self, mut effects: Effects, facts: Facts, text: &[u8], desk: &Desk<'_>) {
+    fn note_leavings(
+        &mut self,
+        mut effects: Effects,
+        facts: StatementFlags,
+        text: &[u8],
+        desk: &Desk<'_>,
+    ) {
         if desk.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
             self.traces.keep_forever(Pin::SequenceValue);
         }
@@ -182,14 +190,14 @@ impl Conversation {
 
     /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
     #[inline]
-    pub(super) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> Facts {
+    pub(super) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> StatementFlags {
         if self.hides_ascii(text, desk) {
-            return classify::facts_of_beginning(b"");
+            return effects::facts_of_beginning(b"");
         }
         if whole {
-            classify::facts(text)
+            effects::facts(text)
         } else {
-            classify::facts_of_beginning(text)
+            effects::facts_of_beginning(text)
         }
     }
 
@@ -223,7 +231,12 @@ impl Conversation {
 }
 
 /// What a text may leave by the names in it.
-fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8], desk: &Desk<'_>) -> Effects {
+fn named_effects(
+    known: &DatabaseFacts,
+    facts: StatementFlags,
+    text: &[u8],
+    desk: &Desk<'_>,
+) -> Effects {
     if known
         .effects
         .may_misread(text, desk.context.get("client_encoding"))
@@ -237,7 +250,7 @@ fn named_effects(known: &DatabaseFacts, facts: Facts, text: &[u8], desk: &Desk<'
     };
     known.effects.of_any(facts.changes_schema(), &mut look);
     known.effects.of_text(text, &mut look);
-    if reading != writing && classify::may_modify(text) {
+    if reading != writing && class::may_modify(text) {
         writing
     } else {
         reading
@@ -263,11 +276,11 @@ fn makes_code(text: &[u8]) -> bool {
 
 /// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or
 /// shows a setting, or reads nothing.
-fn calls_nothing(facts: Facts, text: &[u8]) -> bool {
+fn calls_nothing(facts: StatementFlags, text: &[u8]) -> bool {
     if facts.begins() || facts.rolls_back() || facts.is_empty() {
         return true;
     }
     let has_operator = |byte: &u8| !(byte.is_ascii_alphanumeric() || b" \t\r\n_,;*".contains(byte));
     let short = text.len() < 64 && !text.iter().any(has_operator);
-    short && classify::reads_nothing(text)
+    short && class::reads_nothing(text)
 }

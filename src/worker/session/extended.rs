@@ -20,8 +20,8 @@ use super::{
 use crate::{
     cluster::{settings::PoolMode, stamps::Stamp},
     protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
+    sql::effects::{self, Use},
     worker::{
-        classify::{self, Use},
         parameters::Parameters,
         statements::{
             Statement,
@@ -119,7 +119,7 @@ impl Conversation {
     #[cold]
     fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
         self.traces.keep_forever(Pin::OddStatement);
-        self.prepared_commit |= classify::facts(beginning).commits();
+        self.prepared_commit |= effects::facts(beginning).commits();
         if name.is_empty() {
             let server = desk.server.as_deref_mut().expect("a server is at hand");
             // What the connection has without a name is none of ours from now on.

@@ -15,7 +15,7 @@ use crate::{
         frontend::{Bind, Target},
         tag::frontend,
     },
-    worker::classify::{self, Ending},
+    sql::effects::{self, Ending},
 };
 
 /// What became of a message.
@@ -128,12 +128,12 @@ impl Limbo {
     fn answer_query(&mut self, body: &[u8], whole: bool, out: &mut Vec<u8>) -> Reply {
         let text = until_zero(body);
         let ending = ending(text).filter(|_| whole);
-        let single = classify::is_single(text);
+        let single = effects::is_single(text);
         match ending {
             // A fresh server runs a ROLLBACK outside a transaction with a warning, and then the rest.
             Some(Ending::Rollback) if !single => return Reply::NotMine,
             Some(ending) if single => drop(self.end(ending, out)),
-            _ if whole && classify::is_empty(text) => drop(Writer::new(out).empty_query()),
+            _ if whole && effects::is_empty(text) => drop(Writer::new(out).empty_query()),
             _ => self.complain(out),
         }
         self.ready(out)
@@ -219,13 +219,13 @@ impl Limbo {
 fn possible(text: &[u8]) -> Option<Statement> {
     match ending(text) {
         Some(ending) => Some(Statement::Ends(ending)),
-        None => classify::is_empty(text).then_some(Statement::Empty),
+        None => effects::is_empty(text).then_some(Statement::Empty),
     }
 }
 
 /// How the first statement ends the transaction for good. One that begins another is not possible here.
 fn ending(text: &[u8]) -> Option<Ending> {
-    classify::ending(text).filter(|_| !classify::chains(text))
+    effects::ending(text).filter(|_| !effects::chains(text))
 }
 
 /// Messages that get an answer.

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     protocol::{Header, tag::frontend},
+    sql::effects,
     worker::{
-        classify,
         console::Show,
         statements::{Statement, text_bytes},
     },
@@ -192,7 +192,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     }
 
     fn passes(&self, asked: &Asked<'_>) -> bool {
-        let is_end = || self.may_end && classify::plain_ending(asked.text()).is_some();
+        let is_end = || self.may_end && effects::plain_ending(asked.text()).is_some();
         match asked {
             Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end() || is_question(text),
             Asked::Statement(it) => (self.is_read)(Asked::Statement(it)) || is_end(),

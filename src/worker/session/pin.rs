@@ -3,7 +3,7 @@
 
 use crate::{
     protocol::{ErrorReport, SqlState},
-    worker::classify::Left,
+    sql::effects::Left,
 };
 
 /// Why a session keeps its server connection between transactions.

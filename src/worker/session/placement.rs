@@ -9,6 +9,7 @@ use super::{
     refusing::Why,
     serve::Session,
 };
+use crate::sql::hint;
 use crate::{
     cluster::{
         budget::Micros,
@@ -20,8 +21,12 @@ use crate::{
     limits::{POSITION_WAIT_MS, POSITION_WAIT_MS_MAX, RECORDED_BYTES_MAX},
     protocol::{Header, backend::TransactionStatus, tag::frontend},
     random::Seeded,
+    sql::{
+        class::Class,
+        effects::{self, Level},
+        hint::Hint,
+    },
     worker::{
-        classify::{self, Class, Hint, Level},
         pool::Lease,
         route::{self, Wish},
         statements::{Statement, text_bytes},
@@ -163,7 +168,7 @@ impl Session {
 
     /// Whether a block may begin on a standby.
     fn may_begin_elsewhere(&self, begin: &[u8], routing: &Routing, standard: Isolation) -> bool {
-        let Some(begin) = classify::begin(begin) else {
+        let Some(begin) = effects::begin(begin) else {
             return false;
         };
         let isolation = Isolation::of(begin.level, standard);
@@ -209,7 +214,7 @@ impl Session {
         }
         let worker = Rc::clone(&self.worker);
         let pending = std::mem::take(&mut self.pending);
-        let hint = first_text(&pending).and_then(classify::hint);
+        let hint = first_text(&pending).and_then(hint::hint);
         let node = worker.with_snapshot(|snapshot| self.place_read(snapshot, hint, avoid));
         self.pending = pending;
         node
@@ -360,7 +365,7 @@ impl Session {
 
     /// Everything in a block that begins so must see the same snapshot.
     fn keeps_snapshot(&self, begin: &[u8]) -> bool {
-        classify::begin(begin).is_some_and(|begin| {
+        effects::begin(begin).is_some_and(|begin| {
             let isolation = Isolation::of(begin.level, self.has_standard_isolation());
             isolation != Isolation::ReadCommitted
         })
@@ -552,7 +557,7 @@ fn keep_read(lease: &mut Lease, pending: &[u8], need: Need) -> bool {
 
 /// True for a block that was not declared READ ONLY.
 fn may_write(begin: &Rc<Statement>) -> bool {
-    classify::begin(begin.text()).is_none_or(|begin| begin.read_only != Some(true))
+    effects::begin(begin.text()).is_none_or(|begin| begin.read_only != Some(true))
 }
 
 /// The text of the first message, when that is a Query or a Parse.

@@ -17,10 +17,8 @@ use crate::{
         backend::TransactionStatus,
         tag::{backend, frontend},
     },
-    worker::{
-        classify::{self, Facts},
-        statements::prepared::ServerName,
-    },
+    sql::effects::{self, StatementFlags},
+    worker::statements::prepared::ServerName,
 };
 
 /// Why a message is refused.
@@ -136,7 +134,12 @@ impl Conversation {
 
     /// Why a text must not be executed, if it must not: what it would leave behind.
     #[inline]
-    pub(super) fn forbidden(&self, facts: Facts, text: &[u8], desk: &Desk<'_>) -> Option<Pin> {
+    pub(super) fn forbidden(
+        &self,
+        facts: StatementFlags,
+        text: &[u8],
+        desk: &Desk<'_>,
+    ) -> Option<Pin> {
         if !self.refuses_pins(desk) {
             return None;
         }
@@ -200,7 +203,7 @@ impl Conversation {
             return false;
         }
         let text = body.strip_suffix(b"\0").unwrap_or(body);
-        let Some(pin) = self.forbidden(classify::facts(text), text, desk) else {
+        let Some(pin) = self.forbidden(effects::facts(text), text, desk) else {
             return false;
         };
         self.refused_pin = Some(pin);

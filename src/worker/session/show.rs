@@ -7,11 +7,12 @@ use super::{
     questions::Question,
     serve::{End, Session},
 };
+use crate::sql::hint;
 use crate::{
     ids::NodeId,
     protocol::{Header, Writer},
+    sql::class::Class,
     worker::{
-        classify::{self, Class},
         console::{Route, Show, Table},
         route,
     },
@@ -109,7 +110,7 @@ impl Session {
         let (class, reason) = self.explain_class(statement);
         let is_read = class == Class::Read && self.is_free_to_move(&snapshot.settings.routing);
         let chosen = match is_read {
-            true => self.place_read(&snapshot, classify::hint(statement), 0),
+            true => self.place_read(&snapshot, hint::hint(statement), 0),
             false => snapshot.primary,
         };
         let after = self.must_have_seen(&snapshot);

@@ -7,8 +7,11 @@ use super::{
 use crate::{
     limits::HIDDEN_SETTINGS_MAX,
     protocol::backend::ParameterStatus,
-    sql::{body::Body, effects::Effects, raw},
-    worker::classify::Facts,
+    sql::{
+        body::Body,
+        effects::{Effects, StatementFlags},
+        raw,
+    },
 };
 
 /// Bytes of a FunctionCall that say which function it calls.
@@ -66,7 +69,7 @@ const CENSUS_FAILURES_MAX: u8 = 5;
 impl Traces {
     /// A statement goes to the server.
     #[inline]
-    pub(super) fn note(&mut self, facts: Facts) {
+    pub(super) fn note(&mut self, facts: StatementFlags) {
         self.gained |= facts.gains_state();
         self.lost |= facts.loses_state();
         self.unsettled |= facts.changes_meaning();

@@ -14,14 +14,11 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::parameters::Parameters;
 use crate::{
     limits::{STATEMENTS_KEPT_BYTES_MAX, STATEMENTS_KEPT_MAX},
     protocol::tag::frontend,
-    sql::effects::Effects,
-    worker::{
-        classify::{self, Facts},
-        parameters::Parameters,
-    },
+    sql::effects::{self, Effects, StatementFlags},
 };
 
 /// One prepared statement.
@@ -33,7 +30,7 @@ pub(crate) struct Statement {
     content: Arc<[u8]>,
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
-    pub(crate) facts: Facts,
+    pub(crate) facts: StatementFlags,
     /// It means the same whatever there is in the database, and has neither rows nor parameters.
     is_plain: bool,
     /// It has literals, which the server reads under the settings at hand when it is parsed.
@@ -225,10 +222,10 @@ impl Store {
         // Bytes of its characters may look like ASCII.
         let hides = context.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
         let facts = match hides {
-            true => classify::facts_of_beginning(b""),
-            false => classify::facts(text),
+            true => effects::facts_of_beginning(b""),
+            false => effects::facts(text),
         };
-        let ends = || classify::plain_ending(&content[..text_bytes]).is_some();
+        let ends = || effects::plain_ending(&content[..text_bytes]).is_some();
         Statement {
             id: self.number(),
             content: content.into(),

@@ -1,8 +1,7 @@
 //! Hundreds of statements and the facts about each, in a golden table.
 
-use crate::{
-    sql::effects::Effects,
-    worker::classify::{Begin, Facts, Use, begin, facts, facts_of_beginning, plain_ending, uses},
+use crate::sql::effects::{
+    Begin, Effects, StatementFlags, Use, begin, facts, facts_of_beginning, plain_ending, uses,
 };
 
 const STATEMENTS: &str = include_str!(concat!(
@@ -24,7 +23,7 @@ pub(super) fn lines(table: &str) -> impl Iterator<Item = String> {
 }
 
 /// The names of the facts that hold.
-pub(super) fn names(facts: Facts) -> String {
+pub(super) fn names(facts: StatementFlags) -> String {
     let all = [
         (facts.commits(), "commits"),
         (facts.gains_state(), "gains"),
@@ -58,7 +57,7 @@ pub(super) fn names(facts: Facts) -> String {
     names.join(" ")
 }
 
-/// Facts, and what other questions about it are answered with.
+/// StatementFlags, and what other questions about it are answered with.
 fn answers(text: &[u8]) -> String {
     let mut answers = names(facts(text));
     if let Some(Begin { tag, read_only, .. }) = begin(text) {
@@ -103,12 +102,20 @@ fn facts_are_those_of_the_golden_table() {
 #[test]
 fn a_beginning_promises_nothing_and_fears_what_the_whole_does() {
     // An unseen LOAD or PREPARE is feared as state that is gained; what lasts is looked for in the rest.
-    let covered = Facts::LOADS.and(Facts::PREPARES).and(Facts::LASTS);
+    let covered = StatementFlags::LOADS
+        .and(StatementFlags::PREPARES)
+        .and(StatementFlags::LASTS);
     for text in statements() {
-        let whole = facts(text.as_bytes()).without(covered).union(Facts::NONE);
+        let whole = facts(text.as_bytes())
+            .without(covered)
+            .union(StatementFlags::NONE);
         for length in 0..=text.len() {
             let beginning = facts_of_beginning(&text.as_bytes()[..length]);
-            assert_eq!(beginning, beginning.union(Facts::NONE), "{text}: {length}");
+            assert_eq!(
+                beginning,
+                beginning.union(StatementFlags::NONE),
+                "{text}: {length}"
+            );
             assert_eq!(beginning, beginning.union(whole), "{text}: {length}");
         }
     }

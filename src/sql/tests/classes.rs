@@ -2,12 +2,12 @@
 
 use super::table::lines;
 use crate::{
-    cluster::{
-        catalog::{Catalog, FunctionFact, RelationFact},
-        overrides::Overrides,
-    },
     limits::ROUTED_TEXT_BYTES_MAX,
-    worker::classify::{Class, Hint, Knowledge, Reason, class, explain, hint},
+    sql::{
+        catalog::{Catalog, FunctionFact, RelationFact},
+        class::{Class, Knowledge, Reason, class, explain, overrides::Overrides},
+        hint::{Hint, hint},
+    },
 };
 
 const STATEMENTS: &str = include_str!(concat!(

@@ -1,7 +1,7 @@
 //! Settings whose value is the same on whichever node a session asks: those that clients set and pgring carries along,
 //! and those with which a cluster is made. The others are each server's own.
 
-use super::token::{Kind, Token};
+use crate::sql::token::{Kind, Token};
 
 /// In small letters. Not `transaction_read_only` and `in_hot_standby`, by which clients look for the primary.
 const SAME: [&[u8]; 33] = [
@@ -57,13 +57,13 @@ pub(crate) fn is_harmless(name: &[u8]) -> bool {
 }
 
 /// True when all nodes answer the same.
-pub(super) fn is_same_everywhere(name: &[u8]) -> bool {
+pub(in crate::sql) fn is_same_everywhere(name: &[u8]) -> bool {
     SAME.iter().any(|same| name.eq_ignore_ascii_case(same))
 }
 
 /// True when the argument of `current_setting` that begins with this token is such a setting, or one of those with
 /// dots in their names, which clients invent.
-pub(super) fn is_same_argument(argument: Option<Token<'_>>) -> bool {
+pub(in crate::sql) fn is_same_argument(argument: Option<Token<'_>>) -> bool {
     let literal = argument.filter(|argument| argument.kind == Kind::Literal);
     let name = literal.and_then(|literal| literal.text.get(1..literal.text.len() - 1));
     name.is_some_and(|name| name.contains(&b'.') || is_same_everywhere(name))

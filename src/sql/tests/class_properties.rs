@@ -10,14 +10,11 @@ use super::{
     classes::{functions, relations, statements},
     reference::{self, Lists},
 };
-use crate::{
-    cluster::{
-        catalog::{Called, Catalog, FunctionFact, Identifier, Named},
-        overrides::Overrides,
-    },
-    worker::classify::{
-        Class, Knowledge, Reading, Tokens, class, explain, hint, leap, token::Kind,
-    },
+use crate::sql::{
+    catalog::{Called, Catalog, FunctionFact, Identifier, Named},
+    class::{Class, Knowledge, class, explain, fast, overrides::Overrides},
+    hint::hint,
+    token::{Kind, Reading, Tokens},
 };
 
 /// Bytes that change most of what is around them.
@@ -323,7 +320,7 @@ proptest! {
         DATABASES.with(|[_, database]| {
             let knowledge = database.knowledge();
             let is_read = explain(&text, &knowledge).0 == Class::Read;
-            assert!(is_read || !leap::is_read(&text, &knowledge), "{}", String::from_utf8_lossy(&text));
+            assert!(is_read || !fast::is_read(&text, &knowledge), "{}", String::from_utf8_lossy(&text));
         });
     }
 }

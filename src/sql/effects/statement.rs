@@ -1,14 +1,11 @@
 //! What a statement may do to the session it runs in: told by its first words, and by the names and words
-//! further on that matter wherever they stand. Errs on the side that `facts.rs` says. Never looks into what
+//! further on that matter wherever they stand. Errs on the side that `flags.rs` says. Never looks into what
 //! functions and operators do, but for those that are known to keep session state.
 
 use crate::sql::body;
 
-use super::{
-    facts::Facts,
-    literal,
-    scan::Scan,
-    settings,
+use super::{fast::Scan, flags::StatementFlags, literal, settings};
+use crate::sql::{
     token::{Kind, Token, Tokens, unquoted},
     word::{
         ABORT, ALL, ALTER, ANALYSE, ANALYZE, AS, ATOMIC, BEGIN, CALL, CASE, CHECKPOINT, CLOSE,
@@ -21,17 +18,17 @@ use super::{
     },
 };
 
-const DDL: Facts = Facts::CHANGES_SCHEMA.and(Facts::CHANGES_MEANING);
-const EXECUTION: Facts = Facts::EXECUTES
-    .and(Facts::GAINS_STATE)
-    .and(Facts::LOSES_STATE)
-    .and(Facts::CHANGES_MEANING);
+const DDL: StatementFlags = StatementFlags::CHANGES_SCHEMA.and(StatementFlags::CHANGES_MEANING);
+const EXECUTION: StatementFlags = StatementFlags::EXECUTES
+    .and(StatementFlags::GAINS_STATE)
+    .and(StatementFlags::LOSES_STATE)
+    .and(StatementFlags::CHANGES_MEANING);
 
 /// Reads one statement up to its semicolon. `first` is its first token.
 #[inline]
-pub(super) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
+pub(in crate::sql) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
-    if reader.facts == Facts::SHAREABLE {
+    if reader.facts == StatementFlags::SHAREABLE {
         Scan::new(tokens, &mut reader).run();
     } else {
         reader.slowly(first, tokens);
@@ -41,63 +38,67 @@ pub(super) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
 
 /// The same without the quick way: what that is measured by.
 #[cfg(test)]
-pub(super) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> Facts {
+pub(in crate::sql) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
     reader.slowly(first, tokens);
     reader.facts
 }
 
 /// What the first words of a statement say. `rest` follows the first.
-fn head(first: Token<'_>, rest: Tokens<'_>) -> Facts {
+fn head(first: Token<'_>, rest: Tokens<'_>) -> StatementFlags {
     match first.kind {
         Kind::Word => command(fold(first.text), rest),
         Kind::Open => parenthesis(rest),
-        _ => Facts::UNKNOWN,
+        _ => StatementFlags::UNKNOWN,
     }
 }
 
 /// A query in parentheses.
-fn parenthesis(mut rest: Tokens<'_>) -> Facts {
+fn parenthesis(mut rest: Tokens<'_>) -> StatementFlags {
     match folded(rest.find(|token| token.kind != Kind::Open)) {
-        SELECT | VALUES | TABLE | WITH => Facts::SHAREABLE,
-        _ => Facts::UNKNOWN,
+        SELECT | VALUES | TABLE | WITH => StatementFlags::SHAREABLE,
+        _ => StatementFlags::UNKNOWN,
     }
 }
 
-fn command(first: Folded, rest: Tokens<'_>) -> Facts {
+fn command(first: Folded, rest: Tokens<'_>) -> StatementFlags {
     match first {
-        SELECT | INSERT | UPDATE | DELETE | MERGE | WITH | VALUES | TABLE => Facts::SHAREABLE,
-        COMMIT | END => Facts::COMMITS,
-        ROLLBACK | ABORT | CLOSE | UNLISTEN => Facts::LOSES_STATE,
-        BEGIN | START | SAVEPOINT | RELEASE => Facts::NONE,
-        FETCH | MOVE | COPY | SHOW | NOTIFY | LOCK | COMMENT | TRUNCATE => Facts::NONE,
-        ANALYZE | ANALYSE | VACUUM | CHECKPOINT | CLUSTER | REINDEX | REFRESH => Facts::NONE,
-        DECLARE => Facts::NONE,
+        SELECT | INSERT | UPDATE | DELETE | MERGE | WITH | VALUES | TABLE => {
+            StatementFlags::SHAREABLE
+        }
+        COMMIT | END => StatementFlags::COMMITS,
+        ROLLBACK | ABORT | CLOSE | UNLISTEN => StatementFlags::LOSES_STATE,
+        BEGIN | START | SAVEPOINT | RELEASE => StatementFlags::NONE,
+        FETCH | MOVE | COPY | SHOW | NOTIFY | LOCK | COMMENT | TRUNCATE => StatementFlags::NONE,
+        ANALYZE | ANALYSE | VACUUM | CHECKPOINT | CLUSTER | REINDEX | REFRESH => {
+            StatementFlags::NONE
+        }
+        DECLARE => StatementFlags::NONE,
         SET => set(rest),
-        RESET => Facts::GAINS_STATE
-            .and(Facts::LOSES_STATE)
-            .and(Facts::CHANGES_MEANING),
+        RESET => StatementFlags::GAINS_STATE
+            .and(StatementFlags::LOSES_STATE)
+            .and(StatementFlags::CHANGES_MEANING),
         DISCARD => discard(rest),
-        LISTEN => Facts::GAINS_STATE.and(Facts::LISTENS),
-        LOAD => Facts::GAINS_STATE
-            .and(Facts::LOADS)
-            .and(Facts::LEAVES_LIBRARY)
-            .and(Facts::CHANGES_MEANING),
+        LISTEN => StatementFlags::GAINS_STATE.and(StatementFlags::LISTENS),
+        LOAD => StatementFlags::GAINS_STATE
+            .and(StatementFlags::LOADS)
+            .and(StatementFlags::LEAVES_LIBRARY)
+            .and(StatementFlags::CHANGES_MEANING),
         PREPARE => prepare(rest),
         EXECUTE => EXECUTION,
-        DEALLOCATE => Facts::DEALLOCATES.and(Facts::LOSES_STATE),
+        DEALLOCATE => StatementFlags::DEALLOCATES.and(StatementFlags::LOSES_STATE),
         EXPLAIN => explain(rest),
         CREATE | ALTER | GRANT | REVOKE | IMPORT | REASSIGN | SECURITY => DDL,
-        DROP => DDL.and(Facts::LOSES_STATE),
-        DO | CALL => Facts::UNKNOWN
-            .without(Facts::CHANGES_SCHEMA)
-            .and(Facts::CALLS),
-        _ => Facts::UNKNOWN,
+        DROP => DDL.and(StatementFlags::LOSES_STATE),
+        DO | CALL => StatementFlags::UNKNOWN
+            .without(StatementFlags::CHANGES_SCHEMA)
+            .and(StatementFlags::CALLS),
+        _ => StatementFlags::UNKNOWN,
     }
 }
 
 /// SET. A name of settings may be one of the words that pass: `SET local.x = 1` is for the session.
-fn set(mut rest: Tokens<'_>) -> Facts {
+fn set(mut rest: Tokens<'_>) -> StatementFlags {
     let mut name = rest.next();
     if folded(name) == SESSION {
         name = rest.next();
@@ -110,24 +111,24 @@ fn set(mut rest: Tokens<'_>) -> Facts {
     });
     match folded(name) {
         LOCAL if !names_setting => meaning_after(next, behind),
-        TRANSACTION | CONSTRAINTS if !names_setting => Facts::NONE,
-        _ => Facts::GAINS_STATE.and(meaning_after(name, rest)),
+        TRANSACTION | CONSTRAINTS if !names_setting => StatementFlags::NONE,
+        _ => StatementFlags::GAINS_STATE.and(meaning_after(name, rest)),
     }
 }
 
 /// Whether texts may mean something else after this setting was set.
-fn meaning_after(name: Option<Token<'_>>, mut rest: Tokens<'_>) -> Facts {
+fn meaning_after(name: Option<Token<'_>>, mut rest: Tokens<'_>) -> StatementFlags {
     let is_readable = |name: &Token<'_>| matches!(name.kind, Kind::Word | Kind::Quoted);
     let is_dotted = rest.next().is_some_and(|next| next.kind == Kind::Dot);
     let is_harmless = |name: Token<'_>| is_dotted || settings::is_harmless(unquoted(name));
     match name.filter(is_readable).is_some_and(is_harmless) {
-        true => Facts::NONE,
-        false => Facts::CHANGES_MEANING,
+        true => StatementFlags::NONE,
+        false => StatementFlags::CHANGES_MEANING,
     }
 }
 
 /// The same for a call of `set_config` that follows its name.
-fn meaning_after_call(mut rest: Tokens<'_>) -> Facts {
+fn meaning_after_call(mut rest: Tokens<'_>) -> StatementFlags {
     let is_open = rest.next().is_some_and(|next| next.kind == Kind::Open);
     let name = rest.next().filter(|_| is_open);
     let is_alone = rest.next().is_some_and(|next| next.kind == Kind::Comma);
@@ -135,52 +136,54 @@ fn meaning_after_call(mut rest: Tokens<'_>) -> Facts {
         .filter(|name| is_alone && name.kind == Kind::Literal)
         .and_then(|name| name.text.strip_prefix(b"'")?.strip_suffix(b"'"));
     match text.is_some_and(settings::is_harmless) {
-        true => Facts::NONE,
-        false => Facts::CHANGES_MEANING,
+        true => StatementFlags::NONE,
+        false => StatementFlags::CHANGES_MEANING,
     }
 }
 
-fn discard(mut rest: Tokens<'_>) -> Facts {
-    let facts = Facts::GAINS_STATE
-        .and(Facts::LOSES_STATE)
-        .and(Facts::CHANGES_MEANING);
+fn discard(mut rest: Tokens<'_>) -> StatementFlags {
+    let facts = StatementFlags::GAINS_STATE
+        .and(StatementFlags::LOSES_STATE)
+        .and(StatementFlags::CHANGES_MEANING);
     if folded(rest.next()) == ALL {
-        return facts.and(Facts::DEALLOCATES);
+        return facts.and(StatementFlags::DEALLOCATES);
     }
     facts
 }
 
 /// PREPARE; TRANSACTION may be the name of what it prepares.
-fn prepare(mut rest: Tokens<'_>) -> Facts {
+fn prepare(mut rest: Tokens<'_>) -> StatementFlags {
     let transaction = folded(rest.next()) == TRANSACTION;
     let name_only = rest
         .next()
         .is_some_and(|next| next.kind == Kind::Open || folded(Some(next)) == AS);
     if transaction && !name_only {
-        return Facts::COMMITS;
+        return StatementFlags::COMMITS;
     }
-    Facts::PREPARES
-        .and(Facts::GAINS_STATE)
-        .and(Facts::LEAVES_PREPARED)
+    StatementFlags::PREPARES
+        .and(StatementFlags::GAINS_STATE)
+        .and(StatementFlags::LEAVES_PREPARED)
 }
 
 /// EXPLAIN does what it explains, when it has ANALYZE.
-fn explain(rest: Tokens<'_>) -> Facts {
+fn explain(rest: Tokens<'_>) -> StatementFlags {
     let mut inner = explained(rest);
     match inner.next() {
-        Some(first) if first.kind == Kind::Semicolon => Facts::NONE,
-        Some(first) if folded(Some(first)) == EXPLAIN => Facts::UNKNOWN,
-        Some(first) => head(first, inner).without(Facts::SHAREABLE.and(Facts::LEAVES)),
-        None => Facts::NONE,
+        Some(first) if first.kind == Kind::Semicolon => StatementFlags::NONE,
+        Some(first) if folded(Some(first)) == EXPLAIN => StatementFlags::UNKNOWN,
+        Some(first) => {
+            head(first, inner).without(StatementFlags::SHAREABLE.and(StatementFlags::LEAVES))
+        }
+        None => StatementFlags::NONE,
     }
 }
 
 /// The statement behind EXPLAIN and its options.
-pub(super) fn explained(mut rest: Tokens<'_>) -> Tokens<'_> {
+pub(in crate::sql) fn explained(mut rest: Tokens<'_>) -> Tokens<'_> {
     let mut inner = rest;
     match inner.next() {
         Some(open) if open.kind == Kind::Open => {
-            if parenthesis(inner) == Facts::SHAREABLE {
+            if parenthesis(inner) == StatementFlags::SHAREABLE {
                 return rest;
             }
             skip_parenthesis(&mut inner);
@@ -332,7 +335,7 @@ pub(super) fn name_of(name: &[u8]) -> Option<Name> {
 pub(super) struct Reader<'a> {
     /// The first word.
     command: Folded,
-    pub(super) facts: Facts,
+    pub(super) facts: StatementFlags,
     /// The token before, as it is written.
     pub(super) previous: &'a [u8],
 }
@@ -374,21 +377,21 @@ impl<'a> Reader<'a> {
             Kind::Word if may_matter(token.text) => self.word(token.text, *rest),
             Kind::Quoted => self.quoted(token.text, *rest),
             Kind::UnicodeQuoted => self.unreadable_name(token.text, *rest),
-            Kind::Broken => self.facts = self.facts.without(Facts::SHAREABLE),
+            Kind::Broken => self.facts = self.facts.without(StatementFlags::SHAREABLE),
             Kind::Literal
             | Kind::EscapeLiteral
             | Kind::UnicodeLiteral
             | Kind::BitLiteral
             | Kind::DollarLiteral
-                if self.facts.has(Facts::SHAREABLE) && !literal::is_constant(token) =>
+                if self.facts.has(StatementFlags::SHAREABLE) && !literal::is_constant(token) =>
             {
-                self.facts = self.facts.without(Facts::SHAREABLE);
+                self.facts = self.facts.without(StatementFlags::SHAREABLE);
             }
             _ => {}
         }
     }
 
-    fn add(&mut self, facts: Facts) {
+    fn add(&mut self, facts: StatementFlags) {
         self.facts = self.facts.and(facts);
     }
 
@@ -403,7 +406,7 @@ impl<'a> Reader<'a> {
             TEMP | TEMPORARY if self.may_create() => self.temporary(rest),
             EXECUTE if self.may_create() && self.follows(AS) => self.add(EXECUTION),
             HOLD if self.command == DECLARE && self.follows(WITH) => {
-                self.add(Facts::GAINS_STATE.and(Facts::HOLDS_CURSOR));
+                self.add(StatementFlags::GAINS_STATE.and(StatementFlags::HOLDS_CURSOR));
             }
             _ => self.name(word, rest),
         }
@@ -412,14 +415,14 @@ impl<'a> Reader<'a> {
     /// SELECT INTO makes a table.
     fn select_into(&mut self, mut rest: Tokens<'a>) {
         self.add(DDL);
-        self.facts = self.facts.without(Facts::SHAREABLE);
+        self.facts = self.facts.without(StatementFlags::SHAREABLE);
         let target = rest.next();
         let schema = target.and_then(|target| name_of(unquoted(target)));
         let temporary = matches!(folded(target), TEMP | TEMPORARY | LOCAL | GLOBAL);
         if temporary || schema == Some(Name::TemporarySchema) {
-            self.add(Facts::GAINS_STATE);
+            self.add(StatementFlags::GAINS_STATE);
             if is_query(self.command) {
-                self.add(Facts::MAKES_TEMPORARY);
+                self.add(StatementFlags::MAKES_TEMPORARY);
             }
         }
     }
@@ -431,13 +434,13 @@ impl<'a> Reader<'a> {
     /// TEMPORARY, of what is created.
     fn temporary(&mut self, rest: Tokens<'a>) {
         if matches!(fold(self.previous), CREATE | REPLACE | LOCAL | GLOBAL) {
-            self.add(Facts::GAINS_STATE);
+            self.add(StatementFlags::GAINS_STATE);
             if self.command == CREATE {
                 // Nobody else can see it.
-                self.facts = self.facts.without(Facts::CHANGES_SCHEMA);
+                self.facts = self.facts.without(StatementFlags::CHANGES_SCHEMA);
             }
             if self.command == CREATE && !drops_on_commit(rest) {
-                self.add(Facts::MAKES_TEMPORARY);
+                self.add(StatementFlags::MAKES_TEMPORARY);
             }
         }
     }
@@ -457,37 +460,41 @@ impl<'a> Reader<'a> {
             let name = text.get(3..text.len() - 1).unwrap_or_default();
             self.name(name, rest);
         } else {
-            self.add(Facts::UNKNOWN);
-            self.facts = self.facts.without(Facts::SHAREABLE);
+            self.add(StatementFlags::UNKNOWN);
+            self.facts = self.facts.without(StatementFlags::SHAREABLE);
         }
     }
 
     pub(super) fn name(&mut self, name: &[u8], rest: Tokens<'a>) {
         match name_of(name) {
             Some(Name::SetConfig) if is_local(rest) => self.add(meaning_after_call(rest)),
-            Some(Name::SetConfig) => self.add(Facts::GAINS_STATE.and(meaning_after_call(rest))),
+            Some(Name::SetConfig) => {
+                self.add(StatementFlags::GAINS_STATE.and(meaning_after_call(rest)))
+            }
             Some(Name::Settings) if self.command == SELECT => {}
-            Some(Name::Settings) => self.add(Facts::GAINS_STATE.and(Facts::CHANGES_MEANING)),
+            Some(Name::Settings) => {
+                self.add(StatementFlags::GAINS_STATE.and(StatementFlags::CHANGES_MEANING))
+            }
             Some(Name::AdvisoryLock) => {
-                self.add(Facts::GAINS_STATE);
+                self.add(StatementFlags::GAINS_STATE);
                 if is_query(self.command) && is_call(rest) {
-                    self.add(Facts::TAKES_LOCK);
+                    self.add(StatementFlags::TAKES_LOCK);
                 }
             }
-            Some(Name::AdvisoryUnlock) => self.add(Facts::LOSES_STATE),
-            Some(Name::SequenceValue) => self.add(Facts::ASKS_SEQUENCES),
-            Some(Name::NextValue) => self.add(Facts::USES_SEQUENCES),
-            Some(Name::RunsText) => self.add(Facts::RUNS_TEXTS),
-            Some(Name::Lasts) => self.add(Facts::LASTS),
+            Some(Name::AdvisoryUnlock) => self.add(StatementFlags::LOSES_STATE),
+            Some(Name::SequenceValue) => self.add(StatementFlags::ASKS_SEQUENCES),
+            Some(Name::NextValue) => self.add(StatementFlags::USES_SEQUENCES),
+            Some(Name::RunsText) => self.add(StatementFlags::RUNS_TEXTS),
+            Some(Name::Lasts) => self.add(StatementFlags::LASTS),
             Some(Name::TemporarySchema) => {
-                self.facts = self.facts.without(Facts::SHAREABLE);
-                if self.facts.has(Facts::CHANGES_SCHEMA) {
-                    self.add(Facts::GAINS_STATE);
+                self.facts = self.facts.without(StatementFlags::SHAREABLE);
+                if self.facts.has(StatementFlags::CHANGES_SCHEMA) {
+                    self.add(StatementFlags::GAINS_STATE);
                 }
                 let mut behind = rest;
                 let qualifies = behind.next().is_some_and(|token| token.kind == Kind::Dot);
                 if self.command == CREATE && qualifies && !drops_on_commit(rest) {
-                    self.add(Facts::MAKES_TEMPORARY);
+                    self.add(StatementFlags::MAKES_TEMPORARY);
                 }
             }
             None => {}
@@ -529,7 +536,10 @@ impl<'a> Reader<'a> {
                 END if !is_label => open -= 1,
                 RETURN => {}
                 _ if begins && token.kind != Kind::Semicolon => {
-                    self.add(head(token, *tokens).without(Facts::SHAREABLE.and(Facts::LEAVES)));
+                    self.add(
+                        head(token, *tokens)
+                            .without(StatementFlags::SHAREABLE.and(StatementFlags::LEAVES)),
+                    );
                 }
                 _ => {}
             }
@@ -540,7 +550,7 @@ impl<'a> Reader<'a> {
             self.look(token, tokens);
             self.previous = token.text;
         }
-        self.add(Facts::COMMITS.and(Facts::MANY));
+        self.add(StatementFlags::COMMITS.and(StatementFlags::MANY));
     }
 }
 

@@ -2,10 +2,12 @@
 //! behind it. Never judges a relation itself.
 
 use super::{
-    block::{BLOCK, FOUND, WINDOW, bits},
     call::{self, Name},
-    leap::{Leap, Sure, Unsure},
+    fast::{Leap, Sure, Unsure},
     query::check_relation,
+};
+use crate::sql::{
+    lanes::{BLOCK, FOUND, WINDOW, bits},
     token::{Kind, Token, is_in_word, is_space},
     word::{
         AS, DELETE, EXCEPT, FETCH, FOR, FROM, GROUP, HAVING, INSERT, INTERSECT, INTO, JOIN,

@@ -1,5 +1,5 @@
 //! Texts in blocks of 64 bytes, as bits of a word: where quotes are, and which bytes are in them. Both quick ways, that
-//! of `scan.rs` and that of `leap.rs`, look at texts like this. Never knows what they stop at.
+//! of `effects/fast.rs` and that of `class/fast.rs`, look at texts like this. Never knows what they stop at.
 
 use super::token::is_in_word;
 

@@ -1,6 +1,6 @@
 //! Where tokens begin and end, in each form of quoting and next to each other.
 
-use crate::worker::classify::token::{Kind, Reading, Tokens};
+use crate::sql::token::{Kind, Reading, Tokens};
 
 /// The tokens; of those that have several forms, the kind too.
 fn cut(text: &str, reading: Reading) -> String {

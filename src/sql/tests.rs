@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::effects::*;
 
 mod class_properties;
 mod classes;

@@ -3,10 +3,12 @@
 //! queries do, since fewer words matter in them.
 
 use super::{
-    block::{self, BLOCK, FOUND, PART, WINDOW, bits, places, prefixes, quotes, within},
-    facts::Facts,
+    flags::StatementFlags,
     literal,
     statement::{Reader, may_matter},
+};
+use crate::sql::{
+    lanes::{self, BLOCK, FOUND, PART, WINDOW, bits, places, prefixes, quotes, within},
     token::{Kind, Tokens, is_in_word, is_space},
 };
 
@@ -107,10 +109,10 @@ impl<'a, 'r> Scan<'a, 'r> {
     #[inline]
     fn look_at_block(&mut self) {
         let mut end = [0; WINDOW];
-        let window = block::window(self.text, self.base, &mut end);
+        let window = lanes::window(self.text, self.base, &mut end);
         self.stops = stops(window, self.text.len() - self.base);
         self.end = self.base + BLOCK;
-        if block::has_quote(window, self.stops) {
+        if lanes::has_quote(window, self.stops) {
             self.skip_literals(window);
         }
     }
@@ -328,7 +330,7 @@ impl<'a, 'r> Scan<'a, 'r> {
                 self.at = end;
             }
             None => {
-                self.reader.facts = self.reader.facts.without(Facts::SHAREABLE);
+                self.reader.facts = self.reader.facts.without(StatementFlags::SHAREABLE);
                 self.at = self.text.len();
             }
         }

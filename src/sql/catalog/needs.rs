@@ -165,7 +165,7 @@ impl<'f> Graph<'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::catalog::{
+    use crate::sql::catalog::{
         effects::bodies_of,
         tests::{function, relation},
     };

@@ -1,8 +1,8 @@
 //! Statements for which nobody may be connected to a database: PostgreSQL refuses them while somebody is. Pure.
 
-use super::{
+use super::uses::name;
+use crate::sql::{
     token::{Kind, Reading, Token, Tokens},
-    uses::name,
     word::{ALTER, CREATE, DROP, EXISTS, SET, folded},
 };
 

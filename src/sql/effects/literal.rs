@@ -3,7 +3,7 @@
 
 use memchr::{memchr, memchr2_iter};
 
-use super::token::{Kind, Token};
+use crate::sql::token::{Kind, Token};
 
 /// Escapes of one letter that make no letter.
 const HARMLESS_ESCAPES: &[u8] = b"nrtbfv\\'\"%_";

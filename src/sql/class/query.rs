@@ -6,8 +6,11 @@
 //! common table expression that is used before it is written, one of a name that a relation of the database has.
 
 use super::{
+    Knowledge, Reason,
     call::{self, Name, identifier},
-    class::{Knowledge, Reason},
+};
+use crate::sql::catalog::{Identifier, Named};
+use crate::sql::{
     token::{Kind, Token, Tokens},
     word::{
         AS, BERNOULLI, DELETE, DISTINCT, EXCEPT, EXTRACT, FETCH, FOR, FROM, Folded, GROUP, HAVING,
@@ -16,7 +19,6 @@ use super::{
         SYSTEM, TABLE, TABLESAMPLE, TRIM, UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold, folded,
     },
 };
-use crate::cluster::catalog::{Identifier, Named};
 
 /// How many parentheses may be open: a bit for each in a word of 64, the lowest for none.
 const DEPTH_MAX: u32 = 63;

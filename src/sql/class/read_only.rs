@@ -2,11 +2,12 @@
 //! names the first thing against it. Never looks inside of a query.
 
 use super::{
+    Knowledge, Reason,
     call::{Name, identifier},
-    class::{Knowledge, Reason},
     query::{self, End, Query},
-    settings,
-    statement::explained,
+};
+use crate::sql::{
+    effects::{settings, statement::explained},
     token::{Kind, Token, Tokens},
     word::{
         COPY, EXPLAIN, Folded, ISOLATION, LEVEL, SELECT, SHOW, STDOUT, TABLE, TIME, TO,

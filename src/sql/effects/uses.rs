@@ -1,7 +1,7 @@
 //! The names in PREPARE, EXECUTE and DEALLOCATE, as the server stores them. Allocates; for rare statements only.
 
-use super::{
-    statement::explained,
+use super::statement::explained;
+use crate::sql::{
     token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,

@@ -1,15 +1,15 @@
 //! The set of facts about a text. Says what each means; never looks at a text.
 
-use crate::sql::effects::Effects;
+use super::Effects;
 
 /// What pooling must know of the text of a Query or Parse, over all its statements.
 ///
-/// Facts are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
+/// StatementFlags are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
 /// ([`rolls_back`](Self::rolls_back), [`begins`](Self::begins), [`is_empty`](Self::is_empty),
 /// [`is_single`](Self::is_single), [`is_shareable`](Self::is_shareable), and those that [`leaves`](Self::leaves)
 /// tells): when unsure, they do not hold. The default has none of either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts(u32);
+pub struct StatementFlags(u32);
 
 /// Session state that lives at one server connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub enum Left {
 /// Defines the bits, in the order in which they are listed.
 macro_rules! bits {
     ($($name:ident = $bit:literal),* $(,)?) => {
-        $(pub(super) const $name: Self = Self(1 << $bit);)*
+        $(pub(in crate::sql) const $name: Self = Self(1 << $bit);)*
     };
 }
 
-impl Facts {
+impl StatementFlags {
     bits! {
         COMMITS = 0,
         GAINS_STATE = 1,
@@ -66,19 +66,19 @@ impl Facts {
         MANY = 31,
     }
 
-    pub(super) const NONE: Self = Self(0);
+    pub(in crate::sql) const NONE: Self = Self(0);
 
     /// Those that hold when unsure.
     const FEARED: u32 = 0xffff;
 
     /// The most that can be feared of a statement that nobody knows.
-    pub(super) const UNKNOWN: Self = Self::GAINS_STATE
+    pub(in crate::sql) const UNKNOWN: Self = Self::GAINS_STATE
         .and(Self::LOSES_STATE)
         .and(Self::CHANGES_MEANING)
         .and(Self::CHANGES_SCHEMA);
 
     /// What may be in the part of a text that was not seen. LOAD and PREPARE gain state, and are feared as such.
-    pub(super) const UNSEEN: Self = Self::UNKNOWN
+    pub(in crate::sql) const UNSEEN: Self = Self::UNKNOWN
         .and(Self::COMMITS)
         .and(Self::DEALLOCATES)
         .and(Self::EXECUTES)
@@ -88,7 +88,7 @@ impl Facts {
         .and(Self::CALLS);
 
     /// What is left behind, whatever it is.
-    pub(super) const LEAVES: Self = Self::LISTENS
+    pub(in crate::sql) const LEAVES: Self = Self::LISTENS
         .and(Self::MAKES_TEMPORARY)
         .and(Self::HOLDS_CURSOR)
         .and(Self::LEAVES_LIBRARY)
@@ -102,16 +102,16 @@ impl Facts {
         .and(Self::LASTS);
 
     /// All bits of both.
-    pub(super) const fn and(self, other: Self) -> Self {
+    pub(in crate::sql) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// The bits that `other` does not have.
-    pub(super) const fn without(self, other: Self) -> Self {
+    pub(in crate::sql) const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    pub(super) const fn has(self, bits: Self) -> bool {
+    pub(in crate::sql) const fn has(self, bits: Self) -> bool {
         self.0 & bits.0 != 0
     }
 

@@ -1,6 +1,6 @@
 //! What kind of statement a text is, where that is all there is to know. Errs towards the worse kind.
 
-use super::{
+use crate::sql::{
     token::{Kind, Reading, Tokens},
     word::{
         ABORT, BEGIN, COMMIT, DELETE, END, FROM, INSERT, MERGE, RELEASE, ROLLBACK, SAVEPOINT,

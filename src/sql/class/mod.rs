@@ -2,19 +2,25 @@
 //! nothing. Never chooses a node, and never knows the session: a session with temporary tables or with
 //! `default_transaction_isolation` at `serializable` must not ask.
 
+mod call;
+pub(super) mod fast;
+mod fast_sources;
+mod kind;
+pub mod overrides;
+mod query;
+mod read_only;
+
+pub(crate) use kind::{may_modify, reads_nothing};
+
 use std::fmt;
 
 use super::{
-    hint, leap, read_only,
+    catalog::{Catalog, Taint},
+    hint,
     token::{Reading, Tokens},
 };
-use crate::{
-    cluster::{
-        catalog::{Catalog, Taint},
-        overrides::Overrides,
-    },
-    limits::ROUTED_TEXT_BYTES_MAX,
-};
+use crate::limits::ROUTED_TEXT_BYTES_MAX;
+use overrides::Overrides;
 
 /// What a text may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +111,7 @@ impl Reason<'_> {
 /// GB18030, UHC or JOHAB is not to be asked about.
 #[inline]
 pub fn class(text: &[u8], knowledge: &Knowledge<'_>) -> Class {
-    if leap::is_read(text, knowledge) {
+    if fast::is_read(text, knowledge) {
         return Class::Read;
     }
     match judge(text, knowledge) {

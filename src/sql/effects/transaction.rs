@@ -1,7 +1,7 @@
 //! Statements that begin and end transactions, by PostgreSQL's grammar (manual, BEGIN, COMMIT, ROLLBACK).
 //! Never says what is between them.
 
-use super::{
+use crate::sql::{
     token::{Kind, Reading, Token, Tokens},
     word::{
         ABORT, AND, BEGIN, CHAIN, COMMIT, COMMITTED, DEFERRABLE, END, Folded, ISOLATION, LEVEL, NO,

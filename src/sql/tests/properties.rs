@@ -7,9 +7,11 @@ use proptest::{
 };
 
 use super::table::{names, statements};
-use crate::worker::classify::{
-    Facts, Reading, Tokens, begin, facts, facts_of_beginning, plain_ending, read, statement,
-    token::Kind, uses,
+use crate::sql::{
+    effects::{
+        StatementFlags, begin, facts, facts_of_beginning, plain_ending, read, statement, uses,
+    },
+    token::{Kind, Reading, Tokens},
 };
 
 /// Pieces of which hard texts are made.
@@ -111,12 +113,12 @@ const GAPS: [&str; 6] = [
     "\u{c}\r\n",
 ];
 
-fn slowly(text: &[u8], reading: Reading) -> Facts {
+fn slowly(text: &[u8], reading: Reading) -> StatementFlags {
     let mut tokens = Tokens::new(text, reading);
     read(text, &mut tokens, statement::read_slowly)
 }
 
-fn quickly(text: &[u8], reading: Reading) -> Facts {
+fn quickly(text: &[u8], reading: Reading) -> StatementFlags {
     read(text, &mut Tokens::new(text, reading), statement::read)
 }
 
@@ -201,7 +203,7 @@ proptest! {
     fn a_second_statement_adds_what_it_alone_may_do(first in whole_golden(), second in hard_text()) {
         let both = facts(&[first.as_bytes(), b"\n;", &second].concat());
         let parts = facts(first.as_bytes()).union(facts(&second));
-        prop_assert_eq!(names(both.union(Facts::NONE)), names(parts.union(Facts::NONE)));
+        prop_assert_eq!(names(both.union(StatementFlags::NONE)), names(parts.union(StatementFlags::NONE)));
     }
 
     #[test]

@@ -4,17 +4,19 @@
 use memchr::{memchr, memchr2};
 
 use super::{
-    block::{self, BLOCK, FOUND, PART, WINDOW, bits, prefixes, within},
+    Knowledge,
     call::{self, Name},
-    class::Knowledge,
+};
+use crate::sql::{
     hint,
+    lanes::{self, BLOCK, FOUND, PART, WINDOW, bits, prefixes, within},
     token::{Kind, Reading, Token, Tokens, is_in_word, is_space},
     word::{
         AS, DELETE, DISTINCT, EXTRACT, FOR, FROM, INSERT, INTO, JOIN, MERGE, OVERLAY, SELECT,
         SUBSTRING, TABLE, TRIM, UPDATE, VALUES, WITH, fold,
     },
 };
-use crate::{cluster::catalog::Catalog, limits::ROUTED_TEXT_BYTES_MAX};
+use crate::{limits::ROUTED_TEXT_BYTES_MAX, sql::catalog::Catalog};
 
 /// How many parentheses may be open: a bit for each in a word of 64, the lowest for none.
 const DEPTH_MAX: u32 = 63;
@@ -26,7 +28,7 @@ pub(super) type Sure<T = ()> = Result<T, Unsure>;
 
 /// True when the text is a read for sure.
 #[inline]
-pub(super) fn is_read(text: &[u8], knowledge: &Knowledge<'_>) -> bool {
+pub(in crate::sql) fn is_read(text: &[u8], knowledge: &Knowledge<'_>) -> bool {
     let suits = text.len() <= ROUTED_TEXT_BYTES_MAX
         && knowledge.catalog.is_some_and(Catalog::projects_nothing)
         && memchr2(0, b'\\', text).is_none()
@@ -265,13 +267,13 @@ impl<'a, 'k> Leap<'a, 'k> {
     #[inline]
     fn look(&mut self, base: usize) -> Sure {
         let mut end = [0; WINDOW];
-        let window = block::window(self.text, base, &mut end);
+        let window = lanes::window(self.text, base, &mut end);
         let mut stops = marks(window, self.text.len() - base);
         let mut quotes = 0;
         self.literals = self.open;
         // A quote is one of the stops.
-        if self.open != 0 || block::has_quote(window, stops) {
-            quotes = block::quotes(window);
+        if self.open != 0 || lanes::has_quote(window, stops) {
+            quotes = lanes::quotes(window);
             self.literals = within(quotes, self.open);
             // One with a prefix is to be stopped at, and no other.
             let prefixed = quotes & self.literals & prefixes(window);
@@ -331,8 +333,8 @@ impl<'a, 'k> Leap<'a, 'k> {
             return listed;
         }
         let mut end = [0; WINDOW];
-        let window = block::window(self.text, self.base, &mut end);
-        let listed = super::sources::marks(window) & !self.literals;
+        let window = lanes::window(self.text, self.base, &mut end);
+        let listed = super::fast_sources::marks(window) & !self.literals;
         self.listed = Some(listed);
         listed
     }
@@ -345,14 +347,14 @@ impl<'a, 'k> Leap<'a, 'k> {
     /// The word that begins at `start`; empty if none does.
     #[inline]
     pub(super) fn word_at(&self, start: usize) -> &'a [u8] {
-        let length = block::word_length(self.text, start);
+        let length = lanes::word_length(self.text, start);
         self.text.get(start..start + length).unwrap_or_default()
     }
 
     /// The word that ends at `end`; empty if none does.
     #[inline]
     fn word_before(&self, end: usize) -> &'a [u8] {
-        let length = block::word_length_before(self.text, end);
+        let length = lanes::word_length_before(self.text, end);
         self.text.get(end - length..end).unwrap_or_default()
     }
 

@@ -1,48 +1,39 @@
 //! What a text of statements may do, as far as pooling must know. Pure; allocates nothing but names.
 //!
 //! `token.rs` cuts the text exactly as the server does, `statement.rs` says what one statement may do, and
-//! `scan.rs` hurries through the common ones, and
+//! `fast.rs` hurries through the common ones, and
 //! this file joins the statements of a text, under both readings where the text has two. Never runs SQL, and
 //! never knows the session's settings.
 
-mod block;
-mod call;
-mod class;
-mod facts;
-mod hint;
-mod leap;
+mod fast;
+pub(super) mod flags;
 mod literal;
-mod query;
-mod read_only;
-mod scan;
-mod settings;
-mod shape;
-mod sources;
-mod statement;
+mod set;
+pub(super) mod settings;
+pub(super) mod statement;
 mod transaction;
 mod uses;
 mod vacates;
 
 pub(crate) use settings::is_harmless;
-pub(crate) use shape::{may_modify, reads_nothing};
 pub(crate) use transaction::{chains, ending};
 pub(crate) use vacates::vacates;
 pub use {
-    class::{Class, Knowledge, Reason, class, explain},
-    facts::{Facts, Left},
-    hint::{Hint, hint},
+    flags::{Left, StatementFlags},
+    set::Effects,
     transaction::{Begin, Ending, Level, begin, plain_ending},
     uses::{Use, uses},
 };
 
-use crate::sql::{token, word};
-use token::{Kind, Reading, Token, Tokens};
-use word::{ABORT, BEGIN, ROLLBACK, START};
+use super::{
+    token::{Kind, Reading, Token, Tokens},
+    word::{self, ABORT, BEGIN, ROLLBACK, START},
+};
 
 /// The facts about a whole text, without the zero byte that ends it.
 ///
 /// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
-pub fn facts(text: &[u8]) -> Facts {
+pub fn facts(text: &[u8]) -> StatementFlags {
     let mut tokens = Tokens::new(text, Reading::Standard);
     let facts = read(text, &mut tokens, statement::read);
     if !tokens.is_doubtful() {
@@ -54,18 +45,18 @@ pub fn facts(text: &[u8]) -> Facts {
 
 /// The facts about a text of which only the beginning is there: whatever the rest may do, it may do. With an
 /// empty beginning, this is what must be feared of a text that cannot be read at all.
-pub fn facts_of_beginning(text: &[u8]) -> Facts {
-    facts(text).union(Facts::UNSEEN)
+pub fn facts_of_beginning(text: &[u8]) -> StatementFlags {
+    facts(text).union(StatementFlags::UNSEEN)
 }
 
 /// Joins what `read_one` says of each statement.
 #[inline]
-fn read<'a>(
+pub(super) fn read<'a>(
     text: &'a [u8],
     tokens: &mut Tokens<'a>,
-    read_one: impl Fn(Token<'a>, &mut Tokens<'a>) -> Facts,
-) -> Facts {
-    let mut facts = Facts::NONE;
+    read_one: impl Fn(Token<'a>, &mut Tokens<'a>) -> StatementFlags,
+) -> StatementFlags {
+    let mut facts = StatementFlags::NONE;
     let mut statements = 0_usize;
     while let Some(first) = tokens.next() {
         if first.kind == Kind::Semicolon {
@@ -78,19 +69,19 @@ fn read<'a>(
         }
     }
     match statements {
-        0 => Facts::EMPTY.and(Facts::SINGLE),
-        1 if !facts.has(Facts::MANY) => facts.and(Facts::SINGLE),
-        _ => facts.without(Facts::SHAREABLE.and(Facts::MANY)),
+        0 => StatementFlags::EMPTY.and(StatementFlags::SINGLE),
+        1 if !facts.has(StatementFlags::MANY) => facts.and(StatementFlags::SINGLE),
+        _ => facts.without(StatementFlags::SHAREABLE.and(StatementFlags::MANY)),
     }
 }
 
 /// What the text is, as one whole statement that begins or ends a transaction.
 #[inline]
-fn of_transaction(first: word::Folded, text: &[u8]) -> Facts {
+fn of_transaction(first: word::Folded, text: &[u8]) -> StatementFlags {
     match first {
-        BEGIN | START if begin(text).is_some() => Facts::BEGINS,
-        ROLLBACK | ABORT if plain_ending(text).is_some() => Facts::ROLLS_BACK,
-        _ => Facts::NONE,
+        BEGIN | START if begin(text).is_some() => StatementFlags::BEGINS,
+        ROLLBACK | ABORT if plain_ending(text).is_some() => StatementFlags::ROLLS_BACK,
+        _ => StatementFlags::NONE,
     }
 }
 
@@ -103,6 +94,3 @@ pub(crate) fn is_single(text: &[u8]) -> bool {
 pub(crate) fn is_empty(text: &[u8]) -> bool {
     facts(text).is_empty()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,10 @@
 //! What follows a name with a parenthesis behind it: a call, or one of the many places where SQL writes a parenthesis
 //! behind a keyword. Says what may be called; never where in a query it stands.
 
-use super::{
-    class::{Knowledge, Reason},
-    settings,
+use super::{Knowledge, Reason};
+use crate::sql::catalog::{Called, Identifier};
+use crate::sql::{
+    effects::settings,
     token::{Kind, Token, Tokens},
     word::{
         ALL, AND, ANY, ARRAY, AS, ASYMMETRIC, BETWEEN, BIT, BOTH, BY, CASE, CAST, CHAR, CHARACTER,
@@ -21,7 +22,6 @@ use super::{
         XMLSERIALIZE, XMLTABLE, ZONE, fold,
     },
 };
-use crate::cluster::catalog::{Called, Identifier};
 
 /// A function that says what is true of one server, unless its argument is known.
 const CURRENT_SETTING: &[u8] = b"current_setting";
