@@ -16,11 +16,11 @@ use pgring::{
     control::config,
     ids::{Epoch, NodeId},
     protocol::{Frames, Header, Writer, backend::TransactionStatus},
-    time,
-    worker::session::{
+    session::{
+        context::Office,
         conversation::{Answer, Conversation, Verdict},
-        desk::Office,
     },
+    time,
 };
 use support::{complete, prepared_query, simple_query, written};
 

@@ -6,7 +6,7 @@
 //!
 //! The kernel puts a client's bytes into a buffer that [`net`] has lent it, and the session's task wakes. The
 //! bytes are cut into messages where they lie ([`protocol::buffer`]), and the session's rules say what becomes
-//! of each ([`worker::session::conversation`]): most go to a server, some are answered here. The first one
+//! of each ([`session::conversation`]): most go to a server, some are answered here. The first one
 //! that needs a server takes an idle connection of this core's pool. The same bytes are sent from the same
 //! buffer; the answer comes back the same way, watched for ReadyForQuery, errors and reported settings
 //! alone. When nothing is owed any more and no transaction is open, the connection goes back to its pool;
@@ -15,8 +15,8 @@
 //! # What holds everywhere
 //!
 //! - [`worker`] and [`control`] never name each other; they meet in [`cluster`] and [`mailbox`]. Imports point
-//!   one way: ids, limits, time, random, mailbox <- protocol <- auth <- sql <- cluster <- net <- link <- worker, control
-//!   <- cli.
+//!   one way: ids, limits, time, random, mailbox <- protocol <- auth <- sql <- cluster <- session <- net <- link
+//!   <- worker, control <- cli.
 //! - `glommio` is named only in [`net`] and at the top of the two planes, `unsafe` only in [`net`].
 //! - On the path of a query: no lock, no blocking call, no allocation once the core is warm, no collection
 //!   that grows past a bound named in [`limits`] or in the configuration.
@@ -37,6 +37,8 @@ pub mod auth;
 pub mod sql;
 
 pub mod cluster;
+
+pub mod session;
 
 pub mod net;
 

@@ -14,12 +14,13 @@ use std::{
 };
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["ids", "limits", "time", "random", "error", "mailbox"],
     &["protocol"],
     &["auth"],
     &["sql"],
     &["cluster"],
+    &["session"],
     &["net"],
     &["link"],
     &["worker", "control"],
@@ -35,7 +36,7 @@ const HOT: [&str; 4] = [
     "src/net/",
     "src/protocol/",
     "src/worker/session/upstream.rs",
-    "src/worker/session/ledger.rs",
+    "src/session/ledger/mod.rs",
 ];
 
 /// Words that mark work left undone.

@@ -19,6 +19,7 @@ use super::{
     clients::{ClientInfo, State},
     pool::{Facts, Lease},
 };
+use crate::session::work::Work;
 use crate::{
     cluster::{
         budget::PoolKey,
@@ -36,18 +37,6 @@ const NUMBER_BITS: u32 = 20;
 
 /// The number of a worker, in a process id: there are at most 1024 (`[runtime] workers`).
 const WORKERS_MASK: u16 = 0x3ff;
-
-/// What a client's server connection does, as far as a cancel request is concerned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Nothing of the client's.
-    #[default]
-    Nothing,
-    /// What pgring asked before the client's request, which will be next.
-    Own,
-    /// The client's request.
-    Request,
-}
 
 /// One request to the server, shared by all who asked for it.
 struct Round {

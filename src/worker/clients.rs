@@ -8,7 +8,8 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{cancel, pool::Facts, session::pin::Pin};
+use super::{cancel, pool::Facts};
+use crate::session::state::pin::Pin;
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
     ids::{ConnectionId, NodeId, WorkerId},

@@ -9,13 +9,11 @@ mod console;
 mod date_style;
 mod guard;
 mod mail;
-mod parameters;
 mod pool;
 pub mod route;
 mod scraps;
-pub mod session;
+mod session;
 mod startup;
-pub mod statements;
 mod tally;
 mod welcome;
 
@@ -33,14 +31,12 @@ use self::{
     cancel::Cancels,
     clients::Clients,
     mail::Questions,
-    parameters::Interner,
     pool::{Janitor, Pool, PoolSet},
     scraps::Scraps,
-    session::desk::Words,
-    statements::Store,
     tally::Tally,
 };
 use crate::link::wire;
+use crate::session::{context::Words, prepared::Store, state::parameters::Interner};
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},

@@ -12,14 +12,14 @@ use super::{
     console::{self, Console},
     date_style,
     guard::Guard,
-    parameters::{self, Parameters},
     pool::{CheckoutError, Greeting, PoolSet},
     route,
-    session::serve::Session,
+    session::task::Session,
     tally::Timeout,
     welcome,
     wire::{Wire, WireError},
 };
+use crate::session::state::parameters::{self, Parameters};
 use crate::{
     cluster::{
         budget::{ClientPermit, PoolKey, Refusal},

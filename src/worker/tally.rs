@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 
-use super::session::pin::Pin;
 use crate::cluster::report::{PinReport, TimeoutReport};
+use crate::session::state::pin::Pin;
 
 /// A time limit that somebody reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

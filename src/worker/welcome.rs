@@ -9,12 +9,12 @@ use std::{
 
 use super::{
     Worker,
-    parameters::Parameters,
     pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
     route,
     startup::Refused,
     wire::WireError,
 };
+use crate::session::state::parameters::Parameters;
 use crate::{
     cluster::welcome::Welcome,
     ids::NodeId,

@@ -6,7 +6,7 @@ mod tables;
 
 use std::{rc::Rc, task::Poll};
 
-pub(super) use show::{Route, Show};
+pub(super) use show::Route;
 pub(super) use tables::{Table, report};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     clients::{self, ClientInfo},
     wire::{Wire, WireError},
 };
+use crate::session::show::Show;
 use crate::{
     cluster::{report::ReportKind, snapshot::Snapshot},
     limits::HELD_MESSAGE_BYTES_MAX,

@@ -12,12 +12,12 @@ use crate::{
         settings::PoolMode,
     },
     protocol::{Writer, backend::Field},
+    session::state::pin::Pin,
     time,
     worker::{
         Worker, cancel,
         clients::{ClientInfo, State},
         pool::{Backend, Facts, PoolSet},
-        session::pin::Pin,
     },
 };
 

@@ -11,9 +11,9 @@ use crate::{
     ids::{ConnectionId, NodeId},
     net::{Address, Stream},
     protocol::backend::ParameterStatus,
-    worker::{
-        parameters::{self, Belief, Parameters},
-        statements::prepared::Prepared,
+    session::{
+        prepared::server::Prepared,
+        state::parameters::{self, Belief, Parameters},
     },
 };
 

@@ -19,7 +19,8 @@ use crate::{
     },
     ids::WorkerId,
     net::Side,
-    worker::{Worker, statements::prepared::Prepared},
+    session::prepared::server::Prepared,
+    worker::Worker,
 };
 
 impl Worker {

@@ -2,49 +2,23 @@
 
 use std::{
     cell::{Cell, RefCell},
-    ops::Deref,
     rc::Rc,
     sync::Arc,
 };
 
 use crate::sql::class;
 use crate::{
-    cluster::{facts::DatabaseFacts, messages::ToControl, node::Lsn, snapshot::Snapshot},
-    sql::class::{Class, Knowledge, Reason, overrides::Overrides},
-    worker::{
-        Worker,
-        statements::{ClassKey, Statement},
+    cluster::{messages::ToControl, node::Lsn, snapshot::Snapshot},
+    session::{
+        context::{Known, KnownFacts},
+        prepared::{ClassKey, Statement},
     },
+    sql::class::{Class, Knowledge, Reason, overrides::Overrides},
+    worker::Worker,
 };
 
 /// How often the control core is told that something is wanted, in microseconds.
 const WANT_US: u64 = 50_000;
-
-/// What is known of a database, counted on this core: a turn takes no part in the counts of others.
-#[derive(Debug)]
-pub(crate) struct Facts(Arc<DatabaseFacts>);
-
-impl Deref for Facts {
-    type Target = DatabaseFacts;
-
-    fn deref(&self) -> &DatabaseFacts {
-        &self.0
-    }
-}
-
-/// What a session's rules are told of its database for one turn of the core.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Known {
-    /// Functions and triggers are believed to leave nothing behind.
-    Trusted,
-    /// Nothing is known.
-    #[default]
-    Nothing,
-    /// What was known may not be all any more.
-    Stale(Rc<Facts>),
-    /// This is, and by this key what was concluded from it.
-    Facts(Rc<Facts>, ClassKey),
-}
 
 /// What the statements of one database are judged by.
 pub(crate) struct Judge {
@@ -52,7 +26,7 @@ pub(crate) struct Judge {
     database: RefCell<Arc<str>>,
     role: Arc<str>,
     /// As of the last snapshot that was looked at.
-    facts: RefCell<Option<Rc<Facts>>>,
+    facts: RefCell<Option<Rc<KnownFacts>>>,
     overrides: RefCell<Arc<Overrides>>,
     /// Another one whenever that changes, on any core.
     edition: Cell<u64>,
@@ -83,7 +57,7 @@ impl Judge {
             .catalogs
             .get(database)
             .cloned()
-            .map(|facts| Rc::new(Facts(facts)));
+            .map(|facts| Rc::new(KnownFacts(facts)));
         if **self.database.borrow() != *database {
             self.database.replace(database.into());
         }
@@ -115,7 +89,7 @@ impl Judge {
     /// What may be relied on now: facts of the schema's own version, seen not long ago. With them the snapshot's number,
     /// and within it the database, by the place of its facts.
     #[inline]
-    fn current(&self, worker: &Worker) -> Option<(Rc<Facts>, ClassKey)> {
+    fn current(&self, worker: &Worker) -> Option<(Rc<KnownFacts>, ClassKey)> {
         let facts = self.facts.borrow();
         let facts = facts.as_ref()?;
         let version = worker.switchboard.schema_version();

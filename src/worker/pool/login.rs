@@ -23,8 +23,9 @@ use crate::{
     link::login::{self, Identity},
     net::{Address, Elapsed, Stream, task},
     protocol::{ErrorReport, SqlState, backend::DataRow, tag::backend},
+    session::{prepared::server::Prepared, state::parameters::Belief},
     time,
-    worker::{Worker, parameters::Belief, statements::prepared::Prepared},
+    worker::Worker,
 };
 
 impl LoginError {

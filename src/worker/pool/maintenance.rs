@@ -17,12 +17,9 @@ use crate::{
         backend::{ParameterStatus, TransactionStatus},
         tag::backend,
     },
+    session::state::parameters::{Belief, Parameters},
     time,
-    worker::{
-        Worker,
-        parameters::{Belief, Parameters},
-        wire::Wire,
-    },
+    worker::{Worker, wire::Wire},
 };
 
 /// What takes everything away that a session can leave, but for the schema of its temporary objects.

@@ -25,7 +25,7 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use backend::{Backend, Facts, Owner};
-pub(crate) use judge::{Judge, Known};
+pub(crate) use judge::Judge;
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};

@@ -21,7 +21,8 @@ use crate::{
     },
     ids::{Epoch, NodeId},
     limits::POSITION_REST_MS,
-    worker::{Worker, parameters::Parameters},
+    session::state::parameters::Parameters,
+    worker::Worker,
 };
 
 /// What a client is told at its login.

@@ -1,10 +1,12 @@
 //! From the server to the client: watches the few messages that matter, forwards, and answers for a server that is gone.
 
 use super::{
-    acquire::settings_refused,
+    checkout::settings_refused,
+    task::{End, Session, hold_if},
+};
+use crate::session::{
     answers::is_fatal,
     conversation::{AfterLoss, Answer},
-    serve::{End, Session, hold_if},
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -17,7 +19,7 @@ use crate::{
         buffer::{Cut, Cutter, Partial},
         tag::{backend, frontend},
     },
-    worker::parameters,
+    session::state::parameters,
 };
 
 /// Why a server's bytes are not passed on.

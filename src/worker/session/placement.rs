@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use super::{
-    errand::{Errand, UnderWay},
-    extended::split_parse,
+    purpose::{Errand, UnderWay},
+    task::Session,
+};
+use crate::session::{
     lookahead::{Asked, Need},
-    refusing::Why,
-    serve::Session,
+    prepared::extended::split_parse,
+    refusal::Why,
 };
 use crate::sql::hint;
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     limits::{POSITION_WAIT_MS, POSITION_WAIT_MS_MAX, RECORDED_BYTES_MAX},
     protocol::{Header, backend::TransactionStatus, tag::frontend},
     random::Seeded,
+    session::prepared::{Statement, text_bytes},
     sql::{
         class::Class,
         effects::{self, Level},
@@ -29,7 +32,6 @@ use crate::{
     worker::{
         pool::Lease,
         route::{self, Wish},
-        statements::{Statement, text_bytes},
     },
 };
 

@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
-use super::{
-    alone::{BIND_COMPLETE, CLOSE_COMPLETE, PARSE_COMPLETE},
-    questions::Question,
-    serve::{End, Session},
+use super::task::{End, Session};
+use crate::session::{
+    show_messages::Question,
+    transaction::local_answers::{BIND_COMPLETE, CLOSE_COMPLETE, PARSE_COMPLETE},
 };
 use crate::sql::hint;
 use crate::{
     ids::NodeId,
     protocol::{Header, Writer},
+    session::show::Show,
     sql::class::Class,
     worker::{
-        console::{Route, Show, Table},
+        console::{Route, Table},
         route,
     },
 };

@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use super::serve::Session;
+use super::task::Session;
 use crate::{
     cluster::welcome::Welcome,
     protocol::{backend::ParameterStatus, tag::backend},
-    worker::{
-        parameters,
-        pool::{Greeting, Lease},
-    },
+    session::state::parameters,
+    worker::pool::{Greeting, Lease},
 };
 
 /// What the client believes.

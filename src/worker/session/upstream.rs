@@ -3,12 +3,14 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{
-    conversation::{Conversation, Verdict},
-    desk::{Desk, Words},
-    extended::has_names,
     placement::Stay,
-    serve::{End, Session, hold_if},
-    traces::FUNCTION_BYTES,
+    task::{End, Session, hold_if},
+};
+use crate::session::{
+    context::{Desk, Words},
+    conversation::{Conversation, Verdict},
+    prepared::extended::has_names,
+    state::pending_state::FUNCTION_BYTES,
 };
 use crate::{
     limits::{
@@ -22,7 +24,7 @@ use crate::{
         buffer::{Cut, Cutter, Partial},
         tag::frontend,
     },
-    worker::pool::Known,
+    session::context::Known,
 };
 
 /// How far the client's bytes could be judged.

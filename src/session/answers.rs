@@ -1,0 +1,194 @@
+//! What becomes of each message of a server. Pure.
+//!
+//! What answers pgring's own questions is judged by `ledger/internal_queries.rs`; what is owed stands in the ledger.
+
+use super::prepared::{server::Prepared, write_head};
+use super::{
+    conversation::{Answer, Conversation},
+    prepared::{names::rename, replan::Heal, sql_commands},
+};
+use crate::{
+    cluster::stamps::Stamps,
+    protocol::{
+        ProtocolError, Severity, SqlState, Tag,
+        backend::{ErrorFields, TransactionStatus},
+        tag::backend,
+    },
+    sql::effects::Use,
+};
+
+impl Conversation {
+    /// Judges a server's message; `body` is whole for CommandComplete, ErrorResponse and ReadyForQuery.
+    #[inline]
+    pub fn server_message(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        server: &mut Prepared,
+    ) -> Result<Answer, ProtocolError> {
+        if let Some(own) = self.own_requests.front() {
+            return self.server_message_for_us(*own, tag, body);
+        }
+        match tag {
+            backend::READY_FOR_QUERY => {
+                self.server_ready(TransactionStatus::read(body)?, server);
+                if self.heal == Heal::Refused {
+                    self.heal = Heal::Again;
+                    return Ok(Answer::Swallow);
+                }
+                self.stop_recording();
+                if self.restore.reset {
+                    return Ok(self.ready_after_reset());
+                }
+                return Ok(Answer::Ready);
+            }
+            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
+            backend::ERROR_RESPONSE => return Ok(self.server_error(body, server)),
+            backend::ROW_DESCRIPTION | backend::NO_DATA | backend::PARAMETER_DESCRIPTION => {
+                self.note_shape(tag, body, server);
+                if self.ledger.received(tag) {
+                    return Ok(Answer::Swallow);
+                }
+            }
+            _ if self.ledger.received(tag) => {
+                self.names.settle(self.ledger.settled(), Some(server));
+                return Ok(Answer::Swallow);
+            }
+            backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
+                self.command_done(body, server);
+            }
+            backend::PARAMETER_STATUS => {
+                self.traces.note_reported(body);
+                if self.restore.report(body) {
+                    return Ok(Answer::Swallow);
+                }
+            }
+            _ => {}
+        }
+        self.heal = Heal::Impossible;
+        self.names.settle(self.ledger.settled(), Some(server));
+        Ok(Answer::Forward)
+    }
+
+    #[cold]
+    fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
+        let told = self
+            .refusal_error()
+            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
+            .or_else(|| self.sequence_hint(body));
+        let again = self.refuses_forgotten(body, server);
+        if !again {
+            // The client hears of it, and must not hear of it twice.
+            self.stop_recording();
+        }
+        if self.ledger.is_last_pipeline() {
+            self.restore.request_failed();
+        }
+        let failed = self.ledger.refused();
+        self.ledger.received(backend::ERROR_RESPONSE);
+        self.names
+            .refute(failed, self.ledger.settled(), Some(server));
+        match told {
+            _ if again => Answer::Swallow,
+            Some(body) => {
+                self.renamed = body;
+                Answer::Renamed
+            }
+            None => Answer::Forward,
+        }
+    }
+
+    /// The server's error about a value that no sequence has given to this connection, with what is to be known of that:
+    /// one did give something to this session, in another transaction.
+    fn sequence_hint(&self, body: &[u8]) -> Option<Vec<u8>> {
+        const HINT: &[u8] = b"HIn transaction pooling currval and lastval know what the transaction itself has used. \
+            Use RETURNING, ask within the transaction, or set sequence_values = \"session\".\0\0";
+        let fields = ErrorFields::read(body).ok()?;
+        let is_it = fields.sqlstate() == Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
+            && matches!(fields.field(b'R'), Some(b"currval_oid" | b"lastval"))
+            && self.traces.has_ever_used_sequences();
+        let rest = body.strip_suffix(b"\0").filter(|_| is_it)?;
+        let mut out = Vec::new();
+        write_head(
+            backend::ERROR_RESPONSE.0,
+            &[],
+            rest.len() + HINT.len(),
+            &mut out,
+        );
+        out.extend_from_slice(rest);
+        out.extend_from_slice(HINT);
+        Some(out)
+    }
+
+    /// What the server has answered so far it has answered before whatever is parsed from now on.
+    #[inline]
+    pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
+        self.names.stamp(stamps);
+    }
+
+    /// The client gets this message in place of the server's.
+    pub(crate) fn rename(&mut self, message: Vec<u8>) {
+        self.renamed = message;
+    }
+
+    /// The error in the client's words.
+    pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.renamed)
+    }
+
+    #[inline]
+    fn server_ready(&mut self, status: TransactionStatus, server: &mut Prepared) {
+        self.ledger.received_ready(status);
+        self.names.settle(self.ledger.settled(), Some(server));
+        self.leaving = false;
+        self.unread &= !self.ledger.waits_for_client();
+        self.may_turn &= !self.ledger.is_at_rest();
+        if !self.commands.is_empty() && self.ledger.settled() > self.commands_ticket {
+            self.commands.clear();
+        }
+        if self.ledger.is_releasable() {
+            self.portals.clear();
+            self.traces.transaction_ends();
+        }
+    }
+
+    /// A DEALLOCATE or its like was done.
+    #[cold]
+    fn command_done(&mut self, body: &[u8], server: &mut Prepared) {
+        let tag = body.strip_suffix(b"\0").unwrap_or(body);
+        match sql_commands::done(&mut self.commands, tag) {
+            Some(Use::Deallocate(name)) => {
+                self.names.remove(&name);
+                self.forget_shown(Some(&name));
+                server.unstain(&name);
+            }
+            Some(Use::DeallocateAll | Use::DiscardAll) => {
+                self.names.remove_all();
+                self.forget_shown(None);
+                server.drop_named();
+            }
+            _ => {}
+        }
+    }
+
+    /// True once when a Sync of ours must be sent: the server skips a request because one of ours failed.
+    #[inline]
+    pub fn take_sync_due(&mut self) -> bool {
+        self.ledger.take_sync_due()
+    }
+
+    /// Once after the schema may have changed, and the change is there for everybody: whether functions or the like were made.
+    #[inline]
+    pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
+        let is_over = self.ledger.status() == TransactionStatus::Idle;
+        is_over.then(|| self.traces.take_schema_change())?
+    }
+}
+
+/// True when the server closes the connection after this error.
+pub(crate) fn is_fatal(body: &[u8]) -> bool {
+    let severity = ErrorFields::read(body)
+        .ok()
+        .and_then(|fields| fields.severity());
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}

@@ -1,0 +1,213 @@
+//! What the client's next pipeline needs of its node: told before the first of its messages goes anywhere, because
+//! everything up to its Sync is one transaction and has to go to one node. Pure.
+//!
+//! A pipeline is a read when each statement that it parses, binds, describes or executes is a proven read, and its
+//! end is there to be seen. What cannot be told is not a read.
+
+use std::rc::Rc;
+
+use super::{
+    conversation::Conversation,
+    prepared::{
+        extended::{Naming, split_parse, until_zero},
+        names::Meaning,
+    },
+};
+use super::{
+    prepared::{Statement, text_bytes},
+    show::Show,
+};
+use crate::{
+    protocol::{Header, tag::frontend},
+    sql::effects,
+};
+
+/// What a pipeline needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The primary.
+    Primary,
+    /// Any node whose answer would be the same; the pipeline has so many bytes.
+    Read(usize),
+}
+
+/// A statement whose class is in question.
+pub(crate) enum Asked<'a> {
+    /// Its text.
+    Text(&'a [u8]),
+    /// One that was parsed earlier.
+    Statement(&'a Rc<Statement>),
+}
+
+impl Asked<'_> {
+    fn text(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::Statement(statement) => statement.text(),
+        }
+    }
+}
+
+/// Names that one pipeline may define before it is too much to follow.
+const NAMES_MAX: usize = 8;
+
+/// Names that the pipeline itself has defined.
+#[derive(Default)]
+struct Defined<'a> {
+    names: [&'a [u8]; NAMES_MAX],
+    count: usize,
+}
+
+impl<'a> Defined<'a> {
+    /// False when there are too many.
+    fn add(&mut self, name: &'a [u8]) -> bool {
+        let place = self.names.get_mut(self.count);
+        self.count += 1;
+        place.map(|place| *place = name).is_some()
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.names
+            .iter()
+            .take(self.count)
+            .any(|known| *known == name)
+    }
+}
+
+/// Goes through one pipeline.
+struct Look<'a, F> {
+    rules: &'a Conversation,
+    /// Whether a statement is a proven read.
+    is_read: F,
+    /// Statements that end a transaction are of no account.
+    may_end: bool,
+    /// Portals that may outlast the pipeline must not be where the block cannot stay.
+    may_write: bool,
+    statements: Defined<'a>,
+    portals: Defined<'a>,
+}
+
+/// What one message says of its pipeline.
+enum Says {
+    /// It goes on.
+    Harmless,
+    /// It ends.
+    End,
+    Primary,
+}
+
+impl Conversation {
+    /// What the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it may end;
+    /// `may_write`: and that is not READ ONLY.
+    pub(crate) fn need(
+        &self,
+        bytes: &[u8],
+        in_block: bool,
+        may_write: bool,
+        is_read: impl Fn(Asked<'_>) -> bool,
+    ) -> Need {
+        let mut look = Look {
+            rules: self,
+            is_read,
+            may_end: in_block,
+            may_write,
+            statements: Defined::default(),
+            portals: Defined::default(),
+        };
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Ok(Some(header)) = Header::read(rest) else {
+                return Need::Primary;
+            };
+            let Some(body) = rest.get(Header::BYTES..header.frame_bytes()) else {
+                return Need::Primary;
+            };
+            at += header.frame_bytes();
+            match look.message(header, body).unwrap_or(Says::Primary) {
+                Says::Harmless => {}
+                Says::End => return Need::Read(at),
+                Says::Primary => return Need::Primary,
+            }
+        }
+    }
+}
+
+impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
+    /// `None` for what cannot be read.
+    fn message(&mut self, header: Header, body: &'a [u8]) -> Option<Says> {
+        let says = match header.tag {
+            frontend::QUERY => {
+                let text = body.strip_suffix(b"\0")?;
+                return Some(match self.passes(&Asked::Text(text)) {
+                    true => Says::End,
+                    false => Says::Primary,
+                });
+            }
+            frontend::SYNC => return Some(Says::End),
+            frontend::PARSE => self.parse(body)?,
+            frontend::BIND => {
+                let naming = Naming::read(frontend::BIND, body)?;
+                let lasts = self.may_write && !naming.before.is_empty();
+                !lasts && self.portals.add(naming.before) && self.uses(naming.name)
+            }
+            frontend::DESCRIBE => match Naming::read(frontend::DESCRIBE, body) {
+                Some(naming) => self.uses(naming.name),
+                None => self.executes(body.strip_prefix(b"P")?),
+            },
+            frontend::EXECUTE => !(self.may_write && has_limit(body)) && self.executes(body),
+            frontend::CLOSE => true,
+            _ => false,
+        };
+        Some(if says { Says::Harmless } else { Says::Primary })
+    }
+
+    fn parse(&mut self, body: &'a [u8]) -> Option<bool> {
+        let (name, content) = split_parse(body)?;
+        let text = content.get(..text_bytes(content)?)?;
+        Some(self.statements.add(name) && self.passes(&Asked::Text(text)))
+    }
+
+    /// A statement by its name.
+    fn uses(&self, name: &[u8]) -> bool {
+        if self.statements.has(name) {
+            return true;
+        }
+        match self.rules.names.find(name, self.rules.ledger.pipeline()) {
+            Meaning::Statement(definition) => self.passes(&Asked::Statement(&definition.statement)),
+            Meaning::Nothing => self.rules.asks(name).is_some(),
+            Meaning::Unsure => false,
+        }
+    }
+
+    /// A portal: its name, with what follows it.
+    fn executes(&self, body: &[u8]) -> bool {
+        let portal = until_zero(body);
+        if self.portals.has(portal) {
+            return true;
+        }
+        match self.rules.portals.statement(portal) {
+            Some(statement) => self.passes(&Asked::Statement(statement)),
+            // Where a portal of this block has more rows, it is that one or none.
+            None => self.rules.ledger.is_suspended(),
+        }
+    }
+
+    fn passes(&self, asked: &Asked<'_>) -> bool {
+        let is_end = || self.may_end && effects::plain_ending(asked.text()).is_some();
+        match asked {
+            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end() || is_question(text),
+            Asked::Statement(it) => (self.is_read)(Asked::Statement(it)) || is_end(),
+        }
+    }
+}
+
+/// True for what pgring itself answers: it needs no node.
+fn is_question(text: &[u8]) -> bool {
+    Show::may_be(text) && Show::read(text).is_some()
+}
+
+/// True for an Execute that may leave rows in its portal.
+fn has_limit(body: &[u8]) -> bool {
+    body.last_chunk() != Some(&[0; 4])
+}

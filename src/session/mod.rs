@@ -1,0 +1,19 @@
+//! The rules of one client's session: what becomes of each message of the client and of a server, and what pgring says
+//! of its own. Pure: nothing here has a socket, a clock or a pool.
+
+pub(crate) mod answers;
+pub mod context;
+pub mod conversation;
+pub(crate) mod ledger;
+pub(crate) mod lookahead;
+pub mod prepared;
+pub(crate) mod refusal;
+pub(crate) mod show;
+pub(crate) mod show_messages;
+pub mod state;
+pub(crate) mod transaction;
+mod verdict;
+pub(crate) mod work;
+
+#[cfg(test)]
+mod tests;

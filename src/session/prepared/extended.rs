@@ -1,0 +1,470 @@
+//! The extended protocol in a pool: names of prepared statements mean what the client prepared, whatever connection
+//! is at hand. Pure.
+//!
+//! A statement is at the server under a name of ours; the client's messages are rewritten as far as the name, and
+//! forwarded from there. What the connection lacks is parsed first (`copies.rs`), and the answer stays here. A Close
+//! that the server need not see is answered here, in its turn.
+
+use std::rc::Rc;
+
+use super::{
+    Statement,
+    server::{NOBODYS, PREFIX, ServerName, TAKEN, write_close},
+    text_bytes, write_head,
+};
+use super::{
+    copies::Place,
+    names::{self, Change, Definition, Meaning},
+    portals::Bound,
+};
+use crate::session::{
+    context::Desk,
+    conversation::{Conversation, Verdict},
+    ledger::owed::Owed,
+    refusal::Why,
+    state::pin::Pin,
+};
+use crate::{
+    cluster::{settings::PoolMode, stamps::Stamp},
+    protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
+    session::state::parameters::Parameters,
+    sql::effects::{self, Use},
+};
+
+/// Where a Bind, Describe or Close names a statement.
+pub(crate) struct Naming<'a> {
+    /// What stands before the name.
+    pub(crate) before: &'a [u8],
+    pub(crate) name: &'a [u8],
+    /// Bytes of the body up to and with the name's NUL.
+    pub(crate) bytes: usize,
+}
+
+impl Conversation {
+    /// A message that names a prepared statement, or a Parse.
+    pub(crate) fn judge_named(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        if self.waits_for_command() || self.is_in_census() {
+            return Verdict::Wait;
+        }
+        let verdict = match header.tag {
+            frontend::PARSE => self.judge_parse(header, body, desk),
+            frontend::CLOSE => self.judge_close(body, desk),
+            tag => self.judge_use(tag, header, body, desk),
+        };
+        // What cannot be read is the server's to refuse.
+        verdict.unwrap_or_else(|| self.pass(header.tag))
+    }
+
+    pub(crate) fn pass(&mut self, tag: Tag) -> Verdict {
+        self.ledger.sent(tag);
+        Verdict::Forward
+    }
+
+    fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+        let (name, content) = split_parse(body)?;
+        if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
+            // Too long to be kept, or perhaps no name at all.
+            if self.refuses_pins(desk) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            }
+            self.leave_at_server(name, content, desk);
+            return None;
+        }
+        text_bytes(content)?;
+        let statement = desk.store.of(content, self.sharing(desk));
+        if !name.is_empty() {
+            let unsure = statement.has_literals() && self.traces.is_unsettled();
+            let odd = statement.has_moment() || unsure;
+            if odd && self.refuses_pins(desk) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            }
+            if odd {
+                self.traces.keep_forever(Pin::OddStatement);
+            }
+            match self.names.find(name, self.ledger.pipeline()) {
+                Meaning::Unsure => return Some(Verdict::Wait),
+                Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
+                Meaning::Nothing => {}
+            }
+            if self.traces.may_have_prepared() && self.may_be_prepared(name, desk) {
+                self.ask_whether_free(name, desk.ahead);
+            }
+        }
+        let is_alone = name.is_empty() && self.names.is_settled();
+        if !is_alone && self.kept_bytes() + names::cost(name, &statement) > desk.bounds.client_bytes
+        {
+            return Some(Verdict::Full);
+        }
+        if statement.facts.executes() {
+            let refused = self.show_executed(frontend::PARSE, statement.text(), desk);
+            if refused.is_some() {
+                return refused;
+            }
+        }
+        Some(self.parse_new(name, &statement, desk))
+    }
+
+    /// True for a name under which SQL may have prepared something: one like ours is noted then.
+    fn may_be_prepared(&self, name: &[u8], desk: &Desk<'_>) -> bool {
+        let server = desk.server.as_deref();
+        !name.starts_with(PREFIX) || server.is_some_and(|server| server.is_stained_by(name))
+    }
+
+    /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
+    #[cold]
+    fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
+        self.traces.keep_forever(Pin::OddStatement);
+        self.prepared_commit |= effects::facts(beginning).commits();
+        if name.is_empty() {
+            let server = desk.server.as_deref_mut().expect("a server is at hand");
+            // What the connection has without a name is none of ours from now on.
+            server.drop_unnamed();
+            self.drop_unnamed(Some(ServerName::UNNAMED));
+        }
+    }
+
+    /// The settings under which a text that is parsed now may be shared.
+    pub(crate) fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a Parameters> {
+        (!self.traces.is_unsettled()).then_some(desk.context)
+    }
+
+    /// The client defines a name that it has not. Only the server knows what it finds under the names in the text.
+    fn parse_new(
+        &mut self,
+        name: &[u8],
+        statement: &Rc<Statement>,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        let pipeline = self.ledger.pipeline();
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let (verdict, at, own) = if name.is_empty() {
+            let own = Stamp::apart(desk.store.number());
+            server.prepare_unnamed(statement, own, pipeline);
+            (Verdict::Forward, ServerName::UNNAMED, own)
+        } else {
+            let own = desk.stamps.next();
+            let ours = server.prepare_named(statement, own, pipeline);
+            let rest = statement.content().len();
+            write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
+            let replaced = Header::BYTES + name.len() + 1;
+            (Verdict::Instead(replaced), ours, own)
+        };
+        let definition = Definition::new(statement, own);
+        self.note_parsed(name, &definition, at);
+        self.note_change(
+            Some(at),
+            Change::Define(names::key(name).into(), definition),
+        );
+        self.ledger.owe(Owed::Parse);
+        verdict
+    }
+
+    /// The client defines a name that SQL may have taken: the server refuses it then, as it would the client's.
+    #[cold]
+    fn ask_whether_free(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
+        parse_nothing(name, ahead);
+        self.ledger.owe(Owed::OwnParse);
+        self.close_ahead(name, ahead);
+    }
+
+    /// The client defines a name that it has: the server, too, must have it to refuse this as it does.
+    fn parse_again(&mut self, name: &[u8], content: &[u8], desk: &mut Desk<'_>) -> Verdict {
+        let replaced = Header::BYTES + name.len() + 1;
+        let is_like_ours = name.starts_with(PREFIX);
+        let taken = [name, &[TAKEN][..]].concat();
+        let name = if is_like_ours { &taken } else { name };
+        self.take_name(name, desk);
+        // Nothing is wrong with an empty statement, not even in a failed transaction.
+        parse_nothing(name, desk.ahead);
+        self.ledger.owe(Owed::OwnParse);
+        self.ledger.sent(frontend::PARSE);
+        if is_like_ours {
+            write_head(frontend::PARSE.0, &[name], content.len(), desk.ahead);
+            return Verdict::Instead(replaced);
+        }
+        Verdict::Forward
+    }
+
+    /// A Parse of ours takes the client's own name at the server, where nothing else may have it.
+    pub(crate) fn take_name(&mut self, name: &[u8], desk: &mut Desk<'_>) {
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let is_ours = server.set_aside(name);
+        if !server.stain(name) || is_ours {
+            self.close_ahead(name, desk.ahead);
+        }
+    }
+
+    /// A Close of ours goes ahead of the client's message.
+    fn close_ahead(&mut self, name: &[u8], ahead: &mut Vec<u8>) {
+        write_close(name, ahead);
+        self.ledger.owe(Owed::OwnClose);
+    }
+
+    /// SQL uses a name under which the client has prepared nothing by protocol: there it finds nothing of ours.
+    pub(crate) fn hide_ours(&mut self, used: &Use, desk: &mut Desk<'_>) {
+        let Some(name) = used.name().filter(|name| name.starts_with(PREFIX)) else {
+            return;
+        };
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let is_ours = server.set_aside(name);
+        if matches!(used, Use::Prepare(_)) {
+            server.stain(name);
+        }
+        if is_ours {
+            self.close_ahead(name, desk.ahead);
+        }
+    }
+
+    /// A Bind, or a Describe of a statement.
+    fn judge_use(
+        &mut self,
+        tag: Tag,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Option<Verdict> {
+        let Some(naming) = Naming::read(tag, body) else {
+            return self.describe_portal(tag, body, desk);
+        };
+        let meaning = self.names.find(naming.name, self.ledger.pipeline());
+        let mut definition = match meaning {
+            Meaning::Unsure => return Some(Verdict::Wait),
+            Meaning::Nothing => {
+                if tag == frontend::BIND {
+                    self.portals.bind(naming.before, None);
+                }
+                return Some(self.use_unknown(tag, header, &naming, desk));
+            }
+            Meaning::Statement(definition) => definition,
+        };
+        self.of_today(naming.name, &mut definition, desk);
+        if definition.statement.facts.executes() {
+            let text = definition.statement.text();
+            let refused = self.show_executed(tag, text, desk);
+            if refused.is_some() {
+                return refused;
+            }
+        }
+        if tag == frontend::DESCRIBE
+            && self.block_has_failed()
+            && self.describe_stand_in(naming.name, &definition, desk)
+        {
+            return Some(rewrite(tag, header, &naming, b"", desk.ahead));
+        }
+        let found = match self.at_server(naming.name, &mut definition, desk) {
+            Place::Wait => return Some(Verdict::Wait),
+            Place::Differs(_) if !self.have_refused(Why::Shape, desk) => {
+                return Some(Verdict::Wait);
+            }
+            Place::Differs(found) => {
+                let told = definition.told.and_then(|told| told.parameters);
+                if tag == frontend::DESCRIBE && told.is_some() {
+                    self.tell_parameters(definition.types());
+                }
+                found
+            }
+            Place::Here(found) => found,
+        };
+        self.names.shapes_mut().renewed = Stamp::FIRST;
+        if tag == frontend::BIND {
+            if self.kept_bytes() + naming.before.len() > desk.bounds.client_bytes {
+                return Some(Verdict::Full);
+            }
+            if self.runs_texts(&definition.statement, desk) {
+                self.note_values(body);
+            }
+            let is_unnamed = naming.name.is_empty();
+            if definition.told.is_none() && !is_unnamed {
+                self.describe_late(naming.name, &definition, found, desk);
+            }
+            let bound = Bound {
+                unnamed: is_unnamed.then_some(definition.own),
+                statement: definition.statement,
+            };
+            self.portals.bind(naming.before, Some(bound));
+        } else {
+            self.describes(naming.name, &definition, found.stamp);
+        }
+        self.ledger.sent(tag);
+        Some(rewrite(
+            tag,
+            header,
+            &naming,
+            found.name.bytes(),
+            desk.ahead,
+        ))
+    }
+
+    /// Bytes of the names that the client has given, and of what they stand for.
+    fn kept_bytes(&self) -> usize {
+        self.names.bytes() + self.portals.bytes()
+    }
+
+    /// A Describe of a portal: the client hears of its statement's rows.
+    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+        let portal = body
+            .strip_prefix(b"P")
+            .and_then(|name| name.strip_suffix(b"\0"))
+            .filter(|_| tag == frontend::DESCRIBE)?;
+        let bound = self.portals.bound(portal)?;
+        if bound.statement.facts.executes() {
+            let statement = Rc::clone(&bound.statement);
+            return self.show_executed(tag, statement.text(), desk);
+        }
+        if let Some(own) = bound.unnamed {
+            self.describes_portal(own);
+        }
+        None
+    }
+
+    /// The client uses a name that means nothing: the server must not find anything under it either, unless SQL
+    /// put it there.
+    fn use_unknown(
+        &mut self,
+        tag: Tag,
+        header: Header,
+        naming: &Naming<'_>,
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        if naming.name.is_empty() && !server.has_no_unnamed() {
+            server.doubt_unnamed();
+            self.close_ahead(b"", desk.ahead);
+        }
+        self.ledger.sent(tag);
+        if naming.name.starts_with(PREFIX) && !server.is_stained_by(naming.name) {
+            let nobodys = [naming.name, &[NOBODYS]].concat();
+            return rewrite(tag, header, naming, &nobodys, desk.ahead);
+        }
+        Verdict::Forward
+    }
+
+    fn judge_close(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+        let Some(naming) = Naming::read(frontend::CLOSE, body) else {
+            self.close_portal(body);
+            return None;
+        };
+        match self.names.find(naming.name, self.ledger.pipeline()) {
+            Meaning::Unsure => return Some(Verdict::Wait),
+            Meaning::Nothing if !naming.name.is_empty() && !naming.name.starts_with(PREFIX) => {
+                // SQL may have prepared it.
+                return None;
+            }
+            Meaning::Nothing | Meaning::Statement(_) => {}
+        }
+        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let is_sent = server.is_stained_by(naming.name);
+        self.note_change(None, Change::Remove(names::key(naming.name).into()));
+        if is_sent {
+            return None;
+        }
+        self.ledger.owe(Owed::SaidClose);
+        Some(Verdict::Discard)
+    }
+
+    fn close_portal(&mut self, body: &[u8]) {
+        if let Some(portal) = body
+            .strip_prefix(b"P")
+            .and_then(|rest| rest.strip_suffix(b"\0"))
+        {
+            self.portals.bind(portal, None);
+            self.ledger.closes_portal();
+        }
+    }
+
+    /// True while a portal may have more rows for the client.
+    pub(crate) fn has_open_portal(&self) -> bool {
+        self.portals.has_named() || self.ledger.is_suspended()
+    }
+
+    /// True when names are rewritten at all: where a connection belongs to one session they are its own.
+    pub(crate) fn shares_names(&self) -> bool {
+        self.mode() != PoolMode::Session
+    }
+}
+
+/// Writes a Parse of an empty statement.
+fn parse_nothing(name: &[u8], ahead: &mut Vec<u8>) {
+    Writer::new(ahead)
+        .parse(name, "", [])
+        .expect("what ended at a NUL has none");
+}
+
+/// The message with another name: its beginning is written to `ahead`, the rest is the client's.
+fn rewrite(
+    tag: Tag,
+    header: Header,
+    naming: &Naming<'_>,
+    name: &[u8],
+    ahead: &mut Vec<u8>,
+) -> Verdict {
+    if name == naming.name {
+        return Verdict::Forward;
+    }
+    let rest = header.body_bytes() - naming.bytes;
+    if tag == frontend::BIND {
+        write_head(tag.0, &[naming.before, name], rest, ahead);
+    } else {
+        write_head(tag.0, &[], 1 + name.len() + 1 + rest, ahead);
+        ahead.extend_from_slice(naming.before);
+        ahead.extend_from_slice(name);
+        ahead.push(0);
+    }
+    Verdict::Instead(Header::BYTES + naming.bytes)
+}
+
+/// A Parse's name, and what it names: the text and what follows it. `None` while the name has no end.
+pub(crate) fn split_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name_bytes = memchr::memchr(0, body)?;
+    Some((&body[..name_bytes], &body[name_bytes + 1..]))
+}
+
+/// The string at the beginning of a message's body, or of a part of it; its end may be missing.
+pub(crate) fn until_zero(body: &[u8]) -> &[u8] {
+    body.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+impl<'a> Naming<'a> {
+    /// `None` when the message names no statement, or cannot be read.
+    pub(crate) fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
+        let start = if tag == frontend::BIND {
+            memchr::memchr(0, body)? + 1
+        } else {
+            (*body.first()? == Target::Statement.byte()).then_some(1)?
+        };
+        let rest = body.get(start..)?;
+        let length = memchr::memchr(0, rest)?;
+        let before_end = if tag == frontend::BIND {
+            start - 1
+        } else {
+            start
+        };
+        Some(Self {
+            before: &body[..before_end],
+            name: &rest[..length],
+            bytes: start + length + 1,
+        })
+    }
+}
+
+/// True for messages in which a prepared statement may be named.
+pub(crate) fn may_name_statement(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
+}
+
+/// True when the names in the body of a message that is not whole yet are.
+pub(crate) fn has_names(tag: Tag, body: &[u8]) -> bool {
+    let names = match tag {
+        frontend::BIND => 2,
+        _ => 1,
+    };
+    memchr::memchr_iter(0, body).take(names).count() == names
+}

@@ -1,0 +1,76 @@
+//! Which statement each portal of a session executes, as far as its client's messages tell. Pure.
+
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::Statement;
+use crate::cluster::stamps::Stamp;
+
+/// The portals of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Portals {
+    unnamed: Option<Bound>,
+    named: HashMap<Box<[u8]>, Bound>,
+    /// Bytes of their names.
+    bytes: usize,
+}
+
+/// What a portal executes.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) statement: Rc<Statement>,
+    /// The Parse of the unnamed statement, when it was that.
+    pub(crate) unnamed: Option<Stamp>,
+}
+
+impl Portals {
+    /// A Bind.
+    #[inline]
+    pub(crate) fn bind(&mut self, portal: &[u8], bound: Option<Bound>) {
+        if portal.is_empty() {
+            self.unnamed = bound;
+        } else if let Some(bound) = bound {
+            let is_new = self.named.insert(portal.into(), bound).is_none();
+            self.bytes += if is_new { portal.len() } else { 0 };
+        } else if self.named.remove(portal).is_some() {
+            self.bytes -= portal.len();
+        }
+    }
+
+    /// What an Execute executes.
+    #[inline]
+    pub(crate) fn statement(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
+        self.bound(portal).map(|bound| &bound.statement)
+    }
+
+    /// The same, with where it came from.
+    #[inline]
+    pub(crate) fn bound(&self, portal: &[u8]) -> Option<&Bound> {
+        if portal.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(portal)
+        }
+    }
+
+    /// Bytes of names.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True when one has a name: it lasts until it is closed, or its transaction ends.
+    pub(crate) fn has_named(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// The transaction has ended: portals end with it.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.unnamed = None;
+        if !self.named.is_empty() {
+            self.named = HashMap::new();
+            self.bytes = 0;
+        }
+    }
+}

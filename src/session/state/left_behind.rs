@@ -1,0 +1,287 @@
+//! What running the client's statements may leave at the server connection, by their texts and by what is known of the
+//! functions, triggers and so on of the database. Pure.
+//!
+//! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
+
+use super::pin::Pin;
+use crate::session::{context::Desk, conversation::Conversation};
+use crate::sql::class;
+use crate::{
+    cluster::facts::DatabaseFacts,
+    session::{context::Known, prepared::Statement},
+    sql::{
+        body::Body,
+        catalog::NamedEffects,
+        effects::{self, Effects, StatementFlags},
+        raw,
+    },
+};
+
+/// What may be left by what nobody knows.
+const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
+
+impl Conversation {
+    /// A statement is to be executed, or a text of several. `hides`: bytes of its characters may look like ASCII.
+    #[inline]
+    pub(crate) fn note_effects(
+        &mut self,
+        facts: StatementFlags,
+        text: &[u8],
+        statement: Option<&Statement>,
+        hides: bool,
+        desk: &Desk<'_>,
+    ) {
+        let mut effects = self
+            .effects_of(facts, text, statement, desk)
+            .and(desk.feared(facts.effects()));
+        if facts.changes_schema() && makes_code(text) {
+            self.traces.note_code();
+        }
+        if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
+            self.traces.note_schema();
+        }
+        if !effects.is_none() || facts.gains_state() {
+            if hides {
+                effects = effects.and(raw::effects(text));
+            }
+            self.note_leavings(effects, facts, text, desk);
+        }
+    }
+
+    /// What the names in it may leave, and what any statement may.
+    #[inline]
+    fn effects_of(
+        &self,
+        facts: StatementFlags,
+        text: &[u8],
+        statement: Option<&Statement>,
+        desk: &Desk<'_>,
+    ) -> Effects {
+        match desk.known {
+            Known::Trusted => Effects::NONE,
+            Known::Facts(known, _) if known.effects.is_empty() && !self.traces.changes_schema() => {
+                Effects::NONE
+            }
+            Known::Facts(known, key) if !self.traces.changes_schema() => match statement {
+                Some(statement) => {
+                    statement.effects(*key, || named_effects(known, facts, text, desk))
+                }
+                None => named_effects(known, facts, text, desk),
+            },
+            // Nothing is known, or what the session itself has made is not.
+            _ if calls_nothing(facts, text) => Effects::NONE,
+            Known::Facts(known, _) | Known::Stale(known) => {
+                ANYTHING.and(named_effects(known, facts, text, desk))
+            }
+            Known::Nothing => ANYTHING,
+        }
+    }
+
+    #[cold]
+    fn note_leavings(
+        &mut self,
+        mut effects: Effects,
+        facts: StatementFlags,
+        text: &[u8],
+        desk: &Desk<'_>,
+    ) {
+        if desk.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
+            self.traces.keep_forever(Pin::SequenceValue);
+        }
+        if facts.gains_state() {
+            self.restore.note(text);
+        }
+        // Who only uses a sequence leaves no setting.
+        if facts.gains_state() || effects.leaves_state() {
+            let known = match desk.known {
+                Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
+                _ => None,
+            };
+            let found = self.note_settings(&Body::read(text), known, effects);
+            effects = effects.and(desk.feared(found));
+        }
+        self.may_leave(effects);
+    }
+
+    /// Something is run that may leave this behind.
+    fn may_leave(&mut self, effects: Effects) {
+        if effects.leaves_state() {
+            self.restore.note_unseen();
+        }
+        self.traces.note_effects(effects);
+    }
+
+    /// Notes the settings with a dot that are named, and answers what else is found where texts are run.
+    fn note_settings(
+        &mut self,
+        body: &Body,
+        known: Option<&DatabaseFacts>,
+        effects: Effects,
+    ) -> Effects {
+        let mut found = body.effects.and(effects);
+        body.settings
+            .iter()
+            .for_each(|name| self.traces.note_setting(name));
+        let mut look = |named: &NamedEffects| {
+            found = found.and(named.writing);
+            named
+                .settings
+                .iter()
+                .for_each(|name| self.traces.note_setting(name));
+        };
+        if let Some(known) = known {
+            known.effects.of_any(true, &mut look);
+            known.effects.of_names(&body.mentions, &mut look);
+        }
+        match &body.literals {
+            Some(literals) if found.has(Effects::UNSEEN) => {
+                found.and(self.note_settings(literals, known, found))
+            }
+            _ => found,
+        }
+    }
+
+    /// Values are bound to a statement that runs texts: they may be these.
+    #[cold]
+    pub(crate) fn note_values(&mut self, body: &[u8]) {
+        self.may_leave(raw::effects(body));
+        for name in super::pending_state::dotted_names(body) {
+            self.traces.note_setting(&name);
+        }
+    }
+
+    /// True for a statement that runs texts, as far as it was judged.
+    #[inline]
+    pub(crate) fn runs_texts(&self, statement: &Statement, desk: &Desk<'_>) -> bool {
+        self.effects_of(statement.facts, statement.text(), Some(statement), desk)
+            .and(desk.feared(statement.facts.effects()))
+            .has(Effects::UNSEEN)
+    }
+
+    /// Something that nobody has judged is executed.
+    pub(crate) fn note_unknown(&mut self, desk: &Desk<'_>) {
+        self.may_leave(desk.feared(Effects::UNSEEN));
+    }
+
+    /// More of a statement that is too long to be read as a whole.
+    #[cold]
+    pub(crate) fn note_rest(&mut self, piece: &[u8], known: &Known) {
+        self.rest.extend_from_slice(piece);
+        let mut effects = raw::effects(&self.rest);
+        if let Known::Facts(known, _) | Known::Stale(known) = known {
+            known.effects.of_words(&self.rest, |named| {
+                effects = effects.and(named.writing);
+                named
+                    .settings
+                    .iter()
+                    .for_each(|name| self.traces.note_setting(name));
+            });
+        }
+        self.may_leave(effects);
+        let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
+        self.rest.drain(..keep);
+    }
+
+    /// True for a text in which bytes of characters may look like ASCII.
+    #[inline]
+    pub(crate) fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
+        let may_hide = desk.context.hide_ascii() || self.traces.is_unsettled();
+        may_hide && !text.is_ascii()
+    }
+
+    /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
+    #[inline]
+    pub(crate) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> StatementFlags {
+        if self.hides_ascii(text, desk) {
+            return effects::facts_of_beginning(b"");
+        }
+        if whole {
+            effects::facts(text)
+        } else {
+            effects::facts_of_beginning(text)
+        }
+    }
+
+    /// True while the rest of a statement comes that is too long to be read as a whole.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// True when the connection must be reset before another session has it.
+    #[inline]
+    pub(crate) fn is_soiled(&self) -> bool {
+        self.traces.is_soiled()
+    }
+
+    /// True when the connection must be closed when the session is over.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.traces.is_lasting()
+    }
+
+    /// True when a sequence may have given something to the session there.
+    #[inline]
+    pub(crate) fn has_used_sequences(&self) -> bool {
+        self.traces.uses_sequences()
+    }
+
+    /// The connection is given back.
+    #[inline]
+    pub(crate) fn connection_is_given_back(&mut self) {
+        self.traces.connection_is_given_back();
+    }
+}
+
+/// What a text may leave by the names in it.
+fn named_effects(
+    known: &DatabaseFacts,
+    facts: StatementFlags,
+    text: &[u8],
+    desk: &Desk<'_>,
+) -> Effects {
+    if known
+        .effects
+        .may_misread(text, desk.context.get("client_encoding"))
+    {
+        return ANYTHING.and(Effects::UNNAMED);
+    }
+    let (mut reading, mut writing) = (Effects::NONE, Effects::NONE);
+    let mut look = |named: &NamedEffects| {
+        reading = reading.and(named.reading);
+        writing = writing.and(named.writing);
+    };
+    known.effects.of_any(facts.changes_schema(), &mut look);
+    known.effects.of_text(text, &mut look);
+    if reading != writing && class::may_modify(text) {
+        writing
+    } else {
+        reading
+    }
+}
+
+/// True for a text that may make what other statements run.
+#[cold]
+fn makes_code(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [
+        b"function",
+        b"procedure",
+        b"trigger",
+        b"policy",
+        b"rule",
+        b"extension",
+        b"view",
+    ];
+    let text = text.to_ascii_lowercase();
+    let mut words = WORDS.into_iter();
+    words.any(|word| memchr::memmem::find(&text, word).is_some())
+}
+
+/// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or
+/// shows a setting, or reads nothing.
+fn calls_nothing(facts: StatementFlags, text: &[u8]) -> bool {
+    if facts.begins() || facts.rolls_back() || facts.is_empty() {
+        return true;
+    }
+    let has_operator = |byte: &u8| !(byte.is_ascii_alphanumeric() || b" \t\r\n_,;*".contains(byte));
+    let short = text.len() < 64 && !text.iter().any(has_operator);
+    short && class::reads_nothing(text)
+}

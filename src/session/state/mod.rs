@@ -1,0 +1,9 @@
+//! What a session's statements leave at its server connection: what may be there, how the server is asked for it, and how
+//! it is given back. Pure.
+
+pub(crate) mod left_behind;
+pub(crate) mod parameters;
+pub(crate) mod pending_state;
+pub mod pin;
+pub(crate) mod restore;
+pub(crate) mod state_query;

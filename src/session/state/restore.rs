@@ -1,0 +1,215 @@
+//! RESET and its like in a session that came with settings of its own: they go back to those, not to the server's.
+//!
+//! The server knows of no difference, so that the client's settings are given to it anew before the client hears
+//! that it is ready; of what the server reports meanwhile the client hears what has changed in the end. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::protocol::{
+    Writer,
+    backend::{ParameterStatus, TransactionStatus},
+};
+use crate::session::conversation::{Answer, Conversation};
+
+/// What is held back of a session, and what it was told.
+#[derive(Debug, Default)]
+pub(crate) struct Restore {
+    /// The client came with settings.
+    concerned: bool,
+    /// A statement that may have reset some is under way, or has been executed.
+    pub(crate) reset: bool,
+    /// What was called or fired since the last census outside a transaction may have reset some, as nobody could see.
+    unsure: bool,
+    /// The same before the census that is under way.
+    was_unsure: bool,
+    /// What was, that no census outside a transaction has come after.
+    since_census: Resets,
+    /// What was before the census that is under way, or was the last.
+    before_census: Resets,
+    /// The ReadyForQuery that waits, while settings are restored.
+    ready: Option<TransactionStatus>,
+    /// What the server has reported since.
+    reports: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the client was told after its login.
+    told: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What may have been reset.
+#[derive(Clone, Copy, Debug, Default)]
+struct Resets {
+    /// Some setting.
+    any: bool,
+    /// Who the session is, of which the server does not say whether it was set or reset.
+    role: bool,
+    /// A limit of time, of which the question hides that.
+    limit: bool,
+}
+
+impl Restore {
+    pub(crate) fn new(concerned: bool) -> Self {
+        Self {
+            concerned,
+            ..Self::default()
+        }
+    }
+
+    /// The client has settings to go back to now, if it had none.
+    pub(crate) fn is_concerned(&mut self) {
+        self.concerned = true;
+    }
+
+    /// A statement that may change settings is sent.
+    pub(crate) fn note(&mut self, text: &[u8]) {
+        if !self.concerned {
+            return;
+        }
+        let text = text.to_ascii_lowercase();
+        let resets = may_reset(&text);
+        self.reset |= resets;
+        self.since_census.any |= resets;
+        self.since_census.limit |= resets && has_one(&text, &[b"timeout", b"all"]);
+        if names_role(&text) {
+            self.since_census.role = resets;
+        }
+    }
+
+    /// Functions are run that may leave what no text says.
+    pub(crate) fn note_unseen(&mut self) {
+        self.unsure |= self.concerned;
+    }
+
+    /// A census outside a transaction has found what there is, unless it has failed.
+    pub(crate) fn census_ends(&mut self, failed: bool) {
+        self.was_unsure &= failed;
+    }
+
+    /// The server is asked behind all that was sent; what is sent from now on is for the next census.
+    pub(crate) fn census_begins(&mut self) {
+        self.before_census = std::mem::take(&mut self.since_census);
+        self.was_unsure |= std::mem::take(&mut self.unsure);
+    }
+
+    /// True while settings may be the server's.
+    #[inline]
+    fn is_awaited(&self) -> bool {
+        self.reset || self.unsure || self.was_unsure
+    }
+
+    /// It was taken in a transaction, which may yet be rolled back. A role that is given back now has been set, and
+    /// whoever has none at a later census has said so.
+    pub(crate) fn census_was_early(&mut self) {
+        let gives_back = self.ready.is_some();
+        self.since_census.any |= self.before_census.any;
+        self.since_census.limit |= self.before_census.limit && !gives_back;
+        self.since_census.role |= self.before_census.role && !gives_back;
+    }
+
+    /// The only request under way has failed, and changed nothing.
+    pub(crate) fn request_failed(&mut self) {
+        self.since_census.role = false;
+    }
+
+    /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
+    pub(crate) fn connection_is_gone(&mut self) -> bool {
+        (self.reset, self.unsure, self.was_unsure) = (false, false, false);
+        self.since_census = Resets::default();
+        self.reports.clear();
+        self.ready.take().is_some()
+    }
+
+    /// The server reports a setting; true when the client shall not hear it yet.
+    pub(crate) fn report(&mut self, body: &[u8]) -> bool {
+        let Some(status) = ParameterStatus::read(body).ok().filter(|_| self.concerned) else {
+            return false;
+        };
+        let (name, value) = (status.name.to_vec(), status.value.to_vec());
+        if self.unsure || self.was_unsure {
+            // It may have gone back to what the server began with.
+            (self.reset, self.since_census.any) = (true, true);
+        }
+        if self.reset {
+            self.reports.push((name, value));
+        } else {
+            self.told.insert(name, value);
+        }
+        self.reset
+    }
+}
+
+impl Conversation {
+    /// The server is ready after a statement that may have reset settings: what becomes of that message.
+    pub(crate) fn ready_after_reset(&mut self) -> Answer {
+        let status = self.ledger.status();
+        self.restore.ready = Some(status);
+        if status == TransactionStatus::Failed || !self.ledger.is_at_rest() {
+            // Nothing can be set now, or other requests are under way behind it.
+            return Answer::Restored;
+        }
+        Answer::Restore
+    }
+
+    /// True when settings may have been reset between the last two censuses (those in transactions do not count).
+    pub(crate) fn has_reset(&self) -> bool {
+        self.restore.before_census.any
+    }
+
+    /// True when that may have been a limit of time.
+    pub(crate) fn has_reset_limit(&self) -> bool {
+        self.restore.before_census.limit
+    }
+
+    /// True when that may have been the session's role.
+    pub(crate) fn has_reset_role(&self) -> bool {
+        self.restore.before_census.role
+    }
+
+    /// True when the next request must wait until the client has its own settings again, not the server's.
+    #[inline]
+    pub(crate) fn waits_for_settings(&self) -> bool {
+        self.restore.is_awaited() && self.ledger.begins_pipeline() && !self.is_at_rest()
+    }
+
+    /// True while the client waits to hear that its reset is done.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.restore.ready.is_some()
+    }
+
+    /// The settings are what they must be: writes what the client shall hear. `login`: what it was told there.
+    pub(crate) fn restored(&mut self, login: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let restore = &mut self.restore;
+        // A request before the one that resets may have been answered.
+        restore.reset &= !self.ledger.is_at_rest();
+        // The last of each name counts; the server reports in the order of names.
+        let reports: BTreeMap<_, _> = std::mem::take(&mut restore.reports)
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), (name, value)))
+            .collect();
+        for (name, value) in reports.values() {
+            let told = restore.told.get(name).cloned().or_else(|| login(name));
+            if told.as_ref() != Some(value) {
+                Writer::new(&mut out).parameter_status(name, value);
+                restore.told.insert(name.clone(), value.clone());
+            }
+        }
+        if let Some(status) = restore.ready.take() {
+            Writer::new(&mut out).ready_for_query(status);
+        }
+        out
+    }
+}
+
+/// True for a text in small letters with one of the words that set something back.
+fn may_reset(text: &[u8]) -> bool {
+    has_one(text, &[b"reset", b"discard", b"default", b"null"])
+}
+
+/// The same for the words for who a session is. (RESET ALL leaves that alone, DISCARD ALL does not.)
+fn names_role(text: &[u8]) -> bool {
+    has_one(text, &[b"role", b"authorization", b"discard"])
+}
+
+fn has_one(text: &[u8], words: &[&[u8]]) -> bool {
+    let mut words = words.iter();
+    words.any(|word| memchr::memmem::find(text, word).is_some())
+}

@@ -1,0 +1,217 @@
+//! What is answered while no server connection is at hand, in the order in which a server would answer. Pure.
+//!
+//! A BEGIN, its Parse, a Close, and the Sync behind them need no server: a client that only begins a transaction takes
+//! no connection from anybody.
+
+use std::rc::Rc;
+
+use super::failed_block::is_request;
+use crate::session::{
+    context::Desk,
+    conversation::{Conversation, Verdict},
+    ledger::owed::Owed,
+    prepared::{
+        extended::{Naming, split_parse},
+        names::{self, Change, Definition, Meaning},
+        portals::Bound,
+    },
+};
+use crate::{
+    cluster::{settings::PoolMode, stamps::Stamp},
+    protocol::{
+        Header, Writer,
+        backend::TransactionStatus,
+        tag::{backend, frontend},
+    },
+    session::prepared::{Statement, server::Prepared, text_bytes},
+    sql::effects,
+};
+
+/// The answers of ours that have no content.
+pub(crate) const PARSE_COMPLETE: &[u8] = &[backend::PARSE_COMPLETE.0, 0, 0, 0, 4];
+pub(crate) const CLOSE_COMPLETE: &[u8] = &[backend::CLOSE_COMPLETE.0, 0, 0, 0, 4];
+pub(crate) const BIND_COMPLETE: &[u8] = &[backend::BIND_COMPLETE.0, 0, 0, 0, 4];
+const NO_DATA: &[u8] = &[backend::NO_DATA.0, 0, 0, 0, 4];
+
+/// ParameterDescription without parameters, and NoData.
+const NOTHING: &[u8] = b"t\0\0\0\x06\0\0n\0\0\0\x04";
+
+/// CommandComplete of the two ways to begin.
+const BEGUN: &[u8] = b"C\0\0\0\x0aBEGIN\0";
+const STARTED: &[u8] = b"C\0\0\0\x16START TRANSACTION\0";
+
+impl Conversation {
+    /// A message while no server connection is at hand.
+    pub(crate) fn without_server(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Verdict {
+        let whole = body.len() == header.body_bytes();
+        let shares = self.mode() != PoolMode::Session && whole;
+        let answered = match header.tag {
+            frontend::QUERY if whole && self.ledger.is_at_rest() => {
+                self.answer_query(body, desk) || self.refuse_query(body, desk)
+            }
+            frontend::QUERY => false,
+            frontend::SYNC => self.answer_sync(desk),
+            frontend::FLUSH => {
+                self.say_due(desk);
+                true
+            }
+            frontend::PARSE => shares && self.answer_parse(body, desk).is_some(),
+            frontend::CLOSE => shares && self.answer_close(body).is_some(),
+            frontend::BIND => shares && self.answer_bind(body).is_some(),
+            frontend::DESCRIBE => shares && self.answer_describe(body).is_some(),
+            frontend::EXECUTE => shares && self.answer_execute(body).is_some(),
+            tag => !is_request(tag),
+        };
+        if answered {
+            Verdict::Discard
+        } else {
+            Verdict::NeedServer
+        }
+    }
+
+    fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
+        self.say_due(desk);
+        self.ledger.sync_alone();
+        self.portals.clear();
+        self.bound_alone = None;
+        let status = match self.deferred {
+            Some(_) => TransactionStatus::InTransaction,
+            None => TransactionStatus::Idle,
+        };
+        Writer::new(desk.out).ready_for_query(status);
+        true
+    }
+
+    fn answer_parse(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<()> {
+        let (name, content) = split_parse(body)?;
+        text_bytes(content)?;
+        std::str::from_utf8(name).ok()?;
+        let statement = desk.store.of(content, self.sharing(desk));
+        if !statement.needs_no_server() {
+            return None;
+        }
+        if !name.is_empty() {
+            let new = matches!(
+                self.names.find(name, self.ledger.pipeline()),
+                Meaning::Nothing
+            );
+            let bytes = self.names.bytes() + names::cost(name, &statement);
+            if !new || bytes > desk.bounds.client_bytes {
+                return None;
+            }
+        }
+        // Every server makes the same of it, whenever it is parsed there.
+        let definition = Definition::new(&statement, Stamp::FIRST);
+        self.say_later(
+            Owed::SaidParse,
+            Change::Define(names::key(name).into(), definition),
+        );
+        Some(())
+    }
+
+    /// Notes an answer of ours, and what it does to the names.
+    fn say_later(&mut self, said: Owed, change: Change) {
+        self.note_change(None, change);
+        self.ledger.owe(said);
+    }
+
+    fn answer_close(&mut self, body: &[u8]) -> Option<()> {
+        let naming = Naming::read(frontend::CLOSE, body)?;
+        self.say_later(
+            Owed::SaidClose,
+            Change::Remove(names::key(naming.name).into()),
+        );
+        Some(())
+    }
+
+    /// A Bind of a BEGIN.
+    fn answer_bind(&mut self, body: &[u8]) -> Option<()> {
+        let naming = Naming::read(frontend::BIND, body)?;
+        let begin = self.begin_named(naming.name)?;
+        let blocks = self.mode() == PoolMode::Transaction && self.deferred.is_none();
+        let plain = naming.before.is_empty() && has_no_parameters(&body[naming.bytes..]);
+        if !plain || !blocks {
+            return None;
+        }
+        let bound = Bound {
+            statement: Rc::clone(&begin),
+            unnamed: None,
+        };
+        self.portals.bind(b"", Some(bound));
+        self.bound_alone = Some(begin);
+        self.ledger.owe(Owed::SaidBind);
+        Some(())
+    }
+
+    /// What `name` means, when that is a BEGIN.
+    fn begin_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
+        match self.names.find(name, self.ledger.pipeline()) {
+            Meaning::Statement(definition) if definition.statement.facts.begins() => {
+                Some(definition.statement)
+            }
+            _ => None,
+        }
+    }
+
+    fn answer_describe(&mut self, body: &[u8]) -> Option<()> {
+        if let Some(naming) = Naming::read(frontend::DESCRIBE, body) {
+            self.begin_named(naming.name)?;
+            self.ledger.owe(Owed::SaidNothing);
+            return Some(());
+        }
+        self.bound_begin(body.strip_prefix(b"P")?)?;
+        self.ledger.owe(Owed::SaidNoData);
+        Some(())
+    }
+
+    /// What the unnamed portal executes, when that is a BEGIN.
+    fn bound_begin(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
+        let bound = self
+            .portals
+            .statement(b"")
+            .filter(|_| portal.first() == Some(&0))?;
+        bound.facts.begins().then_some(bound)
+    }
+
+    fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
+        let begin = Rc::clone(self.bound_begin(body)?);
+        self.bound_alone.take()?;
+        let tag = effects::begin(begin.text())?.tag;
+        let complete = if tag == "BEGIN" { BEGUN } else { STARTED };
+        self.ledger.owe(Owed::SaidBegin(complete));
+        self.defer(begin);
+        Some(())
+    }
+
+    /// Every answer of ours that is due.
+    pub(crate) fn say_due(&mut self, desk: &mut Desk<'_>) {
+        while let Some(said) = self.said(desk.server.as_deref_mut()) {
+            desk.out.extend_from_slice(said);
+        }
+    }
+
+    /// What pgring itself answers at this point of the conversation, if it does.
+    #[inline]
+    pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
+        let said = self.ledger.take_said()?;
+        self.names.settle(self.ledger.settled(), server);
+        Some(match said {
+            Owed::SaidParse => PARSE_COMPLETE,
+            Owed::SaidBind => BIND_COMPLETE,
+            Owed::SaidNothing => NOTHING,
+            Owed::SaidNoData => NO_DATA,
+            Owed::SaidBegin(complete) => complete,
+            _ => CLOSE_COMPLETE,
+        })
+    }
+}
+
+/// True for the rest of a Bind that binds nothing: no parameter formats, no parameters.
+fn has_no_parameters(rest: &[u8]) -> bool {
+    rest.starts_with(&[0; 4])
+}

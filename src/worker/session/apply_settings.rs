@@ -1,0 +1,248 @@
+//! The session's settings: asked of the server when they may have changed, and given to another connection.
+
+use super::task::{End, Session};
+use crate::session::state::pin::{self, Pin};
+use crate::{
+    cluster::settings::PoolMode,
+    protocol::{Writer, backend::TransactionStatus},
+    session::state::parameters::Parameters,
+    worker::pool::{CheckoutError, Lease},
+};
+
+impl Session {
+    /// Asks the server what session state there is, behind everything the client asked.
+    #[cold]
+    pub(super) fn take_census(&mut self) {
+        let known = self.parameters.iter().map(|(name, _)| name);
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a census is taken of a connection");
+        let question = self
+            .conversation
+            .begin_census(known, &mut lease.backend_mut().prepared);
+        let mut out = Vec::new();
+        Writer::new(&mut out)
+            .query(&question)
+            .expect("the question is text without NUL");
+        lease.backend().stream.send(out.into());
+    }
+
+    /// Asks the primary how far its log is written, behind everything the client asked. Where it could not tell a moment
+    /// ago nobody asks again: what the control core hears of it has to do.
+    pub(super) fn ask_position(&mut self) {
+        let now = self.worker.micros();
+        (self.errand.wrote, self.errand.asked) = (false, true);
+        if self.pools.has_no_position(now) {
+            return self.position_told(None);
+        }
+        self.placement.expect_position(now);
+        let lease = self.lease.as_mut().expect("it is asked of the primary");
+        let prepared = &mut lease.backend_mut().prepared;
+        let waits = self.parameters.get("default_transaction_deferrable");
+        let question = self.conversation.begin_position(waits.is_some(), prepared);
+        self.ask(question);
+    }
+
+    /// The block goes on at the primary: it ends here, where it has only read.
+    pub(super) fn leave_block(&mut self) {
+        let begin = self.errand.block.take().expect("it began on a standby");
+        let has_read = self.errand.has_read;
+        let lease = self.lease.as_mut().expect("it began on a standby");
+        let prepared = &mut lease.backend_mut().prepared;
+        let ending = self.conversation.leave_block(begin, has_read, prepared);
+        self.ask(ending);
+    }
+
+    /// Sends a Query of ours.
+    fn ask(&mut self, text: &str) {
+        let mut question = Vec::new();
+        Writer::new(&mut question)
+            .query(text)
+            .expect("the question is text without NUL");
+        let bytes = self.worker.scraps.borrow_mut().put(&question);
+        let lease = self.lease.as_ref().expect("somebody is asked");
+        lease.backend().stream.send(bytes.into());
+    }
+
+    /// The server has told.
+    #[cold]
+    pub(super) fn census_taken(&mut self) -> Result<(), End> {
+        let has_reset = self.conversation.has_reset();
+        let census = self.conversation.take_census();
+        if census.failed {
+            return self.census_failed();
+        }
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a census is taken of a connection");
+        let interner = &self.worker.interner;
+        // A setting that anybody may invent is empty once it was reset to what the client came with.
+        let startup = &self.startup;
+        let invented = |name: &str, value: &[u8]| {
+            has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
+        };
+        let is_other = *census.user != *self.pools.key.user.as_bytes();
+        let user = is_other.then(|| ("session_authorization".to_owned(), census.user.clone()));
+        // A limit that is the server's may have been set, where the client came with another.
+        let was_set = |(name, _): &&(String, _)| {
+            startup.get(name).is_some() && !self.conversation.has_reset_limit()
+        };
+        let limits = census.defaults.iter().filter(was_set);
+        let settings = census.settings.iter().chain(&user).chain(limits);
+        let settings = settings.filter(|(name, value)| !invented(name, value));
+        let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
+        lease
+            .backend_mut()
+            .was_asked(there.clone(), census.blind, census.temporary);
+        let pinned = self.conversation.pinned();
+        // What was reset is what the client came with, not what the server began with.
+        let mut all = interner.joined(&there, &self.startup);
+        let has_role = there.get("role").is_some() || self.conversation.has_reset_role();
+        if !has_role && all.get("role").is_some() {
+            // It was not reset: the session has said that it has none.
+            all = interner.joined(
+                &interner.of([("role".to_owned(), &b"none"[..])].into_iter()),
+                &all,
+            );
+        }
+        self.become_known(all);
+        self.note_defaults(&census.own);
+        if self.conversation.is_restoring() {
+            self.restore();
+        } else if pinned.is_some() && self.conversation.status() == TransactionStatus::Idle {
+            // It is not given back, and may have lost what the client came with.
+            self.give_back_settings();
+        }
+        self.may_pin(pinned)
+    }
+
+    /// The server could not tell what there is. It is asked again; meanwhile the client must not wait.
+    #[cold]
+    fn census_failed(&mut self) -> Result<(), End> {
+        if self.conversation.is_restoring() {
+            self.tell_restored();
+        }
+        self.note_pin(self.conversation.pinned());
+        Ok(())
+    }
+
+    /// The session has state that ties it to its connection, which only the server could tell, or has none.
+    fn may_pin(&self, pinned: Option<Pin>) -> Result<(), End> {
+        let refuses = self.bounds.refuses_pins && self.pools.mode() != PoolMode::Session;
+        // What was found in a transaction may yet be rolled back.
+        let stays = self.conversation.status() == TransactionStatus::Idle;
+        if let Some(pin) = pinned.filter(|_| refuses && stays) {
+            self.worker.tally.pin_refused(pin);
+            return Err(End::Told(pin::found(pin)));
+        }
+        self.note_pin(pinned);
+        Ok(())
+    }
+
+    /// The client waits to hear that it has its own settings again.
+    fn restore(&mut self) {
+        if !self.give_back_settings() {
+            self.tell_restored();
+        }
+    }
+
+    /// The connection at hand gets the session's settings, in whatever transaction it is. False when it has them.
+    fn give_back_settings(&mut self) -> bool {
+        let mut lease = self
+            .lease
+            .take()
+            .expect("a census is taken of a connection");
+        let backend = lease.backend_mut();
+        let differs = backend.parameters != self.parameters;
+        if differs {
+            let (text, belief) = (backend.parameters.step(&self.parameters), backend.belief);
+            backend.has_been_given(self.parameters.clone());
+            // There may be more than was found, as before.
+            backend.belief = belief;
+            self.send_text(&mut lease, &text);
+        }
+        self.lease = Some(lease);
+        differs
+    }
+
+    /// The client hears what has changed, and that the server is ready.
+    #[cold]
+    pub(super) fn tell_restored(&mut self) {
+        let login = |name: &[u8]| Some(self.told.value(name)?.to_vec());
+        let out = self.conversation.restored(login);
+        self.client.send(out.into());
+    }
+
+    /// These are the session's settings from now on.
+    pub(super) fn become_known(&mut self, parameters: Parameters) {
+        self.context = self.worker.interner.meaning(&parameters);
+        self.parameters = parameters;
+    }
+
+    /// Sends the session's settings ahead in the same flight, when the connection has others.
+    #[inline]
+    pub(super) fn send_settings(&mut self, lease: &mut Lease) {
+        let owner = self.owner();
+        if lease.backend().differs(&self.parameters, owner) {
+            let text = lease.backend_mut().become_fit(&self.parameters, owner);
+            self.send_text(lease, &text);
+        }
+    }
+
+    fn send_text(&mut self, lease: &mut Lease, text: &[u8]) {
+        let backend = lease.backend_mut();
+        let mut out = Vec::new();
+        Writer::new(&mut out)
+            .query(text)
+            .expect("the text is ASCII without NUL");
+        backend.stream.send(out.into());
+        self.conversation.sent_settings(&mut backend.prepared);
+    }
+
+    /// True when a connection may refuse to go over to the session's settings, or may not do it in time.
+    #[cold]
+    pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
+        let backend = lease.backend();
+        let known = |name: &str| lease.pool().is_given(name);
+        backend.differs(&self.parameters, self.owner())
+            && !backend
+                .parameters
+                .is_surely_given(&self.parameters, backend.belief, known)
+    }
+
+    /// Brings a connection to the session's settings before anything that it asks, because nobody may run a statement
+    /// as somebody else. What one that was used refuses, a new one may take.
+    #[cold]
+    pub(super) async fn bring(&mut self, mut lease: Lease) -> Result<Lease, Unbrought> {
+        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
+        // Who one is decides what one may set.
+        let is_itself = !self.parameters.has_identity();
+        loop {
+            let before = lease.backend().parameters.clone();
+            let is_itself = is_itself && !before.has_identity();
+            let given = lease.backend_mut().give(&self.parameters, self.owner());
+            let given = self.worker.reactor.deadline(deadline, given).await;
+            match given.unwrap_or(Err(None)) {
+                Ok(news) => {
+                    self.tell_news(&news);
+                    if is_itself {
+                        lease.pool().note_given(before.touched(&self.parameters));
+                    }
+                    return Ok(lease);
+                }
+                Err(refusal) if lease.is_new => return Err(Unbrought::Refused(refusal)),
+                Err(_) => lease = lease.renew().await.map_err(Unbrought::NoConnection)?,
+            }
+        }
+    }
+}
+
+/// Why no connection has the session's settings.
+pub(super) enum Unbrought {
+    /// A new one does not take them: the body of the server's error, if it said one.
+    Refused(Option<Vec<u8>>),
+    /// There is no new one.
+    NoConnection(CheckoutError),
+}
