@@ -182,8 +182,10 @@ fn limits_in_bytes_and_in_time_are_kept_apart() {
     let base = Splitting::config(&stage.stage.server, &[0, 1]);
     stage.stage.proxy.reload(&lag_config(base, &[]));
     wait_until_lagging(&stage, &mut session, false);
-    let seen = spread(&stage, &mut session, 20);
-    assert_eq!(seen.get("standby1"), Some(&20));
+    // On a busy machine what is known of the database may be too old for a while.
+    eventually("the laggard was read", || {
+        spread(&stage, &mut session, 20).get("standby1") == Some(&20)
+    });
 }
 
 /// A standby whose walreceiver is gone receives nothing, and tells nobody that it lags.

@@ -33,6 +33,9 @@ pub enum Part {
     Hesitates(Role, Arc<Latch>),
     /// A good server to those who look at it; all others lose their connection in the middle of their login.
     Deserts(Role),
+    /// A good server that is shut down at once whenever a session reads: the answer is out, and in its ReadyForQuery's
+    /// place there is its farewell.
+    TakesLeave(Role),
 }
 
 /// What a server was asked by sessions, and whether it may tell them how far it has written.
@@ -198,6 +201,20 @@ fn play(part: &Part, number: usize, mut stream: TcpStream) -> std::io::Result<()
             };
             converse(&mut stream, bytes, |text| role.answer(text))
         }
+        Part::TakesLeave(role) => {
+            let stays = is_watcher(&stream)?;
+            let mut end = stream.try_clone()?;
+            converse(&mut stream, usize::MAX, |text| {
+                if stays || text != "SELECT 1\0" {
+                    return role.answer(text);
+                }
+                let answer = [message::row(&["2"]), message::command_complete("SELECT 1")];
+                end.write_all(&[answer.concat(), message::farewell()].concat())
+                    .ok();
+                end.shutdown(Shutdown::Both).ok();
+                Vec::new()
+            })
+        }
         Part::Hesitates(role, latch) => {
             let end = stream.try_clone()?;
             converse(&mut stream, usize::MAX, |text| {
@@ -239,7 +256,7 @@ fn is_watcher(stream: &TcpStream) -> std::io::Result<bool> {
 fn converse(
     stream: &mut TcpStream,
     mut bytes_max: usize,
-    answer: impl Fn(&str) -> Vec<u8>,
+    mut answer: impl FnMut(&str) -> Vec<u8>,
 ) -> std::io::Result<()> {
     let mut say = |stream: &mut TcpStream, bytes: &[u8]| {
         let part = bytes.len().min(bytes_max);

@@ -345,6 +345,13 @@ pub fn notification(channel: &str) -> Vec<u8> {
     })
 }
 
+/// What a backend says when its server is shut down immediately.
+pub fn farewell() -> Vec<u8> {
+    written(|to| {
+        to.notice(&ErrorReport::new(Severity::Warning, code("57P01"), "bye"));
+    })
+}
+
 pub fn notice(message: &'static str) -> Vec<u8> {
     written(|to| {
         to.notice(&ErrorReport::new(Severity::Notice, code("00000"), message));

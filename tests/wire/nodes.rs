@@ -1,6 +1,8 @@
 //! Nodes that answer garbage, hang, close at any byte or flap: none harms the control core, or the clients of the
 //! others.
 
+use pgring::protocol::tag::backend::DATA_ROW;
+
 use super::{console, pools};
 use crate::support::{
     actor::{Actor, Part, Role},
@@ -214,4 +216,28 @@ fn quirk_a_connection_that_ends_at_its_login_is_no_dead_node() {
     (0..300).for_each(|_| read());
     assert_eq!(said("node other is down"), 0);
     stage.wait_for(["waiting primary", "waiting standby"]);
+}
+
+/// What was ready of an answer comes in front of the farewell, in one piece: nothing of it is shown, and another node
+/// answers.
+#[test]
+fn a_read_that_a_farewell_cuts_short_is_answered_once() {
+    let stage = Stage::set_with(Part::TakesLeave(Role::standby()), |config| {
+        let config = config.set("pool", "login_backoff = \"1ms\"");
+        config.set("pool", "login_backoff_max = \"5ms\"")
+    });
+    stage.wait_for(["waiting primary", "waiting standby"]);
+    let mut client = stage.proxy.client();
+    let before = stage.other.connections();
+    let mut reads = 0;
+    eventually("reads had gone there often", || {
+        client.send(query("SELECT 1"));
+        for message in client.expect("D C Z") {
+            if message.tag == DATA_ROW {
+                assert_eq!(values(message.frame()), [Some("1".to_owned())]);
+            }
+        }
+        reads += 1;
+        reads > 100 && stage.other.connections() > before + 10
+    });
 }

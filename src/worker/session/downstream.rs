@@ -97,6 +97,8 @@ impl Session {
                 _ if ours > 0 => {}
                 backend::COMMAND_COMPLETE if executes > 0 => executes -= 1,
                 backend::DATA_ROW if executes > 0 => {}
+                // A server that is shut down at once sends what it had ready, rows and all, in front of its farewell.
+                backend::DATA_ROW | backend::COMMAND_COMPLETE if !is_complete(chunk) => {}
                 backend::PARSE_COMPLETE
                 | backend::BIND_COMPLETE
                 | backend::CLOSE_COMPLETE
@@ -533,6 +535,12 @@ fn is_for_primary(body: &[u8]) -> bool {
         ) => recovery(),
         _ => false,
     }
+}
+
+/// True when the bytes end with the ReadyForQuery of a session that is in no failed block.
+#[inline]
+fn is_complete(chunk: &[u8]) -> bool {
+    chunk.ends_with(b"Z\0\0\0\x05I") || chunk.ends_with(b"Z\0\0\0\x05T")
 }
 
 /// True for the notice with which a backend takes its leave when its server is shut down immediately, or crashes.
