@@ -53,7 +53,7 @@ enum Statement {
     },
     Reset(String),
     /// The question for session state.
-    Census,
+    StateQuery,
     Command(&'static str),
     Empty,
 }
@@ -391,7 +391,7 @@ impl Session {
                 self.settings.reset(name);
                 put_complete(out, "RESET");
             }
-            Statement::Census => {
+            Statement::StateQuery => {
                 let user = &self.parameters["session_authorization"];
                 let rows = self.settings.rows(user);
                 rows.for_each(|row| put_row(out, &row.each_ref().map(String::as_str)));
@@ -460,7 +460,7 @@ impl Session {
             ["UNLISTEN", ..] => Statement::Command("UNLISTEN"),
             ["CLOSE", ..] => Statement::Command("CLOSE CURSOR"),
             ["SHOW", ..] => self.show(words.get(1).unwrap_or(&"")),
-            _ if settings::is_question(&text) => Statement::Census,
+            _ if settings::is_question(&text) => Statement::StateQuery,
             _ if settings::is_rest_of_question(&text) => Statement::Command("SELECT 0"),
             _ => match settings::configured(&text) {
                 pairs if pairs.is_empty() => answer_row(&text.to_ascii_lowercase()),
@@ -552,10 +552,10 @@ fn put_row_description(statement: &Statement, out: &mut Vec<u8>) -> bool {
         Statement::Row { column, .. } => (*column, 25, -1),
         Statement::Big(_) => ("payload", 25, -1),
         Statement::Set { is_query: true, .. } => ("set_config", 25, -1),
-        Statement::Census => ("state", 25, -1),
+        Statement::StateQuery => ("state", 25, -1),
         _ => return false,
     };
-    let columns: u16 = if *statement == Statement::Census {
+    let columns: u16 = if *statement == Statement::StateQuery {
         3
     } else {
         1

@@ -5,7 +5,7 @@
 use super::prepared::{server::Prepared, write_head};
 use super::{
     conversation::{Answer, Conversation},
-    prepared::{names::rename, replan::Heal, sql_commands},
+    prepared::{names::rename, replan::Replan, sql_commands},
 };
 use crate::{
     cluster::stamps::Stamps,
@@ -32,8 +32,8 @@ impl Conversation {
         match tag {
             backend::READY_FOR_QUERY => {
                 self.server_ready(TransactionStatus::read(body)?, server);
-                if self.heal == Heal::Refused {
-                    self.heal = Heal::Again;
+                if self.replan == Replan::Refused {
+                    self.replan = Replan::Again;
                     return Ok(Answer::Swallow);
                 }
                 self.stop_recording();
@@ -58,14 +58,14 @@ impl Conversation {
                 self.command_done(body, server);
             }
             backend::PARAMETER_STATUS => {
-                self.traces.note_reported(body);
+                self.pending_state.note_reported(body);
                 if self.restore.report(body) {
                     return Ok(Answer::Swallow);
                 }
             }
             _ => {}
         }
-        self.heal = Heal::Impossible;
+        self.replan = Replan::Impossible;
         self.names.settle(self.ledger.settled(), Some(server));
         Ok(Answer::Forward)
     }
@@ -106,7 +106,7 @@ impl Conversation {
         let fields = ErrorFields::read(body).ok()?;
         let is_it = fields.sqlstate() == Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
             && matches!(fields.field(b'R'), Some(b"currval_oid" | b"lastval"))
-            && self.traces.has_ever_used_sequences();
+            && self.pending_state.has_ever_used_sequences();
         let rest = body.strip_suffix(b"\0").filter(|_| is_it)?;
         let mut out = Vec::new();
         write_head(
@@ -148,7 +148,7 @@ impl Conversation {
         }
         if self.ledger.is_releasable() {
             self.portals.clear();
-            self.traces.transaction_ends();
+            self.pending_state.transaction_ends();
         }
     }
 
@@ -181,7 +181,7 @@ impl Conversation {
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
         let is_over = self.ledger.status() == TransactionStatus::Idle;
-        is_over.then(|| self.traces.take_schema_change())?
+        is_over.then(|| self.pending_state.take_schema_change())?
     }
 }
 

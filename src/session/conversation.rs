@@ -12,12 +12,12 @@ use super::{
         extended::{may_name_statement, split_parse, until_zero},
         names::{Change, Names},
         portals::Portals,
-        replan::Heal,
+        replan::Replan,
     },
     refusal::{Refusing, Why},
     show_messages::Questions,
-    state::{pending_state::Traces, pin::Pin, restore::Restore, state_query::Census},
-    transaction::failed_block::{Limbo, Reply, is_request},
+    state::{pending_state::PendingState, pin::Pin, restore::Restore, state_query::StateQuery},
+    transaction::failed_block::{FailedBlock, Reply, is_request},
 };
 use super::{
     prepared::{Statement, server::ServerName, text_bytes},
@@ -43,7 +43,7 @@ pub struct Conversation {
     pub(crate) names: Names,
     pub(crate) portals: Portals,
     pub(crate) questions: Questions,
-    pub(crate) traces: Traces,
+    pub(crate) pending_state: PendingState,
     /// A transaction block that no server has seen.
     pub(crate) deferred: Option<Rc<Statement>>,
     /// A BEGIN that was bound and not executed, which no server has seen.
@@ -54,9 +54,9 @@ pub struct Conversation {
     pub(crate) commands_ticket: u64,
     /// The ledger's number of the next message when the server was last asked for its answers.
     flushed: u64,
-    pub(crate) heal: Heal,
+    pub(crate) replan: Replan,
     pub(crate) restore: Restore,
-    pub(crate) limbo: Option<Limbo>,
+    pub(crate) failed_block: Option<FailedBlock>,
     /// Everything is ignored up to the next Sync, which we answer.
     pub(crate) skipping: bool,
     /// A statement that commits was prepared, under a name that nobody follows.
@@ -77,7 +77,7 @@ pub struct Conversation {
     pub(crate) refused_pin: Option<Pin>,
     /// Why its next message is to be refused.
     pub(crate) must_refuse: Option<Why>,
-    pub(crate) census: Census,
+    pub(crate) state_query: StateQuery,
     /// How far the log was written, when that was asked.
     pub(crate) position: Option<Lsn>,
     /// The block that is being ended to go on at another node.
@@ -103,15 +103,15 @@ impl Conversation {
             names: Names::default(),
             portals: Portals::default(),
             questions: Questions::default(),
-            traces: Traces::default(),
+            pending_state: PendingState::default(),
             deferred: None,
             bound_alone: None,
             commands: Vec::new(),
             commands_ticket: 0,
             flushed: 0,
-            heal: Heal::default(),
+            replan: Replan::default(),
             restore: Restore::default(),
-            limbo: None,
+            failed_block: None,
             skipping: false,
             prepared_commit: false,
             may_turn: false,
@@ -122,7 +122,7 @@ impl Conversation {
             refusing: None,
             refused_pin: None,
             must_refuse: None,
-            census: Census::default(),
+            state_query: StateQuery::default(),
             position: None,
             leaving_block: None,
             has_read: false,
@@ -167,7 +167,7 @@ impl Conversation {
                 return Ok(Verdict::Discard);
             }
             _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
-            _ if self.is_healing() || self.waits_for_settings() => return Ok(Verdict::Wait),
+            _ if self.is_replanning() || self.waits_for_settings() => return Ok(Verdict::Wait),
             // Should one of ours fail, the server would skip this together with the request before it.
             tag if self.ledger.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
             _ => {}
@@ -301,17 +301,17 @@ impl Conversation {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         // What it sets itself does not change how it is read.
         let hides = self.hides_ascii(text, desk);
-        self.traces.note(facts);
+        self.pending_state.note(facts);
         self.note_effects(facts, text, statement, hides, desk);
         if desk.bounds.always_checked {
-            self.traces.note_report();
+            self.pending_state.note_report();
         }
-        if desk.context.create_temporary() || facts.changes_schema() && self.is_in_census() {
-            self.traces.note_report();
+        if desk.context.create_temporary() || facts.changes_schema() && self.is_in_state_query() {
+            self.pending_state.note_report();
         }
         if facts.changes_meaning() && names_temporary_schema(text) {
             // What is set for the transaction alone may have it make the schema for temporary objects.
-            self.traces.note_report();
+            self.pending_state.note_report();
         }
     }
 
@@ -343,10 +343,10 @@ impl Conversation {
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
-        if self.refuses_pins(desk) && self.traces.call_pins(body, whole) {
+        if self.refuses_pins(desk) && self.pending_state.call_pins(body, whole) {
             return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, desk);
         }
-        if self.traces.note_call(body, whole) {
+        if self.pending_state.note_call(body, whole) {
             self.note_unknown(desk);
         }
         self.pass(frontend::FUNCTION_CALL)
@@ -399,16 +399,16 @@ impl Conversation {
     }
 
     pub(crate) fn answers_itself(&self) -> bool {
-        self.limbo.is_some() || self.skipping || self.refusal.is_some()
+        self.failed_block.is_some() || self.skipping || self.refusal.is_some()
     }
 
     /// A message that no server sees, unless the answer is no.
     #[cold]
     fn answer_ourselves(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> bool {
-        if let Some(limbo) = &mut self.limbo {
-            let reply = limbo.answer(header, body, &self.names, desk.out);
+        if let Some(failed_block) = &mut self.failed_block {
+            let reply = failed_block.answer(header, body, &self.names, desk.out);
             if reply != Reply::Stays {
-                self.limbo = None;
+                self.failed_block = None;
             }
             return reply != Reply::NotMine;
         }
@@ -439,7 +439,7 @@ impl Conversation {
         if ends {
             Writer::new(out).ready_for_query(TransactionStatus::Failed);
         }
-        self.limbo = Some(Limbo::new(true, !ends));
+        self.failed_block = Some(FailedBlock::new(true, !ends));
         true
     }
 
@@ -466,20 +466,20 @@ impl Conversation {
         self.mode != PoolMode::Session
             && self.is_clean()
             && self.pinned().is_none()
-            && !self.traces.wants_census()
+            && !self.pending_state.wants_state_query()
     }
 
     /// True when the server connection carries no unfinished work of this session.
     #[inline]
     pub fn is_clean(&self) -> bool {
-        self.ledger.is_releasable() && self.own_requests.is_empty() && self.heal != Heal::Again
+        self.ledger.is_releasable() && self.own_requests.is_empty() && self.replan != Replan::Again
     }
 
     /// True when the next request would be answered alike over another connection: nothing is under way that the client has
     /// asked for, and the session has left nothing at this one of which nobody knows.
     pub(crate) fn may_go_elsewhere(&self) -> bool {
-        let knows_all = !self.traces.wants_census() && !self.is_in_census();
-        self.is_unasked() && self.pinned().is_none() && knows_all && !self.traces.is_soiled()
+        let knows_all = !self.pending_state.wants_state_query() && !self.is_in_state_query();
+        self.is_unasked() && self.pinned().is_none() && knows_all && !self.pending_state.is_soiled()
     }
 
     /// True when nothing is owed to the client.
@@ -540,7 +540,7 @@ impl Conversation {
 
     /// Where the client's transaction stands, as far as the last ReadyForQuery says.
     pub fn status(&self) -> TransactionStatus {
-        if self.limbo.is_some() {
+        if self.failed_block.is_some() {
             TransactionStatus::Failed
         } else if self.deferred.is_some() {
             TransactionStatus::InTransaction
@@ -552,7 +552,7 @@ impl Conversation {
     /// Why the session keeps its connection, if it does.
     #[inline]
     pub fn pinned(&self) -> Option<Pin> {
-        self.traces.pin()
+        self.pending_state.pin()
     }
 }
 

@@ -144,7 +144,7 @@ impl Conversation {
             return None;
         }
         let left = facts.leaves().map(Pin::from);
-        let unseen = || facts.gains_state() && self.traces.has_unseen_setting(text);
+        let unseen = || facts.gains_state() && self.pending_state.has_unseen_setting(text);
         let pin = left.or_else(|| unseen().then_some(Pin::Setting))?;
         // In a failed transaction the server refuses it by itself.
         let fails = self.block_has_failed() && facts.is_single();

@@ -122,7 +122,7 @@ impl Conversation {
             return None;
         };
         while self.ledger.outstanding() > 0 && self.hasten_answers(desk) {}
-        if self.ledger.outstanding() > 0 || !self.own_requests_are_done() || self.is_healing() {
+        if self.ledger.outstanding() > 0 || !self.own_requests_are_done() || self.is_replanning() {
             return Some(Verdict::Wait);
         }
         let adds = matches!(question, Question::Parse(..) | Question::Bind(..));

@@ -34,8 +34,8 @@ pub enum Answer {
     Fatal,
     /// It stays here: the settings pgring sent were refused.
     SettingsRefused,
-    /// It stays here: the census is complete.
-    CensusTaken,
+    /// It stays here: the state query is complete.
+    StateTold,
     /// It stays here: the primary has told how far its log was written.
     PositionTold,
     /// It goes to the client in other words.

@@ -170,15 +170,15 @@ fn settings_that_are_reported_are_reported_again_when_set() {
 #[test]
 fn settings_are_told_when_pgring_asks_for_them() {
     let mut session = started();
-    let census =
+    let state_query =
         query("SET TRANSACTION x;SELECT 'b', 'statement_timeout' UNION ALL y;SELECT z AS is_limit");
-    assert_eq!(ask(&mut session, &census), "CTDCCZI", "who it is");
+    assert_eq!(ask(&mut session, &state_query), "CTDCCZI", "who it is");
     let given = "SELECT pg_catalog.set_config(E'exit_on_error',E'on',true), \
                  pg_catalog.set_config(E'datestyle',E'German',false), \
                  pg_catalog.set_config(E'work_mem',E'8MB',false)";
     assert_eq!(ask(&mut session, &query(given)), "TDSCZI");
     let mut out = Vec::new();
-    session.receive(&census, &mut out);
+    session.receive(&state_query, &mut out);
     let told = String::from_utf8_lossy(&out).into_owned();
     for text in [
         "646174657374796c65\0\0\0\u{c}4765726d616e",
@@ -188,9 +188,9 @@ fn settings_are_told_when_pgring_asks_for_them() {
     }
     let taken = "SELECT pg_catalog.set_config(E'work_mem',NULL,false)";
     assert_eq!(ask(&mut session, &query(taken)), "TDCZI");
-    assert_eq!(ask(&mut session, &census), "CTDDCCZI");
+    assert_eq!(ask(&mut session, &state_query), "CTDDCCZI");
     assert_eq!(ask(&mut session, &query("RESET ALL")), "CZI");
-    assert_eq!(ask(&mut session, &census), "CTDCCZI");
+    assert_eq!(ask(&mut session, &state_query), "CTDCCZI");
 }
 
 #[test]

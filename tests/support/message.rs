@@ -372,12 +372,12 @@ pub fn one_value(value: &str) -> Vec<u8> {
 const CENSUS: &str = "SELECT 'b', 'statement_timeout'";
 
 /// True for the body of the Query with which pgring asks for a session's state.
-pub fn is_census(body: &[u8]) -> bool {
+pub fn is_state_query(body: &[u8]) -> bool {
     String::from_utf8_lossy(body).contains(CENSUS)
 }
 
 /// The whole answer to it: who the session user is, settings, and a letter for each thing that cannot be carried.
-pub fn census(user: &str, settings: &[(&str, &str)], letters: &str) -> Vec<u8> {
+pub fn state_query(user: &str, settings: &[(&str, &str)], letters: &str) -> Vec<u8> {
     let setting = |(name, value): &(&str, &str)| row(&["s", &hex(name), &hex(value)]);
     let letter = |letter: char| row_with_nulls(&[Some(&letter.to_string()), None, None]);
     let mut answer = columns(&["?column?", "name", "setting"]);

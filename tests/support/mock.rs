@@ -283,9 +283,9 @@ impl Backend {
     }
 
     /// The next message must be the question for the session's state; its text.
-    pub fn expect_census(&mut self) -> String {
+    pub fn expect_state_query(&mut self) -> String {
         let asked = self.wire.receive();
-        if asked.tag != frontend::QUERY || !message::is_census(&asked.body) {
+        if asked.tag != frontend::QUERY || !message::is_state_query(&asked.body) {
             self.wire
                 .fail("expected the question for the session's state");
         }
@@ -293,9 +293,9 @@ impl Backend {
     }
 
     /// The next message must be that question, and gets these settings as answer.
-    pub fn take_census(&mut self, settings: &[(&str, &str)]) -> &mut Self {
-        self.expect_census();
-        self.answer(message::census("app", settings, ""))
+    pub fn take_state_query(&mut self, settings: &[(&str, &str)]) -> &mut Self {
+        self.expect_state_query();
+        self.answer(message::state_query("app", settings, ""))
     }
 
     /// Answers until the client leaves.
@@ -338,7 +338,9 @@ struct Automaton {
 impl Automaton {
     fn answer(&mut self, tag: Tag, body: &[u8]) -> Vec<u8> {
         match tag {
-            frontend::QUERY if message::is_census(body) => message::census("app", &[], ""),
+            frontend::QUERY if message::is_state_query(body) => {
+                message::state_query("app", &[], "")
+            }
             frontend::QUERY if body.starts_with(CHANGES_SQL.as_bytes()) => unchanged(),
             frontend::QUERY if body.starts_with(FUNCTIONS_SQL.as_bytes()) => empty_catalog(),
             frontend::QUERY if body.starts_with(OWN_FUNCTIONS_SQL.as_bytes()) => {

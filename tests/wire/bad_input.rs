@@ -233,7 +233,7 @@ fn what_the_server_can_judge_is_left_to_the_server() {
         backend.answer(all([error("08P01", "invalid message format"), ready()]));
         client.expect("E Z");
         if asked {
-            backend.take_census(&[]);
+            backend.take_state_query(&[]);
         }
     }
     for bytes in [

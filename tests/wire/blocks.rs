@@ -268,7 +268,7 @@ fn settings_come_before_the_block() {
     backend.expect_message(query("SET work_mem = '1MB'"));
     backend.answer(all([command_complete("SET"), ready()]));
     client.expect("C Z");
-    backend.take_census(&[("work_mem", "1024")]);
+    backend.take_state_query(&[("work_mem", "1024")]);
     let mut other = stage.client();
     begins(&mut other, "BEGIN", "BEGIN");
     other.send(query("SELECT 1"));

@@ -158,8 +158,8 @@ fn what_pins_a_session_is_named_until_it_is_gone() {
         backend.expect_message(query(begins));
         backend.answer(all([command_complete("DONE"), ready()]));
         client.expect("C Z");
-        backend.expect_census();
-        backend.answer(census("app", &[], letter));
+        backend.expect_state_query();
+        backend.answer(state_query("app", &[], letter));
         eventually("the session was pinned", || pinned(&mut console) == reason);
         assert_eq!(pins(&mut console, reason), [1, 1, 0]);
         // It is nobody else's.
@@ -168,8 +168,8 @@ fn what_pins_a_session_is_named_until_it_is_gone() {
         backend.expect_message(query(ends));
         backend.answer(all([command_complete("DONE"), ready()]));
         client.expect("C Z");
-        backend.expect_census();
-        backend.answer(census("app", &[], ""));
+        backend.expect_state_query();
+        backend.answer(state_query("app", &[], ""));
         backend.expect_message(query("SELECT 'other'"));
         backend.answer(one_value("other"));
         other.expect("T D C Z");
@@ -181,8 +181,8 @@ fn what_pins_a_session_is_named_until_it_is_gone() {
     backend.expect_message(query("LISTEN a"));
     backend.answer(all([command_complete("LISTEN"), ready()]));
     client.expect("C Z");
-    backend.expect_census();
-    backend.answer(census("app", &[], "l"));
+    backend.expect_state_query();
+    backend.answer(state_query("app", &[], "l"));
     eventually("the session was pinned", || {
         pins(&mut console, "listen") == [1, 2, 0]
     });

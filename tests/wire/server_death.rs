@@ -490,8 +490,8 @@ fn a_session_that_listens_ends_with_its_connection() {
     let mut backend = stage.server.expect(query("LISTEN channel"));
     backend.answer(all([command_complete("LISTEN"), ready()]));
     client.expect("C Z");
-    backend.expect_census();
-    backend.answer(census("app", &[], "l"));
+    backend.expect_state_query();
+    backend.answer(state_query("app", &[], "l"));
     round_trip(&mut client, &mut backend);
     die(backend, SaysSo);
     let error = client.expect("E").remove(0);
@@ -510,7 +510,7 @@ fn while_the_state_is_asked_for() {
         let mut backend = stage.server.expect(query("SET work_mem = '1MB'"));
         backend.answer(all([command_complete("SET"), ready()]));
         client.expect("C Z");
-        backend.expect_census();
+        backend.expect_state_query();
         let descriptors = stage.proxy.descriptors();
         die(backend, how);
         stage.proxy.wait_for_descriptors(descriptors - 1);

@@ -106,7 +106,7 @@ fn what_a_session_sets_is_its_own() {
     backend.answer(&answer);
     client.expect_exactly(&answer);
     // The server is the one who knows what the setting is now.
-    backend.take_census(&[("TimeZone", "Asia/Tokyo")]);
+    backend.take_state_query(&[("TimeZone", "Asia/Tokyo")]);
     round_trip(&mut client, &mut backend);
 
     other.send(query("SELECT 1"));
@@ -119,7 +119,7 @@ fn what_a_session_sets_is_its_own() {
     ]));
     // This server said nothing of it at login, so that it is news, and asked about.
     other.expect("S T D C Z");
-    backend.take_census(&[]);
+    backend.take_state_query(&[]);
 
     let again = give(&[("timezone", Some("Asia/Tokyo"))]);
     client.send(query("SELECT 1"));
@@ -197,7 +197,7 @@ fn has_set(client: &mut Client, backend: &mut Backend, text: &str, settings: &[(
     backend.expect_message(query(text));
     backend.answer(all([command_complete("SET"), ready()]));
     client.expect("C Z");
-    backend.take_census(settings);
+    backend.take_state_query(settings);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn nothing_is_sent_for_settings_that_are_equal() {
     let answer = all([command_complete("SET"), ready()]);
     backend.answer(all([command_complete("RESET"), ready(), answer]));
     second.expect("C Z");
-    backend.take_census(&there);
+    backend.take_state_query(&there);
     for _ in 0..3 {
         round_trip(&mut first, &mut backend);
         round_trip(&mut second, &mut backend);
@@ -231,10 +231,10 @@ fn what_is_asked_while_the_state_is_asked_for_waits_for_nothing() {
     backend.expect_message(query("SET work_mem = '1MB'"));
     backend.answer(all([command_complete("SET"), ready()]));
     client.expect("C Z");
-    backend.expect_census();
+    backend.expect_state_query();
     client.send(query("SELECT 1"));
     backend.expect_message(query("SELECT 1"));
-    let state = census("app", &[("work_mem", "1024")], "");
+    let state = state_query("app", &[("work_mem", "1024")], "");
     backend.answer(all([state, one_value("1")]));
     client.expect_exactly(one_value("1"));
     // The server is not asked again: nothing has changed since.
@@ -256,7 +256,7 @@ fn a_transaction_is_asked_about_when_it_has_ended() {
     backend.expect_message(query("ROLLBACK"));
     backend.answer(all([command_complete("ROLLBACK"), ready()]));
     client.expect("C Z");
-    backend.take_census(&[]);
+    backend.take_state_query(&[]);
     round_trip(&mut stage.client(), &mut backend);
 }
 
@@ -272,10 +272,10 @@ fn settings_that_no_view_shows_are_asked_for_by_name() {
     client.expect("T D C Z");
     assert!(
         backend
-            .expect_census()
+            .expect_state_query()
             .contains("current_setting(E'my.var', true)")
     );
-    backend.answer(census("app", &[("my.var", "it's")], ""));
+    backend.answer(state_query("app", &[("my.var", "it's")], ""));
     let mut other = stage.client();
     other.send(query("SELECT 1"));
     // A setting that somebody has invented, nobody need let him have: that is waited for, once.
@@ -350,13 +350,13 @@ fn a_state_that_cannot_be_told_pins_the_session() {
         backend.answer(all([command_complete("SET"), ready()]));
         client.expect("C Z");
         for _ in 0..times {
-            backend.expect_census();
+            backend.expect_state_query();
             backend.answer(&refusal);
         }
         round_trip(&mut client, &mut backend);
         if times > 1 {
             // What passes is asked again.
-            backend.expect_census();
+            backend.expect_state_query();
             backend.answer(&refusal);
         }
         let clients = console(&stage.proxy).rows("SHOW CLIENTS");
@@ -395,7 +395,7 @@ fn what_follows_a_reset_waits_for_the_settings_that_the_client_came_with() {
     backend.answer(one_value("0"));
     client.expect("T D C Z");
     is_reset(&mut client, &mut backend);
-    backend.take_census(&[]);
+    backend.take_state_query(&[]);
     backend.expect_message(give_inside(&[("application_name", Some("one"))]));
     backend.answer(name_is_set("one"));
     client.expect("Z");
@@ -411,7 +411,7 @@ fn a_server_may_die_before_the_client_has_its_settings_again() {
     let (mut client, mut backend) = login(&stage, "one", None);
     client.send(query(RESET));
     is_reset(&mut client, &mut backend);
-    backend.expect_census();
+    backend.expect_state_query();
     drop(backend);
     client.expect_error("08006");
     client.expect("Z");

@@ -51,7 +51,7 @@ fn statements() {
         pass(&mut client, &mut backend, &query(&filler(size - 1)));
         pass(&mut backend, &mut client, &one_value("1"));
         // Nobody knows what such a statement does.
-        backend.take_census(&[]);
+        backend.take_state_query(&[]);
     }
 }
 
@@ -112,7 +112,7 @@ fn rows_and_everything_else_a_server_says() {
             ]),
         );
         // A setting was reported that nobody was seen to change.
-        backend.take_census(&[]);
+        backend.take_state_query(&[]);
     }
 }
 

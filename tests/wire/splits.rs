@@ -396,7 +396,7 @@ struct Runs {
     backend: Backend,
     script: Script,
     /// pgring asks for the session's state behind each run.
-    census: bool,
+    state_query: bool,
     /// How many there were.
     count: usize,
 }
@@ -413,7 +413,7 @@ impl Runs {
             stage,
             backend,
             script,
-            census: false,
+            state_query: false,
             count: 0,
         }
     }
@@ -466,9 +466,9 @@ impl Runs {
             send(&mut self.backend, &turn.answered, at(Side::Server));
             client.expect_exactly(&turn.told);
         }
-        if self.census {
-            self.backend.expect_census();
-            let answer = census("app", &[], "");
+        if self.state_query {
+            self.backend.expect_state_query();
+            let answer = state_query("app", &[], "");
             let all: Vec<_> = (1..answer.len()).collect();
             self.backend
                 .send_cut_at(if cuts.len() > 1 { &all } else { &[] }, answer);
@@ -487,7 +487,7 @@ impl Runs {
         }
         for count in 1..=2 {
             let turns: Vec<_> = (0..count).map(|_| self.merged()).collect();
-            if count == 1 || !self.census {
+            if count == 1 || !self.state_query {
                 self.run(&turns, Side::Client, &[]);
             }
         }
@@ -508,7 +508,7 @@ fn cut_everywhere(script: Script) {
 /// The same for scripts that make pgring ask for the session's state.
 fn cut_everywhere_and_asked(script: Script) {
     let mut runs = Runs::of(script);
-    runs.census = true;
+    runs.state_query = true;
     runs.everywhere();
 }
 

@@ -300,7 +300,7 @@ fn a_client_may_prepare_so_much_and_no_more() {
     assert_eq!(clients.len(), 1, "{clients:?}");
 }
 
-/// Nobody is asked about what would pin the session; what a census finds ends it.
+/// Nobody is asked about what would pin the session; what a state query finds ends it.
 #[test]
 fn what_would_pin_may_be_refused() {
     let stage = Stage::set_with(|config| {
@@ -317,8 +317,8 @@ fn what_would_pin_may_be_refused() {
     backend.expect_message(query("DO 'x'"));
     backend.answer(all([command_complete("DO"), ready()]));
     client.expect("C Z");
-    backend.expect_census();
-    backend.answer(census("app", &[], "l"));
+    backend.expect_state_query();
+    backend.answer(state_query("app", &[], "l"));
     let last_words = client.expect("E").remove(0);
     assert_eq!(last_words.error().0, "0A000");
     assert!(String::from_utf8_lossy(&last_words.body).contains("VFATAL\0"));
@@ -335,7 +335,7 @@ fn a_statement_belongs_to_the_settings_it_is_used_under() {
     backend.expect_message(query("SET search_path = other"));
     backend.answer(all([command_complete("SET"), ready()]));
     client.expect("C Z");
-    backend.take_census(&[("search_path", "other")]);
+    backend.take_state_query(&[("search_path", "other")]);
     client.send(run("s"));
     expect_parse_ahead(&mut backend, "pgring_2");
     backend.expect_message(run("pgring_2"));

@@ -255,7 +255,7 @@ fn a_reload_bounds_statements_and_asks_for_state_in_living_sessions() {
     expect_cancel(&stage, &mut console, &backend);
     backend.answer(all([cancelled(), ready()]));
     client.expect("E Z");
-    backend.take_census(&[]);
+    backend.take_state_query(&[]);
     let text = format!("SELECT '{}'", "x".repeat(64 << 10));
     client.send(all([parse("s", &text), sync()]));
     client.expect_error("53400");

@@ -1,9 +1,9 @@
-//! What pgring itself asks of a server, ahead of the client's requests: settings and the census. Pure.
+//! What pgring itself asks of a server, ahead of the client's requests: settings and the state query. Pure.
 
 use crate::session::{
     answers::is_fatal,
     conversation::{Answer, Conversation},
-    state::state_query::Census,
+    state::state_query::StateQuery,
 };
 use std::rc::Rc;
 
@@ -26,7 +26,7 @@ pub(crate) enum Own {
     /// To take over the session's settings.
     Settings,
     /// What session state there is.
-    Census,
+    StateQuery,
     /// How far the log was written.
     Position,
     /// To end a block that goes on at another node.
@@ -42,49 +42,54 @@ impl Conversation {
 
     /// True when the server must be asked for the session state before the connection can go back.
     #[inline]
-    pub(crate) fn wants_census(&self) -> bool {
-        self.mode() != PoolMode::Session && self.traces.wants_census() && self.is_clean()
+    pub(crate) fn wants_state_query(&self) -> bool {
+        self.mode() != PoolMode::Session
+            && self.pending_state.wants_state_query()
+            && self.is_clean()
     }
 
     /// What to ask the server for that in a Query, given the settings that the session is known to have.
-    pub(crate) fn begin_census<'a>(
+    pub(crate) fn begin_state_query<'a>(
         &mut self,
         known: impl Iterator<Item = &'a str>,
         server: &mut Prepared,
     ) -> Vec<u8> {
         server.drop_unnamed();
-        self.own_requests.push_back(Own::Census);
-        self.census = Census::default();
-        self.traces.census_begins();
-        self.restore.census_begins();
+        self.own_requests.push_back(Own::StateQuery);
+        self.state_query = StateQuery::default();
+        self.pending_state.state_query_begins();
+        self.restore.state_query_begins();
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        self.traces.question(known, in_transaction)
+        self.pending_state.question(known, in_transaction)
     }
 
     /// What the server answered.
-    pub(crate) fn take_census(&mut self) -> Census {
-        let census = std::mem::take(&mut self.census);
-        self.traces.census_ends(&census);
+    pub(crate) fn take_state_query(&mut self) -> StateQuery {
+        let state_query = std::mem::take(&mut self.state_query);
+        self.pending_state.state_query_ends(&state_query);
         if self.ledger.status() == TransactionStatus::Idle {
-            self.restore.census_ends(census.failed);
+            self.restore.state_query_ends(state_query.failed);
         } else {
             // What was found may yet be rolled back.
-            self.traces.note_report();
-            self.restore.census_was_early();
+            self.pending_state.note_report();
+            self.restore.state_query_was_early();
         }
-        census
+        state_query
     }
 
-    /// True while rows of the server answer the census.
+    /// True while rows of the server answer the state query.
     #[inline]
-    pub(crate) fn is_in_census(&self) -> bool {
-        self.own_requests.front() == Some(&Own::Census)
+    pub(crate) fn is_in_state_query(&self) -> bool {
+        self.own_requests.front() == Some(&Own::StateQuery)
     }
 
     /// True while rows of the server answer a question of ours.
     #[inline]
     pub(crate) fn awaits_rows(&self) -> bool {
-        matches!(self.own_requests.front(), Some(Own::Census | Own::Position))
+        matches!(
+            self.own_requests.front(),
+            Some(Own::StateQuery | Own::Position)
+        )
     }
 
     /// The primary is asked how far its log was written, behind what the client asked.
@@ -126,7 +131,7 @@ impl Conversation {
     fn block_left(&mut self) {
         self.ledger.ends();
         self.portals.clear();
-        self.traces.transaction_ends();
+        self.pending_state.transaction_ends();
         self.deferred = self.leaving_block.take();
     }
 
@@ -137,7 +142,7 @@ impl Conversation {
 
     /// The server has reported a setting of its own.
     pub(crate) fn note_reported(&mut self, body: &[u8]) {
-        self.traces.note_reported(body);
+        self.pending_state.note_reported(body);
     }
 
     /// How many requests of pgring's own the server answers before the client's.
@@ -167,7 +172,7 @@ impl Conversation {
             backend::READY_FOR_QUERY => {
                 self.own_requests.pop_front();
                 return Ok(match own {
-                    Own::Census => Answer::CensusTaken,
+                    Own::StateQuery => Answer::StateTold,
                     Own::Position => Answer::PositionTold,
                     Own::Leave => {
                         self.block_left();
@@ -182,12 +187,12 @@ impl Conversation {
                 return Ok(Answer::SettingsRefused);
             }
             backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            backend::ERROR_RESPONSE if own == Own::Census => self.census.failed = true,
+            backend::ERROR_RESPONSE if own == Own::StateQuery => self.state_query.failed = true,
             backend::ERROR_RESPONSE if own == Own::Position => {}
             backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
             backend::DATA_ROW if own == Own::Position => self.position = read_position(body),
-            backend::DATA_ROW if own == Own::Census && self.census.read(body).is_err() => {
-                self.census.failed = true;
+            backend::DATA_ROW if own == Own::StateQuery && self.state_query.read(body).is_err() => {
+                self.state_query.failed = true;
             }
             backend::PARAMETER_STATUS if self.is_restoring() => {
                 self.restore.report(body);

@@ -39,7 +39,7 @@ impl Conversation {
             return;
         };
         let same = context == desk.context || statement.has_literals();
-        if same || self.traces.is_unsettled() || !self.names.is_settled() {
+        if same || self.pending_state.is_unsettled() || !self.names.is_settled() {
             return;
         }
         let today = desk.store.of(statement.content(), Some(desk.context));
@@ -74,7 +74,7 @@ impl Conversation {
         found: Found,
         desk: &mut Desk<'_>,
     ) {
-        let is_telling = || self.names.shapes().is_telling(definition.own);
+        let is_telling = || self.names.row_shapes().is_telling(definition.own);
         if !definition.statement.is_plain() && !self.block_had_failed() && !is_telling() {
             let tells = Some((names::key(name).into(), definition.own));
             let statement = &definition.statement;
@@ -86,7 +86,7 @@ impl Conversation {
     #[inline]
     fn find_copy(&mut self, name: &[u8], definition: &Definition, desk: &mut Desk<'_>) -> Presence {
         let pipeline = self.ledger.pipeline();
-        let renewed = self.names.shapes().renewed;
+        let renewed = self.names.row_shapes().renewed;
         let server = desk.server.as_deref_mut().expect("a server is at hand");
         let is_allowed = |found: &Found| found.stamp == renewed || definition.allows(found.stamp);
         let statement = &definition.statement;
@@ -128,9 +128,9 @@ impl Conversation {
                 self.find_again(name, definition, found.stamp);
                 Place::Here(found)
             }
-            Some(_) if self.names.shapes().renewed == found.stamp => Place::Differs(found),
-            None if self.names.shapes().is_asked(found.stamp) => Place::Wait,
-            None if self.names.shapes().renewed == found.stamp => {
+            Some(_) if self.names.row_shapes().renewed == found.stamp => Place::Differs(found),
+            None if self.names.row_shapes().is_asked(found.stamp) => Place::Wait,
+            None if self.names.row_shapes().renewed == found.stamp => {
                 let statement = &definition.statement;
                 self.ask_shape(statement, found.stamp, found.name, None, desk.ahead);
                 Place::Wait
@@ -150,10 +150,10 @@ impl Conversation {
         found: Found,
         desk: &mut Desk<'_>,
     ) -> Place {
-        if self.names.shapes().is_telling(definition.own) {
+        if self.names.row_shapes().is_telling(definition.own) {
             return Place::Wait;
         }
-        let is_new = self.names.shapes().renewed == found.stamp;
+        let is_new = self.names.row_shapes().renewed == found.stamp;
         if !name.is_empty() && found.shape.is_none() && !is_new {
             return self.parse_anew(name, definition, desk);
         }
@@ -195,7 +195,10 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Place {
         let failed = self.block_had_failed();
-        if definition.told.is_none() && !failed && self.names.shapes().is_telling(definition.own) {
+        if definition.told.is_none()
+            && !failed
+            && self.names.row_shapes().is_telling(definition.own)
+        {
             return Place::Wait;
         }
         let (there, back) = self.steps_to_its_settings(&definition.statement, desk);
@@ -209,7 +212,7 @@ impl Conversation {
             self.take_steps(&back, desk.ahead);
         }
         if !failed {
-            self.names.shapes_mut().renewed = found.stamp;
+            self.names.row_shapes_mut().renewed = found.stamp;
         }
         self.compare(name, definition, found, desk)
     }
@@ -276,7 +279,7 @@ impl Conversation {
         desk: &Desk<'_>,
     ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         match statement.under().filter(|_| statement.has_literals()) {
-            Some(then) if then != desk.context && !self.traces.is_unsettled() => {
+            Some(then) if then != desk.context && !self.pending_state.is_unsettled() => {
                 (desk.context.steps(then), then.steps(desk.context))
             }
             _ => Default::default(),

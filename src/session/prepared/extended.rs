@@ -48,7 +48,7 @@ impl Conversation {
         body: &[u8],
         desk: &mut Desk<'_>,
     ) -> Verdict {
-        if self.waits_for_command() || self.is_in_census() {
+        if self.waits_for_command() || self.is_in_state_query() {
             return Verdict::Wait;
         }
         let verdict = match header.tag {
@@ -78,20 +78,20 @@ impl Conversation {
         text_bytes(content)?;
         let statement = desk.store.of(content, self.sharing(desk));
         if !name.is_empty() {
-            let unsure = statement.has_literals() && self.traces.is_unsettled();
+            let unsure = statement.has_literals() && self.pending_state.is_unsettled();
             let odd = statement.has_moment() || unsure;
             if odd && self.refuses_pins(desk) {
                 return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
             }
             if odd {
-                self.traces.keep_forever(Pin::OddStatement);
+                self.pending_state.keep_forever(Pin::OddStatement);
             }
             match self.names.find(name, self.ledger.pipeline()) {
                 Meaning::Unsure => return Some(Verdict::Wait),
                 Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
                 Meaning::Nothing => {}
             }
-            if self.traces.may_have_prepared() && self.may_be_prepared(name, desk) {
+            if self.pending_state.may_have_prepared() && self.may_be_prepared(name, desk) {
                 self.ask_whether_free(name, desk.ahead);
             }
         }
@@ -118,7 +118,7 @@ impl Conversation {
     /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
     #[cold]
     fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
-        self.traces.keep_forever(Pin::OddStatement);
+        self.pending_state.keep_forever(Pin::OddStatement);
         self.prepared_commit |= effects::facts(beginning).commits();
         if name.is_empty() {
             let server = desk.server.as_deref_mut().expect("a server is at hand");
@@ -130,7 +130,7 @@ impl Conversation {
 
     /// The settings under which a text that is parsed now may be shared.
     pub(crate) fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a Parameters> {
-        (!self.traces.is_unsettled()).then_some(desk.context)
+        (!self.pending_state.is_unsettled()).then_some(desk.context)
     }
 
     /// The client defines a name that it has not. Only the server knows what it finds under the names in the text.
@@ -270,7 +270,7 @@ impl Conversation {
             }
             Place::Here(found) => found,
         };
-        self.names.shapes_mut().renewed = Stamp::FIRST;
+        self.names.row_shapes_mut().renewed = Stamp::FIRST;
         if tag == frontend::BIND {
             if self.kept_bytes() + naming.before.len() > desk.bounds.client_bytes {
                 return Some(Verdict::Full);

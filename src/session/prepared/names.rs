@@ -8,7 +8,7 @@ use std::{collections::VecDeque, rc::Rc};
 
 use hashbrown::HashMap;
 
-use super::row_shape::{Shapes, Told};
+use super::row_shape::{RowShapes, Told};
 use super::{
     Statement,
     server::{NOBODYS, PREFIX, Prepared, ServerName, TAKEN},
@@ -151,7 +151,7 @@ pub(crate) struct Names {
     bytes: usize,
     /// The same of what is not answered yet.
     pending_bytes: usize,
-    shapes: Shapes,
+    row_shapes: RowShapes,
 }
 
 impl Names {
@@ -280,7 +280,7 @@ impl Names {
 
     /// All messages before `ticket` were skipped, but for `failed`, which was refused as the client sees it.
     pub(crate) fn refute(&mut self, failed: u64, ticket: u64, mut server: Option<&mut Prepared>) {
-        self.shapes.skip(ticket);
+        self.row_shapes.skip(ticket);
         while let Some(pending) = self.pop_before(ticket) {
             if pending.ticket == failed && pending.drops_unnamed() {
                 // A Parse without a name drops what was there before it looks at the text.
@@ -347,7 +347,7 @@ impl Names {
     pub(crate) fn abandon(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
-        self.shapes.abandon();
+        self.row_shapes.abandon();
     }
 
     /// The client's name for a statement, if it has one.
@@ -367,13 +367,13 @@ impl Names {
     }
 
     /// What is known of the shapes of rows.
-    pub(crate) fn shapes(&self) -> &Shapes {
-        &self.shapes
+    pub(crate) fn row_shapes(&self) -> &RowShapes {
+        &self.row_shapes
     }
 
     /// The same, to be changed.
-    pub(crate) fn shapes_mut(&mut self) -> &mut Shapes {
-        &mut self.shapes
+    pub(crate) fn row_shapes_mut(&mut self) -> &mut RowShapes {
+        &mut self.row_shapes
     }
 
     /// Bytes of names and statements, those that the server has not answered yet among them.

@@ -15,7 +15,7 @@ use crate::session::conversation::Conversation;
 
 /// Where a session stands with that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Heal {
+pub(crate) enum Replan {
     /// What is under way cannot run again.
     #[default]
     Impossible,
@@ -43,9 +43,9 @@ impl Conversation {
             && !begins
             && self.own_requests_are_done()
         {
-            self.heal = match self.heal {
-                Heal::Again | Heal::Last => Heal::Last,
-                _ => Heal::Record,
+            self.replan = match self.replan {
+                Replan::Again | Replan::Last => Replan::Last,
+                _ => Replan::Record,
             };
         }
     }
@@ -53,9 +53,9 @@ impl Conversation {
     /// True once when what the client sent is to be recorded from the message that was just judged.
     #[inline]
     pub(crate) fn take_recording(&mut self) -> bool {
-        let record = self.heal == Heal::Record;
+        let record = self.replan == Replan::Record;
         if record {
-            self.heal = Heal::Possible;
+            self.replan = Replan::Possible;
         }
         record
     }
@@ -63,27 +63,27 @@ impl Conversation {
     /// True when what is under way is recorded.
     #[inline]
     pub(crate) fn is_recorded(&self) -> bool {
-        self.heal == Heal::Possible
+        self.replan == Replan::Possible
     }
 
     /// What was recorded is not all that the client sent.
     pub(crate) fn stop_recording(&mut self) {
-        if self.heal == Heal::Possible {
-            self.heal = Heal::Impossible;
+        if self.replan == Replan::Possible {
+            self.replan = Replan::Impossible;
         }
     }
 
     /// The client's messages wait until it is known whether earlier ones run again.
     #[inline]
-    pub(crate) fn is_healing(&self) -> bool {
-        matches!(self.heal, Heal::Refused)
+    pub(crate) fn is_replanning(&self) -> bool {
+        matches!(self.replan, Replan::Refused)
     }
 
     /// True once when what was recorded is to be sent again.
     #[inline]
     pub(crate) fn take_again(&mut self) -> bool {
-        self.heal == Heal::Again && {
-            self.heal = Heal::Last;
+        self.replan == Replan::Again && {
+            self.replan = Replan::Last;
             true
         }
     }
@@ -97,9 +97,9 @@ impl Conversation {
         }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible = self.heal == Heal::Possible && self.ledger.is_one_pipeline();
+        let possible = self.replan == Replan::Possible && self.ledger.is_one_pipeline();
         if possible {
-            self.heal = Heal::Refused;
+            self.replan = Replan::Refused;
         }
         possible
     }

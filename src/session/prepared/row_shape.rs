@@ -98,7 +98,7 @@ struct Parsed {
 
 /// What is under way about shapes in one session.
 #[derive(Debug, Default)]
-pub(crate) struct Shapes {
+pub(crate) struct RowShapes {
     asked: VecDeque<Asked>,
     /// What the next one has said of parameters; empty when it has said nothing.
     parameters: Vec<u8>,
@@ -110,7 +110,7 @@ pub(crate) struct Shapes {
     pub(crate) shown: Vec<Shown>,
 }
 
-impl Shapes {
+impl RowShapes {
     /// No answer will come.
     pub(crate) fn abandon(&mut self) {
         *self = Self::default();
@@ -152,7 +152,7 @@ impl Conversation {
             return;
         }
         let ticket = self.ledger.ticket();
-        self.names.shapes_mut().parsed = Some(Parsed {
+        self.names.row_shapes_mut().parsed = Some(Parsed {
             ticket,
             name: names::key(name).into(),
             at,
@@ -164,11 +164,11 @@ impl Conversation {
     /// Another message follows the client's Parse: what the client does not ask, pgring does.
     #[inline]
     pub(crate) fn describe_parsed(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) {
-        if self.names.shapes().parsed.is_none() {
+        if self.names.row_shapes().parsed.is_none() {
             return;
         }
         let may_follow = is_request(header.tag) || header.tag == frontend::FLUSH;
-        if may_follow && let Some(parsed) = self.names.shapes_mut().parsed.take() {
+        if may_follow && let Some(parsed) = self.names.row_shapes_mut().parsed.take() {
             let is_over = self.ledger.is_deaf() || !parsed.is_unknown_behind(header.tag, body);
             if !is_over {
                 let tells = Some((parsed.name, parsed.own));
@@ -206,7 +206,7 @@ impl Conversation {
     ) {
         let ticket = self.ledger.ticket();
         let asked = Asked { ticket, of, tells };
-        self.names.shapes_mut().asked.push_back(asked);
+        self.names.row_shapes_mut().asked.push_back(asked);
         Writer::new(ahead)
             .describe(Target::Statement, at)
             .expect("what was read from a message, or is ours, has no NUL");
@@ -215,10 +215,10 @@ impl Conversation {
 
     /// A Describe of a statement is about to be sent for the client.
     pub(crate) fn describes(&mut self, name: &[u8], definition: &Definition, stamp: Stamp) {
-        if definition.told.is_none() && !self.names.shapes().is_telling(definition.own) {
+        if definition.told.is_none() && !self.names.row_shapes().is_telling(definition.own) {
             let ticket = self.ledger.ticket();
             let statement = Rc::clone(&definition.statement);
-            self.names.shapes_mut().asked.push_back(Asked {
+            self.names.row_shapes_mut().asked.push_back(Asked {
                 ticket,
                 of: Of::Copy(statement, stamp),
                 tells: Some((names::key(name).into(), definition.own)),
@@ -230,11 +230,11 @@ impl Conversation {
     /// rows are.
     #[inline]
     pub(crate) fn describes_portal(&mut self, own: Stamp) {
-        if self.names.shapes().is_telling(own) || self.names.is_told_unnamed(own) {
+        if self.names.row_shapes().is_telling(own) || self.names.is_told_unnamed(own) {
             return;
         }
         let ticket = self.ledger.ticket();
-        self.names.shapes_mut().asked.push_back(Asked {
+        self.names.row_shapes_mut().asked.push_back(Asked {
             ticket,
             of: Of::Portal,
             tells: Some((Box::default(), own)),
@@ -244,26 +244,26 @@ impl Conversation {
     /// True while a description is to come that must be read.
     #[inline]
     pub(crate) fn awaits_shape(&self) -> bool {
-        !self.names.shapes().asked.is_empty()
+        !self.names.row_shapes().asked.is_empty()
     }
 
     /// A part of a description has come.
     #[inline]
     pub(crate) fn note_shape(&mut self, tag: Tag, body: &[u8], server: &mut Prepared) {
         let answered = self.ledger.settled();
-        let shapes = self.names.shapes_mut();
+        let row_shapes = self.names.row_shapes_mut();
         let is_next = |asked: &Asked| asked.ticket == answered;
-        if !shapes.asked.front().is_some_and(is_next) {
+        if !row_shapes.asked.front().is_some_and(is_next) {
             return;
         }
         if tag == backend::PARAMETER_DESCRIPTION {
-            shapes.parameters.clear();
-            shapes.parameters.extend_from_slice(body);
-        } else if let Some(asked) = shapes.asked.pop_front() {
-            let mut types = std::mem::take(&mut shapes.parameters);
+            row_shapes.parameters.clear();
+            row_shapes.parameters.extend_from_slice(body);
+        } else if let Some(asked) = row_shapes.asked.pop_front() {
+            let mut types = std::mem::take(&mut row_shapes.parameters);
             self.note_description(asked, rows_of(tag, body), &types, server);
             types.clear();
-            self.names.shapes_mut().parameters = types;
+            self.names.row_shapes_mut().parameters = types;
         }
     }
 

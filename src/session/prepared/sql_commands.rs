@@ -128,7 +128,7 @@ impl Conversation {
             return Sight::Same;
         }
         if self.shown(name).is_none() {
-            let shown = &mut self.names.shapes_mut().shown;
+            let shown = &mut self.names.row_shapes_mut().shown;
             shown.retain(|shown| shown.pipeline == pipeline);
             shown.push(Shown {
                 name: name.into(),
@@ -160,7 +160,7 @@ impl Conversation {
         desk: &mut Desk<'_>,
     ) -> Sight {
         let Some(told) = definition.told else {
-            let is_telling = self.names.shapes().is_telling(definition.own);
+            let is_telling = self.names.row_shapes().is_telling(definition.own);
             return if is_telling {
                 Sight::Unknown
             } else {
@@ -170,7 +170,7 @@ impl Conversation {
         match self.shown(name).and_then(|shown| shown.shape) {
             Some(shape) if told.fits(shape) => Sight::Same,
             Some(_) => Sight::Different,
-            None if self.names.shapes().is_asked_shown(name) => Sight::Unknown,
+            None if self.names.row_shapes().is_asked_shown(name) => Sight::Unknown,
             None => {
                 self.ask_shown(name, desk.ahead);
                 Sight::Unknown
@@ -181,13 +181,13 @@ impl Conversation {
     /// What the server was shown under this name in the pipeline at hand.
     fn shown(&self, name: &[u8]) -> Option<&Shown> {
         let pipeline = self.ledger.pipeline();
-        let mut all = self.names.shapes().shown.iter();
+        let mut all = self.names.row_shapes().shown.iter();
         all.find(|shown| shown.name == name && shown.pipeline == pipeline)
     }
 
     /// The server has described what it has under the client's own name.
     pub(crate) fn note_shown(&mut self, name: &[u8], shape: Shape) {
-        let all = self.names.shapes_mut().shown.iter_mut();
+        let all = self.names.row_shapes_mut().shown.iter_mut();
         for shown in all.filter(|shown| shown.name == name) {
             shown.shape = Some(shape);
         }
@@ -195,7 +195,7 @@ impl Conversation {
 
     /// What the server was shown under a name, or under all, is gone.
     pub(crate) fn forget_shown(&mut self, name: Option<&[u8]>) {
-        let all = &mut self.names.shapes_mut().shown;
+        let all = &mut self.names.row_shapes_mut().shown;
         all.retain(|shown| name.is_some_and(|name| names::key(name) != names::key(&shown.name)));
     }
 

@@ -35,10 +35,10 @@ impl Conversation {
             .effects_of(facts, text, statement, desk)
             .and(desk.feared(facts.effects()));
         if facts.changes_schema() && makes_code(text) {
-            self.traces.note_code();
+            self.pending_state.note_code();
         }
         if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
-            self.traces.note_schema();
+            self.pending_state.note_schema();
         }
         if !effects.is_none() || facts.gains_state() {
             if hides {
@@ -59,10 +59,12 @@ impl Conversation {
     ) -> Effects {
         match desk.known {
             Known::Trusted => Effects::NONE,
-            Known::Facts(known, _) if known.effects.is_empty() && !self.traces.changes_schema() => {
+            Known::Facts(known, _)
+                if known.effects.is_empty() && !self.pending_state.changes_schema() =>
+            {
                 Effects::NONE
             }
-            Known::Facts(known, key) if !self.traces.changes_schema() => match statement {
+            Known::Facts(known, key) if !self.pending_state.changes_schema() => match statement {
                 Some(statement) => {
                     statement.effects(*key, || named_effects(known, facts, text, desk))
                 }
@@ -86,7 +88,7 @@ impl Conversation {
         desk: &Desk<'_>,
     ) {
         if desk.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
-            self.traces.keep_forever(Pin::SequenceValue);
+            self.pending_state.keep_forever(Pin::SequenceValue);
         }
         if facts.gains_state() {
             self.restore.note(text);
@@ -108,7 +110,7 @@ impl Conversation {
         if effects.leaves_state() {
             self.restore.note_unseen();
         }
-        self.traces.note_effects(effects);
+        self.pending_state.note_effects(effects);
     }
 
     /// Notes the settings with a dot that are named, and answers what else is found where texts are run.
@@ -121,13 +123,13 @@ impl Conversation {
         let mut found = body.effects.and(effects);
         body.settings
             .iter()
-            .for_each(|name| self.traces.note_setting(name));
+            .for_each(|name| self.pending_state.note_setting(name));
         let mut look = |named: &NamedEffects| {
             found = found.and(named.writing);
             named
                 .settings
                 .iter()
-                .for_each(|name| self.traces.note_setting(name));
+                .for_each(|name| self.pending_state.note_setting(name));
         };
         if let Some(known) = known {
             known.effects.of_any(true, &mut look);
@@ -146,7 +148,7 @@ impl Conversation {
     pub(crate) fn note_values(&mut self, body: &[u8]) {
         self.may_leave(raw::effects(body));
         for name in super::pending_state::dotted_names(body) {
-            self.traces.note_setting(&name);
+            self.pending_state.note_setting(&name);
         }
     }
 
@@ -174,7 +176,7 @@ impl Conversation {
                 named
                     .settings
                     .iter()
-                    .for_each(|name| self.traces.note_setting(name));
+                    .for_each(|name| self.pending_state.note_setting(name));
             });
         }
         self.may_leave(effects);
@@ -185,7 +187,7 @@ impl Conversation {
     /// True for a text in which bytes of characters may look like ASCII.
     #[inline]
     pub(crate) fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
-        let may_hide = desk.context.hide_ascii() || self.traces.is_unsettled();
+        let may_hide = desk.context.hide_ascii() || self.pending_state.is_unsettled();
         may_hide && !text.is_ascii()
     }
 
@@ -210,24 +212,24 @@ impl Conversation {
     /// True when the connection must be reset before another session has it.
     #[inline]
     pub(crate) fn is_soiled(&self) -> bool {
-        self.traces.is_soiled()
+        self.pending_state.is_soiled()
     }
 
     /// True when the connection must be closed when the session is over.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.traces.is_lasting()
+        self.pending_state.is_lasting()
     }
 
     /// True when a sequence may have given something to the session there.
     #[inline]
     pub(crate) fn has_used_sequences(&self) -> bool {
-        self.traces.uses_sequences()
+        self.pending_state.uses_sequences()
     }
 
     /// The connection is given back.
     #[inline]
     pub(crate) fn connection_is_given_back(&mut self) {
-        self.traces.connection_is_given_back();
+        self.pending_state.connection_is_given_back();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     pin::Pin,
-    state_query::{self, Census},
+    state_query::{self, StateQuery},
 };
 use crate::{
     limits::HIDDEN_SETTINGS_MAX,
@@ -23,9 +23,9 @@ const LARGE_OBJECTS: [u32; 13] = [
     715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172,
 ];
 
-/// What the statements since the last census may have done, and what the census found.
+/// What the statements since the last state query may have done, and what the state query found.
 #[derive(Debug, Default)]
-pub(crate) struct Traces {
+pub(crate) struct PendingState {
     /// There may be more session state than was found.
     gained: bool,
     /// There may be less.
@@ -54,7 +54,7 @@ pub(crate) struct Traces {
     found: Option<Pin>,
     /// What stays until the session ends.
     forever: Option<Pin>,
-    /// Censuses in a row in which the server could not tell.
+    /// State queries in a row in which the server could not tell.
     failures: u8,
     /// It is asked again after the session's next transaction.
     asks_later: bool,
@@ -66,7 +66,7 @@ const REPORTED_SETTINGS_MAX: usize = 64;
 /// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
 const CENSUS_FAILURES_MAX: u8 = 5;
 
-impl Traces {
+impl PendingState {
     /// A statement goes to the server.
     #[inline]
     pub(crate) fn note(&mut self, facts: StatementFlags) {
@@ -234,28 +234,28 @@ impl Traces {
 
     /// True when the server must be asked before the connection can go back.
     #[inline]
-    pub(crate) fn wants_census(&self) -> bool {
+    pub(crate) fn wants_state_query(&self) -> bool {
         self.gained || self.lost && self.found.is_some()
     }
 
     /// The server is being asked: what happens from now on is not in its answer.
-    pub(crate) fn census_begins(&mut self) {
+    pub(crate) fn state_query_begins(&mut self) {
         (self.gained, self.lost) = (false, false);
     }
 
     /// The server's answer.
-    pub(crate) fn census_ends(&mut self, census: &Census) {
-        if census.failed {
-            return self.census_failed();
+    pub(crate) fn state_query_ends(&mut self, state_query: &StateQuery) {
+        if state_query.failed {
+            return self.state_query_failed();
         }
         self.failures = 0;
-        self.found = census.pin;
-        self.prepared = census.prepared || self.gained && self.prepared;
+        self.found = state_query.pin;
+        self.prepared = state_query.prepared || self.gained && self.prepared;
         self.unsettled = self.gained;
     }
 
     /// The server could not tell: nobody else may have the connection until it can.
-    fn census_failed(&mut self) {
+    fn state_query_failed(&mut self) {
         self.failures += 1;
         if self.failures < CENSUS_FAILURES_MAX {
             self.gained = true;
@@ -331,17 +331,21 @@ mod tests {
     #[test]
     fn a_called_function_may_leave_anything_unless_it_is_known() {
         let called = |function: u32, name: &[u8], whole| {
-            let mut traces = Traces::default();
-            traces.note_call(&[&function.to_be_bytes(), name].concat(), whole);
-            traces
+            let mut pending_state = PendingState::default();
+            pending_state.note_call(&[&function.to_be_bytes(), name].concat(), whole);
+            pending_state
         };
-        let traces = called(2077, b"\0\0\0\x02my.var", true);
-        assert!(traces.wants_census() && traces.is_unsettled() && traces.pin().is_none());
+        let pending_state = called(2077, b"\0\0\0\x02my.var", true);
+        assert!(
+            pending_state.wants_state_query()
+                && pending_state.is_unsettled()
+                && pending_state.pin().is_none()
+        );
         let question =
             String::from_utf8(called(2077, b"\0my.var", true).question([].into_iter(), false));
         assert!(question.unwrap().contains("E'my.var'"));
         assert_eq!(called(2077, b"", false).pin(), Some(Pin::Setting));
         let unlink = called(964, b"", false);
-        assert!(!unlink.wants_census() && unlink.pin().is_none());
+        assert!(!unlink.wants_state_query() && unlink.pin().is_none());
     }
 }

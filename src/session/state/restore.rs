@@ -18,14 +18,14 @@ pub(crate) struct Restore {
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(crate) reset: bool,
-    /// What was called or fired since the last census outside a transaction may have reset some, as nobody could see.
+    /// What was called or fired since the last state query outside a transaction may have reset some, as nobody could see.
     unsure: bool,
-    /// The same before the census that is under way.
+    /// The same before the state query that is under way.
     was_unsure: bool,
-    /// What was, that no census outside a transaction has come after.
-    since_census: Resets,
-    /// What was before the census that is under way, or was the last.
-    before_census: Resets,
+    /// What was, that no state query outside a transaction has come after.
+    since_state_query: Resets,
+    /// What was before the state query that is under way, or was the last.
+    before_state_query: Resets,
     /// The ReadyForQuery that waits, while settings are restored.
     ready: Option<TransactionStatus>,
     /// What the server has reported since.
@@ -66,10 +66,10 @@ impl Restore {
         let text = text.to_ascii_lowercase();
         let resets = may_reset(&text);
         self.reset |= resets;
-        self.since_census.any |= resets;
-        self.since_census.limit |= resets && has_one(&text, &[b"timeout", b"all"]);
+        self.since_state_query.any |= resets;
+        self.since_state_query.limit |= resets && has_one(&text, &[b"timeout", b"all"]);
         if names_role(&text) {
-            self.since_census.role = resets;
+            self.since_state_query.role = resets;
         }
     }
 
@@ -78,14 +78,14 @@ impl Restore {
         self.unsure |= self.concerned;
     }
 
-    /// A census outside a transaction has found what there is, unless it has failed.
-    pub(crate) fn census_ends(&mut self, failed: bool) {
+    /// A state query outside a transaction has found what there is, unless it has failed.
+    pub(crate) fn state_query_ends(&mut self, failed: bool) {
         self.was_unsure &= failed;
     }
 
-    /// The server is asked behind all that was sent; what is sent from now on is for the next census.
-    pub(crate) fn census_begins(&mut self) {
-        self.before_census = std::mem::take(&mut self.since_census);
+    /// The server is asked behind all that was sent; what is sent from now on is for the next state query.
+    pub(crate) fn state_query_begins(&mut self) {
+        self.before_state_query = std::mem::take(&mut self.since_state_query);
         self.was_unsure |= std::mem::take(&mut self.unsure);
     }
 
@@ -96,23 +96,23 @@ impl Restore {
     }
 
     /// It was taken in a transaction, which may yet be rolled back. A role that is given back now has been set, and
-    /// whoever has none at a later census has said so.
-    pub(crate) fn census_was_early(&mut self) {
+    /// whoever has none at a later state query has said so.
+    pub(crate) fn state_query_was_early(&mut self) {
         let gives_back = self.ready.is_some();
-        self.since_census.any |= self.before_census.any;
-        self.since_census.limit |= self.before_census.limit && !gives_back;
-        self.since_census.role |= self.before_census.role && !gives_back;
+        self.since_state_query.any |= self.before_state_query.any;
+        self.since_state_query.limit |= self.before_state_query.limit && !gives_back;
+        self.since_state_query.role |= self.before_state_query.role && !gives_back;
     }
 
     /// The only request under way has failed, and changed nothing.
     pub(crate) fn request_failed(&mut self) {
-        self.since_census.role = false;
+        self.since_state_query.role = false;
     }
 
     /// The connection is gone, and what was reset there with it. True when the client waited to hear of that.
     pub(crate) fn connection_is_gone(&mut self) -> bool {
         (self.reset, self.unsure, self.was_unsure) = (false, false, false);
-        self.since_census = Resets::default();
+        self.since_state_query = Resets::default();
         self.reports.clear();
         self.ready.take().is_some()
     }
@@ -125,7 +125,7 @@ impl Restore {
         let (name, value) = (status.name.to_vec(), status.value.to_vec());
         if self.unsure || self.was_unsure {
             // It may have gone back to what the server began with.
-            (self.reset, self.since_census.any) = (true, true);
+            (self.reset, self.since_state_query.any) = (true, true);
         }
         if self.reset {
             self.reports.push((name, value));
@@ -148,19 +148,19 @@ impl Conversation {
         Answer::Restore
     }
 
-    /// True when settings may have been reset between the last two censuses (those in transactions do not count).
+    /// True when settings may have been reset between the last two state queries (those in transactions do not count).
     pub(crate) fn has_reset(&self) -> bool {
-        self.restore.before_census.any
+        self.restore.before_state_query.any
     }
 
     /// True when that may have been a limit of time.
     pub(crate) fn has_reset_limit(&self) -> bool {
-        self.restore.before_census.limit
+        self.restore.before_state_query.limit
     }
 
     /// True when that may have been the session's role.
     pub(crate) fn has_reset_role(&self) -> bool {
-        self.restore.before_census.role
+        self.restore.before_state_query.role
     }
 
     /// True when the next request must wait until the client has its own settings again, not the server's.

@@ -149,7 +149,7 @@ fn read_hex(digits: &[u8]) -> Option<Vec<u8>> {
 
 /// What a server answered.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census {
+pub(crate) struct StateQuery {
     /// Settings that are not what the connection was opened with: names and values, in the database's encoding.
     pub(crate) settings: Vec<(String, Vec<u8>)>,
     /// The session user.
@@ -172,7 +172,7 @@ pub(crate) struct Census {
     limits: Vec<(String, Vec<u8>)>,
 }
 
-impl Census {
+impl StateQuery {
     /// Reads one row; `body` is that of a DataRow.
     pub(crate) fn read(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
         let mut columns = DataRow::read(body)?;
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn rows_become_settings_and_a_reason() {
-        let mut census = Census::default();
+        let mut state_query = StateQuery::default();
         let rows = [
             [
                 Some("s"),
@@ -260,19 +260,19 @@ mod tests {
             [Some("t"), None, None],
         ];
         for columns in rows {
-            census.read(&row(columns)).unwrap();
+            state_query.read(&row(columns)).unwrap();
         }
         assert_eq!(
-            census.settings,
+            state_query.settings,
             [("datestyle".to_owned(), b"ISO, DMY".to_vec())]
         );
-        assert_eq!(census.user, b"app");
-        assert_eq!(census.pin, Some(Pin::Listen));
+        assert_eq!(state_query.user, b"app");
+        assert_eq!(state_query.pin, Some(Pin::Listen));
     }
 
     #[test]
     fn a_limit_that_was_lifted_is_a_setting_when_it_is_not_the_servers() {
-        let mut census = Census::default();
+        let mut state_query = StateQuery::default();
         let rows = [
             [Some("b"), Some("statement_timeout"), Some("5ms")],
             [Some("b"), Some("lock_timeout"), Some("0")],
@@ -285,27 +285,27 @@ mod tests {
             [Some("d"), Some("6c6f636b5f74696d656f7574"), Some("30")],
         ];
         for columns in rows {
-            census.read(&row(columns)).unwrap();
+            state_query.read(&row(columns)).unwrap();
         }
         let limit = ("statement_timeout".to_owned(), b"5ms".to_vec());
-        assert_eq!((census.settings, census.pin), (vec![limit], None));
+        assert_eq!((state_query.settings, state_query.pin), (vec![limit], None));
         assert_eq!(
-            census.defaults,
+            state_query.defaults,
             [("lock_timeout".to_owned(), b"0".to_vec())]
         );
     }
 
     #[test]
     fn what_is_no_hexadecimal_number_cannot_be_carried() {
-        let mut census = Census::default();
-        census
+        let mut state_query = StateQuery::default();
+        state_query
             .read(&row([Some("s"), Some("61"), Some("6x")]))
             .unwrap();
-        assert_eq!(census.pin, Some(Pin::Setting));
+        assert_eq!(state_query.pin, Some(Pin::Setting));
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        assert!(Census::default().read(b"").is_err());
+        assert!(StateQuery::default().read(b"").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The census: when the server is asked for session state, what becomes of its answer, and of who waits meanwhile.
+//! The state query: when the server is asked for session state, what becomes of its answer, and of who waits meanwhile.
 
 use super::talk::*;
 use crate::session::{
@@ -26,7 +26,7 @@ fn answered(text: &str) -> Talk {
 
 fn ask(talk: &mut Talk) -> String {
     let server = &mut talk.office.server;
-    String::from_utf8(talk.rules.begin_census([].into_iter(), server)).unwrap()
+    String::from_utf8(talk.rules.begin_state_query([].into_iter(), server)).unwrap()
 }
 
 fn row(talk: &mut Talk, row: Row<'_>) -> Result<Answer, ProtocolError> {
@@ -38,7 +38,7 @@ fn row(talk: &mut Talk, row: Row<'_>) -> Result<Answer, ProtocolError> {
 
 /// The server answers with these rows; what it was found to have.
 fn tells(talk: &mut Talk, rows: &[Row<'_>]) -> Option<Pin> {
-    assert!(talk.rules.is_in_census());
+    assert!(talk.rules.is_in_state_query());
     assert_eq!(
         talk.hear(backend::ROW_DESCRIPTION, b""),
         Ok(Answer::Swallow)
@@ -52,10 +52,10 @@ fn tells(talk: &mut Talk, rows: &[Row<'_>]) -> Option<Pin> {
     );
     assert_eq!(
         talk.hear(backend::READY_FOR_QUERY, b"I"),
-        Ok(Answer::CensusTaken)
+        Ok(Answer::StateTold)
     );
-    assert!(!talk.rules.is_in_census());
-    talk.rules.take_census();
+    assert!(!talk.rules.is_in_state_query());
+    talk.rules.take_state_query();
     talk.rules.pinned()
 }
 
@@ -70,7 +70,7 @@ fn only_what_may_leave_something_behind_is_asked_about() {
     ] {
         let talk = answered(text);
         assert!(
-            talk.rules.wants_census() && !talk.rules.is_releasable(),
+            talk.rules.wants_state_query() && !talk.rules.is_releasable(),
             "{text}"
         );
         assert!(talk.rules.pinned().is_none(), "nobody knows yet");
@@ -83,7 +83,7 @@ fn only_what_may_leave_something_behind_is_asked_about() {
     ] {
         let talk = answered(text);
         assert!(
-            !talk.rules.wants_census() && talk.rules.is_releasable(),
+            !talk.rules.wants_state_query() && talk.rules.is_releasable(),
             "{text}"
         );
     }
@@ -93,12 +93,12 @@ fn only_what_may_leave_something_behind_is_asked_about() {
 fn inside_a_transaction_it_is_not_asked_yet() {
     let mut talk = Talk::in_transaction();
     talk.client(&query("LISTEN a"));
-    assert!(!talk.rules.wants_census());
+    assert!(!talk.rules.wants_state_query());
     talk.server("C ZT");
-    assert!(!talk.rules.wants_census());
+    assert!(!talk.rules.wants_state_query());
     talk.client(&query("COMMIT"));
     talk.server("C ZI");
-    assert!(talk.rules.wants_census());
+    assert!(talk.rules.wants_state_query());
 }
 
 #[test]
@@ -106,14 +106,14 @@ fn a_session_that_keeps_its_server_anyway_is_not_asked_about() {
     let mut talk = Talk::new(PoolMode::Session);
     talk.client(&query("LISTEN a"));
     talk.server("C ZI");
-    assert!(!talk.rules.wants_census());
+    assert!(!talk.rules.wants_state_query());
 }
 
 #[test]
 fn what_is_found_keeps_the_server() {
     let mut talk = answered("LISTEN a");
     assert!(ask(&mut talk).contains("SELECT 'b', 'statement_timeout'"));
-    assert!(!talk.rules.is_clean() && !talk.rules.wants_census());
+    assert!(!talk.rules.is_clean() && !talk.rules.wants_state_query());
     assert_eq!(tells(&mut talk, &[USER, LISTENS]), Some(Pin::Listen));
     assert!(!talk.rules.is_releasable());
 }
@@ -133,10 +133,10 @@ fn what_is_gone_is_found_out() {
     tells(&mut talk, &[USER, LISTENS]);
     talk.client(&query("SELECT 1"));
     talk.server("T D C ZI");
-    assert!(!talk.rules.wants_census(), "nothing that could end it");
+    assert!(!talk.rules.wants_state_query(), "nothing that could end it");
     talk.client(&query("UNLISTEN a"));
     talk.server("C ZI");
-    assert!(talk.rules.wants_census());
+    assert!(talk.rules.wants_state_query());
     ask(&mut talk);
     assert_eq!(tells(&mut talk, &[USER]), None);
     assert!(talk.rules.is_releasable());
@@ -151,7 +151,7 @@ fn the_clients_next_request_goes_behind_it() {
     assert!(!talk.rules.is_releasable());
     talk.server("C ZI");
     assert!(
-        talk.rules.wants_census(),
+        talk.rules.wants_state_query(),
         "the answer was older than the request"
     );
 }
@@ -173,14 +173,14 @@ fn state_that_cannot_be_told_keeps_the_server() {
     ] {
         let mut talk = answered("LISTEN a");
         for _ in 0..5 {
-            assert!(talk.rules.wants_census() && !talk.rules.is_releasable());
+            assert!(talk.rules.wants_state_query() && !talk.rules.is_releasable());
             ask(&mut talk);
             assert_eq!(talk.hear(tag, body), Ok(Answer::Swallow));
             talk.hear(backend::READY_FOR_QUERY, b"I").unwrap();
-            talk.rules.take_census();
+            talk.rules.take_state_query();
         }
         assert_eq!(talk.rules.pinned(), Some(Pin::Setting));
-        assert!(!talk.rules.wants_census() && !talk.rules.is_releasable());
+        assert!(!talk.rules.wants_state_query() && !talk.rules.is_releasable());
         // What passes is asked for again, behind what the session does next.
         talk.client(&query("SELECT 1"));
         talk.server("C ZI");
@@ -211,7 +211,7 @@ fn a_setting_that_nobody_was_seen_to_change_is_asked_about() {
         Ok(Answer::Forward)
     );
     talk.server("C ZI");
-    assert!(talk.rules.wants_census());
+    assert!(talk.rules.wants_state_query());
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn settings_with_a_dot_are_asked_for_by_name() {
     let known = ["other.var", "work_mem"];
     let question = talk
         .rules
-        .begin_census(known.into_iter(), &mut talk.office.server);
+        .begin_state_query(known.into_iter(), &mut talk.office.server);
     let question = String::from_utf8(question).unwrap();
     // What was prepared may set it again.
     assert!(question.contains("'other.var'") && question.contains("'my.var'"));

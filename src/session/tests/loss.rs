@@ -115,9 +115,9 @@ impl World {
                 _ => self.lose()?,
             };
         let free = self.server.as_ref().is_none_or(Server::is_free);
-        if self.rules.wants_census() && self.used {
-            prop_assert!(free, "asked for a census too early:{}", self.log);
-            self.take_census()?;
+        if self.rules.wants_state_query() && self.used {
+            prop_assert!(free, "asked for a state query too early:{}", self.log);
+            self.take_state_query()?;
         }
         if self.rules.is_releasable() && self.used {
             prop_assert!(free, "released too early:{}", self.log);
@@ -127,16 +127,16 @@ impl World {
     }
 
     /// The server says, at once, that there is no session state.
-    fn take_census(&mut self) -> Checked {
-        self.log += " census";
+    fn take_state_query(&mut self) -> Checked {
+        self.log += " state_query";
         let server = &mut self.office.server;
-        self.rules.begin_census(std::iter::empty(), server);
+        self.rules.begin_state_query(std::iter::empty(), server);
         prop_assert!(!self.rules.is_releasable(), "not asked yet:{}", self.log);
         let answer = self
             .rules
             .server_message(backend::READY_FOR_QUERY, b"I", server);
-        prop_assert_eq!(answer.unwrap(), Answer::CensusTaken, "{}", self.log);
-        self.rules.take_census();
+        prop_assert_eq!(answer.unwrap(), Answer::StateTold, "{}", self.log);
+        self.rules.take_state_query();
         Ok(())
     }
 

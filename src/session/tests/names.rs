@@ -279,7 +279,7 @@ impl World {
             }
             Answer::Swallow => {}
             Answer::Renamed => client.heard.append(&mut client.rules.take_renamed()),
-            Answer::CensusTaken => drop(client.rules.take_census()),
+            Answer::StateTold => drop(client.rules.take_state_query()),
             other => return Err(TestCaseError::fail(format!("{other:?}:{}", self.log))),
         }
         if tag == backend::ERROR_RESPONSE && client.rules.take_sync_due() {
@@ -301,11 +301,11 @@ impl World {
             client.at = None;
             self.log += &format!("\n{who} releases {at}");
             connection.check(&self.log)?;
-        } else if client.rules.wants_census() {
+        } else if client.rules.wants_state_query() {
             self.log += &format!("\n{who} asks for the state");
             let question = client
                 .rules
-                .begin_census([].into_iter(), &mut connection.prepared);
+                .begin_state_query([].into_iter(), &mut connection.prepared);
             connection
                 .postgres
                 .send(&query(&String::from_utf8(question).unwrap()));

@@ -12,8 +12,8 @@ use crate::protocol::{
 
 type Done = Result<(), ErrorReport>;
 
-/// A row that a census asks for.
-type CensusRow = [Option<&'static str>; 3];
+/// A row that a state query asks for.
+type StateQueryRow = [Option<&'static str>; 3];
 
 /// What a portal executes.
 #[derive(Clone, Debug)]
@@ -390,7 +390,7 @@ impl Backend {
     fn query(&mut self, text: &str) -> Done {
         self.unnamed = None;
         if text.contains("SELECT 'b', 'statement_timeout'") {
-            return self.census();
+            return self.state_query();
         }
         for statement in text.split("; ") {
             self.analyze(statement)?;
@@ -501,9 +501,9 @@ impl Backend {
     }
 
     /// What the rules ask after a statement that may have left something behind.
-    fn census(&mut self) -> Done {
+    fn state_query(&mut self) -> Done {
         let prepared = self.named.values().any(|prepared| prepared.from_sql);
-        let user: CensusRow = [Some("u"), None, Some("617070")];
+        let user: StateQueryRow = [Some("u"), None, Some("617070")];
         self.say()
             .row_description_text(["letter", "name", "value"])
             .data_row(user);

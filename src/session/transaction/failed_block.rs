@@ -38,7 +38,7 @@ enum Statement {
 
 /// The failed transaction of one session.
 #[derive(Debug)]
-pub(crate) struct Limbo {
+pub(crate) struct FailedBlock {
     /// The client has seen an error since the connection was lost.
     told: bool,
     /// Everything is ignored up to the next Sync.
@@ -51,7 +51,7 @@ pub(crate) struct Limbo {
     ended: bool,
 }
 
-impl Limbo {
+impl FailedBlock {
     /// `told`: the client has already got the error of the loss. `skipping`: inside a pipeline.
     pub(crate) fn new(told: bool, skipping: bool) -> Self {
         Self {

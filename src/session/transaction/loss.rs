@@ -1,9 +1,9 @@
 //! What a session's client is told when its server connection is lost. Pure.
 
-use super::failed_block::{Limbo, lost_in_transaction};
+use super::failed_block::{FailedBlock, lost_in_transaction};
 use crate::session::{
     conversation::{AfterLoss, Conversation},
-    prepared::replan::Heal,
+    prepared::replan::Replan,
     state::pin::Pin,
 };
 use crate::{
@@ -29,10 +29,10 @@ impl Conversation {
         self.names.abandon();
         self.refusing = None;
         self.portals.clear();
-        self.traces.connection_is_gone();
+        self.pending_state.connection_is_gone();
         let was_restoring = self.restore.connection_is_gone();
         self.commands.clear();
-        self.heal = Heal::Impossible;
+        self.replan = Replan::Impossible;
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
         (self.leaving, self.unread) = (false, false);
@@ -54,7 +54,7 @@ impl Conversation {
         }
         if loss.status == TransactionStatus::Failed {
             let told = mid_pipeline || was_restoring || !owed.is_empty();
-            self.limbo = Some(Limbo::new(told, mid_pipeline));
+            self.failed_block = Some(FailedBlock::new(told, mid_pipeline));
         } else {
             self.skipping = mid_pipeline;
         }
@@ -69,9 +69,9 @@ impl Conversation {
         }
         self.names.abandon();
         self.portals.clear();
-        self.traces.connection_is_gone();
+        self.pending_state.connection_is_gone();
         self.commands.clear();
-        self.heal = Heal::Impossible;
+        self.replan = Replan::Impossible;
         self.ledger.abandon();
         (self.leaving, self.unread, self.may_turn) = (false, false, false);
         self.own_requests.clear();

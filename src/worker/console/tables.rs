@@ -461,7 +461,7 @@ fn pool_reports(worker: &Worker) -> Vec<PoolReport> {
 }
 
 fn pool_report(worker: &Worker, pool: &PoolSet) -> PoolReport {
-    let [open, idle, opening, tested] = pool.census();
+    let [open, idle, opening, tested] = pool.counts();
     let (waiting, since) = pool.queue();
     let now = worker.reactor.now();
     PoolReport {

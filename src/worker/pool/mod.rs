@@ -407,7 +407,7 @@ impl Pool {
     }
 
     /// Permits of this core, idle connections among them, those being opened, those being tested.
-    pub(crate) fn census(&self) -> [u32; 4] {
+    pub(crate) fn counts(&self) -> [u32; 4] {
         let desk = self.desk.borrow();
         [
             self.open.get() - self.leaving.get(),

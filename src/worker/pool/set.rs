@@ -203,11 +203,11 @@ impl PoolSet {
         }
     }
 
-    /// What [`Pool::census`] says of all its pools together.
-    pub(crate) fn census(&self) -> [u32; 4] {
+    /// What [`Pool::counts`] says of all its pools together.
+    pub(crate) fn counts(&self) -> [u32; 4] {
         let mut all = [0; 4];
         self.for_each(|pool| {
-            let one = pool.census();
+            let one = pool.counts();
             all = std::array::from_fn(|place| all[place] + one[place]);
         });
         all
@@ -234,7 +234,7 @@ impl PoolSet {
     /// True when no client and no connection of it is left, and nobody but so many holders knows of any pool.
     pub(crate) fn is_unused(&self, holders: usize) -> bool {
         let is_idle =
-            |pool: &Rc<Pool>| pool.census()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
+            |pool: &Rc<Pool>| pool.counts()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
         self.clients.get() == 0 && self.pools.borrow().iter().flatten().all(is_idle)
     }
 }

@@ -12,15 +12,15 @@ use crate::{
 impl Session {
     /// Asks the server what session state there is, behind everything the client asked.
     #[cold]
-    pub(super) fn take_census(&mut self) {
+    pub(super) fn take_state_query(&mut self) {
         let known = self.parameters.iter().map(|(name, _)| name);
         let lease = self
             .lease
             .as_mut()
-            .expect("a census is taken of a connection");
+            .expect("a state query is taken of a connection");
         let question = self
             .conversation
-            .begin_census(known, &mut lease.backend_mut().prepared);
+            .begin_state_query(known, &mut lease.backend_mut().prepared);
         let mut out = Vec::new();
         Writer::new(&mut out)
             .query(&question)
@@ -32,7 +32,7 @@ impl Session {
     /// ago nobody asks again: what the control core hears of it has to do.
     pub(super) fn ask_position(&mut self) {
         let now = self.worker.micros();
-        (self.errand.wrote, self.errand.asked) = (false, true);
+        (self.purpose.wrote, self.purpose.asked) = (false, true);
         if self.pools.has_no_position(now) {
             return self.position_told(None);
         }
@@ -46,8 +46,8 @@ impl Session {
 
     /// The block goes on at the primary: it ends here, where it has only read.
     pub(super) fn leave_block(&mut self) {
-        let begin = self.errand.block.take().expect("it began on a standby");
-        let has_read = self.errand.has_read;
+        let begin = self.purpose.block.take().expect("it began on a standby");
+        let has_read = self.purpose.has_read;
         let lease = self.lease.as_mut().expect("it began on a standby");
         let prepared = &mut lease.backend_mut().prepared;
         let ending = self.conversation.leave_block(begin, has_read, prepared);
@@ -67,35 +67,35 @@ impl Session {
 
     /// The server has told.
     #[cold]
-    pub(super) fn census_taken(&mut self) -> Result<(), End> {
+    pub(super) fn state_query_taken(&mut self) -> Result<(), End> {
         let has_reset = self.conversation.has_reset();
-        let census = self.conversation.take_census();
-        if census.failed {
-            return self.census_failed();
+        let state_query = self.conversation.take_state_query();
+        if state_query.failed {
+            return self.state_query_failed();
         }
         let lease = self
             .lease
             .as_mut()
-            .expect("a census is taken of a connection");
+            .expect("a state query is taken of a connection");
         let interner = &self.worker.interner;
         // A setting that anybody may invent is empty once it was reset to what the client came with.
         let startup = &self.startup;
         let invented = |name: &str, value: &[u8]| {
             has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
         };
-        let is_other = *census.user != *self.pools.key.user.as_bytes();
-        let user = is_other.then(|| ("session_authorization".to_owned(), census.user.clone()));
+        let is_other = *state_query.user != *self.pools.key.user.as_bytes();
+        let user = is_other.then(|| ("session_authorization".to_owned(), state_query.user.clone()));
         // A limit that is the server's may have been set, where the client came with another.
         let was_set = |(name, _): &&(String, _)| {
             startup.get(name).is_some() && !self.conversation.has_reset_limit()
         };
-        let limits = census.defaults.iter().filter(was_set);
-        let settings = census.settings.iter().chain(&user).chain(limits);
+        let limits = state_query.defaults.iter().filter(was_set);
+        let settings = state_query.settings.iter().chain(&user).chain(limits);
         let settings = settings.filter(|(name, value)| !invented(name, value));
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
         lease
             .backend_mut()
-            .was_asked(there.clone(), census.blind, census.temporary);
+            .was_asked(there.clone(), state_query.blind, state_query.temporary);
         let pinned = self.conversation.pinned();
         // What was reset is what the client came with, not what the server began with.
         let mut all = interner.joined(&there, &self.startup);
@@ -108,7 +108,7 @@ impl Session {
             );
         }
         self.become_known(all);
-        self.note_defaults(&census.own);
+        self.note_defaults(&state_query.own);
         if self.conversation.is_restoring() {
             self.restore();
         } else if pinned.is_some() && self.conversation.status() == TransactionStatus::Idle {
@@ -120,7 +120,7 @@ impl Session {
 
     /// The server could not tell what there is. It is asked again; meanwhile the client must not wait.
     #[cold]
-    fn census_failed(&mut self) -> Result<(), End> {
+    fn state_query_failed(&mut self) -> Result<(), End> {
         if self.conversation.is_restoring() {
             self.tell_restored();
         }
@@ -153,7 +153,7 @@ impl Session {
         let mut lease = self
             .lease
             .take()
-            .expect("a census is taken of a connection");
+            .expect("a state query is taken of a connection");
         let backend = lease.backend_mut();
         let differs = backend.parameters != self.parameters;
         if differs {

@@ -147,7 +147,7 @@ impl Session {
         if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
             return AtHand::Unfit(lease);
         }
-        self.begin_errand(&mut lease, need);
+        self.begin_purpose(&mut lease, need);
         self.link(lease);
         AtHand::Linked
     }
@@ -270,7 +270,7 @@ impl Session {
                 return Ok(Taken::Unproved(node));
             }
         }
-        self.begin_errand(&mut lease, need);
+        self.begin_purpose(&mut lease, need);
         self.link(lease);
         Ok(Taken::Done)
     }

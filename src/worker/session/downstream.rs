@@ -81,7 +81,7 @@ impl Session {
     /// all of it can be forgotten.
     #[inline]
     fn foreseen(&self, chunk: &[u8]) -> Option<Fault> {
-        if !self.errand.is_repeatable() || !self.outtake.is_between() {
+        if !self.purpose.is_repeatable() || !self.outtake.is_between() {
             return None;
         }
         let mut rest = chunk;
@@ -113,7 +113,7 @@ impl Session {
                 backend::ERROR_RESPONSE if is_fatal(body) => {
                     return Some(Fault::LastWords(last_words(body)));
                 }
-                backend::ERROR_RESPONSE if self.errand.on_standby && is_for_primary(body) => {
+                backend::ERROR_RESPONSE if self.purpose.on_standby && is_for_primary(body) => {
                     return Some(Fault::Elsewhere(error_message(body)));
                 }
                 _ => return None,
@@ -177,7 +177,7 @@ impl Session {
                     self.tell_restored();
                     chunk.advance(taken);
                 }
-                Answer::Swallow | Answer::CensusTaken | Answer::PositionTold | Answer::Restore => {
+                Answer::Swallow | Answer::StateTold | Answer::PositionTold | Answer::Restore => {
                     self.forward_to_client(chunk, decided);
                     chunk.advance(taken);
                 }
@@ -188,14 +188,14 @@ impl Session {
     #[inline]
     fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, Fault> {
         if header.tag == backend::ERROR_RESPONSE
-            && self.errand.on_standby
-            && self.errand.is_repeatable()
+            && self.purpose.on_standby
+            && self.purpose.is_repeatable()
             && is_for_primary(body)
         {
             return Err(Fault::Elsewhere(error_message(body)));
         }
         if header.tag == backend::NOTICE_RESPONSE
-            && self.errand.is_repeatable()
+            && self.purpose.is_repeatable()
             && is_farewell(body)
         {
             // The client must not hear of it, or the read could not go elsewhere.
@@ -231,7 +231,7 @@ impl Session {
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
                 // SHOW is the one read that takes no snapshot.
-                self.errand.has_read |= !body.starts_with(b"SHOW");
+                self.purpose.has_read |= !body.starts_with(b"SHOW");
                 self.count_answer(header.tag, body);
             }
             // The client has heard of it long ago.
@@ -242,7 +242,7 @@ impl Session {
         }
         match header.tag {
             backend::READY_FOR_QUERY if answer == Answer::Ready => self.server_is_ready()?,
-            backend::READY_FOR_QUERY if answer == Answer::CensusTaken => self.census_taken()?,
+            backend::READY_FOR_QUERY if answer == Answer::StateTold => self.state_query_taken()?,
             backend::READY_FOR_QUERY if answer == Answer::PositionTold => {
                 let position = self.conversation.take_position();
                 if position.is_none() {
@@ -252,7 +252,7 @@ impl Session {
             }
             backend::READY_FOR_QUERY if answer == Answer::Restore => {
                 self.server_is_ready()?;
-                self.take_census();
+                self.take_state_query();
             }
             backend::ERROR_RESPONSE if self.conversation.take_sync_due() => self.send_sync(),
             backend::PARAMETER_STATUS if answer == Answer::Forward => self.note_parameter(body),
@@ -298,7 +298,7 @@ impl Session {
     #[inline]
     fn forward_to_client(&mut self, chunk: &mut Chunk, decided: &mut usize) {
         if *decided > 0 {
-            self.errand.heard = true;
+            self.purpose.heard = true;
             self.client.send(chunk.split_to(std::mem::take(decided)));
         }
     }
@@ -382,7 +382,7 @@ impl Session {
     /// was asked, which must not go through all nodes then: it is repeated once.
     pub(super) fn server_vanished(&mut self, why: &str) -> Result<(), End> {
         if self.placement.has_seen_crash() {
-            self.errand.can_repeat = false;
+            self.purpose.can_repeat = false;
         }
         self.server_lost(why)
     }
@@ -407,7 +407,7 @@ impl Session {
     }
 
     fn server_gone(&mut self, why: &str, words: Option<ErrorReport>) -> Result<(), End> {
-        if self.errand.is_repeatable() && self.outtake.is_between() {
+        if self.purpose.is_repeatable() && self.outtake.is_between() {
             let node = self.read_elsewhere(why);
             self.worker.suspect(node);
             return Ok(());
@@ -420,7 +420,7 @@ impl Session {
         );
         // What was being committed may be: its client can find that out, and tell others.
         self.announce_commit();
-        let on_standby = self.errand.on_standby;
+        let on_standby = self.purpose.on_standby;
         self.unlink();
         self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.
@@ -449,8 +449,8 @@ impl Session {
         );
         let read = std::mem::take(&mut lease.backend_mut().read);
         self.lease = Some(lease);
-        let block = self.errand.repeats_in.take();
-        let has_read = self.errand.has_read;
+        let block = self.purpose.repeats_in.take();
+        let has_read = self.purpose.has_read;
         self.unlink();
         self.outtake = Cutter::default();
         self.intake_forwards = false;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    purpose::{Errand, UnderWay},
+    purpose::{Purpose, UnderWay},
     task::Session,
 };
 use crate::session::{
@@ -313,30 +313,30 @@ impl Session {
 
     /// A connection was found for the pipeline at hand.
     #[inline]
-    pub(super) fn begin_errand(&mut self, lease: &mut Lease, need: Need) {
+    pub(super) fn begin_purpose(&mut self, lease: &mut Lease, need: Need) {
         if self.worker.with_snapshot(Snapshot::splits) {
-            return self.begin_judged_errand(lease, need);
+            return self.begin_judged_purpose(lease, need);
         }
         // There is one node for all.
-        self.errand = Errand {
+        self.purpose = Purpose {
             wrote: true,
-            ..Errand::default()
+            ..Purpose::default()
         };
     }
 
     /// The same where it matters which node the connection leads to.
-    fn begin_judged_errand(&mut self, lease: &mut Lease, need: Need) {
+    fn begin_judged_purpose(&mut self, lease: &mut Lease, need: Need) {
         let node = lease.backend().facts.node;
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
         let may_write_there = self.may_write_at_primary(need);
-        let mut errand = self.worker.with_snapshot(|snapshot| {
+        let mut purpose = self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let counts = routing.strategy == Strategy::LeastConnections;
             let state = snapshot.state(node);
             let is_standby = state.is_some_and(|state| state.role == Role::Standby);
-            Errand {
+            Purpose {
                 on_standby: is_standby,
                 is_watched: routing.consistency != Consistency::Eventual,
                 is_global: routing.consistency == Consistency::Global,
@@ -346,17 +346,17 @@ impl Session {
                 _counted: state
                     .filter(|_| counts)
                     .map(|state| UnderWay::at(&state.live)),
-                ..Errand::default()
+                ..Purpose::default()
             }
         });
-        if let Some(block) = &errand.block {
-            errand.keeps_snapshot = self.keeps_snapshot(block.text());
-            errand.may_write = may_write(block);
+        if let Some(block) = &purpose.block {
+            purpose.keeps_snapshot = self.keeps_snapshot(block.text());
+            purpose.may_write = may_write(block);
         }
-        self.errand = errand;
+        self.purpose = purpose;
         // The first read of a block that the client has begun and no server has seen is repeated with its block.
         if (block.is_none() || is_seen) && keep_read(lease, &self.pending, need) {
-            (self.errand.can_repeat, self.errand.repeats_in) = (true, block);
+            (self.purpose.can_repeat, self.purpose.repeats_in) = (true, block);
         }
     }
 
@@ -375,32 +375,32 @@ impl Session {
 
     /// A pipeline begins at `at` while a connection is at hand: may it go there?
     pub(super) fn stay(&mut self, at: usize) -> Stay {
-        let is_first = self.conversation.is_unasked() && !self.errand.heard;
-        if is_first && self.errand.can_repeat {
+        let is_first = self.conversation.is_unasked() && !self.purpose.heard;
+        if is_first && self.purpose.can_repeat {
             // It is what the connection was taken for.
             return Stay::Yes;
         }
-        self.errand.can_repeat = false;
+        self.purpose.can_repeat = false;
         let in_block = self.conversation.status() != TransactionStatus::Idle;
         if self.conversation.status() == TransactionStatus::Failed {
             return Stay::Yes;
         }
-        let need = self.need_of(at, in_block, self.errand.may_write);
-        if !self.errand.on_standby {
-            self.errand.wrote |= self.may_write_at_primary(need);
+        let need = self.need_of(at, in_block, self.purpose.may_write);
+        if !self.purpose.on_standby {
+            self.purpose.wrote |= self.may_write_at_primary(need);
             // Should the connection be lost, a read that follows something else there goes to another one.
             if !in_block
                 && self.conversation.may_go_elsewhere()
                 && let Some(lease) = &mut self.lease
                 && keep_read(lease, self.pending.get(at..).unwrap_or_default(), need)
             {
-                (self.errand.can_repeat, self.errand.heard) = (true, false);
-                self.errand.repeats_in = None;
+                (self.purpose.can_repeat, self.purpose.heard) = (true, false);
+                self.purpose.repeats_in = None;
             }
             return Stay::Yes;
         }
         if self.conversation.pinned().is_some() {
-            // It cannot leave: what a standby cannot do, the standby refuses. A census may yet say that it can.
+            // It cannot leave: what a standby cannot do, the standby refuses. A state query may yet say that it can.
             return match self.conversation.own_requests_are_done() {
                 true => Stay::Yes,
                 false => Stay::Wait,
@@ -420,7 +420,7 @@ impl Session {
             return self.is_still_fit();
         }
         // Each statement has a snapshot of its own, and must see what others have committed meanwhile.
-        let looks_anew = self.errand.is_global && !self.errand.keeps_snapshot;
+        let looks_anew = self.purpose.is_global && !self.purpose.keeps_snapshot;
         !looks_anew
             || self
                 .lease
@@ -431,8 +431,8 @@ impl Session {
     /// A block with an open portal cannot go on elsewhere: its read waits for the standby, for a bounded time.
     #[cold]
     fn catch_up(&mut self) -> Stay {
-        self.errand.waits += 1;
-        match u64::from(self.errand.waits) * POSITION_WAIT_MS < POSITION_WAIT_MS_MAX {
+        self.purpose.waits += 1;
+        match u64::from(self.purpose.waits) * POSITION_WAIT_MS < POSITION_WAIT_MS_MAX {
             true => Stay::Behind,
             false => Stay::Refuse(Why::Portal),
         }
@@ -440,7 +440,7 @@ impl Session {
 
     /// A block on a standby needs the primary.
     fn leave_or_refuse(&self) -> Stay {
-        if self.errand.keeps_snapshot {
+        if self.purpose.keeps_snapshot {
             Stay::Refuse(Why::Snapshot)
         } else if self.conversation.has_open_portal() {
             Stay::Refuse(Why::Portal)
@@ -471,7 +471,7 @@ impl Session {
         self.worker.with_snapshot(|snapshot| {
             let state = snapshot.state(node)?;
             let is_other = snapshot.primary.is_some_and(|primary| primary != node);
-            let is_demoted = state.role == Role::Standby && !self.errand.on_standby && is_other;
+            let is_demoted = state.role == Role::Standby && !self.purpose.on_standby && is_other;
             let is_over = match state.status {
                 Status::Waiting | Status::Up if is_demoted => {
                     let name = &snapshot.node(node).name;
@@ -479,7 +479,7 @@ impl Session {
                 }
                 Status::Waiting | Status::Up | Status::Unused => false,
                 Status::Quarantine => true,
-                Status::Down => is_other || self.errand.is_repeatable(),
+                Status::Down => is_other || self.purpose.is_repeatable(),
             };
             let (name, status) = (&snapshot.node(node).name, state.status.name());
             is_over.then(|| format!("node {name} is {status}: {}", state.reason))
@@ -489,18 +489,18 @@ impl Session {
     /// True when pipelines have to be looked at before they go to the connection at hand.
     #[inline]
     pub(super) fn is_guarded(&self) -> bool {
-        self.errand.on_standby || !self.errand.wrote && self.errand.is_watched
+        self.purpose.on_standby || !self.purpose.wrote && self.purpose.is_watched
     }
 
     /// True when the primary is to be asked how far it has written.
     #[inline]
     pub(super) fn owes_position(&self) -> bool {
         let commits =
-            self.errand.wrote || self.placement.unknown_since.is_some() && !self.errand.asked;
+            self.purpose.wrote || self.placement.unknown_since.is_some() && !self.purpose.asked;
         commits
-            && !self.errand.on_standby
-            && self.errand.is_watched
-            && (!self.leaving || self.errand.announced)
+            && !self.purpose.on_standby
+            && self.purpose.is_watched
+            && (!self.leaving || self.purpose.announced)
             && self.conversation.is_clean()
     }
 
@@ -510,7 +510,7 @@ impl Session {
         let now = self.worker.micros();
         self.placement.unknown_since = lsn.is_none().then_some(now);
         self.placement.newest = lsn.unwrap_or(0).max(self.placement.newest);
-        if !std::mem::take(&mut self.errand.announced) {
+        if !std::mem::take(&mut self.purpose.announced) {
             return;
         }
         match lsn {
@@ -522,25 +522,25 @@ impl Session {
     /// The client is about to hear something that may be a commit.
     #[inline]
     pub(super) fn announce_commit(&mut self) {
-        if self.errand.is_global
-            && self.errand.wrote
-            && !self.errand.announced
+        if self.purpose.is_global
+            && self.purpose.wrote
+            && !self.purpose.announced
             && self.conversation.may_commit()
         {
-            self.errand.announced = true;
+            self.purpose.announced = true;
             self.worker.switchboard.commits.begin();
         }
     }
 
     /// The connection is gone before its position was known.
-    pub(super) fn end_errand(&mut self) {
-        if self.errand.wrote {
+    pub(super) fn end_purpose(&mut self) {
+        if self.purpose.wrote {
             self.placement.expect_position(self.worker.micros());
         }
-        if self.errand.announced {
+        if self.purpose.announced {
             self.worker.lost_commit();
         }
-        self.errand = Errand::default();
+        self.purpose = Purpose::default();
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{cluster::node::Live, session::prepared::Statement};
 
 /// What the server connection at hand was taken for.
 #[derive(Debug, Default)]
-pub(super) struct Errand {
+pub(super) struct Purpose {
     /// It is not the primary: what is not a proven read must not go there.
     pub(super) on_standby: bool,
     /// What went there is one pipeline, a read, and kept: it can be sent again to another node.
@@ -39,7 +39,7 @@ pub(super) struct Errand {
     pub(super) _counted: Option<UnderWay>,
 }
 
-impl Errand {
+impl Purpose {
     /// True when the request may be sent to another node: nothing of it was executed that matters, and nobody has
     /// heard of it.
     pub(super) fn is_repeatable(&self) -> bool {

@@ -12,7 +12,7 @@ use std::{
 use super::{
     clock::{Clock, Due},
     placement::Placement,
-    purpose::Errand,
+    purpose::Purpose,
     session_mode::Kept,
     told::Told,
 };
@@ -53,7 +53,7 @@ pub(crate) struct Session {
     pub(super) stalled: bool,
     pub(super) lease: Option<Lease>,
     /// What that was taken for.
-    pub(super) errand: Errand,
+    pub(super) purpose: Purpose,
     /// How often it has used sequences at a connection that it gave back.
     sequence_uses: u64,
     /// What it keeps besides.
@@ -146,7 +146,7 @@ impl Session {
             worker,
             pools,
             lease: None,
-            errand: Errand::default(),
+            purpose: Purpose::default(),
             sequence_uses: 0,
             placement,
             intake: Cutter::default(),
@@ -331,11 +331,11 @@ impl Session {
                 self.ask_position();
             } else if self.may_release() {
                 self.release();
-            } else if self.conversation.wants_census()
+            } else if self.conversation.wants_state_query()
                 && !self.leaving
                 && self.is_between_messages()
             {
-                self.take_census();
+                self.take_state_query();
             }
             self.tell_schema_change();
         }
@@ -428,7 +428,7 @@ impl Session {
         self.info.server.replace(None);
         self.info.state.set(State::Idle);
         let lease = self.lease.take()?;
-        self.end_errand();
+        self.end_purpose();
         Some(lease)
     }
 

@@ -6,7 +6,7 @@ use crate::{
     protocol::{Header, Tag, backend::TransactionStatus, frontend::Target, tag::frontend},
     session::{
         prepared::names::Names,
-        transaction::failed_block::{Limbo, Reply},
+        transaction::failed_block::{FailedBlock, Reply},
     },
 };
 
@@ -171,7 +171,7 @@ fn closing_is_possible_and_data_are_ignored() {
 
 #[test]
 fn inside_a_pipeline_everything_waits_for_its_sync() {
-    let mut limbo = Limbo::new(true, true);
+    let mut failed_block = FailedBlock::new(true, true);
     let names = Names::default();
     let mut out = Vec::new();
     for tag in *b"QPBDECFHdcf" {
@@ -179,14 +179,20 @@ fn inside_a_pipeline_everything_waits_for_its_sync() {
             tag: Tag(tag),
             length: 4,
         };
-        assert_eq!(limbo.answer(header, b"", &names, &mut out), Reply::Stays);
+        assert_eq!(
+            failed_block.answer(header, b"", &names, &mut out),
+            Reply::Stays
+        );
     }
     assert_eq!(out, b"");
     let sync = Header {
         tag: frontend::SYNC,
         length: 4,
     };
-    assert_eq!(limbo.answer(sync, b"", &names, &mut out), Reply::Stays);
+    assert_eq!(
+        failed_block.answer(sync, b"", &names, &mut out),
+        Reply::Stays
+    );
     assert_eq!(read(&out), "Z(E)");
 }
 
