@@ -261,6 +261,55 @@ fn the_first_read_of_a_block_is_answered_by_another_node_too() {
     assert!(cases.all(all_pass));
 }
 
+/// A server sends what it had ready in front of its error, in one piece: nothing of that is shown twice.
+#[test]
+fn an_error_behind_rows_leaves_each_of_them_once() {
+    // What only the primary can do comes late.
+    const LATE: &str = "CREATE FUNCTION late(n int) RETURNS int LANGUAGE plpgsql STABLE AS \
+        'BEGIN IF n > 2 AND current_setting(''in_hot_standby'') = ''on'' THEN \
+            RAISE read_only_sql_transaction; END IF; RETURN n; END'";
+    let run = |text: &str| [parse("", text), bind("", "", &[]), execute("")].concat();
+    let rows_of = "SELECT late(n) FROM generate_series(1, 5) n";
+    let (stage, mut session) = stage();
+    rows(session.query(LATE));
+    let requests = [
+        (query(rows_of), "TDDDDDCZ"),
+        (query(&format!("SELECT 7; {rows_of}")), "TDCTDDDDDCZ"),
+        (query(&format!("COPY ({rows_of}) TO STDOUT")), "HdddddcCZ"),
+        ([run(rows_of), sync()].concat(), "12DDDDDCZ"),
+        (
+            [run("SELECT 7"), run(rows_of), sync()].concat(),
+            "12DC12DDDDDCZ",
+        ),
+        (
+            [
+                parse("n", rows_of),
+                describe_statement("n"),
+                bind("p", "n", &[]),
+                all([
+                    execute_rows("p", 2),
+                    execute_rows("p", 2),
+                    execute_rows("p", 2),
+                ]),
+                close_statement("n"),
+                sync(),
+            ]
+            .concat(),
+            "1tT2DDsDDsDC3Z",
+        ),
+    ];
+    for begin in [None, Some("BEGIN READ ONLY")] {
+        for (request, expected) in &requests {
+            stage.wait_until_split_for(&mut session);
+            begin.map(|begin| rows(session.query(begin)));
+            session.send(request).unwrap();
+            assert_eq!(letters(&mut session).0, *expected, "{begin:?}");
+            assert_eq!(session.query("SHOW in_hot_standby").row(), "off");
+            begin.map(|_| rows(session.query("COMMIT")));
+        }
+    }
+}
+
 #[test]
 fn a_read_that_was_answered_in_part_is_not_repeated() {
     let (stage, mut session) = stage();

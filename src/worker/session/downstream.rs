@@ -97,8 +97,8 @@ impl Session {
                 _ if ours > 0 => {}
                 backend::COMMAND_COMPLETE if executes > 0 => executes -= 1,
                 backend::DATA_ROW if executes > 0 => {}
-                // A server that is shut down at once sends what it had ready, rows and all, in front of its farewell.
-                backend::DATA_ROW | backend::COMMAND_COMPLETE if !is_complete(chunk) => {}
+                // A server sends what it had ready, rows and all, in front of its error or of its farewell.
+                tag if is_of_rows(tag) && (self.purpose.on_standby || !is_complete(chunk)) => {}
                 backend::PARSE_COMPLETE
                 | backend::BIND_COMPLETE
                 | backend::CLOSE_COMPLETE
@@ -131,7 +131,10 @@ impl Session {
                 return Ok(());
             }
             let (answer, taken) = if let Some((header, body)) = self.outtake.whole(piece) {
-                (self.judge(header, body)?, header.frame_bytes())
+                (
+                    self.judge(header, body, *decided > 0)?,
+                    header.frame_bytes(),
+                )
             } else {
                 let awaits_rows = self.conversation.awaits_rows();
                 let awaits_shape = self.conversation.awaits_shape();
@@ -140,7 +143,7 @@ impl Session {
                 })? {
                     Cut::Begins(header, body) => {
                         let taken = piece.len();
-                        let answer = self.judge(header, body)?;
+                        let answer = self.judge(header, body, *decided > 0)?;
                         self.outtake_forwards = answer != Answer::Swallow;
                         (answer, taken)
                     }
@@ -169,6 +172,7 @@ impl Session {
                 }
                 Answer::Renamed => {
                     self.forward_to_client(chunk, decided);
+                    self.purpose.heard = true;
                     self.client.send(self.conversation.take_renamed().into());
                     chunk.advance(taken);
                 }
@@ -185,9 +189,11 @@ impl Session {
         }
     }
 
+    /// What becomes of a message. `shows`: the client is about to get what came in front of it.
     #[inline]
-    fn judge(&mut self, header: Header, body: &[u8]) -> Result<Answer, Fault> {
+    fn judge(&mut self, header: Header, body: &[u8], shows: bool) -> Result<Answer, Fault> {
         if header.tag == backend::ERROR_RESPONSE
+            && !shows
             && self.purpose.on_standby
             && self.purpose.is_repeatable()
             && is_for_primary(body)
@@ -535,6 +541,21 @@ fn is_for_primary(body: &[u8]) -> bool {
         ) => recovery(),
         _ => false,
     }
+}
+
+/// True for what an answer consists of beside its errors, up to ReadyForQuery.
+#[inline]
+fn is_of_rows(tag: Tag) -> bool {
+    matches!(
+        tag,
+        backend::DATA_ROW
+            | backend::COMMAND_COMPLETE
+            | backend::PORTAL_SUSPENDED
+            | backend::EMPTY_QUERY
+            | backend::COPY_OUT
+            | backend::COPY_DATA
+            | backend::COPY_DONE
+    )
 }
 
 /// True when the bytes end with the ReadyForQuery of a session that is in no failed block.
