@@ -187,7 +187,7 @@ fn complaint_about(stage: &Stage, request: &[u8]) -> Option<String> {
     let login = || Session::login(stage.proxy.address()).unwrap();
     let (mut tenant, mut earlier) = (login(), login());
     let before = earlier.query(LOOK);
-    tenant.ask(request);
+    let asked = tenant.ask(request);
     let told = [earlier.query(LOOK), login().query(LOOK)];
     let own = tenant.query(LOOK);
     drop(tenant);
@@ -197,7 +197,7 @@ fn complaint_about(stage: &Stage, request: &[u8]) -> Option<String> {
     if !strangers.is_empty() {
         return Some(format!("strangers read {strangers:?}"));
     }
-    (own != rows(&["of a"])).then(|| format!("the tenant itself reads {own:?}"))
+    (own != rows(&["of a"])).then(|| format!("the tenant itself reads {own:?} after {asked:?}"))
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl Conversation {
             Known::Facts(known, _) | Known::Stale(known) => {
                 ANYTHING.and(named_effects(known, facts, text, desk))
             }
-            Known::Nothing => ANYTHING,
+            // It was waited for in vain: what a function has set can be found by no question.
+            Known::Nothing => ANYTHING.and(Effects::UNNAMED),
         }
     }
 

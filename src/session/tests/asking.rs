@@ -2,6 +2,7 @@
 
 use super::talk::*;
 use crate::session::{
+    context::Known,
     conversation::{AfterLoss, Answer, Verdict},
     state::pin::Pin,
 };
@@ -278,4 +279,22 @@ fn a_server_may_end_while_it_is_asked() {
     ask(&mut talk);
     let body = error_body(&ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "bye"));
     assert_eq!(talk.hear(backend::ERROR_RESPONSE, &body), Ok(Answer::Fatal));
+}
+
+/// Where nothing is known of functions, one may have set what no question finds: its session stays where it is.
+#[test]
+fn what_calls_the_unknown_keeps_its_connection() {
+    for (text, pin) in [
+        ("CALL login('a')", Some(Pin::Setting)),
+        ("SELECT become('a')", Some(Pin::Setting)),
+        ("SELECT 1", None),
+        ("SET work_mem = 1", None),
+    ] {
+        let mut talk = Talk::new(PoolMode::Transaction);
+        talk.office.known = Known::Nothing;
+        talk.office.bounds.trusts_functions = false;
+        talk.client(&query(text));
+        talk.server("C ZI");
+        assert_eq!(talk.rules.pinned(), pin, "{text}");
+    }
 }
