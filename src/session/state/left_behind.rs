@@ -281,7 +281,8 @@ fn makes_code(text: &[u8]) -> bool {
 /// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or
 /// shows a setting, or reads nothing.
 fn calls_nothing(facts: StatementFlags, text: &[u8]) -> bool {
-    if facts.begins() || facts.rolls_back() || facts.is_empty() {
+    let sets = facts.gains_state() && facts.is_single() && class::sets(text);
+    if sets || facts.begins() || facts.rolls_back() || facts.is_empty() {
         return true;
     }
     let has_operator = |byte: &u8| !(byte.is_ascii_alphanumeric() || b" \t\r\n_,;*".contains(byte));

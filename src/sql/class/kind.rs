@@ -3,8 +3,8 @@
 use crate::sql::{
     token::{Kind, Reading, Tokens},
     word::{
-        ABORT, BEGIN, COMMIT, DELETE, END, FROM, INSERT, MERGE, RELEASE, ROLLBACK, SAVEPOINT,
-        SELECT, SHOW, START, TABLE, UPDATE, VALUES, WITH, folded,
+        ABORT, BEGIN, COMMIT, DELETE, END, FROM, INSERT, MERGE, RELEASE, RESET, ROLLBACK,
+        SAVEPOINT, SELECT, SET, SHOW, START, TABLE, UPDATE, VALUES, WITH, folded,
     },
 };
 
@@ -30,6 +30,12 @@ pub(crate) fn reads_nothing(text: &[u8]) -> bool {
     let mut rest =
         tokens.skip_while(|token| token.kind != Kind::Semicolon && folded(Some(*token)) != FROM);
     is_plain && rest.all(|token| token.kind == Kind::Semicolon)
+}
+
+/// True when the first statement sets or resets a setting, for which no function of the database runs.
+pub(crate) fn sets(text: &[u8]) -> bool {
+    let first = Tokens::new(text, Reading::Standard).next();
+    matches!(folded(first), SET | RESET)
 }
 
 #[cfg(test)]

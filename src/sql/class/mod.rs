@@ -10,7 +10,7 @@ pub mod overrides;
 mod query;
 mod read_only;
 
-pub(crate) use kind::{may_modify, reads_nothing};
+pub(crate) use kind::{may_modify, reads_nothing, sets};
 
 use std::fmt;
 
