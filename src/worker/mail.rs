@@ -15,13 +15,14 @@ use super::{
     Worker, accept, cancel,
     clients::{ClientInfo, Kill},
     console,
+    pool::server_database,
 };
 use crate::{
     auth::SaltedKeys,
     cluster::{
         messages::{Ticket, ToControl, ToWorker},
         node::{NodeState, Role},
-        report::{Report, ReportKind},
+        report::{ClientReport, Report, ReportKind},
         settings::DrainFor,
     },
     ids::WorkerId,
@@ -142,18 +143,39 @@ impl Worker {
     }
 
     /// A client's statement runs for which nobody may be connected to this database of the servers. For those who are, the
-    /// server waits five seconds: when it does, and not when it refuses the statement, whose client may be anybody.
+    /// server waits five seconds: when it does, and not when it refuses the statement, whose client may be anybody. While
+    /// other clients are logged in to that database, the server is to refuse it, as if each had a connection.
     pub(super) fn vacate(self: &Rc<Self>, client: &Rc<ClientInfo>, database: Arc<str>) {
         let number = self.statements.number();
         client.vacates.set(number);
         let (worker, client) = (Rc::clone(self), Rc::clone(client));
         task::spawn(async move {
             let patience = Duration::from_millis(VACATE_AFTER_MS);
-            worker.reactor.sleep(patience).await;
-            if client.vacates.get() == number {
-                worker.have_left(database);
+            loop {
+                worker.reactor.sleep(patience).await;
+                if client.vacates.get() != number {
+                    return;
+                }
+                if !worker.is_used_beside(&client, &database).await {
+                    return worker.have_left(database);
+                }
             }
         });
+    }
+
+    /// True when clients of any core beside this one are logged in to a database of the servers, or one core cannot tell.
+    async fn is_used_beside(self: &Rc<Self>, client: &ClientInfo, database: &str) -> bool {
+        let reports = self.ask_all(ReportKind::Clients).await;
+        let snapshot = self.snapshot();
+        let is_there = |other: &ClientReport| {
+            let name = server_database(&snapshot.settings, &other.key);
+            other.process_id != client.process_id && name.is_some_and(|name| *name == *database)
+        };
+        let uses = |report: &Report| match report {
+            Report::Clients(clients) => clients.iter().any(is_there),
+            _ => true,
+        };
+        reports.len() < self.switchboard.workers.len() || reports.iter().any(uses)
     }
 
     fn have_left(self: &Rc<Self>, database: Arc<str>) {

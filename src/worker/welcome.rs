@@ -72,9 +72,31 @@ async fn learn_anew(
     let deadline = since + WAIT;
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
-    let lease = lease.ok()?.ok().flatten()?.for_login();
-    let lease = as_new(lease, since).await.ok()?;
-    Some(ask(worker, pools, parameters, lease).await)
+    let lease = match lease.ok()? {
+        Ok(lease) => as_new(lease?.for_login(), since).await,
+        Err(error) => Err(error),
+    };
+    match lease {
+        Ok(lease) => Some(ask(worker, pools, parameters, lease).await),
+        Err(CheckoutError::Refused(body)) if is_about_login(&body) => {
+            Some(Err(CheckoutError::Refused(body).into()))
+        }
+        Err(_) => None,
+    }
+}
+
+/// True for what a server says of who comes, and not of how it stands with the server itself: another login would hear
+/// it, too.
+fn is_about_login(body: &[u8]) -> bool {
+    let fields = ErrorFields::read(body).ok();
+    matches!(
+        fields.and_then(|fields| fields.sqlstate()),
+        Some(
+            SqlState::INVALID_CATALOG_NAME
+                | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                | SqlState::INSUFFICIENT_PRIVILEGE
+        )
+    )
 }
 
 /// How long a login waits for a connection of a busy pool when what it would be told is known, but not new.

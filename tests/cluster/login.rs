@@ -8,6 +8,7 @@ use pgring::{
 };
 
 use crate::{
+    session::{Answer, Session},
     stage::Stage,
     support::{
         eventually,
@@ -180,5 +181,39 @@ fn the_protocol_is_negotiated_as_the_server_would() {
             (first.tag, first.body)
         });
         assert_eq!(told, by_server, "{version:?} {parameters:?}");
+    }
+}
+
+/// What a server says of a login now counts, whatever it said of the same one before.
+#[test]
+fn a_login_that_the_server_would_refuse_by_now_is_refused() {
+    let stage = Stage::trusting(|config| config);
+    stage.sql("CREATE ROLE guest LOGIN; CREATE DATABASE visited");
+    let enter = || Session::login_as(stage.proxy.address(), "guest", "visited");
+    for (change, expected, back) in [
+        (
+            "ALTER ROLE guest NOLOGIN",
+            "28000",
+            "ALTER ROLE guest LOGIN",
+        ),
+        (
+            "REVOKE CONNECT ON DATABASE visited FROM PUBLIC",
+            "42501",
+            "GRANT CONNECT ON DATABASE visited TO PUBLIC",
+        ),
+        (
+            "DROP DATABASE visited WITH (FORCE)",
+            "3D000",
+            "CREATE DATABASE visited",
+        ),
+    ] {
+        eventually("it was let in", || enter().is_ok());
+        stage.sql(change);
+        eventually("it was refused", || match enter() {
+            Err(Answer::Error(sqlstate, _)) => sqlstate == expected,
+            Ok(_) => false,
+            Err(other) => panic!("{other:?}"),
+        });
+        stage.sql(back);
     }
 }

@@ -73,6 +73,28 @@ fn one_that_somebody_uses_is_not() {
     drop(stage);
 }
 
+/// Who is logged in uses it, whether or not a server knows of that.
+#[test]
+fn one_that_somebody_is_logged_in_to_is_not_either() {
+    let (stage, mut session) = used();
+    let mut client = Session::login_as(stage.proxy.address(), "postgres", "doomed").unwrap();
+    for (before, text) in [
+        ("SET work_mem = '1MB'", "DROP DATABASE doomed"),
+        ("BEGIN", "ALTER DATABASE doomed RENAME TO other"),
+    ] {
+        rows(client.query(before));
+        assert_eq!(
+            error(session.query(text)),
+            "55006",
+            "{text} behind {before}"
+        );
+        assert_eq!(client.query("SELECT current_database()").row(), "doomed");
+    }
+    client.send(&terminate()).unwrap();
+    rows(session.query("DROP DATABASE doomed"));
+    drop(stage);
+}
+
 /// Whoever may not drop it makes nobody lose a connection.
 #[test]
 fn who_may_not_drop_it_empties_no_pool() {
