@@ -75,7 +75,7 @@ pub(crate) fn clipped(name: &[u8]) -> &[u8] {
 /// An identifier without its quotes, as it is written between them.
 pub(crate) fn unquoted(token: Token<'_>) -> &[u8] {
     match token.kind {
-        Kind::Quoted => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
+        Kind::Quoted | Kind::Literal => token.text.get(1..token.text.len() - 1).unwrap_or_default(),
         Kind::UnicodeQuoted => token.text.get(3..token.text.len() - 1).unwrap_or_default(),
         _ => token.text,
     }

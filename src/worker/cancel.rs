@@ -205,6 +205,9 @@ fn owner(process_id: i32) -> WorkerId {
 /// A cancel request came in on this core. Ends when it has had what effect it will have.
 pub(super) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
     let owner = owner(process_id);
+    if usize::from(owner.0) >= worker.switchboard.workers.len() {
+        return tracing::info!(process_id, "cancel request with a wrong key");
+    }
     if owner == worker.id {
         run(worker, process_id, &key).await;
     } else if !worker.ask_to_cancel(owner, process_id, key).await {

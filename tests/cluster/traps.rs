@@ -670,3 +670,31 @@ fn the_session_is_never_told_that_it_is_on_a_standby() {
         assert_eq!(session.query(text).row(), "off");
     }
 }
+
+/// The rows of FETCH are its cursor's: one that was parsed long ago, elsewhere or for another cursor reads on.
+#[test]
+fn a_prepared_fetch_reads_any_cursor() {
+    let (stage, mut session) = stage_with(&[TABLE]);
+    rows(session.ask(&all([parse("next", "FETCH ALL FROM c"), sync()])));
+    let run = all([
+        bind("", "next", &[]),
+        describe_portal(""),
+        execute(""),
+        sync(),
+    ]);
+    for (cursor, expected) in [
+        ("SELECT 'x'::text, 2", "x|2"),
+        ("SELECT n FROM t WHERE id = 1", "1"),
+        ("SELECT 'x'::text, 2", "x|2"),
+    ] {
+        let mut others: Vec<_> = (0..3).map(|_| stage.client()).collect();
+        for other in &mut others {
+            rows(other.query("BEGIN; LOCK TABLE t IN SHARE MODE"));
+            rows(other.query("ROLLBACK"));
+        }
+        rows(session.query("BEGIN"));
+        rows(session.query(&format!("DECLARE c CURSOR FOR {cursor}")));
+        assert_eq!(session.ask(&run).row(), expected);
+        rows(session.query("COMMIT"));
+    }
+}

@@ -38,7 +38,8 @@ pub(crate) struct Statement {
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
     pub(crate) facts: StatementFlags,
-    /// It means the same whatever there is in the database, and has neither rows nor parameters.
+    /// It means the same whatever there is in the database, and has neither rows nor parameters; or its rows are those of a
+    /// cursor, which the server does not compare with what they were when it was parsed.
     is_plain: bool,
     /// It has literals, which the server reads under the settings at hand when it is parsed.
     has_literals: bool,
@@ -238,7 +239,10 @@ impl Store {
             content: content.into(),
             text_bytes,
             facts,
-            is_plain: facts.begins() || facts.is_empty() || !facts.is_shareable() && ends(),
+            is_plain: facts.begins()
+                || facts.is_empty()
+                || facts.fetches()
+                || !facts.is_shareable() && ends(),
             has_literals: has_literals(&content[..text_bytes]),
             under: context.cloned(),
             context: context

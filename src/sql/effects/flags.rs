@@ -62,6 +62,7 @@ impl StatementFlags {
         LEAVES_LIBRARY = 24,
         TAKES_LOCK = 25,
         LEAVES_PREPARED = 26,
+        FETCHES = 27,
         // Of use while reading only.
         MANY = 31,
     }
@@ -209,6 +210,11 @@ impl StatementFlags {
     /// The text is one statement, a BEGIN or START TRANSACTION that the grammar accepts.
     pub const fn begins(self) -> bool {
         self.has(Self::BEGINS)
+    }
+
+    /// The text is one statement, FETCH or MOVE: what it returns is its cursor's.
+    pub const fn fetches(self) -> bool {
+        self.has(Self::FETCHES)
     }
 
     /// There is no statement.

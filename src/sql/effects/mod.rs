@@ -27,7 +27,7 @@ pub use {
 
 use super::{
     token::{Kind, Reading, Token, Tokens},
-    word::{self, ABORT, BEGIN, ROLLBACK, START},
+    word::{self, ABORT, BEGIN, FETCH, MOVE, ROLLBACK, START},
 };
 
 /// The facts about a whole text, without the zero byte that ends it.
@@ -71,15 +71,20 @@ pub(super) fn read<'a>(
     match statements {
         0 => StatementFlags::EMPTY.and(StatementFlags::SINGLE),
         1 if !facts.has(StatementFlags::MANY) => facts.and(StatementFlags::SINGLE),
-        _ => facts.without(StatementFlags::SHAREABLE.and(StatementFlags::MANY)),
+        _ => facts.without(
+            StatementFlags::SHAREABLE
+                .and(StatementFlags::FETCHES)
+                .and(StatementFlags::MANY),
+        ),
     }
 }
 
-/// What the text is, as one whole statement that begins or ends a transaction.
+/// What the text is, as one whole statement that begins or ends a transaction, or reads on.
 #[inline]
 fn of_transaction(first: word::Folded, text: &[u8]) -> StatementFlags {
     match first {
         BEGIN | START if begin(text).is_some() => StatementFlags::BEGINS,
+        FETCH | MOVE => StatementFlags::FETCHES,
         ROLLBACK | ABORT if plain_ending(text).is_some() => StatementFlags::ROLLS_BACK,
         _ => StatementFlags::NONE,
     }

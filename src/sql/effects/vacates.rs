@@ -2,7 +2,8 @@
 
 use super::uses::name;
 use crate::sql::{
-    token::{Kind, Reading, Token, Tokens},
+    body::undoubled,
+    token::{Kind, Reading, Token, Tokens, unquoted},
     word::{ALTER, CREATE, DROP, EXISTS, SET, folded},
 };
 
@@ -41,7 +42,7 @@ fn altered(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
     (moves || is_next(&mut rest, "rename")).then_some(database)
 }
 
-/// CREATE DATABASE name ... [TEMPLATE [=] other].
+/// CREATE DATABASE name ... [TEMPLATE [=] other], a name or a string.
 fn copied(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
     for _ in 0..TOKENS_MAX {
         let mut behind = rest;
@@ -53,7 +54,13 @@ fn copied(mut rest: Tokens<'_>) -> Option<Vec<u8>> {
             if named.next().is_some_and(|token| token.text == b"=") {
                 rest = named;
             }
-            return name(&mut rest);
+            let mut written = rest;
+            return match written.next() {
+                Some(token) if token.kind == Kind::Literal => {
+                    Some(undoubled(unquoted(token), b'\''))
+                }
+                _ => name(&mut rest),
+            };
         }
         rest = behind;
     }
@@ -92,6 +99,10 @@ mod tests {
             (
                 "CREATE DATABASE b TEMPLATE \"A\" ENCODING 'UTF8'",
                 Some("A"),
+            ),
+            (
+                "CREATE DATABASE b STRATEGY 'wal_log' TEMPLATE = 'A''b'",
+                Some("A'b"),
             ),
             ("CREATE TABLE database (a int)", None),
             ("DROP TABLE database", None),
