@@ -44,7 +44,7 @@ pub fn start_worker(start: WorkerStart) -> Result<Join, String> {
         buffers: start.buffers,
         listeners: start.listeners,
         wake: start.wake,
-        switchboard: start.switchboard,
+        shared: start.shared,
     };
     let thread = plan.start().map_err(|error| error.to_string())?;
     Ok(Box::new(move || {

@@ -19,7 +19,7 @@ pub struct DatabaseFacts {
     pub any_may_write: bool,
     /// Until when that is relied on.
     pub validity: Validity,
-    /// Version of the schema, as the switchboard counts it, before the look. With another version nothing of this
+    /// Version of the schema, as the shared part counts it, before the look. With another version nothing of this
     /// may be relied on.
     pub schema: u64,
     /// How far the log was written after the look: a standby that has not replayed so far may not have what is here.

@@ -17,7 +17,7 @@ use crate::{
     auth::{SaltedKeys, derive_with_pbkdf2},
     cluster::{
         messages::{Ticket, ToControl, ToWorker},
-        switchboard::Switchboard,
+        shared::Shared,
     },
     ids::WorkerId,
     limits::MAILBOX_MESSAGES_MAX,
@@ -39,7 +39,7 @@ struct Order {
 
 impl KeyMaker {
     /// Starts the thread; it ends with the last sender.
-    pub(super) fn start(switchboard: Arc<Switchboard>) -> io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let (sender, orders) = bounded::<Order>(MAILBOX_MESSAGES_MAX);
         thread::Builder::new().name("keys".into()).spawn(move || {
             for order in orders {
@@ -48,11 +48,8 @@ impl KeyMaker {
                 let (ticket, keys) = (order.ticket, Arc::new(keys));
                 // Who asked gives up by itself when the answer is lost.
                 let _delivered = match order.worker {
-                    Some(worker) => switchboard.tell(worker, ToWorker::Keys(ticket, keys)),
-                    None => switchboard
-                        .control
-                        .put(ToControl::Keys(ticket, keys))
-                        .is_ok(),
+                    Some(worker) => shared.tell(worker, ToWorker::Keys(ticket, keys)),
+                    None => shared.control.put(ToControl::Keys(ticket, keys)).is_ok(),
                 };
             }
         })?;
@@ -86,7 +83,7 @@ impl KeyMaker {
 /// The control core's own questions to that thread.
 pub(super) struct Deriver {
     keys: KeyMaker,
-    switchboard: Arc<Switchboard>,
+    shared: Arc<Shared>,
     waiting: RefCell<HashMap<Ticket, Rc<Slot>>>,
 }
 
@@ -97,10 +94,10 @@ struct Slot {
 }
 
 impl Deriver {
-    pub(super) fn new(keys: KeyMaker, switchboard: Arc<Switchboard>) -> Self {
+    pub(super) fn new(keys: KeyMaker, shared: Arc<Shared>) -> Self {
         Self {
             keys,
-            switchboard,
+            shared,
             waiting: RefCell::default(),
         }
     }
@@ -112,7 +109,7 @@ impl Deriver {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Option<Arc<SaltedKeys>> {
-        let ticket = self.switchboard.ticket();
+        let ticket = self.shared.ticket();
         let slot = Rc::new(Slot::default());
         self.waiting.borrow_mut().insert(ticket, Rc::clone(&slot));
         let _gone = Forget(self, ticket);

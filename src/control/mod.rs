@@ -36,7 +36,7 @@ use crate::{
         messages::{ToControl, ToWorker},
         publish::Publisher,
         settings::{DrainFor, Settings},
-        switchboard::Switchboard,
+        shared::Shared,
     },
     ids::{Epoch, WorkerId},
     limits::{
@@ -96,7 +96,7 @@ pub struct WorkerStart {
     /// How other cores wake it.
     pub wake: WakeHandle,
     /// What it shares with the other cores.
-    pub switchboard: Arc<Switchboard>,
+    pub shared: Arc<Shared>,
 }
 
 /// Waits for a worker's end; the text says why it ended.
@@ -148,7 +148,7 @@ fn check_descriptors(settings: &Settings) -> Result<(), ControlError> {
 /// One worker for each wake-up, with listening sockets of its own.
 fn start_workers(
     settings: &Settings,
-    switchboard: &Arc<Switchboard>,
+    shared: &Arc<Shared>,
     wakes: Vec<WakeHandle>,
     start_worker: impl Fn(WorkerStart) -> Result<Join, String>,
 ) -> Result<Vec<Option<Join>>, ControlError> {
@@ -166,7 +166,7 @@ fn start_workers(
             },
             listeners,
             wake,
-            switchboard: Arc::clone(switchboard),
+            shared: Arc::clone(shared),
         };
         let join = start_worker(start).map_err(|error| ControlError::Worker(id, error))?;
         joins.push(Some(join));
@@ -201,7 +201,7 @@ enum Phase {
 struct Control {
     file: PathBuf,
     reactor: Reactor,
-    switchboard: Arc<Switchboard>,
+    shared: Arc<Shared>,
     publishing: Rc<Publishing>,
     watch: Rc<Watch>,
     keys: KeyMaker,
@@ -237,8 +237,8 @@ impl Control {
         let publisher = Publisher::new(prepare::snapshot(settings.clone(), Epoch(1)));
         let mailbox = |wake: WakeHandle| Mailbox::new(MAILBOX_MESSAGES_MAX, move || wake.wake());
         let mailboxes: Arc<[_]> = wakes.iter().cloned().map(mailbox).collect();
-        let switchboard = Arc::new(Switchboard {
-            budgets: Switchboard::budgets(Arc::clone(&mailboxes), time::now()),
+        let shared = Arc::new(Shared {
+            budgets: Shared::budgets(Arc::clone(&mailboxes), time::now()),
             workers: mailboxes,
             control: Mailbox::new(MAILBOX_MESSAGES_MAX, move || own_wake.wake()),
             readers: publisher.readers(),
@@ -251,12 +251,11 @@ impl Control {
             stamps: Default::default(),
             server_major: Default::default(),
         });
-        signals::watch(Arc::clone(&switchboard)).map_err(made("cannot handle signals"))?;
-        let joins = start_workers(&settings, &switchboard, wakes, start_worker)?;
-        let keys =
-            KeyMaker::start(Arc::clone(&switchboard)).map_err(made("cannot start a thread"))?;
-        let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&switchboard)));
-        let deriver = Deriver::new(keys.clone(), Arc::clone(&switchboard));
+        signals::watch(Arc::clone(&shared)).map_err(made("cannot handle signals"))?;
+        let joins = start_workers(&settings, &shared, wakes, start_worker)?;
+        let keys = KeyMaker::start(Arc::clone(&shared)).map_err(made("cannot start a thread"))?;
+        let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&shared)));
+        let deriver = Deriver::new(keys.clone(), Arc::clone(&shared));
         let watch = Watch::new(
             reactor.clone(),
             Rc::clone(&publishing),
@@ -266,7 +265,7 @@ impl Control {
         Ok(Self {
             file,
             reactor,
-            switchboard,
+            shared,
             publishing,
             watch,
             keys,
@@ -299,7 +298,7 @@ impl Control {
 
     async fn read_mail(&mut self) -> Result<(), ControlError> {
         loop {
-            while let Some(message) = self.switchboard.control.take() {
+            while let Some(message) = self.shared.control.take() {
                 self.on_message(message)?;
             }
             if self.phase == Phase::Stopping && self.drained.iter().all(|drained| *drained) {
@@ -391,8 +390,7 @@ impl Control {
         }
         self.phase = Phase::Draining;
         self.deadline = Some(time::now() + limit);
-        self.switchboard
-            .tell_all(None, move || ToWorker::Drain(until));
+        self.shared.tell_all(None, move || ToWorker::Drain(until));
     }
 
     fn stop(&mut self) {
@@ -402,7 +400,7 @@ impl Control {
         self.phase = Phase::Stopping;
         self.deadline = None;
         self.drained.fill(false);
-        self.switchboard.tell_all(None, || ToWorker::Stop);
+        self.shared.tell_all(None, || ToWorker::Stop);
     }
 
     fn worker_is_empty(&mut self, worker: WorkerId) -> Result<(), ControlError> {

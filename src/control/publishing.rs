@@ -10,8 +10,8 @@ use crate::{
         node::{NodeState, Status},
         publish::Publisher,
         settings::Settings,
+        shared::Shared,
         snapshot::{Snapshot, User},
-        switchboard::Switchboard,
     },
     ids::{Epoch, NodeId},
     time,
@@ -20,23 +20,23 @@ use crate::{
 /// The publisher, and who is told.
 pub(super) struct Publishing {
     publisher: Publisher,
-    switchboard: Arc<Switchboard>,
+    shared: Arc<Shared>,
     /// The role that looks at nodes.
     watcher: RefCell<Option<Arc<User>>>,
 }
 
 impl Publishing {
-    pub(super) fn new(publisher: Publisher, switchboard: Arc<Switchboard>) -> Self {
+    pub(super) fn new(publisher: Publisher, shared: Arc<Shared>) -> Self {
         let watcher = prepare::watcher(&publisher.current());
         Self {
             publisher,
-            switchboard,
+            shared,
             watcher: RefCell::new(watcher),
         }
     }
 
-    pub(super) fn switchboard(&self) -> &Arc<Switchboard> {
-        &self.switchboard
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The newest snapshot.
@@ -49,7 +49,7 @@ impl Publishing {
         let next = prepare::next_snapshot(&self.current(), settings);
         self.publisher.publish(next);
         self.watcher.replace(prepare::watcher(&self.current()));
-        self.switchboard.tell_all(None, || ToWorker::Reload);
+        self.shared.tell_all(None, || ToWorker::Reload);
     }
 
     /// The nodes are otherwise.
@@ -101,7 +101,7 @@ impl Publishing {
 
     /// All nodes have had their chance to say what they are.
     pub(super) fn surveyed(&self) {
-        let told = self.switchboard.control.put(ToControl::Surveyed);
+        let told = self.shared.control.put(ToControl::Surveyed);
         // A control core whose own mailbox overflows looks again at each message.
         drop(told);
     }
@@ -152,6 +152,6 @@ impl Publishing {
 
     fn publish_nodes(&self, change: impl FnOnce(&mut Snapshot)) {
         self.publish(change);
-        self.switchboard.tell_all(None, || ToWorker::NodesChanged);
+        self.shared.tell_all(None, || ToWorker::NodesChanged);
     }
 }

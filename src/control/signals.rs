@@ -7,7 +7,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::cluster::{messages::ToControl, switchboard::Switchboard};
+use crate::cluster::{messages::ToControl, shared::Shared};
 
 /// Read the configuration again.
 pub(super) const RELOAD: i32 = SIGHUP;
@@ -16,13 +16,13 @@ pub(super) const RELOAD: i32 = SIGHUP;
 pub(super) const TERMINATE: i32 = SIGTERM;
 
 /// Starts a thread that waits for signals.
-pub(super) fn watch(switchboard: Arc<Switchboard>) -> io::Result<()> {
+pub(super) fn watch(shared: Arc<Shared>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             for signal in signals.forever() {
-                let _ = switchboard.control.put(ToControl::Signal(signal));
+                let _ = shared.control.put(ToControl::Signal(signal));
             }
         })?;
     Ok(())

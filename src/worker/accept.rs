@@ -31,12 +31,12 @@ pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
 
 /// The kernel spreads clients by chance: one that came to a busy core goes to the least busy one.
 fn place(worker: &Rc<Worker>, descriptor: OwnedFd) {
-    let loads = &worker.switchboard.loads;
+    let loads = &worker.shared.loads;
     let other = loads.enter(worker.id);
     if other == worker.id {
         return adopt(worker, descriptor);
     }
-    let mailbox = &worker.switchboard.workers[usize::from(other.0)];
+    let mailbox = &worker.shared.workers[usize::from(other.0)];
     if let Err(ToWorker::Adopt(descriptor)) = mailbox.put(ToWorker::Adopt(descriptor)) {
         loads.leave(other);
         loads.stay(worker.id);
@@ -56,7 +56,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.count_client(false);
-        self.0.switchboard.loads.leave(self.0.id);
+        self.0.shared.loads.leave(self.0.id);
         self.0.left();
     }
 }

@@ -205,7 +205,7 @@ fn owner(process_id: i32) -> WorkerId {
 /// A cancel request came in on this core. Ends when it has had what effect it will have.
 pub(super) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
     let owner = owner(process_id);
-    if usize::from(owner.0) >= worker.switchboard.workers.len() {
+    if usize::from(owner.0) >= worker.shared.workers.len() {
         return tracing::info!(process_id, "cancel request with a wrong key");
     }
     if owner == worker.id {

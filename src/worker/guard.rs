@@ -60,11 +60,7 @@ impl Guard<'_, '_> {
     /// does not tell which names there are.
     fn decoy(&self) -> Option<Arc<User>> {
         let users = &self.snapshot.users;
-        let number = self
-            .worker
-            .switchboard
-            .mock_secret
-            .number(self.user.as_bytes());
+        let number = self.worker.shared.mock_secret.number(self.user.as_bytes());
         let place = number.checked_rem(users.len() as u64)? as usize;
         let mut names: Vec<_> = users.keys().collect();
         let (_, name, _) = names.select_nth_unstable(place);
@@ -119,7 +115,7 @@ impl Guard<'_, '_> {
         let credentials = match verifier {
             Some(verifier) => Credentials::of(verifier),
             None => Credentials::mock(
-                &self.worker.switchboard.mock_secret,
+                &self.worker.shared.mock_secret,
                 self.user.as_bytes(),
                 iterations,
             ),

@@ -35,7 +35,7 @@ use crate::{
 pub(super) async fn read(worker: &Rc<Worker>) {
     loop {
         worker.reactor.woken().await;
-        let mailbox = &worker.switchboard.workers[usize::from(worker.id.0)];
+        let mailbox = &worker.shared.workers[usize::from(worker.id.0)];
         while let Some(message) = mailbox.take() {
             worker.on_message(message);
         }
@@ -110,7 +110,7 @@ impl Worker {
             ToWorker::Handed(handed) => self.handed(*handed),
             ToWorker::Granted(budget) => self.granted(&budget),
             ToWorker::Ask(ticket, asker, kind) => {
-                self.switchboard
+                self.shared
                     .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
             }
             ToWorker::Told(ticket, report) => {
@@ -175,15 +175,15 @@ impl Worker {
             Report::Clients(clients) => clients.iter().any(is_there),
             _ => true,
         };
-        reports.len() < self.switchboard.workers.len() || reports.iter().any(uses)
+        reports.len() < self.shared.workers.len() || reports.iter().any(uses)
     }
 
     fn have_left(self: &Rc<Self>, database: Arc<str>) {
         self.leave_database(&database);
         let tell = || ToWorker::Vacate(Arc::clone(&database));
-        self.switchboard.tell_all(Some(self.id), tell);
+        self.shared.tell_all(Some(self.id), tell);
         // A mailbox that is full costs the client its statement, which the server refuses then.
-        let _ = self.switchboard.control.put(ToControl::Vacate(database));
+        let _ = self.shared.control.put(ToControl::Vacate(database));
     }
 
     /// Closes what is idle there.
@@ -210,7 +210,7 @@ impl Worker {
         let worker = Rc::clone(self);
         task::spawn(async move {
             cancel::run(&worker, process_id, &key).await;
-            worker.switchboard.tell(asker, ToWorker::Cancelled(ticket));
+            worker.shared.tell(asker, ToWorker::Cancelled(ticket));
         });
     }
 
@@ -222,7 +222,7 @@ impl Worker {
         process_id: i32,
         key: Vec<u8>,
     ) -> bool {
-        let ticket = self.switchboard.ticket();
+        let ticket = self.shared.ticket();
         let awaited = Awaited::new(1);
         self.questions
             .cancels
@@ -234,7 +234,7 @@ impl Worker {
             asker: self.id,
             ticket,
         };
-        let told = self.switchboard.tell(owner, question);
+        let told = self.shared.tell(owner, question);
         if told {
             let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
             let _ = self.reactor.deadline(deadline, awaited.all()).await;
@@ -262,7 +262,7 @@ impl Worker {
     /// A client left: the last one of a draining core is news to the control core.
     pub(super) fn left(&self) {
         if self.draining.get() && self.clients.is_empty() {
-            let _ = self.switchboard.control.put(ToControl::Drained(self.id));
+            let _ = self.shared.control.put(ToControl::Drained(self.id));
         }
     }
 
@@ -273,7 +273,7 @@ impl Worker {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Option<Arc<SaltedKeys>> {
-        let ticket = self.switchboard.ticket();
+        let ticket = self.shared.ticket();
         let awaited = Awaited::new(1);
         self.questions
             .keys
@@ -286,7 +286,7 @@ impl Worker {
             salt,
             iterations,
         };
-        if self.switchboard.control.put(question).is_err() {
+        if self.shared.control.put(question).is_err() {
             self.questions.keys.borrow_mut().remove(&ticket);
             return None;
         }
@@ -295,15 +295,15 @@ impl Worker {
 
     /// Asks every core, this one included.
     pub(super) async fn ask_all(self: &Rc<Self>, kind: ReportKind) -> Vec<Report> {
-        let ticket = self.switchboard.ticket();
-        let others = self.switchboard.workers.len() - 1;
+        let ticket = self.shared.ticket();
+        let others = self.shared.workers.len() - 1;
         let awaited = Awaited::new(others + 1);
         self.questions
             .reports
             .borrow_mut()
             .insert(ticket, Rc::clone(&awaited));
         awaited.answer(console::report(self, kind));
-        self.switchboard
+        self.shared
             .tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
         let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);
         let told = self.reactor.deadline(deadline, awaited.all()).await;

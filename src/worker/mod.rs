@@ -3,18 +3,18 @@
 //! The modules are in the order in which a query meets them.
 
 mod accept;
+mod arena;
 mod cancel;
 mod clients;
 mod console;
+mod counters;
 mod date_style;
 mod guard;
 mod mail;
 mod pool;
 pub mod route;
-mod scraps;
 mod session;
 mod startup;
-mod tally;
 mod welcome;
 
 use std::{
@@ -28,12 +28,12 @@ use std::{
 use hashbrown::HashMap;
 
 use self::{
+    arena::Arena,
     cancel::Cancels,
     clients::Clients,
+    counters::WorkerCounters,
     mail::Questions,
     pool::{Janitor, Pool, PoolSet},
-    scraps::Scraps,
-    tally::Tally,
 };
 use crate::link::wire;
 use crate::session::{context::Words, prepared::Store, state::parameters::Interner};
@@ -44,8 +44,8 @@ use crate::{
         node::Status,
         publish::Reader,
         report::NodeCounters,
+        shared::Shared,
         snapshot::Snapshot,
-        switchboard::Switchboard,
     },
     ids::{NodeId, WorkerId},
     limits::WORKER_IO_MEMORY_BYTES,
@@ -57,11 +57,11 @@ use crate::{
 pub(crate) struct Worker {
     id: WorkerId,
     reactor: Reactor,
-    switchboard: Arc<Switchboard>,
+    shared: Arc<Shared>,
     reader: RefCell<Reader>,
     interner: Interner,
     statements: Store,
-    scraps: RefCell<Scraps>,
+    arena: RefCell<Arena>,
     /// What the rules of the session at work have to say.
     words: RefCell<Words>,
     pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
@@ -70,7 +70,7 @@ pub(crate) struct Worker {
     answered: RefCell<Vec<NodeCounters>>,
     clients: Clients,
     cancels: Cancels,
-    tally: Tally,
+    counters: WorkerCounters,
     doors: RefCell<Vec<Rc<Incoming>>>,
     questions: Questions,
     started: Instant,
@@ -91,7 +91,7 @@ pub struct WorkerPlan {
     /// How other cores wake it.
     pub wake: WakeHandle,
     /// What it shares with the other cores.
-    pub switchboard: Arc<Switchboard>,
+    pub shared: Arc<Shared>,
 }
 
 /// Why a worker core ended other than by being told.
@@ -144,27 +144,27 @@ impl WorkerPlan {
 }
 
 async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
-    let switchboard = Arc::clone(&plan.switchboard);
+    let shared = Arc::clone(&plan.shared);
     let told = AbsenceNotice {
         id: plan.id,
-        switchboard,
+        shared,
     };
     let reactor = Reactor::new(plan.buffers, plan.wake)?;
     let worker = Rc::new(Worker {
         id: plan.id,
         reactor: reactor.clone(),
-        reader: RefCell::new(plan.switchboard.readers.reader()),
-        switchboard: plan.switchboard,
+        reader: RefCell::new(plan.shared.readers.reader()),
+        shared: plan.shared,
         interner: Interner::default(),
         statements: Store::default(),
-        scraps: RefCell::default(),
+        arena: RefCell::default(),
         words: RefCell::default(),
         pools: RefCell::default(),
         janitor: Janitor::default(),
         answered: RefCell::default(),
         clients: Clients::default(),
         cancels: Cancels::default(),
-        tally: Tally::default(),
+        counters: WorkerCounters::default(),
         doors: RefCell::default(),
         questions: Questions::default(),
         started: time::now(),
@@ -173,7 +173,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     });
     worker.start_tasks(&plan.listeners);
     drop(plan.listeners);
-    let _ = worker.switchboard.control.put(ToControl::Ready(worker.id));
+    let _ = worker.shared.control.put(ToControl::Ready(worker.id));
     // Clients that have not logged in by now never will; those that were told to leave have their last word sent.
     let done = || worker.stopping.get() && worker.clients.is_empty() && !reactor.has_queued_sends();
     let ended = reactor
@@ -187,12 +187,12 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
 /// Tells the control core when a worker has ended, however it ended.
 struct AbsenceNotice {
     id: WorkerId,
-    switchboard: Arc<Switchboard>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for AbsenceNotice {
     fn drop(&mut self) {
-        let _ = self.switchboard.control.put(ToControl::Ended(self.id));
+        let _ = self.shared.control.put(ToControl::Ended(self.id));
     }
 }
 
@@ -281,14 +281,14 @@ impl Worker {
             is_standby || state.is_some_and(|state| state.status == Status::Waiting)
         });
         if is_news {
-            let _ = self.switchboard.control.put(ToControl::Connected(node));
+            let _ = self.shared.control.put(ToControl::Connected(node));
         }
     }
 
     /// Nobody here will learn how far the log was written after a commit: the control core is to ask.
     #[cold]
     pub(crate) fn lost_commit(&self) {
-        if self.switchboard.control.put(ToControl::LostCommit).is_err() {
+        if self.shared.control.put(ToControl::LostCommit).is_err() {
             tracing::error!("the control core does not listen; reads stay at the primary");
         }
     }
@@ -301,18 +301,18 @@ impl Worker {
             state.is_some_and(|state| state.live.suspect())
         });
         if is_news {
-            let _ = self.switchboard.control.put(ToControl::Suspect(node));
+            let _ = self.shared.control.put(ToControl::Suspect(node));
         }
     }
 
     /// Now, as the budgets count time.
     pub(crate) fn micros(&self) -> Micros {
-        self.switchboard.budgets.micros(self.reactor.now())
+        self.shared.budgets.micros(self.reactor.now())
     }
 
     /// One client of the process more or less.
     fn count_client(&self, more: bool) -> u32 {
-        let clients = &self.switchboard.clients;
+        let clients = &self.shared.clients;
         if more {
             clients.fetch_add(1, Ordering::AcqRel) + 1
         } else {

@@ -10,12 +10,12 @@ use super::{
     Worker, cancel,
     clients::{ClientInfo, State},
     console::{self, Console},
+    counters::Timeout,
     date_style,
     guard::Guard,
     pool::{CheckoutError, Greeting, PoolSet},
     route,
     session::task::Session,
-    tally::Timeout,
     welcome,
     wire::{Wire, WireError},
 };
@@ -143,7 +143,7 @@ async fn let_in(
     let greeted = worker.reactor.deadline(begun + limit, greeted).await;
     let Ok(greeted) = greeted else {
         tracing::info!(client = %stream.id(), timeout = ?limit, "a client did not complete its login in time");
-        worker.tally.timed_out(Timeout::Login);
+        worker.counters.timed_out(Timeout::Login);
         return Ok(None);
     };
     let hello = match greeted? {
@@ -159,7 +159,7 @@ async fn let_in(
     let proven = Box::pin(prove(worker, stream, &mut wire, &hello, refuse));
     let proven = worker.reactor.deadline(begun + limit, proven).await;
     let snapshot = proven.unwrap_or_else(|Elapsed| {
-        worker.tally.timed_out(Timeout::Login);
+        worker.counters.timed_out(Timeout::Login);
         Err(too_slow().into())
     })?;
     let guest = Guest {
@@ -235,7 +235,7 @@ enum Opening {
 
 async fn greet(worker: &Worker, stream: &Stream, wire: &mut Wire<'_>) -> Result<Opening, Refused> {
     let mut declined = Vec::new();
-    let read = |initial: Initial<'_>| read_wish(initial, worker.switchboard.newest_protocol());
+    let read = |initial: Initial<'_>| read_wish(initial, worker.shared.newest_protocol());
     loop {
         match wire.initial(read).await? {
             Wish::Session(hello) => return Ok(Opening::Hello(hello)),
@@ -427,7 +427,7 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
 
 /// Counts a client for its database and its user, as long as the result lives.
 fn count_in(worker: &Worker, key: &PoolKey) -> Result<ClientPermit, ErrorReport> {
-    let budgets = &worker.switchboard.budgets;
+    let budgets = &worker.shared.budgets;
     let counted = worker.with_snapshot(|snapshot| budgets.admit(key, snapshot));
     counted.map_err(|(limit, max)| {
         let (what, section, name) = match limit {

@@ -1,4 +1,4 @@
-//! A number of connections or clients that must not pass a bound. The books' lock guards its changes; anyone reads.
+//! A number of connections or clients that must not pass a bound. The accounts' lock guards its changes; anyone reads.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 

@@ -3,9 +3,9 @@
 //!
 //! Permits change hands under one lock, when connections are opened and closed; a query never takes it.
 
-mod books;
+mod accounts;
+mod core_share;
 mod limit;
-mod seat;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +17,13 @@ use std::sync::{
 use crossbeam::utils::CachePadded;
 
 use self::{
-    books::Books,
+    accounts::Accounts,
+    core_share::CoreShare,
     limit::{Limit, Party},
-    seat::Seat,
 };
 pub use self::{
-    books::{Bounds, Budgets, ClientPermit, Terms},
-    seat::{Micros, Want},
+    accounts::{Bounds, Budgets, ClientPermit, Terms},
+    core_share::{Micros, Want},
 };
 use super::told::Told;
 use crate::ids::{NodeId, WorkerId};
@@ -96,8 +96,8 @@ pub struct Budget {
     parties: [Arc<Party>; 3],
     /// Cores on which clients wait.
     wanting: AtomicU32,
-    seats: Box<[CachePadded<Seat>]>,
-    books: Arc<Books>,
+    core_shares: Box<[CachePadded<CoreShare>]>,
+    accounts: Arc<Accounts>,
     /// The server's words at the last login.
     pub told: Told,
 }
@@ -108,7 +108,7 @@ impl Budget {
         if let Some(refusal) = self.refusal(overdue) {
             return Err(refusal);
         }
-        let _books = self.books.open();
+        let _books = self.accounts.open();
         match self.refusal(overdue) {
             Some(refusal) => Err(refusal),
             None => {
@@ -121,14 +121,14 @@ impl Budget {
     /// A permit that was taken for this core when it came back elsewhere. `None` as well, and it goes on to the next,
     /// when it may not be used any more: a limit was lowered since, or whoever it was for had waited longer.
     pub fn collect(self: &Arc<Self>, worker: WorkerId, overdue: bool) -> Option<Permit> {
-        let seat = self.seat(worker);
-        let permit = (seat.has_grant() && seat.collect()).then(|| Permit::new(self));
+        let core_share = self.core_share(worker);
+        let permit = (core_share.has_grant() && core_share.collect()).then(|| Permit::new(self));
         permit.filter(|_| self.is_within(overdue))
     }
 
     /// Gives back all that was taken for this core.
     pub fn decline(self: &Arc<Self>, worker: WorkerId) {
-        while self.seat(worker).collect() {
+        while self.core_share(worker).collect() {
             drop(Permit::new(self));
         }
     }
@@ -177,7 +177,7 @@ impl Budget {
         }
     }
 
-    /// The books are open, and there is room.
+    /// The accounts are open, and there is room.
     fn charge(&self) {
         self.own.charge();
         for party in &self.parties {
@@ -185,7 +185,7 @@ impl Budget {
         }
     }
 
-    /// The books are open.
+    /// The accounts are open.
     fn leave(&self) {
         self.own.leave();
         for party in &self.parties {
@@ -236,7 +236,7 @@ impl Budget {
 
     /// Shows what this core waits for; `before` is what it showed last.
     pub fn show_want(&self, worker: WorkerId, before: Want, want: Want) {
-        self.seat(worker).show_want(want);
+        self.core_share(worker).show_want(want);
         match (before.waiting > 0, want.waiting > 0) {
             (false, true) => _ = self.wanting.fetch_add(1, SeqCst),
             (true, false) => _ = self.wanting.fetch_sub(1, SeqCst),
@@ -246,7 +246,7 @@ impl Budget {
 
     /// Shows since when the oldest idle connection of this core has been idle.
     pub fn show_idle(&self, worker: WorkerId, since: Option<Micros>) {
-        self.seat(worker).show_idle(since);
+        self.core_share(worker).show_idle(since);
     }
 
     /// The shared limits that have no room.
@@ -264,7 +264,7 @@ impl Budget {
                 _ => {}
             }
         }
-        self.books.note_blocked(before, now);
+        self.accounts.note_blocked(before, now);
     }
 
     /// True when clients wait on another core; `waits` when they do on this one.
@@ -275,8 +275,8 @@ impl Budget {
 
     /// The core on which somebody has waited for longest for whom no connection is on its way, and since when.
     pub fn oldest_want_beside(&self, worker: WorkerId) -> Option<(WorkerId, Micros)> {
-        let wants = self.seats_beside(worker).filter_map(|(other, seat)| {
-            let since = seat.waits_for_connection()?;
+        let wants = self.seats_beside(worker).filter_map(|(other, core_share)| {
+            let since = core_share.waits_for_connection()?;
             Some((other, since))
         });
         wants.min_by_key(|(_, since)| *since)
@@ -285,24 +285,25 @@ impl Budget {
     /// Since when the connection has been idle that has been so for longest on another core, while somebody waits on
     /// this one for whom none is on its way.
     pub fn oldest_idle_beside(&self, worker: WorkerId) -> Option<Micros> {
-        self.seat(worker).waits_for_connection()?;
+        self.core_share(worker).waits_for_connection()?;
         let idle = self.seats_beside(worker);
-        idle.filter_map(|(_, seat)| seat.idle_since()).min()
+        idle.filter_map(|(_, core_share)| core_share.idle_since())
+            .min()
     }
 
     /// Connections on their way to that core.
     pub fn coming(&self, worker: WorkerId) -> u32 {
-        self.seat(worker).coming()
+        self.core_share(worker).coming()
     }
 
     /// Notes that a connection is on its way to `worker`.
     pub fn promise(&self, worker: WorkerId) {
-        self.seat(worker).promise();
+        self.core_share(worker).promise();
     }
 
     /// Notes that a connection that was promised to `worker` has arrived there, or never will.
     pub fn settle_promise(&self, worker: WorkerId) {
-        self.seat(worker).settle_promise();
+        self.core_share(worker).settle_promise();
     }
 
     /// True when a pool that shares a limit with this one is held up by it.
@@ -316,8 +317,10 @@ impl Budget {
     /// Which other pool has waited for longest of those that could open a connection if this one closed one, and
     /// since when.
     pub fn oldest_claim_of_others(self: &Arc<Self>) -> Option<(Micros, Arc<Self>)> {
-        let books = self.books.open();
-        let others = books.budgets().filter(|budget| !Arc::ptr_eq(budget, self));
+        let accounts = self.accounts.open();
+        let others = accounts
+            .budgets()
+            .filter(|budget| !Arc::ptr_eq(budget, self));
         let claims = others.flat_map(|budget| {
             let claims = budget.needs(self);
             claims.map(move |(since, _)| (since, budget))
@@ -348,13 +351,13 @@ impl Budget {
     }
 
     fn waiting_for_permit(&self) -> impl Iterator<Item = (u16, (Micros, bool))> {
-        let seats = match self.wanting.load(SeqCst) {
+        let core_shares = match self.wanting.load(SeqCst) {
             0 => &[],
-            _ => &self.seats[..],
+            _ => &self.core_shares[..],
         };
         (0..)
-            .zip(seats)
-            .filter_map(|(number, seat)| Some((number, seat.waits_for_permit()?)))
+            .zip(core_shares)
+            .filter_map(|(number, core_share)| Some((number, core_share.waits_for_permit()?)))
     }
 
     /// The cores that a shared limit holds up, if a connection less of `freed` could make a difference to them.
@@ -375,10 +378,10 @@ impl Budget {
         if !self.has_uncovered() {
             return Sought::Nothing;
         }
-        if self.seat(at).idle_since().is_some() {
+        if self.core_share(at).idle_since().is_some() {
             return Sought::Give;
         }
-        let idle = |(_, seat): &(WorkerId, &Seat)| seat.idle_since().is_some();
+        let idle = |(_, core_share): &(WorkerId, &CoreShare)| core_share.idle_since().is_some();
         if let Some((other, _)) = self.seats_beside(at).find(idle) {
             return Sought::Ask(other);
         }
@@ -391,8 +394,9 @@ impl Budget {
 
     /// True when somebody waits for whom no connection is on its way from another core.
     fn has_uncovered(&self) -> bool {
-        let waits = |seat: &CachePadded<Seat>| seat.waits_for_connection().is_some();
-        self.wanting.load(SeqCst) > 0 && self.seats.iter().any(waits)
+        let waits =
+            |core_share: &CachePadded<CoreShare>| core_share.waits_for_connection().is_some();
+        self.wanting.load(SeqCst) > 0 && self.core_shares.iter().any(waits)
     }
 
     /// Where, and of which pool, the connection is that has been idle for longest of those whose end would let this
@@ -401,30 +405,30 @@ impl Budget {
         if !self.is_crowded() || self.claims().next().is_some() {
             return None;
         }
-        let books = self.books.open();
+        let accounts = self.accounts.open();
         let spare = |budget: &&Arc<Self>| {
             !std::ptr::eq(&raw const ***budget, self)
                 && !budget.has_uncovered()
                 && self.needs(budget).next().is_some()
         };
-        let idle = books.budgets().filter(spare).flat_map(|budget| {
-            let seats = (0..).zip(&budget.seats);
-            seats.filter_map(move |(number, seat)| {
-                Some((seat.idle_since()?, WorkerId(number), budget))
+        let idle = accounts.budgets().filter(spare).flat_map(|budget| {
+            let core_shares = (0..).zip(&budget.core_shares);
+            core_shares.filter_map(move |(number, core_share)| {
+                Some((core_share.idle_since()?, WorkerId(number), budget))
             })
         });
         let (_, worker, budget) = idle.min_by_key(|(since, ..)| *since)?;
         Some((worker, Arc::clone(budget)))
     }
 
-    fn seat(&self, worker: WorkerId) -> &Seat {
-        &self.seats[usize::from(worker.0)]
+    fn core_share(&self, worker: WorkerId) -> &CoreShare {
+        &self.core_shares[usize::from(worker.0)]
     }
 
-    fn seats_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &Seat)> {
-        let numbered = (0..).map(WorkerId).zip(&self.seats);
+    fn seats_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &CoreShare)> {
+        let numbered = (0..).map(WorkerId).zip(&self.core_shares);
         let others = numbered.filter(move |(other, _)| *other != worker);
-        others.map(|(other, seat)| (other, &**seat))
+        others.map(|(other, core_share)| (other, &**core_share))
     }
 }
 
@@ -453,12 +457,12 @@ impl Permit {
     pub fn leave(&mut self) {
         assert!(!self.is_leaving, "a connection is closed once");
         self.is_leaving = true;
-        self.budget.books.leave(&self.budget);
+        self.budget.accounts.leave(&self.budget);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.books.release(&self.budget, self.is_leaving);
+        self.budget.accounts.release(&self.budget, self.is_leaving);
     }
 }

@@ -222,7 +222,7 @@ impl Watch {
             .catalogs
             .get(database)
             .map(|facts| facts.validity.used());
-        let now = self.publishing.switchboard().budgets.micros(time::now());
+        let now = self.publishing.shared().budgets.micros(time::now());
         used.is_some_and(|used| now.saturating_sub(used) < CATALOG_UNUSED_MS * 1000)
     }
 
@@ -256,7 +256,7 @@ async fn load(watch: &Watch, database: &Arc<str>) {
         (known.is_wanted, known.vacated) = (false, false)
     });
     // Read before the look, so that a change during it makes another one necessary.
-    let schema = watch.publishing.switchboard().schema_version();
+    let schema = watch.publishing.shared().schema_version();
     let outcome = look(watch, database, schema, start).await;
     let now = time::now();
     let took = now.duration_since(start);
@@ -279,7 +279,7 @@ async fn load(watch: &Watch, database: &Arc<str>) {
         failed(watch, database, &error, now);
     }
     watch.close_unused();
-    if watch.publishing.switchboard().schema_version() != schema {
+    if watch.publishing.shared().schema_version() != schema {
         watch.with_known(database, |known| {
             known.is_wanted = true;
         });
@@ -312,7 +312,7 @@ async fn look(
     let took = time::now().duration_since(start);
     let age = Duration::from_millis(CATALOG_AGE_MS_MAX)
         .max(took.saturating_mul(2 * CATALOG_CHECK_SHARE as u32));
-    let until = watch.publishing.switchboard().budgets.micros(start + age);
+    let until = watch.publishing.shared().budgets.micros(start + age);
     let same = still_holds(watch, database, &changes);
     let done = match same {
         Some(facts) if !watch.is_stale(database) => {
@@ -480,7 +480,7 @@ fn loaded(
         &answer.uses,
     );
     let effects = EffectNames::new(&answer.routines, &bodies, &answer.relations, answer.uses);
-    let now = watch.publishing.switchboard().budgets.micros(time::now());
+    let now = watch.publishing.shared().budgets.micros(time::now());
     let functions = own.functions.iter().cloned().chain(answer.functions);
     let relations = own.relations.iter().cloned().chain(answer.relations);
     let facts = DatabaseFacts {

@@ -42,7 +42,7 @@ pub(super) async fn run(watch: Rc<Watch>) {
         match position(&watch).await {
             Some(lsn) => {
                 watch.lost.count.set(watch.lost.count.get() - count);
-                let commits = &watch.publishing.switchboard().commits;
+                let commits = &watch.publishing.shared().commits;
                 (0..count).for_each(|_| commits.found(lsn));
             }
             None => {

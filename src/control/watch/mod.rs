@@ -273,7 +273,7 @@ impl Watch {
             self.find_those_ahead(position, before);
         }
         let (bytes, since) = self.note_lag(place, now);
-        let budgets = &self.publishing.switchboard().budgets;
+        let budgets = &self.publishing.shared().budgets;
         node.live.set_asked(budgets.micros(asked));
         (self.is_near(bytes, since), node.is_ahead.get())
     }

@@ -445,8 +445,8 @@ pub(in crate::worker) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report
         ReportKind::Servers => Report::Servers(server_reports(worker)),
         ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
         ReportKind::Nodes => Report::Nodes(worker.answered.borrow().clone()),
-        ReportKind::Pins => Report::Pins(worker.tally.pins()),
-        ReportKind::Timeouts => Report::Timeouts(worker.tally.timeouts()),
+        ReportKind::Pins => Report::Pins(worker.counters.pins()),
+        ReportKind::Timeouts => Report::Timeouts(worker.counters.timeouts()),
     }
 }
 

@@ -1,15 +1,15 @@
 //! Server connections that change cores, and messages from other cores about this one's pools.
 //!
 //! A connection goes over alive, with its permit, so the limits hold and no login is needed. Whether and where it
-//! goes is decided in `desk.rs`.
+//! goes is decided in `scheduler.rs`.
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
     Backend, Facts, Pool,
     backend::Permit,
-    desk::{self, Desks},
     login::address_of,
+    scheduler::{self, Schedulers},
     spawn_later,
 };
 use crate::{
@@ -27,14 +27,14 @@ impl Worker {
     /// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what
     /// is here; a core that has more goes on from there.
     pub(crate) fn seek(self: &Rc<Self>, budget: &Arc<Budget>) {
-        desk::seek(self.id, budget, self);
+        scheduler::seek(self.id, budget, self);
     }
 
     /// A permit was taken for a pool of this core, or what it waits for has changed. Without that pool the permit goes
     /// on to the next.
     pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
         match self.pool_of(budget) {
-            Some(pool) => pool.with_desk(self, |desk, effects| desk.hear(effects)),
+            Some(pool) => pool.with_desk(self, |scheduler, effects| scheduler.hear(effects)),
             None => budget.decline(self.id),
         }
     }
@@ -61,7 +61,7 @@ impl Worker {
     }
 }
 
-impl Desks for Rc<Worker> {
+impl Schedulers for Rc<Worker> {
     fn give_up(&self, budget: &Arc<Budget>) -> bool {
         self.pool_of(budget).is_some_and(|pool| pool.give_up(self))
     }
@@ -72,25 +72,23 @@ impl Desks for Rc<Worker> {
 
     fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
         // A core whose mailbox is full looks around when it has emptied it.
-        let _ = self
-            .switchboard
-            .put(other, ToWorker::Seek(Arc::clone(budget)));
+        let _ = self.shared.put(other, ToWorker::Seek(Arc::clone(budget)));
     }
 }
 
 impl Pool {
     /// Another core has clients waiting: it gets a connection that is idle here.
     fn give_up(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |desk, effects| desk.give_up(effects))
+        self.with_desk(worker, |scheduler, effects| scheduler.give_up(effects))
     }
 
     /// Another pool has clients waiting: it gets the place of a connection that is idle here.
     fn evict(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |desk, effects| desk.evict(effects))
+        self.with_desk(worker, |scheduler, effects| scheduler.evict(effects))
     }
 
     fn look_around(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |desk, effects| desk.look_around(effects));
+        self.with_desk(worker, |scheduler, effects| scheduler.look_around(effects));
     }
 
     /// Gives a connection that nothing is owed on to a core to which it is promised.
@@ -108,7 +106,7 @@ impl Pool {
                 // The connection was not fit any more. Somebody still waits.
                 return worker.seek(&budget);
             };
-            let sent = worker.switchboard.put(target, ToWorker::Handed(handed));
+            let sent = worker.shared.put(target, ToWorker::Handed(handed));
             if let Err(ToWorker::Handed(handed)) = sent {
                 // Its mailbox is full: it will look for itself.
                 budget.settle_promise(target);
@@ -174,7 +172,9 @@ impl Pool {
         if self.is_stale(&backend, now) {
             return self.verify(worker, backend);
         }
-        self.with_desk(worker, |desk, effects| desk.adopt(effects, backend));
+        self.with_desk(worker, |scheduler, effects| {
+            scheduler.adopt(effects, backend)
+        });
     }
 
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {

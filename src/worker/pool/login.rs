@@ -116,7 +116,7 @@ impl Pool {
             tracing::info!(database = %self.key.database, user = %self.key.user, "server connections open again");
         }
         worker.note_connected(self.node);
-        self.desk.borrow_mut().open_ended();
+        self.scheduler.borrow_mut().open_ended();
         self.take_back(worker, backend);
         self.serve_waiters(worker);
     }
@@ -137,7 +137,7 @@ impl Pool {
         if !repeated {
             tracing::warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server connection");
         }
-        self.desk.borrow_mut().open_ended();
+        self.scheduler.borrow_mut().open_ended();
         if error.is_about_node() {
             worker.suspect(self.node);
         }
@@ -178,13 +178,13 @@ impl Pool {
         let deadline = time::now() + self.settings().connect_timeout;
         let database = self.server_database();
         // A change that is made meanwhile may be missing in what the server says.
-        let (began, schema) = (worker.micros(), worker.switchboard.schema_version());
+        let (began, schema) = (worker.micros(), worker.shared.schema_version());
         let login = self.log_in(worker, &snapshot, &address, &database);
         let done = worker.reactor.deadline(deadline, login).await;
         let done = done.map_err(|Elapsed| LoginError::TooSlow(address.to_string()))?;
         let (stream, key, welcome) = done?;
         if let Some(version) = welcome.value(b"server_version") {
-            worker.switchboard.note_server_version(version);
+            worker.shared.note_server_version(version);
         }
         let parameters = worker.interner.empty();
         let (welcome, generation) = self.budget().told.hear(welcome, began, schema);

@@ -59,7 +59,7 @@ impl Pool {
     }
 
     fn make_fit(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>, query: String) {
-        self.desk.borrow_mut().test();
+        self.scheduler.borrow_mut().test();
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         let none = worker.interner.empty();
         task::spawn(async move {
@@ -70,7 +70,7 @@ impl Pool {
                     && (query.is_empty() || backend.has_no_temporary().await)
             };
             let fit = worker.reactor.deadline(deadline, fit).await;
-            pool.desk.borrow_mut().test_ended();
+            pool.scheduler.borrow_mut().test_ended();
             if fit == Ok(true) {
                 pool.take_back(&worker, backend);
             } else {
@@ -105,11 +105,11 @@ impl Pool {
     /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
     pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
-        self.with_desk(worker, |desk, effects| desk.close_excess(effects));
+        self.with_desk(worker, |scheduler, effects| scheduler.close_excess(effects));
         let staying = self.open.get() - self.leaving.get();
         let mut surplus = staying.saturating_sub(settings.min_size);
         let mut next: Option<Instant> = None;
-        let closed = self.desk.borrow_mut().take_out(|backend| {
+        let closed = self.scheduler.borrow_mut().take_out(|backend| {
             if backend.stream.has_news() || self.is_old(backend, now) {
                 return true;
             }
@@ -146,7 +146,9 @@ impl Pool {
         }
         let least = self.settings().min_size.min(self.settings().size);
         let is_short = || self.budget().used() < least;
-        while is_short() && self.with_desk(worker, |desk, effects| desk.open_spare(effects)) {}
+        while is_short()
+            && self.with_desk(worker, |scheduler, effects| scheduler.open_spare(effects))
+        {}
     }
 }
 

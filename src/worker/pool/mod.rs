@@ -4,12 +4,12 @@
 //! [`Budget`] bounds their number. Whoever waits is served in order of arrival.
 
 mod backend;
-mod desk;
 mod handover;
-mod judge;
 mod login;
 mod maintenance;
 mod queue;
+mod read_classifier;
+mod scheduler;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -25,17 +25,17 @@ use std::{
 use hashbrown::HashSet;
 
 pub(crate) use backend::{Backend, Facts, Owner};
-pub(crate) use judge::Judge;
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
+pub(crate) use read_classifier::ReadClassifier;
 pub(crate) use set::{Common, Greeting, PoolSet, server_database};
 
 use self::{
     backend::Permit,
-    desk::{Desk, Effects},
     login::Backoff,
     queue::Waiter,
+    scheduler::{Effects, Scheduler},
 };
 use super::Worker;
 use crate::{
@@ -58,7 +58,7 @@ pub(crate) struct Pool {
     common: Rc<Common>,
     pub(crate) node: NodeId,
     /// Idle connections and waiting clients.
-    desk: RefCell<Desk<Box<Backend>, Rc<Waiter>>>,
+    scheduler: RefCell<Scheduler<Box<Backend>, Rc<Waiter>>>,
     /// Permits of this core.
     open: Rc<Cell<u32>>,
     /// Those of them whose connections are being closed.
@@ -80,7 +80,7 @@ impl Deref for Pool {
     }
 }
 
-/// Starts a task that does not begin before the caller is done: the desk is in use until then.
+/// Starts a task that does not begin before the caller is done: the scheduler is in use until then.
 fn spawn_later(future: impl Future<Output = ()> + 'static) {
     task::spawn(async move {
         task::yield_now().await;
@@ -88,7 +88,7 @@ fn spawn_later(future: impl Future<Output = ()> + 'static) {
     });
 }
 
-/// What the desk of a pool has done.
+/// What the scheduler of a pool has done.
 struct Hands<'a> {
     worker: &'a Rc<Worker>,
     pool: &'a Rc<Pool>,
@@ -190,10 +190,7 @@ impl Lease {
 
     /// Its server says this to everybody from now on.
     pub(crate) fn hear(&mut self, welcome: Welcome) {
-        let (now, schema) = (
-            self.worker.micros(),
-            self.worker.switchboard.schema_version(),
-        );
+        let (now, schema) = (self.worker.micros(), self.worker.shared.schema_version());
         let (welcome, generation) = self.pool.budget().told.hear(welcome, now, schema);
         let backend = self.backend_mut();
         (backend.welcome, backend.generation) = (welcome, generation);
@@ -239,13 +236,13 @@ impl Drop for Lease {
 impl Pool {
     fn new(worker: &Worker, common: Rc<Common>, node: NodeId) -> Rc<Self> {
         let snapshot = worker.snapshot();
-        let budget = worker.switchboard.budgets.of(&common.key, node, &*snapshot);
-        let mut desk = Desk::new(worker.id, budget);
-        desk.set_reserve_after(common.settings().reserve_after);
+        let budget = worker.shared.budgets.of(&common.key, node, &*snapshot);
+        let mut scheduler = Scheduler::new(worker.id, budget);
+        scheduler.set_reserve_after(common.settings().reserve_after);
         Rc::new(Self {
             common,
             node,
-            desk: RefCell::new(desk),
+            scheduler: RefCell::new(scheduler),
             open: Rc::default(),
             leaving: Cell::new(0),
             backoff: RefCell::default(),
@@ -255,19 +252,19 @@ impl Pool {
         })
     }
 
-    /// Works at the desk, and looks through the process for those who have come to wait there.
+    /// Works at the scheduler, and looks through the process for those who have come to wait there.
     fn with_desk<T>(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        work: impl FnOnce(&mut Desk<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
+        work: impl FnOnce(&mut Scheduler<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
     ) -> T {
         let _unbroken = Unbroken::new();
         let hands = Hands { worker, pool: self };
-        let mut desk = self.desk.borrow_mut();
-        let done = work(&mut desk, &hands);
-        if desk.is_seeking() {
-            let budget = Arc::clone(desk.budget());
-            drop(desk);
+        let mut scheduler = self.scheduler.borrow_mut();
+        let done = work(&mut scheduler, &hands);
+        if scheduler.is_seeking() {
+            let budget = Arc::clone(scheduler.budget());
+            drop(scheduler);
             worker.seek(&budget);
         }
         done
@@ -275,13 +272,13 @@ impl Pool {
 
     /// The limits that hold for this pool.
     fn budget(&self) -> Arc<Budget> {
-        Arc::clone(self.desk.borrow().budget())
+        Arc::clone(self.scheduler.borrow().budget())
     }
 
     /// Takes over a new snapshot. `renamed`: connections go to another database of the server from now on.
     fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot, renamed: bool) {
         let reserve_after = self.settings().reserve_after;
-        self.desk.borrow_mut().set_reserve_after(reserve_after);
+        self.scheduler.borrow_mut().set_reserve_after(reserve_after);
         let standing = standing(snapshot, self.node);
         let before = self.standing.replace(standing);
         if renamed {
@@ -289,7 +286,7 @@ impl Pool {
         }
         if renamed || !standing.1 {
             // The others close as they come back.
-            let idle = self.desk.borrow_mut().take_out(|_| true);
+            let idle = self.scheduler.borrow_mut().take_out(|_| true);
             for backend in idle {
                 self.dismiss(worker, backend);
             }
@@ -322,7 +319,7 @@ impl Pool {
         }
         let vacant = Duration::from_millis(VACANT_MS);
         self.vacant_until.set(Some(worker.reactor.now() + vacant));
-        let idle = self.desk.borrow_mut().take_out(|_| true);
+        let idle = self.scheduler.borrow_mut().take_out(|_| true);
         for backend in idle {
             self.dismiss(worker, backend);
         }
@@ -335,7 +332,7 @@ impl Pool {
         let now = worker.reactor.now();
         loop {
             let hands = Hands { worker, pool: self };
-            let backend = self.desk.borrow_mut().take_idle(&hands)?;
+            let backend = self.scheduler.borrow_mut().take_idle(&hands)?;
             backend.stream.park(false);
             // Closed by the server, speaking out of turn, too old, or from before it began to say something else.
             let is_old = self.is_old(&backend, now);
@@ -377,7 +374,9 @@ impl Pool {
         if self.is_worn_out(&backend, now) {
             return self.dismiss(worker, backend);
         }
-        self.with_desk(worker, |desk, effects| desk.place(effects, backend));
+        self.with_desk(worker, |scheduler, effects| {
+            scheduler.place(effects, backend)
+        });
     }
 
     fn is_old(&self, backend: &Backend, now: Instant) -> bool {
@@ -388,7 +387,7 @@ impl Pool {
     /// True when the server has begun to say something else since to those who log in.
     #[inline]
     fn is_bygone(&self, backend: &Backend) -> bool {
-        backend.generation != self.desk.borrow().budget().told.generation()
+        backend.generation != self.scheduler.borrow().budget().told.generation()
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
@@ -403,36 +402,36 @@ impl Pool {
     /// True when the limits leave room for one more connection, and nobody waits for it.
     pub(crate) fn may_open_soon(&self) -> bool {
         let budget = self.budget();
-        self.desk.borrow().waiting() == 0 && budget.used() < budget.max(budget::Refusal::Pool)
+        self.scheduler.borrow().waiting() == 0 && budget.used() < budget.max(budget::Refusal::Pool)
     }
 
     /// Permits of this core, idle connections among them, those being opened, those being tested.
     pub(crate) fn counts(&self) -> [u32; 4] {
-        let desk = self.desk.borrow();
+        let scheduler = self.scheduler.borrow();
         [
             self.open.get() - self.leaving.get(),
-            desk.idle_count(),
-            desk.opening(),
-            desk.tested(),
+            scheduler.idle_count(),
+            scheduler.opening(),
+            scheduler.tested(),
         ]
     }
 
     /// Clients in the queue, and since when the first of them waits.
     pub(crate) fn queue(&self) -> (u32, Option<Instant>) {
-        let desk = self.desk.borrow();
-        let first = desk.waiters().next();
-        (desk.waiting(), first.map(|first| first.since))
+        let scheduler = self.scheduler.borrow();
+        let first = scheduler.waiters().next();
+        (scheduler.waiting(), first.map(|first| first.since))
     }
 
     /// The longest that somebody waited while a connection was idle on another core, in microseconds.
     pub(crate) fn idle_beside(&self) -> Micros {
-        self.desk.borrow().idle_beside()
+        self.scheduler.borrow().idle_beside()
     }
 
     /// Shows every idle connection to `look`.
     pub(crate) fn for_each_idle(&self, look: impl FnMut(&Backend)) {
-        let desk = self.desk.borrow();
-        desk.idle().map(|backend| &**backend).for_each(look);
+        let scheduler = self.scheduler.borrow();
+        scheduler.idle().map(|backend| &**backend).for_each(look);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     cluster::{budget::Refusal, node::Role},
     net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
-    worker::{Worker, tally::Timeout},
+    worker::{Worker, counters::Timeout},
 };
 
 /// How a waiter takes a failing server.
@@ -68,8 +68,9 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         if self.waiter.is_queued.get() {
             let is_this = |waiter: &Rc<Waiter>| Rc::ptr_eq(waiter, &self.waiter);
-            self.pool
-                .with_desk(self.worker, |desk, effects| desk.leave(effects, is_this));
+            self.pool.with_desk(self.worker, |scheduler, effects| {
+                scheduler.leave(effects, is_this)
+            });
         }
         if let Some(Ok(backend)) = self.waiter.outcome.take() {
             self.pool.take_back(self.worker, backend);
@@ -89,7 +90,7 @@ impl Pool {
             return Ok(Some(lease));
         }
         let settings = self.settings();
-        if self.desk.borrow().waiting() >= settings.max_waiters {
+        if self.scheduler.borrow().waiting() >= settings.max_waiters {
             return Err(CheckoutError::Own(self.queue_is_full()));
         }
         if urgency == Urgency::Login
@@ -125,7 +126,7 @@ impl Pool {
             Ok(Some(Err(error))) => Err(error),
             Ok(None) => Ok(None),
             Err(Elapsed) => {
-                worker.tally.timed_out(Timeout::Checkout);
+                worker.counters.timed_out(Timeout::Checkout);
                 Err(CheckoutError::Own(self.waited_too_long()))
             }
         }
@@ -144,8 +145,8 @@ impl Pool {
             outcome: RefCell::default(),
             waker: WakerCell::default(),
         });
-        self.with_desk(worker, |desk, effects| {
-            desk.join(effects, Rc::clone(&waiter));
+        self.with_desk(worker, |scheduler, effects| {
+            scheduler.join(effects, Rc::clone(&waiter));
         });
         Place {
             worker,
@@ -156,7 +157,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the limits allow.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |desk, effects| desk.settle(effects));
+        self.with_desk(worker, |scheduler, effects| scheduler.settle(effects));
     }
 
     /// A login failed: those who cannot gain by waiting hear it.
@@ -168,7 +169,7 @@ impl Pool {
         let hears = |waiter: &Rc<Waiter>| {
             waiter.urgency == Urgency::Login || is_standby || final_word && self.open.get() == 0
         };
-        let told = self.with_desk(worker, |desk, effects| desk.leave(effects, hears));
+        let told = self.with_desk(worker, |scheduler, effects| scheduler.leave(effects, hears));
         for waiter in told {
             waiter.end(Err(error.to_checkout_error(waiter.urgency)));
         }
@@ -176,7 +177,9 @@ impl Pool {
 
     /// Those who wait here look for another node.
     pub(super) fn send_waiters_away(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let sent = self.with_desk(worker, |desk, effects| desk.leave(effects, |_| true));
+        let sent = self.with_desk(worker, |scheduler, effects| {
+            scheduler.leave(effects, |_| true)
+        });
         for waiter in sent {
             waiter.end(Err(CheckoutError::Moved));
         }
@@ -208,8 +211,8 @@ impl Pool {
 
     fn describe_queue(&self) -> String {
         let (key, size) = (&self.key, self.settings().size);
-        let waiting = self.desk.borrow().waiting();
-        let limit = match self.desk.borrow().blocked() {
+        let waiting = self.scheduler.borrow().waiting();
+        let limit = match self.scheduler.borrow().blocked() {
             Some(refusal) => self.describe_limit(refusal),
             None => String::new(),
         };

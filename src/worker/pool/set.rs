@@ -10,7 +10,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Judge, Pool};
+use super::{Pool, ReadClassifier};
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},
@@ -47,7 +47,7 @@ pub(crate) struct Common {
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
     /// What statements are judged by.
-    pub(crate) judge: Judge,
+    pub(crate) classifier: ReadClassifier,
     /// Until then nobody asks the primary how far it has written: it could not tell.
     no_position_until: Cell<Micros>,
 }
@@ -79,7 +79,7 @@ impl PoolSet {
             welcomes: RefCell::default(),
             clients: Cell::new(0),
             counters: RefCell::default(),
-            judge: Judge::new(snapshot, server_database, &key.user),
+            classifier: ReadClassifier::new(snapshot, server_database, &key.user),
             no_position_until: Cell::new(0),
             key,
         };
@@ -134,7 +134,7 @@ impl PoolSet {
     /// is none for the clients who are told of it.)
     fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
         let snapshot = worker.snapshot();
-        let budgets = &worker.switchboard.budgets;
+        let budgets = &worker.shared.budgets;
         let of = |node| budgets.of(&self.key, node, &*snapshot).told.last();
         let primary = snapshot.primary.and_then(of);
         let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
@@ -150,11 +150,8 @@ impl PoolSet {
         let Some(primary) = snapshot.primary else {
             return true;
         };
-        let budget = worker
-            .switchboard
-            .budgets
-            .of(&self.key, primary, &*snapshot);
-        let schema = worker.switchboard.schema_version();
+        let budget = worker.shared.budgets.of(&self.key, primary, &*snapshot);
+        let schema = worker.shared.schema_version();
         budget
             .told
             .is_fresh(worker.micros(), self.greeting_age(), schema)
@@ -163,9 +160,9 @@ impl PoolSet {
     /// True for one login after the other that finds it too old.
     pub(crate) fn begin_asking(&self, worker: &Worker, node: NodeId) -> bool {
         let snapshot = worker.snapshot();
-        let budget = worker.switchboard.budgets.of(&self.key, node, &*snapshot);
+        let budget = worker.shared.budgets.of(&self.key, node, &*snapshot);
         let age = self.greeting_age().unwrap_or(Micros::MAX);
-        let schema = worker.switchboard.schema_version();
+        let schema = worker.shared.schema_version();
         budget.told.begin_asking(worker.micros(), age, schema)
     }
 
@@ -183,14 +180,14 @@ impl PoolSet {
         self.settings.replace(Rc::new(
             settings.pool_for(&self.key.database, &self.key.user),
         ));
-        worker.switchboard.budgets.refresh(snapshot);
+        worker.shared.budgets.refresh(snapshot);
         let name = server_database(settings, &self.key);
         let renamed = name.filter(|name| **name != **self.server_database.borrow());
         if let Some(name) = renamed {
             self.server_database.replace(name.into());
             self.welcomes.borrow_mut().clear();
         }
-        self.judge.refresh(snapshot, &self.server_database());
+        self.classifier.refresh(snapshot, &self.server_database());
         self.for_each(|pool| pool.refresh(worker, snapshot, renamed.is_some()));
     }
 

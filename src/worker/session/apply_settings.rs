@@ -60,7 +60,7 @@ impl Session {
         Writer::new(&mut question)
             .query(text)
             .expect("the question is text without NUL");
-        let bytes = self.worker.scraps.borrow_mut().put(&question);
+        let bytes = self.worker.arena.borrow_mut().put(&question);
         let lease = self.lease.as_ref().expect("somebody is asked");
         lease.backend().stream.send(bytes.into());
     }
@@ -134,7 +134,7 @@ impl Session {
         // What was found in a transaction may yet be rolled back.
         let stays = self.conversation.status() == TransactionStatus::Idle;
         if let Some(pin) = pinned.filter(|_| refuses && stays) {
-            self.worker.tally.pin_refused(pin);
+            self.worker.counters.pin_refused(pin);
             return Err(End::Told(pin::found(pin)));
         }
         self.note_pin(pinned);

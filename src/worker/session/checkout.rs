@@ -110,7 +110,11 @@ impl Session {
     #[inline]
     fn awaits_facts(&self) -> bool {
         let wants = !self.bounds.trusts_functions && self.pools.mode() != PoolMode::Session;
-        wants && self.pools.judge.is_behind(&self.worker, self.made_schema)
+        wants
+            && self
+                .pools
+                .classifier
+                .is_behind(&self.worker, self.made_schema)
     }
 
     /// Waits for what the control core finds, for a bounded time.
@@ -120,7 +124,7 @@ impl Session {
         let limit = start + Duration::from_millis(FACTS_WAIT_MS_MAX);
         while self.awaits_facts() {
             if self.worker.reactor.now() > limit || self.info.kill.get() == Some(Kill::Stop) {
-                self.pools.judge.give_up();
+                self.pools.classifier.give_up();
                 break;
             }
             self.worker.reactor.sleep(Duration::from_millis(1)).await;

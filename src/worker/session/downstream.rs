@@ -59,7 +59,7 @@ impl Session {
             Some(fault) => Err(fault),
             None => self.judge_all(&mut chunk, &mut decided),
         };
-        let stamps = &self.worker.switchboard.stamps;
+        let stamps = &self.worker.shared.stamps;
         self.conversation.note_answered(stamps);
         self.forward_to_client(&mut chunk, &mut decided);
         match judged {

@@ -148,7 +148,7 @@ impl Session {
 
     /// Whether a statement is a proven read.
     fn is_read(&self, asked: &Asked<'_>) -> bool {
-        let (judge, worker) = (&self.pools.judge, &self.worker);
+        let (judge, worker) = (&self.pools.classifier, &self.worker);
         match asked {
             Asked::Text(text) => judge.is_read(worker, text),
             Asked::Statement(it) => judge.is_read_statement(worker, it),
@@ -193,14 +193,14 @@ impl Session {
             Some(b"read committed") => Isolation::ReadCommitted,
             Some(b"repeatable read") => Isolation::RepeatableRead,
             Some(_) => Isolation::Serializable,
-            None if self.pools.judge.is_read_committed() => Isolation::ReadCommitted,
+            None if self.pools.classifier.is_read_committed() => Isolation::ReadCommitted,
             None => Isolation::Unknown,
         }
     }
 
     /// The class of a text, and why, in words.
     pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
-        let (class, reason) = self.pools.judge.explain(&self.worker, text);
+        let (class, reason) = self.pools.classifier.explain(&self.worker, text);
         (class, reason.to_string())
     }
 
@@ -254,11 +254,11 @@ impl Session {
             Consistency::Eventual => 0,
             Consistency::Session => self.placement.position(snapshot)?,
             Consistency::Global => {
-                let newest = self.worker.switchboard.commits.newest()?;
+                let newest = self.worker.shared.commits.newest()?;
                 newest.max(self.placement.position(snapshot)?)
             }
         };
-        Some(commits.max(self.pools.judge.position()))
+        Some(commits.max(self.pools.classifier.position()))
     }
 
     /// False for a connection to a standby whose position was asked for before the connection was there, or is not
@@ -270,7 +270,7 @@ impl Session {
 
     fn is_proved(&self, lease: &Lease) -> bool {
         let backend = lease.backend();
-        let opened = self.worker.switchboard.budgets.micros(backend.opened);
+        let opened = self.worker.shared.budgets.micros(backend.opened);
         self.worker.with_snapshot(|snapshot| {
             let node = backend.facts.node;
             if snapshot.primary == Some(node) {
@@ -362,7 +362,7 @@ impl Session {
 
     /// True for what may write once the primary runs it.
     fn may_write_at_primary(&self, need: Need) -> bool {
-        need == Need::Primary || self.pools.judge.any_may_write()
+        need == Need::Primary || self.pools.classifier.any_may_write()
     }
 
     /// Everything in a block that begins so must see the same snapshot.
@@ -514,7 +514,7 @@ impl Session {
             return;
         }
         match lsn {
-            Some(lsn) => self.worker.switchboard.commits.found(lsn),
+            Some(lsn) => self.worker.shared.commits.found(lsn),
             None => self.worker.lost_commit(),
         }
     }
@@ -528,7 +528,7 @@ impl Session {
             && self.conversation.may_commit()
         {
             self.purpose.announced = true;
-            self.worker.switchboard.commits.begin();
+            self.worker.shared.commits.begin();
         }
     }
 

@@ -389,9 +389,9 @@ impl Session {
         let Some(makes_code) = self.conversation.take_schema_change() else {
             return;
         };
-        self.worker.switchboard.schema_changed();
+        self.worker.shared.schema_changed();
         if makes_code {
-            self.made_schema = self.worker.switchboard.schema_version();
+            self.made_schema = self.worker.shared.schema_version();
         }
     }
 
@@ -442,7 +442,7 @@ impl Session {
     pub(super) fn note_pin(&self, pin: Option<Pin>) {
         let before = self.info.pinned.replace(pin);
         if before != pin {
-            self.worker.tally.pin_changed(before, pin);
+            self.worker.counters.pin_changed(before, pin);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
         backend::{ErrorFields, TransactionStatus},
     },
     session::work::Work,
-    worker::{cancel, tally::Timeout},
+    worker::{cancel, counters::Timeout},
 };
 
 impl Session {
@@ -51,7 +51,7 @@ impl Session {
     /// A time limit is reached.
     #[cold]
     pub(super) fn limit_reached(&mut self, due: Due) -> Result<(), End> {
-        self.worker.tally.timed_out(match due {
+        self.worker.counters.timed_out(match due {
             Due::Query | Due::Grace => Timeout::Query,
             Due::Transaction => Timeout::Transaction,
             Due::IdleInTransaction => Timeout::IdleInTransaction,

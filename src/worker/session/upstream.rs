@@ -56,7 +56,7 @@ macro_rules! desk {
                 .as_mut()
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
-            stamps: &$session.worker.switchboard.stamps,
+            stamps: &$session.worker.shared.stamps,
             context: &$session.context,
             known: &$known,
             bounds: $session.bounds,
@@ -108,7 +108,7 @@ impl Session {
             self.note_pin(Some(pin));
         }
         if let Some(pin) = self.conversation.take_refused_pin() {
-            self.worker.tally.pin_refused(pin);
+            self.worker.counters.pin_refused(pin);
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Session {
             return Known::Trusted;
         }
         self.pools.keep_up(&self.worker);
-        self.pools.judge.known(&self.worker)
+        self.pools.classifier.known(&self.worker)
     }
 
     /// What stops the pipeline that begins at `at`, if one does and anything stops it.
@@ -343,7 +343,7 @@ impl Session {
         if words.front.is_empty() {
             return;
         }
-        let bytes = self.worker.scraps.borrow_mut().put(&words.front);
+        let bytes = self.worker.arena.borrow_mut().put(&words.front);
         words.front.clear();
         let lease = self.lease.as_ref();
         let lease = lease.expect("only a linked session has something for a server");
@@ -353,7 +353,7 @@ impl Session {
     #[inline]
     fn send_out(&self, words: &mut Words) {
         if !words.out.is_empty() {
-            let bytes = self.worker.scraps.borrow_mut().put(&words.out);
+            let bytes = self.worker.arena.borrow_mut().put(&words.out);
             self.client.send(bytes.into());
             words.out.clear();
         }

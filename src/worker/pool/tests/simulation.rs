@@ -10,7 +10,7 @@ const WORK: u64 = 100_000;
 /// How many that came clearly later may be served before somebody who waits on another core.
 const OVERTAKEN_MAX: u32 = 8;
 
-/// Longest, in microseconds, that a desk may have seen somebody wait while a connection was idle elsewhere.
+/// Longest, in microseconds, that a scheduler may have seen somebody wait while a connection was idle elsewhere.
 const IDLE_BESIDE_MAX: u64 = 2_000;
 
 /// Totals over many seeds: what never happened was not tested.

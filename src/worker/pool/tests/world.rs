@@ -1,5 +1,5 @@
 //! A process in virtual time: cores with mailboxes that deliver late and overflow, servers that refuse, clients that
-//! come, wait, leave and break things. The desks and the budgets in it are the real ones. Owns no test.
+//! come, wait, leave and break things. The schedulers and the budgets in it are the real ones. Owns no test.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::super::desk::{self, Desk, Desks, Effects};
+use crate::worker::pool::scheduler::{self, Effects, Scheduler, Schedulers};
 use crate::{
     cluster::{
         budget::{Bounds, Budget, Budgets, Micros, Permit, PoolKey, Terms},
@@ -201,7 +201,7 @@ pub(super) struct World {
     epoch: Cell<u64>,
     budgets: Budgets,
     /// One for each core and pool.
-    desks: Vec<[RefCell<Desk<Connection, usize>>; 4]>,
+    schedulers: Vec<[RefCell<Scheduler<Connection, usize>>; 4]>,
     /// Since when logins rest, for each core and pool.
     rests_until: Vec<[Cell<Micros>; 4]>,
     mailboxes: Arc<Vec<Mailbox<Mail>>>,
@@ -223,7 +223,7 @@ pub(super) struct World {
     pub(super) overtaken_max: Cell<u32>,
 }
 
-/// One pool of one core, for its desk.
+/// One pool of one core, for its scheduler.
 struct Floor<'a> {
     world: &'a World,
     core: usize,
@@ -267,19 +267,23 @@ impl Effects for Floor<'_> {
     }
 }
 
-/// The desks of one core.
+/// The schedulers of one core.
 struct Core<'a>(&'a World, usize);
 
-impl Desks for Core<'_> {
+impl Schedulers for Core<'_> {
     fn give_up(&self, budget: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
-        world.with_desk(core, index(&budget.key), |desk, floor| desk.give_up(floor))
+        world.with_desk(core, index(&budget.key), |scheduler, floor| {
+            scheduler.give_up(floor)
+        })
     }
 
     fn evict(&self, victim: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
         world.evicted.set(world.evicted.get() + 1);
-        world.with_desk(core, index(&victim.key), |desk, floor| desk.evict(floor))
+        world.with_desk(core, index(&victim.key), |scheduler, floor| {
+            scheduler.evict(floor)
+        })
     }
 
     fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
@@ -312,15 +316,15 @@ impl World {
             epoch: Epoch(1),
             bounds: Arc::<Rules>::clone(&rules),
         };
-        let desk = |core: usize, pool: usize| {
+        let scheduler = |core: usize, pool: usize| {
             let key = PoolKey {
                 database: format!("d{}", pool / 2).into(),
                 user: format!("u{}", pool % 2).into(),
             };
             let budget = budgets.of(&key, NodeId(0), terms.clone());
-            let mut desk = Desk::new(WorkerId(core as u16), budget);
-            desk.set_reserve_after(Duration::from_micros(rules.reserve_after));
-            RefCell::new(desk)
+            let mut scheduler = Scheduler::new(WorkerId(core as u16), budget);
+            scheduler.set_reserve_after(Duration::from_micros(rules.reserve_after));
+            RefCell::new(scheduler)
         };
         let crowd = 2 + random.below(14);
         let client = |_| Client {
@@ -333,8 +337,8 @@ impl World {
         };
         let clients: Vec<_> = (0..crowd).map(client).collect();
         Self {
-            desks: (0..cores)
-                .map(|core| std::array::from_fn(|pool| desk(core, pool)))
+            schedulers: (0..cores)
+                .map(|core| std::array::from_fn(|pool| scheduler(core, pool)))
                 .collect(),
             rests_until: (0..cores).map(|_| Default::default()).collect(),
             random: RefCell::new(random),
@@ -366,7 +370,7 @@ impl World {
         for client in 0..self.clients.len() {
             self.later(self.below(2_000), Event::Ask(client));
         }
-        for core in 0..self.desks.len() {
+        for core in 0..self.schedulers.len() {
             self.later(self.below(20_000), Event::Sweep(core));
         }
         self.later(self.below(2 * end), Event::Reload);
@@ -417,11 +421,11 @@ impl World {
         }
     }
 
-    /// What the desks say of the longest that somebody waited while a connection was idle elsewhere.
+    /// What the schedulers say of the longest that somebody waited while a connection was idle elsewhere.
     pub(super) fn idle_beside_max(&self) -> Micros {
-        let desks = self.desks.iter().flatten();
-        desks
-            .map(|desk| desk.borrow().idle_beside())
+        let schedulers = self.schedulers.iter().flatten();
+        schedulers
+            .map(|scheduler| scheduler.borrow().idle_beside())
             .max()
             .unwrap_or(0)
     }
@@ -439,7 +443,7 @@ impl World {
             core: client.core,
             pool: client.pool,
         };
-        let idle = self.desks[client.core][client.pool]
+        let idle = self.schedulers[client.core][client.pool]
             .borrow_mut()
             .take_idle(&floor);
         if let Some(connection) = idle {
@@ -451,8 +455,8 @@ impl World {
             number: self.number(),
             overtaken: 0,
         }));
-        self.with_desk(client.core, client.pool, |desk, floor| {
-            desk.join(floor, number)
+        self.with_desk(client.core, client.pool, |scheduler, floor| {
+            scheduler.join(floor, number)
         });
         self.later(self.rules.borrow().reserve_after, Event::Overdue(number));
         if self.below(8) == 0 {
@@ -466,8 +470,8 @@ impl World {
         if client.round.get() != round || client.waits.take().is_none() {
             return;
         }
-        let left = self.with_desk(client.core, client.pool, |desk, floor| {
-            desk.leave(floor, |waiter| *waiter == number)
+        let left = self.with_desk(client.core, client.pool, |scheduler, floor| {
+            scheduler.leave(floor, |waiter| *waiter == number)
         });
         assert_eq!(left, [number], "who waits is in the queue");
         self.later(self.below(5_000), Event::Ask(number));
@@ -519,7 +523,7 @@ impl World {
                 self.settle(core, pool);
             }
             1 => {
-                self.desks[core][pool].borrow_mut().test();
+                self.schedulers[core][pool].borrow_mut().test();
                 self.later(self.below(1_000), Event::TestEnded(core, connection));
             }
             _ => self.place(core, connection),
@@ -534,34 +538,36 @@ impl World {
         &self,
         core: usize,
         pool: usize,
-        work: impl FnOnce(&mut Desk<Connection, usize>, &Floor<'_>) -> T,
+        work: impl FnOnce(&mut Scheduler<Connection, usize>, &Floor<'_>) -> T,
     ) -> T {
         let floor = Floor {
             world: self,
             core,
             pool,
         };
-        let mut desk = self.desks[core][pool].borrow_mut();
-        let done = work(&mut desk, &floor);
-        if desk.is_seeking() {
-            let budget = Arc::clone(desk.budget());
-            drop(desk);
+        let mut scheduler = self.schedulers[core][pool].borrow_mut();
+        let done = work(&mut scheduler, &floor);
+        if scheduler.is_seeking() {
+            let budget = Arc::clone(scheduler.budget());
+            drop(scheduler);
             self.seek(core, &budget);
         }
         done
     }
 
     fn seek(&self, core: usize, budget: &Arc<Budget>) {
-        desk::seek(WorkerId(core as u16), budget, &Core(self, core));
+        scheduler::seek(WorkerId(core as u16), budget, &Core(self, core));
     }
 
     fn settle(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |desk, floor| desk.settle(floor));
+        self.with_desk(core, pool, |scheduler, floor| scheduler.settle(floor));
     }
 
     fn place(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |desk, floor| desk.place(floor, connection));
+        self.with_desk(core, pool, |scheduler, floor| {
+            scheduler.place(floor, connection)
+        });
     }
 
     fn open(&self, core: usize, pool: usize, permit: Permit) {
@@ -619,7 +625,7 @@ impl World {
     fn opened(&self, core: usize, pool: usize, permit: Permit) {
         let connection = Connection { pool, permit };
         self.rests_until[core][pool].set(0);
-        self.desks[core][pool].borrow_mut().open_ended();
+        self.schedulers[core][pool].borrow_mut().open_ended();
         self.place(core, connection);
         self.settle(core, pool);
     }
@@ -629,14 +635,14 @@ impl World {
         drop(permit);
         let pause = 500 + self.below(5_000);
         self.rests_until[core][pool].set(self.now.get() + pause);
-        self.desks[core][pool].borrow_mut().open_ended();
+        self.schedulers[core][pool].borrow_mut().open_ended();
         self.settle(core, pool);
         self.later(pause, Event::Rested(core, pool));
     }
 
     fn test_ended(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.desks[core][pool].borrow_mut().test_ended();
+        self.schedulers[core][pool].borrow_mut().test_ended();
         match self.below(5) {
             0 => self.close(connection),
             _ => self.place(core, connection),
@@ -661,7 +667,9 @@ impl World {
 
     fn adopt(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |desk, floor| desk.adopt(floor, connection));
+        self.with_desk(core, pool, |scheduler, floor| {
+            scheduler.adopt(floor, connection)
+        });
     }
 
     fn turn(&self, core: usize) {
@@ -670,7 +678,9 @@ impl World {
             match mail {
                 Mail::Seek(budget) => self.seek(core, &budget),
                 Mail::Granted(budget) => {
-                    self.with_desk(core, index(&budget.key), |desk, floor| desk.hear(floor));
+                    self.with_desk(core, index(&budget.key), |scheduler, floor| {
+                        scheduler.hear(floor)
+                    });
                 }
                 Mail::Handed(connection) => {
                     connection
@@ -684,25 +694,25 @@ impl World {
         }
         if self.mailboxes[core].has_overflowed() {
             for pool in 0..4 {
-                self.with_desk(core, pool, |desk, floor| desk.look_around(floor));
+                self.with_desk(core, pool, |scheduler, floor| scheduler.look_around(floor));
                 self.refresh(core, pool);
             }
         }
     }
 
     fn refresh(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |desk, floor| {
-            desk.settle(floor);
-            desk.close_excess(floor);
+        self.with_desk(core, pool, |scheduler, floor| {
+            scheduler.settle(floor);
+            scheduler.close_excess(floor);
         });
     }
 
     fn sweep(&self, core: usize) {
         let all = self.is_closing.get();
         for pool in 0..4 {
-            let out = self.with_desk(core, pool, |desk, floor| {
-                desk.close_excess(floor);
-                desk.take_out(|_| all || self.below(8) == 0)
+            let out = self.with_desk(core, pool, |scheduler, floor| {
+                scheduler.close_excess(floor);
+                scheduler.take_out(|_| all || self.below(8) == 0)
             });
             out.into_iter()
                 .for_each(|connection| self.close(connection));
@@ -734,10 +744,10 @@ impl World {
 
     /// Whoever waits, by pool, for whom there is no connection on its way by this core.
     fn missing(&self, core: usize, pool: usize) -> bool {
-        let desk = self.desks[core][pool].borrow();
+        let scheduler = self.schedulers[core][pool].borrow();
         let rests = self.rests_until[core][pool].get();
-        let may_open = rests <= self.now.get() && (rests == 0 || desk.opening() == 0);
-        may_open && desk.waiting() > desk.opening() + desk.tested()
+        let may_open = rests <= self.now.get() && (rests == 0 || scheduler.opening() == 0);
+        may_open && scheduler.waiting() > scheduler.opening() + scheduler.tested()
     }
 
     /// True when one more connection of `pool` fits.
@@ -767,15 +777,15 @@ impl World {
     }
 
     fn idle(&self, pool: usize) -> bool {
-        self.desks
+        self.schedulers
             .iter()
-            .any(|desks| desks[pool].borrow().idle_count() > 0)
+            .any(|schedulers| schedulers[pool].borrow().idle_count() > 0)
     }
 
     fn waits(&self, pool: usize) -> bool {
-        self.desks
+        self.schedulers
             .iter()
-            .any(|desks| desks[pool].borrow().waiting() > 0)
+            .any(|schedulers| schedulers[pool].borrow().waiting() > 0)
     }
 
     /// Notes since when whom nobody sees to.
@@ -798,7 +808,7 @@ impl World {
                     && self.will_fit(pool, Some(other))
             });
             let (fits, waits) = (self.fits(pool), self.waits(pool));
-            let missing = waits && (0..self.desks.len()).any(|core| self.missing(core, pool));
+            let missing = waits && (0..self.schedulers.len()).any(|core| self.missing(core, pool));
             note("a permit is free", pool, fits && missing);
             let is_coming = self.will_fit(pool, None);
             note(
@@ -836,14 +846,18 @@ impl World {
 
     fn check_rest(&self) {
         assert_eq!(*self.alive.borrow(), [0; 4], "everything is closed");
-        for desks in &self.desks {
-            for (pool, desk) in desks.iter().enumerate() {
-                let desk = desk.borrow();
-                let budget = desk.budget();
+        for schedulers in &self.schedulers {
+            for (pool, scheduler) in schedulers.iter().enumerate() {
+                let scheduler = scheduler.borrow();
+                let budget = scheduler.budget();
                 assert_eq!(budget.used(), 0, "permits of pool {pool}");
                 assert!(!budget.is_wanted_beside(false) && !budget.is_crowded());
-                assert_eq!((desk.waiting(), desk.opening(), desk.tested()), (0, 0, 0));
-                let coming = (0..self.desks.len()).map(|core| budget.coming(WorkerId(core as u16)));
+                assert_eq!(
+                    (scheduler.waiting(), scheduler.opening(), scheduler.tested()),
+                    (0, 0, 0)
+                );
+                let coming =
+                    (0..self.schedulers.len()).map(|core| budget.coming(WorkerId(core as u16)));
                 assert_eq!(coming.sum::<u32>(), 0, "nothing is on its way");
             }
         }
@@ -851,17 +865,17 @@ impl World {
 
     fn describe(&self) -> String {
         let mut text = format!("alive {:?}, {:?}", self.alive.borrow(), self.rules.borrow());
-        for (core, desks) in self.desks.iter().enumerate() {
-            for (pool, desk) in desks.iter().enumerate() {
-                let desk = desk.borrow();
+        for (core, schedulers) in self.schedulers.iter().enumerate() {
+            for (pool, scheduler) in schedulers.iter().enumerate() {
+                let scheduler = scheduler.borrow();
                 text += &format!(
                     "\ncore {core} pool {pool}: {} wait, {} idle, {} opening, {} tested, {:?}, {} used, rests until {}",
-                    desk.waiting(),
-                    desk.idle_count(),
-                    desk.opening(),
-                    desk.tested(),
-                    desk.blocked(),
-                    desk.budget().used(),
+                    scheduler.waiting(),
+                    scheduler.idle_count(),
+                    scheduler.opening(),
+                    scheduler.tested(),
+                    scheduler.blocked(),
+                    scheduler.budget().used(),
                     self.rests_until[core][pool].get()
                 );
             }

@@ -11,7 +11,7 @@ use crate::{
     limits::{EVICTION_ORDER_US, HAND_OVER_ORDER_US, ORDER_PART_OF_WAIT},
 };
 
-/// What a desk has done. None of these may come back to the desk before it returns.
+/// What a scheduler has done. None of these may come back to the scheduler before it returns.
 pub(crate) trait Effects {
     /// A server connection.
     type Connection;
@@ -20,7 +20,7 @@ pub(crate) trait Effects {
 
     /// Lends a connection to a client that has waited for it.
     fn serve(&self, waiter: Self::Waiter, connection: Self::Connection);
-    /// Opens a connection; [`Desk::open_ended`] follows.
+    /// Opens a connection; [`Scheduler::open_ended`] follows.
     fn open(&self, permit: Permit);
     /// False while connections cannot be opened; `opening` are on their way.
     fn may_open(&self, opening: u32) -> bool;
@@ -34,35 +34,35 @@ pub(crate) trait Effects {
     fn now(&self) -> Micros;
 }
 
-/// The desks of one core, and the way to the other cores.
-pub(crate) trait Desks {
-    /// [`Desk::give_up`] of that pool; false as well when this core does not have it.
+/// The schedulers of one core, and the way to the other cores.
+pub(crate) trait Schedulers {
+    /// [`Scheduler::give_up`] of that pool; false as well when this core does not have it.
     fn give_up(&self, budget: &Arc<Budget>) -> bool;
-    /// [`Desk::evict`] of that pool.
+    /// [`Scheduler::evict`] of that pool.
     fn evict(&self, victim: &Arc<Budget>) -> bool;
-    /// Has another core seek. What gets lost on the way, [`Desk::look_around`] there makes up for.
+    /// Has another core seek. What gets lost on the way, [`Scheduler::look_around`] there makes up for.
     fn ask(&self, other: WorkerId, budget: &Arc<Budget>);
 }
 
 /// Looks through the process for connections, or the places of some, for a pool whose clients wait: gives what is on
 /// core `at`; a core that has more goes on from there. When they have what they need, the next pool has its turn that
 /// could not have those.
-pub(crate) fn seek(at: WorkerId, budget: &Arc<Budget>, desks: &impl Desks) {
-    if seek_for(at, budget, desks) && budget.is_crowded() {
+pub(crate) fn seek(at: WorkerId, budget: &Arc<Budget>, schedulers: &impl Schedulers) {
+    if seek_for(at, budget, schedulers) && budget.is_crowded() {
         let next = budget.oldest_claim_of_others();
         next.into_iter()
-            .for_each(|(_, next)| _ = seek_for(at, &next, desks));
+            .for_each(|(_, next)| _ = seek_for(at, &next, schedulers));
     }
 }
 
 /// False when another core goes on.
-fn seek_for(at: WorkerId, budget: &Arc<Budget>, desks: &impl Desks) -> bool {
+fn seek_for(at: WorkerId, budget: &Arc<Budget>, schedulers: &impl Schedulers) -> bool {
     loop {
         let found = match budget.seek(at) {
-            Sought::Give => desks.give_up(budget),
-            Sought::Evict(victim) => desks.evict(&victim),
+            Sought::Give => schedulers.give_up(budget),
+            Sought::Evict(victim) => schedulers.evict(&victim),
             Sought::Ask(other) => {
-                desks.ask(other, budget);
+                schedulers.ask(other, budget);
                 return false;
             }
             Sought::Nothing => false,
@@ -99,7 +99,7 @@ enum Fate {
 }
 
 /// One pool on one core.
-pub(crate) struct Desk<C, W> {
+pub(crate) struct Scheduler<C, W> {
     worker: WorkerId,
     budget: Arc<Budget>,
     waiters: VecDeque<Waiting<W>>,
@@ -122,13 +122,13 @@ pub(crate) struct Desk<C, W> {
     idle_beside: Micros,
 }
 
-impl<C, W> Drop for Desk<C, W> {
+impl<C, W> Drop for Scheduler<C, W> {
     fn drop(&mut self) {
         self.show_nothing();
     }
 }
 
-impl<C, W> Desk<C, W> {
+impl<C, W> Scheduler<C, W> {
     pub(crate) fn new(worker: WorkerId, budget: Arc<Budget>) -> Self {
         Self {
             worker,
@@ -152,7 +152,7 @@ impl<C, W> Desk<C, W> {
     }
 
     /// True once after somebody has come for whom the other connections of the process have to be looked through:
-    /// [`seek`], when nothing of the desk is borrowed.
+    /// [`seek`], when nothing of the scheduler is borrowed.
     pub(crate) fn is_seeking(&mut self) -> bool {
         std::mem::take(&mut self.is_seeking)
     }
@@ -341,13 +341,13 @@ impl<C, W> Desk<C, W> {
         true
     }
 
-    /// An attempt to open a connection has ended. What became of it follows: [`Desk::place`], or nothing and
-    /// [`Desk::settle`].
+    /// An attempt to open a connection has ended. What became of it follows: [`Scheduler::place`], or nothing and
+    /// [`Scheduler::settle`].
     pub(crate) fn open_ended(&mut self) {
         self.opening -= 1;
     }
 
-    /// A connection is being checked or reset, until [`Desk::test_ended`].
+    /// A connection is being checked or reset, until [`Scheduler::test_ended`].
     pub(crate) fn test(&mut self) {
         self.tested += 1;
     }

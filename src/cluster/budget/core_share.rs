@@ -24,7 +24,7 @@ pub struct Want {
 
 /// One core's place in a pool's budget.
 #[derive(Debug, Default)]
-pub(super) struct Seat {
+pub(super) struct CoreShare {
     waiting: AtomicU32,
     missing: AtomicU32,
     since: AtomicU64,
@@ -37,7 +37,7 @@ pub(super) struct Seat {
     granted: AtomicU32,
 }
 
-impl Seat {
+impl CoreShare {
     pub(super) fn show_want(&self, want: Want) {
         self.since.store(want.since, SeqCst);
         self.overdue.store(want.overdue, SeqCst);

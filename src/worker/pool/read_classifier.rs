@@ -21,7 +21,7 @@ use crate::{
 const WANT_US: u64 = 50_000;
 
 /// What the statements of one database are judged by.
-pub(crate) struct Judge {
+pub(crate) struct ReadClassifier {
     /// Its name on the servers, and a role that may look at it.
     database: RefCell<Arc<str>>,
     role: Arc<str>,
@@ -36,7 +36,7 @@ pub(crate) struct Judge {
     gave_up: Cell<bool>,
 }
 
-impl Judge {
+impl ReadClassifier {
     pub(super) fn new(snapshot: &Snapshot, database: &str, role: &Arc<str>) -> Self {
         let judge = Self {
             database: RefCell::new(database.into()),
@@ -92,7 +92,7 @@ impl Judge {
     fn current(&self, worker: &Worker) -> Option<(Rc<KnownFacts>, ClassKey)> {
         let facts = self.facts.borrow();
         let facts = facts.as_ref()?;
-        let version = worker.switchboard.schema_version();
+        let version = worker.shared.schema_version();
         let holds = facts.validity.holds(worker.micros()) && facts.schema == version;
         let place = Arc::as_ptr(&facts.0) as u64;
         holds.then(|| (Rc::clone(facts), (self.edition.get(), place, version)))
@@ -148,14 +148,14 @@ impl Judge {
     /// The control core is to look at the database.
     #[cold]
     fn want(&self, worker: &Worker) {
-        let (version, now) = (worker.switchboard.schema_version(), worker.micros());
+        let (version, now) = (worker.shared.schema_version(), worker.micros());
         let was_told = |(told, at): (u64, u64)| told == version && now.saturating_sub(at) < WANT_US;
         if self.wanted.get().is_some_and(was_told) {
             return;
         }
         let message =
             ToControl::Catalog(Arc::clone(&self.database.borrow()), Arc::clone(&self.role));
-        if worker.switchboard.control.put(message).is_ok() {
+        if worker.shared.control.put(message).is_ok() {
             self.wanted.set(Some((version, now)));
         }
     }

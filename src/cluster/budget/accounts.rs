@@ -77,7 +77,7 @@ impl From<&Snapshot> for Terms {
 }
 
 /// What every budget knows of the others.
-pub(super) struct Books {
+pub(super) struct Accounts {
     register: Mutex<Register>,
     start: Instant,
     workers: u16,
@@ -98,7 +98,7 @@ pub(super) struct Register {
     nodes: HashMap<NodeId, Arc<Party>>,
 }
 
-impl Books {
+impl Accounts {
     pub(super) fn open(&self) -> MutexGuard<'_, Register> {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,9 +168,9 @@ impl Books {
     }
 }
 
-impl fmt::Debug for Books {
+impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Books({} workers)", self.workers)
+        write!(f, "Accounts({} workers)", self.workers)
     }
 }
 
@@ -186,9 +186,9 @@ impl Register {
             claims.map(move |(since, worker)| (since, worker, budget))
         });
         let (_, worker, budget) = claims.min_by_key(|(since, ..)| *since)?;
-        // The seat holds the permit until the core collects it.
+        // The core's share holds the permit until the core collects it.
         budget.charge();
-        budget.seat(worker).grant();
+        budget.core_share(worker).grant();
         Some((worker, Arc::clone(budget)))
     }
 
@@ -277,7 +277,7 @@ impl Budget {
 
 /// Every pool's budget. Asked when a core makes a pool and when a client comes, never per query.
 #[derive(Clone, Debug)]
-pub struct Budgets(Arc<Books>);
+pub struct Budgets(Arc<Accounts>);
 
 impl Budgets {
     /// Budgets for that many cores. `bell` tells a core that [`Budget::collect`] has a permit for it.
@@ -286,7 +286,7 @@ impl Budgets {
         start: Instant,
         bell: impl Fn(WorkerId, Arc<Budget>) + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Books {
+        Self(Arc::new(Accounts {
             register: Mutex::default(),
             start,
             workers,
@@ -310,7 +310,7 @@ impl Budgets {
             return Arc::clone(budget);
         }
         register.forget_unused();
-        let seats = (0..self.0.workers).map(|_| Default::default());
+        let core_shares = (0..self.0.workers).map(|_| Default::default());
         let budget = Arc::new(Budget {
             key: key.clone(),
             node,
@@ -322,8 +322,8 @@ impl Budgets {
                 register.party_of_node(node, &*bounds),
             ],
             wanting: Default::default(),
-            seats: seats.collect(),
-            books: Arc::clone(&self.0),
+            core_shares: core_shares.collect(),
+            accounts: Arc::clone(&self.0),
             told: Default::default(),
         });
         budget.set_size(&*bounds);

@@ -38,12 +38,12 @@ struct Pins {
 
 /// The counts of one core since it started.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct WorkerCounters {
     pins: [Cell<Pins>; Pin::ALL.len()],
     timeouts: [Cell<u64>; Timeout::ALL.len()],
 }
 
-impl Tally {
+impl WorkerCounters {
     fn count(&self, pin: Pin, change: impl FnOnce(&mut Pins)) {
         let place = &self.pins[pin as usize];
         let mut pins = place.get();
@@ -105,15 +105,15 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_count() {
-        let tally = Tally::default();
+        let counters = WorkerCounters::default();
         for (number, pin) in Pin::ALL.into_iter().enumerate() {
-            (0..=number).for_each(|_| tally.pin_changed(None, Some(pin)));
-            tally.pin_changed(Some(pin), None);
+            (0..=number).for_each(|_| counters.pin_changed(None, Some(pin)));
+            counters.pin_changed(Some(pin), None);
         }
         for (number, (which, _)) in Timeout::ALL.into_iter().enumerate() {
-            (0..=number).for_each(|_| tally.timed_out(which));
+            (0..=number).for_each(|_| counters.timed_out(which));
         }
-        let pins = tally.pins();
+        let pins = counters.pins();
         let totals: Vec<_> = pins.iter().map(|pins| pins.total).collect();
         assert!(
             totals.iter().copied().eq(1..=Pin::ALL.len() as u64),
@@ -123,7 +123,7 @@ mod tests {
             pins.iter()
                 .all(|pins| u64::from(pins.sessions) + 1 == pins.total)
         );
-        let timeouts = tally.timeouts();
+        let timeouts = counters.timeouts();
         let totals: Vec<_> = timeouts.iter().map(|timeouts| timeouts.total).collect();
         assert!(
             totals.iter().copied().eq(1..=Timeout::ALL.len() as u64),
@@ -133,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_pin_that_changes_its_reason_is_another_one() {
-        let tally = Tally::default();
-        tally.pin_changed(None, Some(Pin::Listen));
-        tally.pin_changed(Some(Pin::Listen), Some(Pin::AdvisoryLock));
-        tally.pin_refused(Pin::Listen);
+        let counters = WorkerCounters::default();
+        counters.pin_changed(None, Some(Pin::Listen));
+        counters.pin_changed(Some(Pin::Listen), Some(Pin::AdvisoryLock));
+        counters.pin_refused(Pin::Listen);
         let counts = |reason: Pin| {
-            let pins = tally.pins();
+            let pins = counters.pins();
             let found = pins.iter().find(|pins| pins.reason == reason.reason());
             let found = found.unwrap();
             (found.sessions, found.total, found.refused)

@@ -20,7 +20,7 @@ use crate::{
 
 /// Shared by every core, made once at start.
 #[derive(Debug)]
-pub struct Switchboard {
+pub struct Shared {
     /// One for each worker.
     pub workers: Arc<[Mailbox<ToWorker>]>,
     /// The control core's.
@@ -47,7 +47,7 @@ pub struct Switchboard {
     pub server_major: AtomicU32,
 }
 
-impl Switchboard {
+impl Shared {
     /// A server says at a login of which version it is, e.g. `15.3 (Debian 15.3-1)`.
     pub fn note_server_version(&self, version: &[u8]) {
         let digits = version.iter().take_while(|byte| byte.is_ascii_digit());

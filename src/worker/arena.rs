@@ -8,12 +8,12 @@ use crate::limits::SCRAP_PAGE_BYTES;
 
 /// The pages of one core.
 #[derive(Debug)]
-pub(crate) struct Scraps {
+pub(crate) struct Arena {
     page: BytesMut,
     other: BytesMut,
 }
 
-impl Default for Scraps {
+impl Default for Arena {
     fn default() -> Self {
         Self {
             page: BytesMut::with_capacity(SCRAP_PAGE_BYTES),
@@ -22,7 +22,7 @@ impl Default for Scraps {
     }
 }
 
-impl Scraps {
+impl Arena {
     /// A piece with this content. One that is longer than a page gets memory of its own.
     pub(crate) fn put(&mut self, content: &[u8]) -> Bytes {
         if content.len() > SCRAP_PAGE_BYTES {
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn pieces_keep_their_content() {
-        let mut scraps = Scraps::default();
+        let mut arena = Arena::default();
         let long = vec![7; SCRAP_PAGE_BYTES + 1];
         let all: Vec<_> = (0..10_000_u32)
-            .map(|number| (number, scraps.put(&number.to_be_bytes())))
+            .map(|number| (number, arena.put(&number.to_be_bytes())))
             .collect();
-        assert_eq!(scraps.put(&long), long);
+        assert_eq!(arena.put(&long), long);
         for (number, piece) in all {
             assert_eq!(piece[..], number.to_be_bytes());
         }
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn memory_is_used_again() {
-        let mut scraps = Scraps::default();
+        let mut arena = Arena::default();
         let mut places = std::collections::HashSet::new();
         for _ in 0..10 * SCRAP_PAGE_BYTES / 64 {
-            places.insert(scraps.put(&[1; 64]).as_ptr() as usize / SCRAP_PAGE_BYTES);
+            places.insert(arena.put(&[1; 64]).as_ptr() as usize / SCRAP_PAGE_BYTES);
         }
         // Two pages, neither of which needs to begin at a multiple of its size.
         assert!(places.len() <= 4, "{}", places.len());
