@@ -49,6 +49,10 @@ const FILE_LINES_MAX: usize = 600;
 const INLINE_TEST_LINES_MAX: usize = 200;
 const COLUMNS_MAX: usize = 130;
 const FOLDERS_BELOW_SRC_MAX: usize = 2;
+const FILES_IN_FOLDER_MAX: usize = 16;
+
+/// So much of a map can be read before one begins.
+const MAP_BYTES_MAX: usize = 14_000;
 
 /// One source file, with what the rules look at.
 struct Source {
@@ -93,6 +97,11 @@ fn folders_are_shallow() {
 }
 
 #[test]
+fn folders_hold_few_files() {
+    refuse_none(crowd);
+}
+
+#[test]
 fn files_open_by_saying_what_they_own() {
     refuse_none(opening);
 }
@@ -125,10 +134,23 @@ fn nothing_is_formatted_per_message() {
 #[test]
 fn the_map_is_true() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let map = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
-    let names = names_in(&map);
-    assert!(names.len() > 100, "the names in the map were not found");
-    let complaints = wrong_names(&names, root);
+    let internals = fs::read_dir(root.join("docs/internals")).unwrap();
+    let internals = internals.map(|entry| entry.unwrap().path());
+    let map = root.join("ARCHITECTURE.md");
+    assert!(
+        fs::metadata(&map).unwrap().len() <= MAP_BYTES_MAX as u64,
+        "the map is too long"
+    );
+    let mut complaints = Complaints::new();
+    let mut count = 0;
+    for file in internals.chain([map]) {
+        let text = fs::read_to_string(&file).unwrap();
+        let names = names_in(&text);
+        count += names.len();
+        let said_by = file.strip_prefix(root).unwrap().display().to_string();
+        complaints.extend(wrong_names(&said_by, &names, root));
+    }
+    assert!(count > 300, "the names in the maps were not found: {count}");
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
@@ -198,6 +220,20 @@ fn depth(sources: &[Source]) -> Complaints {
     let deep = |source: &Source| source.path.matches('/').count() > FOLDERS_BELOW_SRC_MAX + 1;
     let shipped = in_src(sources).filter(|source| !source.path.contains("/tests/"));
     complain(shipped, deep, "lies too deep below src/")
+}
+
+fn crowd(sources: &[Source]) -> Complaints {
+    let folder = |source: &Source| {
+        source
+            .path
+            .rsplit_once('/')
+            .map(|(folder, _)| folder.to_owned())
+    };
+    let crowded = |source: &Source| {
+        let others = in_src(sources).filter(|other| folder(other) == folder(source));
+        others.count() > FILES_IN_FOLDER_MAX
+    };
+    complain(in_src(sources), crowded, "has too many files beside it")
 }
 
 fn opening(sources: &[Source]) -> Complaints {
@@ -272,20 +308,18 @@ fn names_in(map: &str) -> Vec<(&str, Option<&str>)> {
 }
 
 /// Paths below `src/` or the root that are not there, and names that their files do not define.
-fn wrong_names(names: &[(&str, Option<&str>)], root: &Path) -> Complaints {
+fn wrong_names(map: &str, names: &[(&str, Option<&str>)], root: &Path) -> Complaints {
     let mut complaints = Complaints::new();
     for (path, name) in names {
         let mut places = [root.join("src").join(path), root.join(path)].into_iter();
         let Some(place) = places.find(|place| place.exists()) else {
-            complaints.push(format!("ARCHITECTURE.md names {path}, which is not there"));
+            complaints.push(format!("{map} names {path}, which is not there"));
             continue;
         };
         let Some(name) = name else { continue };
         let code = blank(&fs::read_to_string(place).unwrap(), true);
         if !defines(&code, name) {
-            complaints.push(format!(
-                "ARCHITECTURE.md names {name}, which {path} does not define"
-            ));
+            complaints.push(format!("{map} names {name}, which {path} does not define"));
         }
     }
     complaints
@@ -719,6 +753,14 @@ fn every_rule_can_complain() {
     }
 }
 
+#[test]
+fn a_folder_can_be_too_full() {
+    let file = |number| Source::new(&format!("src/worker/a{number}.rs"), "//! A.\n");
+    let files: Vec<_> = (0..=FILES_IN_FOLDER_MAX).map(file).collect();
+    assert_eq!(crowd(&files[1..]), Complaints::new());
+    assert_eq!(crowd(&files).len(), files.len());
+}
+
 /// A map with a path, a definition and a plain word that exist, and a path and a definition that do not.
 #[test]
 fn a_map_can_be_wrong() {
@@ -726,7 +768,8 @@ fn a_map_can_be_wrong() {
                `nowhere.rs`, `ids.rs::Worker`";
     let names = names_in(map);
     assert_eq!(names.len(), 6);
-    let complaints = wrong_names(&names, Path::new(env!("CARGO_MANIFEST_DIR"))).join("\n");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let complaints = wrong_names("ARCHITECTURE.md", &names, root).join("\n");
     assert_eq!(
         complaints,
         "ARCHITECTURE.md names nowhere.rs, which is not there\n\
@@ -746,12 +789,13 @@ fn no_rule_complains_without_cause() {
     let parent = Source::new("src/worker/mod.rs", "//! Parent.\nmod forward;\n");
     let root = Source::new("src/lib.rs", "//! Root.\npub mod worker;\n");
     let sources = [Source::new("src/worker/forward.rs", calm), parent, root];
-    let rules: [Rule; 11] = [
+    let rules: [Rule; 12] = [
         imports,
         glommio,
         unsafe_code,
         length,
         depth,
+        crowd,
         opening,
         left_overs,
         undeclared,
