@@ -1,6 +1,6 @@
 //! What cores tell each other.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     budget::{Budget, Permit, PoolKey},
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auth::SaltedKeys,
     ids::{ConnectionId, NodeId, WorkerId},
+    net::Detached,
 };
 
 /// A question's number, so that its answer finds who asked.
@@ -48,7 +49,7 @@ pub enum ToWorker {
     /// Answer to `Ask`.
     Told(Ticket, Report),
     /// Serve this client, accepted elsewhere and counted here already.
-    Adopt(OwnedFd),
+    Adopt(Detached),
     /// Settings changed.
     Reload,
     /// Nodes changed: the primary, or who may take reads.
@@ -70,8 +71,8 @@ pub type Owner = (WorkerId, ConnectionId, u64);
 pub struct Handed {
     /// Its pool.
     pub key: PoolKey,
-    /// The socket; no core has an operation on it.
-    pub descriptor: OwnedFd,
+    /// The connection itself.
+    pub connection: Detached,
     /// Name of its database on the server.
     pub database: Arc<str>,
     /// Its permit, which goes with it.

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::{
     reactor::{Core, Operation, Reactor},
-    stream::{Side, Stream},
+    stream::{Detached, Side, Stream},
     task,
     uring::Completion,
 };
@@ -96,7 +96,7 @@ pub(super) struct Acceptor {
     number: usize,
     armed: Cell<bool>,
     stopped: Cell<bool>,
-    accepted: RefCell<VecDeque<Result<OwnedFd, i32>>>,
+    accepted: RefCell<VecDeque<Result<Detached, i32>>>,
     waker: task::WakerCell,
 }
 
@@ -127,8 +127,9 @@ impl Reactor {
         }
     }
 
-    /// Makes a stream of a descriptor that was accepted here or on another core.
-    pub fn adopt(&self, descriptor: OwnedFd, side: Side) -> Stream {
+    /// Makes a stream of a connection that was accepted here or comes from another core.
+    pub fn adopt(&self, detached: Detached, side: Side) -> Stream {
+        let descriptor = detached.into_descriptor();
         Stream::new(Rc::clone(&self.core), self.core.adopt(descriptor, side))
     }
 }
@@ -136,7 +137,7 @@ impl Reactor {
 impl Incoming {
     /// The next client; `None` once stopped. An error (out of descriptors or memory) comes after a rest, so
     /// that a caller that logs and calls again does not spin.
-    pub async fn next(&self) -> Option<io::Result<OwnedFd>> {
+    pub async fn next(&self) -> Option<io::Result<Detached>> {
         let accepted = poll_fn(|context| {
             if self.acceptor.stopped.get() {
                 return Poll::Ready(None);
@@ -218,7 +219,10 @@ impl Core {
                 // SAFETY: the kernel just made this descriptor for us.
                 let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
                 if !acceptor.stopped.get() {
-                    acceptor.accepted.borrow_mut().push_back(Ok(descriptor));
+                    acceptor
+                        .accepted
+                        .borrow_mut()
+                        .push_back(Ok(Detached::new(descriptor)));
                 }
                 self.arm_accept(&acceptor);
             }

@@ -28,7 +28,7 @@ pub use buffers::Chunk;
 pub use connect::Address;
 pub use probe::{ProbeError, raise_descriptor_limit};
 pub use reactor::{BufferSizes, Reactor};
-pub use stream::{Arrived, Received, Side, Stream};
+pub use stream::{Arrived, Detached, Received, Side, Stream};
 pub use timer::{Elapsed, Sleep};
 pub use wake::WakeHandle;
 

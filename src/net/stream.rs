@@ -49,6 +49,23 @@ pub enum Arrived {
     Broken(io::Error),
 }
 
+/// A connection that no core has an operation on: just accepted, or on its way from one core to another. All that a stream
+/// needs to go on there goes with it.
+#[derive(Debug)]
+pub struct Detached {
+    descriptor: OwnedFd,
+}
+
+impl Detached {
+    pub(super) fn new(descriptor: OwnedFd) -> Self {
+        Self { descriptor }
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.descriptor
+    }
+}
+
 /// One end of a connection, owned by one task. Dropping it sends what is queued, for a bounded time, and closes.
 pub struct Stream {
     core: Rc<Core>,
@@ -148,7 +165,7 @@ impl Stream {
 
     /// Takes the connection away from this core, for another one. `None`, and it closes, when something has
     /// come in or is not sent, or it is broken.
-    pub async fn detach(self) -> Option<OwnedFd> {
+    pub async fn detach(self) -> Option<Detached> {
         self.pause();
         // What the kernel receives until it has stopped would be lost to the other core.
         poll_fn(|context| match self.socket.receiving.get() {
@@ -164,7 +181,7 @@ impl Stream {
         }
         // SAFETY: the slot keeps the descriptor open as long as the stream lives.
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.socket.descriptor) };
-        descriptor.try_clone_to_owned().ok()
+        descriptor.try_clone_to_owned().ok().map(Detached::new)
     }
 
     /// Tells the peer that nothing more comes; what it still sends can be received.

@@ -1,6 +1,6 @@
 //! A client comes in: counted, given its task, and counted out again however it ends.
 
-use std::{os::fd::OwnedFd, panic::AssertUnwindSafe, pin::pin, rc::Rc, task::Poll};
+use std::{panic::AssertUnwindSafe, pin::pin, rc::Rc, task::Poll};
 
 use super::{
     Worker,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cluster::messages::ToWorker,
     limits::REFUSED_CLIENTS_MAX,
-    net::{Listener, Side, Stream, task},
+    net::{Detached, Listener, Side, Stream, task},
 };
 
 /// Accepts from `listener` until the worker drains.
@@ -30,17 +30,17 @@ pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
 }
 
 /// The kernel spreads clients by chance: one that came to a busy core goes to the least busy one.
-fn place(worker: &Rc<Worker>, descriptor: OwnedFd) {
+fn place(worker: &Rc<Worker>, client: Detached) {
     let loads = &worker.shared.loads;
     let other = loads.enter(worker.id);
     if other == worker.id {
-        return adopt(worker, descriptor);
+        return adopt(worker, client);
     }
     let mailbox = &worker.shared.workers[usize::from(other.0)];
-    if let Err(ToWorker::Adopt(descriptor)) = mailbox.put(ToWorker::Adopt(descriptor)) {
+    if let Err(ToWorker::Adopt(client)) = mailbox.put(ToWorker::Adopt(client)) {
         loads.leave(other);
         loads.stay(worker.id);
-        adopt(worker, descriptor);
+        adopt(worker, client);
     }
 }
 
@@ -62,13 +62,13 @@ impl Drop for Counted {
 }
 
 /// Gives a client its task, on the core that serves it for good.
-pub(super) fn adopt(worker: &Rc<Worker>, descriptor: OwnedFd) {
+pub(super) fn adopt(worker: &Rc<Worker>, client: Detached) {
     let (counted, clients) = Counted::new(worker);
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.max_clients);
     if clients > limit.saturating_add(REFUSED_CLIENTS_MAX) {
         return;
     }
-    let stream = worker.reactor.adopt(descriptor, Side::Client);
+    let stream = worker.reactor.adopt(client, Side::Client);
     let id = stream.id();
     let worker = Rc::clone(worker);
     task::spawn(async move {

@@ -119,7 +119,7 @@ impl Worker {
                     .into_iter()
                     .for_each(|asked| asked.answer(report.clone()));
             }
-            ToWorker::Adopt(descriptor) => accept::adopt(self, descriptor),
+            ToWorker::Adopt(client) => accept::adopt(self, client),
             ToWorker::Reload => {
                 self.refresh_pools();
                 self.clients.reload_all();

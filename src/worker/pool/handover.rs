@@ -134,10 +134,10 @@ impl Pool {
             ..
         } = backend;
         stream.park(false);
-        let descriptor = stream.detach().await?;
+        let connection = stream.detach().await?;
         Some(Box::new(Handed {
             key: self.key.clone(),
-            descriptor,
+            connection,
             database,
             permit: permit.hand_over(),
             node: facts.node,
@@ -180,7 +180,7 @@ impl Pool {
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {
         let permit = Permit::of(handed.permit, &self.open);
         let address = worker.with_snapshot(|snapshot| address_of(snapshot, handed.node));
-        let stream = worker.reactor.adopt(handed.descriptor, Side::Server);
+        let stream = worker.reactor.adopt(handed.connection, Side::Server);
         let pairs = handed.parameters.iter();
         let parameters = worker
             .interner
