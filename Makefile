@@ -4,13 +4,14 @@
 #   make test    everything that CI runs
 #   make perf    the measurements (see perf/)
 #   make kernels the tests of the wire on Debian 12's own kernel and on its newest one, in QEMU
+#   make fuzz    libFuzzer on what reads a peer's bytes and SQL, e.g. make fuzz FUZZ='600 sql'
 #   make proof   three players against PostgreSQL 15, 17 and 18 for long, e.g. make proof PROOF_ROUNDS=5000 PROOF_SEED=7
 
-.PHONY: help lab test kernels proof tools test-tools format lint docs licences unit
+.PHONY: help lab test kernels fuzz proof tools test-tools format lint docs licences unit
 .NOTPARALLEL:
 
 help:
-	@sed -n '3,8s/^#//p' Makefile
+	@sed -n '3,9s/^#//p' Makefile
 
 # Options for the lab, e.g. make lab LAB='--standbys 1 --port 7000'
 LAB ?=
@@ -48,6 +49,12 @@ KERNEL ?=
 
 kernels: tools
 	tests/kernels/run $(KERNEL)
+
+# Seconds for each target, and which; see fuzz/run.
+FUZZ ?= 60
+
+fuzz: tools
+	fuzz/run $(FUZZ)
 
 docs:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --document-private-items
