@@ -98,7 +98,16 @@ fn sessions_keep_their_node_when_balance_is_by_session() {
     let mut seen = BTreeMap::new();
     for _ in 0..300 {
         let mut session = stage.client();
-        let one = spread(&stage, &mut session, 4);
+        let mut one = spread(&stage, &mut session, 4);
+        let mut looks = 0;
+        while one.len() > 1 && looks < 20 {
+            // On a busy machine what is known of the database may be too old for a while, and the primary reads then.
+            let others = one.keys().filter(|name| *name != "primary").count();
+            assert!(one.contains_key("primary") && others == 1, "{one:?}");
+            stage.wait_until_split_for(&mut session);
+            one = spread(&stage, &mut session, 4);
+            looks += 1;
+        }
         assert_eq!(one.len(), 1, "{one:?}");
         *seen.entry(one.into_keys().next().unwrap()).or_insert(0) += 1;
     }
