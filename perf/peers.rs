@@ -401,7 +401,13 @@ method = "trust"
 [[node]]
 name = "server"
 address = "{backend}"
-"#
+[[user]]
+name = "{}"
+[[user]]
+name = "{}"
+"#,
+        crate::suite::MOCK_USER,
+        crate::pgbench::USER
     )
 }
 
