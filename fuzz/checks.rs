@@ -22,8 +22,10 @@ use pgring::{
     },
 };
 
+type Check = fn(&[u8]);
+
 /// Each target, by the name of its folder in `corpus/`.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub(crate) const TARGETS: [(&str, Check); 4] = [
     ("frames", frames),
     ("startup", startup),
     ("scram", scram),
