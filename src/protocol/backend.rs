@@ -225,6 +225,13 @@ impl<'a> ErrorFields<'a> {
         Severity::from_bytes(word)
     }
 
+    /// The error code in the body of an error or a notice that is not looked at otherwise; `None` too for a body that cannot
+    /// be read.
+    #[must_use]
+    pub fn sqlstate_in(body: &'a [u8]) -> Option<SqlState> {
+        Self::read(body).ok()?.sqlstate()
+    }
+
     /// The error code.
     #[must_use]
     pub fn sqlstate(&self) -> Option<SqlState> {

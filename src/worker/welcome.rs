@@ -88,9 +88,8 @@ async fn learn_anew(
 /// True for what a server says of who comes, and not of how it stands with the server itself: another login would hear
 /// it, too.
 fn is_about_login(body: &[u8]) -> bool {
-    let fields = ErrorFields::read(body).ok();
     matches!(
-        fields.and_then(|fields| fields.sqlstate()),
+        ErrorFields::sqlstate_in(body),
         Some(
             SqlState::INVALID_CATALOG_NAME
                 | SqlState::INVALID_AUTHORIZATION_SPECIFICATION

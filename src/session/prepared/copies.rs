@@ -76,10 +76,21 @@ impl Conversation {
     ) {
         let is_telling = || self.names.row_shapes().is_telling(definition.own);
         if !definition.statement.is_plain() && !self.block_had_failed() && !is_telling() {
-            let tells = Some((names::key(name).into(), definition.own));
-            let statement = &definition.statement;
-            self.ask_shape(statement, found.stamp, found.name, tells, desk.ahead);
+            self.ask_for_client(name, definition, found, desk);
         }
+    }
+
+    /// Asks for the shape of a copy, which counts as what the client was told of its own statement.
+    fn ask_for_client(
+        &mut self,
+        name: &[u8],
+        definition: &Definition,
+        found: Found,
+        desk: &mut Desk<'_>,
+    ) {
+        let tells = Some((names::key(name).into(), definition.own));
+        let statement = &definition.statement;
+        self.ask_shape(statement, found.stamp, found.name, tells, desk.ahead);
     }
 
     /// The copy at hand, if it was not parsed too early.
@@ -165,9 +176,7 @@ impl Conversation {
         if let Some(shape) = found.shape {
             self.names.tell(name, definition.own, shape.into(), None);
         } else {
-            let tells = Some((names::key(name).into(), definition.own));
-            let statement = &definition.statement;
-            self.ask_shape(statement, found.stamp, found.name, tells, desk.ahead);
+            self.ask_for_client(name, definition, found, desk);
         }
         Place::Here(found)
     }

@@ -107,8 +107,7 @@ impl Conversation {
 
 /// True when the error is about a name of ours, and not about what the client asked.
 fn is_forgotten(body: &[u8]) -> bool {
-    let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields.and_then(|fields| fields.sqlstate());
+    let sqlstate = ErrorFields::sqlstate_in(body);
     sqlstate == Some(SqlState::INVALID_SQL_STATEMENT_NAME)
         && memchr::memmem::find(body, PREFIX).is_some()
 }

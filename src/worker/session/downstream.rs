@@ -514,9 +514,8 @@ fn last_words(body: &[u8]) -> ErrorReport {
 
 /// True when the server ends the session for its own time limits, which it has told it to keep.
 fn has_expired(body: &[u8]) -> bool {
-    let fields = ErrorFields::read(body).ok();
     matches!(
-        fields.and_then(|fields| fields.sqlstate()),
+        ErrorFields::sqlstate_in(body),
         Some(
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
                 | SqlState::TRANSACTION_TIMEOUT
@@ -566,8 +565,7 @@ fn is_complete(chunk: &[u8]) -> bool {
 
 /// True for the notice with which a backend takes its leave when its server is shut down immediately, or crashes.
 fn is_farewell(body: &[u8]) -> bool {
-    let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields.and_then(|fields| fields.sqlstate());
+    let sqlstate = ErrorFields::sqlstate_in(body);
     matches!(
         sqlstate,
         Some(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)
