@@ -17,7 +17,7 @@ use pgring::{
     ids::{Epoch, NodeId},
     protocol::{Frames, Header, Writer, backend::TransactionStatus},
     session::{
-        context::Office,
+        context::OwnedContext,
         conversation::{Answer, Conversation, Verdict},
     },
     time,
@@ -59,7 +59,7 @@ fn preparation() -> (Vec<u8>, Vec<u8>) {
 /// One round trip through a session's rules; true when the connection may go back.
 fn round_trip(
     session: &mut Conversation,
-    office: &mut Office,
+    tools: &mut OwnedContext,
     request: &[u8],
     answer: &[u8],
 ) -> bool {
@@ -68,15 +68,15 @@ fn round_trip(
             tag: frame.tag,
             length: frame.body.len() as u32 + 4,
         };
-        let verdict = session.client_message(header, frame.body, &mut office.desk(true));
+        let verdict = session.client_message(header, frame.body, &mut tools.context(true));
         assert!(matches!(
             verdict,
             Ok(Verdict::Forward | Verdict::Instead(_))
         ));
-        office.ahead.clear();
+        tools.ahead.clear();
     }
     for frame in Frames::new(answer).flatten() {
-        let judged = session.server_message(frame.tag, frame.body, &mut office.server);
+        let judged = session.server_message(frame.tag, frame.body, &mut tools.server);
         assert!(matches!(judged, Ok(Answer::Forward | Answer::Ready)));
     }
     session.is_releasable()
@@ -95,17 +95,17 @@ fn rules(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
     for (name, request, answer) in &forms {
         let mut session = Conversation::new(PoolMode::Transaction);
-        let mut office = Office::default();
+        let mut tools = OwnedContext::default();
         let (parse, parsed) = preparation();
-        assert!(round_trip(&mut session, &mut office, &parse, &parsed));
-        assert!(round_trip(&mut session, &mut office, request, answer));
+        assert!(round_trip(&mut session, &mut tools, &parse, &parsed));
+        assert!(round_trip(&mut session, &mut tools, request, answer));
         let messages = Frames::new(request).count() + Frames::new(answer).count();
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(*name, |bencher| {
             bencher.iter(|| {
                 round_trip(
                     &mut session,
-                    &mut office,
+                    &mut tools,
                     black_box(request),
                     black_box(answer),
                 )

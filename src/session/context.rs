@@ -41,8 +41,8 @@ pub(crate) enum Known {
     Facts(Rc<KnownFacts>, ClassKey),
 }
 
-/// The tools for one message.
-pub struct Desk<'a> {
+/// Everything that the rules need to judge one message, and where they write.
+pub struct Context<'a> {
     /// What the server connection at hand has prepared; `None` when none is at hand.
     pub(crate) server: Option<&'a mut Prepared>,
     /// The statements of this core.
@@ -50,7 +50,7 @@ pub struct Desk<'a> {
     /// Numbers for Parse messages.
     pub(crate) stamps: &'a Stamps,
     /// The session's settings, as far as they change what a text means.
-    pub(crate) context: &'a Parameters,
+    pub(crate) settings: &'a Parameters,
     /// What is known of the database's functions and triggers.
     pub(crate) known: &'a Known,
     /// Bounds from the configuration.
@@ -61,7 +61,7 @@ pub struct Desk<'a> {
     pub ahead: &'a mut Vec<u8>,
 }
 
-impl Desk<'_> {
+impl Context<'_> {
     /// What is to be feared of these: not what functions do unseen, where they are trusted.
     #[inline]
     pub(crate) fn feared(&self, effects: Effects) -> Effects {
@@ -122,13 +122,13 @@ impl From<&PoolSettings> for Bounds {
     }
 }
 
-/// A desk's furniture, for those who judge messages without a worker: tests and benchmarks.
-pub struct Office {
+/// A context's furniture, for those who judge messages without a worker: tests and benchmarks.
+pub struct OwnedContext {
     /// What the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) stamps: Stamps,
-    pub(crate) context: Parameters,
+    pub(crate) settings: Parameters,
     pub(crate) known: Known,
     pub(crate) bounds: Bounds,
     /// What the rules said to the client.
@@ -137,13 +137,13 @@ pub struct Office {
     pub ahead: Vec<u8>,
 }
 
-impl Default for Office {
+impl Default for OwnedContext {
     fn default() -> Self {
         Self {
             server: Prepared::default(),
             store: Rc::default(),
             stamps: Stamps::default(),
-            context: crate::session::state::parameters::Interner::default().empty(),
+            settings: crate::session::state::parameters::Interner::default().empty(),
             known: Known::Trusted,
             bounds: Bounds {
                 always_checked: false,
@@ -159,14 +159,14 @@ impl Default for Office {
     }
 }
 
-impl Office {
-    /// The desk, with the server connection at hand or not.
-    pub fn desk(&mut self, linked: bool) -> Desk<'_> {
-        Desk {
+impl OwnedContext {
+    /// The context, with the server connection at hand or not.
+    pub fn context(&mut self, linked: bool) -> Context<'_> {
+        Context {
             server: linked.then_some(&mut self.server),
             store: &self.store,
             stamps: &self.stamps,
-            context: &self.context,
+            settings: &self.settings,
             known: &self.known,
             bounds: self.bounds,
             out: &mut self.out,

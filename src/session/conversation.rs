@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use super::{
-    context::Desk,
+    context::Context,
     ledger::{Ledger, internal_queries::Own, owed::Owed},
     prepared::{
         extended::{may_name_statement, split_parse, until_zero},
@@ -152,21 +152,21 @@ impl Conversation {
         &mut self,
         header: Header,
         body: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Result<Verdict, ProtocolError> {
         header.check_frontend()?;
         if self.may_ask(header.tag, body)
-            && let Some(verdict) = self.ask(header, body, desk)
+            && let Some(verdict) = self.ask(header, body, context)
         {
             return Ok(verdict);
         }
         match header.tag {
             frontend::TERMINATE => return Ok(Verdict::Terminate),
             frontend::PASSWORD => return Err(ProtocolError::UnknownTag { tag: header.tag }),
-            _ if self.answers_itself() && self.answer_ourselves(header, body, desk) => {
+            _ if self.answers_itself() && self.answer_ourselves(header, body, context) => {
                 return Ok(Verdict::Discard);
             }
-            _ if desk.server.is_none() => return Ok(self.without_server(header, body, desk)),
+            _ if context.server.is_none() => return Ok(self.without_server(header, body, context)),
             _ if self.is_replanning() || self.waits_for_settings() => return Ok(Verdict::Wait),
             // Should one of ours fail, the server would skip this together with the request before it.
             tag if self.ledger.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
@@ -174,22 +174,22 @@ impl Conversation {
         }
         if self.ledger.is_unasked() {
             self.begin_recording(header.tag);
-            self.open_pipeline(desk);
+            self.open_pipeline(context);
         }
-        self.note_answered(desk.stamps);
-        self.describe_parsed(header, body, desk);
+        self.note_answered(context.stamps);
+        self.describe_parsed(header, body, context);
         let verdict = match header.tag {
             // What the server ignores changes nothing.
             tag if self.ledger.is_deaf() => self.pass(tag),
-            tag if self.must_refuse.is_some() => self.refuse_next(tag, desk),
-            frontend::QUERY => self.judge_query(header, body, desk),
-            frontend::FUNCTION_CALL => self.judge_call(header, body, desk),
+            tag if self.must_refuse.is_some() => self.refuse_next(tag, context),
+            frontend::QUERY => self.judge_query(header, body, context),
+            frontend::FUNCTION_CALL => self.judge_call(header, body, context),
             tag if self.shares_names() && may_name_statement(tag) => {
-                self.judge_named(header, body, desk)
+                self.judge_named(header, body, context)
             }
-            frontend::EXECUTE => self.judge_execute(body, desk),
+            frontend::EXECUTE => self.judge_execute(body, context),
             frontend::FLUSH => {
-                self.say_due(desk);
+                self.say_due(context);
                 Verdict::Forward
             }
             tag => {
@@ -197,8 +197,8 @@ impl Conversation {
                 self.pass(tag)
             }
         };
-        if verdict == Verdict::Wait && self.hasten_answers(desk) {
-            return self.client_message(header, body, desk);
+        if verdict == Verdict::Wait && self.hasten_answers(context) {
+            return self.client_message(header, body, context);
         }
         Ok(verdict)
     }
@@ -207,9 +207,9 @@ impl Conversation {
     /// were any. In an open pipeline the server keeps its answers until it is asked for them; once its end has been
     /// sent, the answers come by themselves.
     #[cold]
-    pub(crate) fn hasten_answers(&mut self, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn hasten_answers(&mut self, context: &mut Context<'_>) -> bool {
         let settled = self.ledger.settled();
-        self.say_due(desk);
+        self.say_due(context);
         if self.ledger.settled() > settled {
             return true;
         }
@@ -217,52 +217,52 @@ impl Conversation {
         let keeps_answers = self.ledger.waits_for_client() && !self.ledger.is_at_rest();
         if self.flushed != ticket && keeps_answers {
             self.flushed = ticket;
-            Writer::new(desk.ahead).flush();
+            Writer::new(context.ahead).flush();
         }
         false
     }
 
     /// Nothing is under way at the server: what must precede the next message goes now.
     #[inline]
-    fn open_pipeline(&mut self, desk: &mut Desk<'_>) {
-        if let Some(server) = desk.server.as_deref_mut()
-            && server.needs_tidying(desk.bounds.server_statements)
+    fn open_pipeline(&mut self, context: &mut Context<'_>) {
+        if let Some(server) = context.server.as_deref_mut()
+            && server.needs_tidying(context.bounds.server_statements)
         {
-            let closes = server.tidy(desk.bounds.server_statements, desk.ahead);
+            let closes = server.tidy(context.bounds.server_statements, context.ahead);
             (0..closes).for_each(|_| self.ledger.owe(Owed::OwnClose));
         }
         if let Some(statement) = self.deferred.take() {
-            self.begin_block(&statement, desk);
+            self.begin_block(&statement, context);
         }
         if let Some(statement) = self.bound_alone.take() {
-            self.bind_ahead(&statement, desk);
+            self.bind_ahead(&statement, context);
         }
     }
 
     /// A Query that goes to the server.
-    fn judge_query(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+    fn judge_query(&mut self, header: Header, body: &[u8], context: &mut Context<'_>) -> Verdict {
         if self.ledger.is_at_risk() || self.is_refusing() {
             // Should one of ours fail, the server skips up to a Sync, and would skip both requests.
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
         let text = body.strip_suffix(b"\0").filter(|_| whole).unwrap_or(body);
-        let facts = self.facts_of(text, whole, desk);
-        if let Some(pin) = self.forbidden(facts, text, desk) {
-            return self.refuse_pin(frontend::QUERY, pin, desk);
+        let facts = self.facts_of(text, whole, context);
+        if let Some(pin) = self.forbidden(facts, text, context) {
+            return self.refuse_pin(frontend::QUERY, pin, context);
         }
-        if let Some(verdict) = self.prepare_commands(frontend::QUERY, facts, text, desk) {
+        if let Some(verdict) = self.prepare_commands(frontend::QUERY, facts, text, context) {
             return verdict;
         }
         if whole {
-            self.note(facts, text, None, desk);
+            self.note(facts, text, None, context);
         } else {
             self.rest.clear();
-            self.note_rest(text, desk.known);
+            self.note_rest(text, context.known);
             (self.unread, self.leaving) = (true, false);
-            self.note_traces(facts, text, None, desk);
+            self.note_traces(facts, text, None, context);
         }
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         if self.names.may_have_unnamed() || !server.has_no_unnamed() {
             server.drop_unnamed();
             self.drop_unnamed(Some(ServerName::UNNAMED));
@@ -278,7 +278,7 @@ impl Conversation {
         facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) {
         if facts.commits() {
             self.ledger.sends_commit();
@@ -287,7 +287,7 @@ impl Conversation {
         if facts.changes_schema() {
             self.vacates = self.vacates.take().or_else(|| effects::vacates(text));
         }
-        self.note_traces(facts, text, statement, desk);
+        self.note_traces(facts, text, statement, context);
     }
 
     #[inline]
@@ -296,17 +296,18 @@ impl Conversation {
         facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) {
         self.may_turn |= !facts.is_shareable() && !facts.is_empty();
         // What it sets itself does not change how it is read.
-        let hides = self.hides_ascii(text, desk);
+        let hides = self.hides_ascii(text, context);
         self.pending_state.note(facts);
-        self.note_effects(facts, text, statement, hides, desk);
-        if desk.bounds.always_checked {
+        self.note_effects(facts, text, statement, hides, context);
+        if context.bounds.always_checked {
             self.pending_state.note_report();
         }
-        if desk.context.create_temporary() || facts.changes_schema() && self.is_in_state_query() {
+        if context.settings.create_temporary() || facts.changes_schema() && self.is_in_state_query()
+        {
             self.pending_state.note_report();
         }
         if facts.changes_meaning() && names_temporary_schema(text) {
@@ -315,39 +316,39 @@ impl Conversation {
         }
     }
 
-    fn judge_execute(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+    fn judge_execute(&mut self, body: &[u8], context: &mut Context<'_>) -> Verdict {
         let portal = until_zero(body);
         if self.prepared_commit {
             self.ledger.sends_commit();
         }
         if let Some(statement) = self.portals.statement(portal) {
             let statement = Rc::clone(statement);
-            if let Some(pin) = self.forbidden(statement.facts, statement.text(), desk) {
-                return self.refuse_pin(frontend::EXECUTE, pin, desk);
+            if let Some(pin) = self.forbidden(statement.facts, statement.text(), context) {
+                return self.refuse_pin(frontend::EXECUTE, pin, context);
             }
             let (facts, text) = (statement.facts, statement.text());
-            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, facts, text, desk) {
+            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, facts, text, context) {
                 return verdict;
             }
-            self.note(statement.facts, statement.text(), Some(&statement), desk);
+            self.note(statement.facts, statement.text(), Some(&statement), context);
         } else {
             self.may_turn = true;
-            self.note_unknown(desk);
+            self.note_unknown(context);
         }
         self.ledger.sent(frontend::EXECUTE);
         Verdict::Forward
     }
 
-    fn judge_call(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Verdict {
+    fn judge_call(&mut self, header: Header, body: &[u8], context: &mut Context<'_>) -> Verdict {
         if self.ledger.is_at_risk() || self.is_refusing() {
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
-        if self.refuses_pins(desk) && self.pending_state.call_pins(body, whole) {
-            return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, desk);
+        if self.refuses_pins(context) && self.pending_state.call_pins(body, whole) {
+            return self.refuse_pin(frontend::FUNCTION_CALL, Pin::Setting, context);
         }
         if self.pending_state.note_call(body, whole) {
-            self.note_unknown(desk);
+            self.note_unknown(context);
         }
         self.pass(frontend::FUNCTION_CALL)
     }
@@ -404,9 +405,9 @@ impl Conversation {
 
     /// A message that no server sees, unless the answer is no.
     #[cold]
-    fn answer_ourselves(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> bool {
+    fn answer_ourselves(&mut self, header: Header, body: &[u8], context: &mut Context<'_>) -> bool {
         if let Some(failed_block) = &mut self.failed_block {
-            let reply = failed_block.answer(header, body, &self.names, desk.out);
+            let reply = failed_block.answer(header, body, &self.names, context.out);
             if reply != Reply::Stays {
                 self.failed_block = None;
             }
@@ -415,19 +416,19 @@ impl Conversation {
         if self.skipping {
             if header.tag == frontend::SYNC {
                 self.skipping = false;
-                Writer::new(desk.out).ready_for_query(TransactionStatus::Idle);
+                Writer::new(context.out).ready_for_query(TransactionStatus::Idle);
             }
             return true;
         }
         if is_request(header.tag)
             && let Some(report) = self.refusal.take()
         {
-            self.say_due(desk);
+            self.say_due(context);
             self.ledger.sync_alone();
             if self.deferred.take().is_some() {
-                return self.fail_block(header.tag, &report, desk.out);
+                return self.fail_block(header.tag, &report, context.out);
             }
-            self.answer_with(header.tag, &report, desk.out);
+            self.answer_with(header.tag, &report, context.out);
         }
         true
     }

@@ -6,7 +6,7 @@
 
 use super::prepared::server::ServerName;
 use super::{
-    context::Desk,
+    context::Context,
     conversation::{Conversation, Verdict},
     ledger::owed::Owed,
     state::pin::{self, Pin},
@@ -79,13 +79,13 @@ impl Conversation {
     /// The server refuses the next message. False when it must wait, because a refusal of another pipeline has not
     /// been told.
     #[cold]
-    pub(crate) fn have_refused(&mut self, why: Why, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn have_refused(&mut self, why: Why, context: &mut Context<'_>) -> bool {
         let pipeline = self.ledger.pipeline();
         if self.is_refusing() {
             let before = self.refusing.as_ref().map(|before| before.pipeline);
             return before == Some(pipeline);
         }
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         server.doubt_unnamed();
         let ticket = self.ledger.ticket();
         self.refusing = Some(Refusing {
@@ -94,7 +94,7 @@ impl Conversation {
             why,
             before: Vec::new(),
         });
-        Writer::new(desk.ahead)
+        Writer::new(context.ahead)
             .parse("", why.nonsense(), [])
             .expect("the text has no NUL");
         self.ledger.owe(Owed::OwnParse);
@@ -138,9 +138,9 @@ impl Conversation {
         &self,
         facts: StatementFlags,
         text: &[u8],
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) -> Option<Pin> {
-        if !self.refuses_pins(desk) {
+        if !self.refuses_pins(context) {
             return None;
         }
         let left = facts.leaves().map(Pin::from);
@@ -153,8 +153,8 @@ impl Conversation {
 
     /// True when this session must not keep a server connection for its state.
     #[inline]
-    pub(crate) fn refuses_pins(&self, desk: &Desk<'_>) -> bool {
-        desk.bounds.refuses_pins && self.mode() != PoolMode::Session
+    pub(crate) fn refuses_pins(&self, context: &Context<'_>) -> bool {
+        context.bounds.refuses_pins && self.mode() != PoolMode::Session
     }
 
     /// The next message must not be executed, because its transaction cannot leave its standby, and needs the primary
@@ -165,23 +165,28 @@ impl Conversation {
     }
 
     #[cold]
-    pub(crate) fn refuse_next(&mut self, tag: Tag, desk: &mut Desk<'_>) -> Verdict {
+    pub(crate) fn refuse_next(&mut self, tag: Tag, context: &mut Context<'_>) -> Verdict {
         match self.must_refuse.take() {
-            Some(why) => self.refuse_message(tag, why, desk),
+            Some(why) => self.refuse_message(tag, why, context),
             None => self.pass(tag),
         }
     }
 
     /// A message that would pin the session gets an error, and the transaction that it is in fails.
     #[cold]
-    pub(crate) fn refuse_pin(&mut self, tag: Tag, pin: Pin, desk: &mut Desk<'_>) -> Verdict {
-        self.refuse_message(tag, Why::Pin(pin), desk)
+    pub(crate) fn refuse_pin(&mut self, tag: Tag, pin: Pin, context: &mut Context<'_>) -> Verdict {
+        self.refuse_message(tag, Why::Pin(pin), context)
     }
 
     /// A message gets an error in place of being executed, and the transaction that it is in fails.
     #[cold]
-    pub(crate) fn refuse_message(&mut self, tag: Tag, why: Why, desk: &mut Desk<'_>) -> Verdict {
-        if !self.have_refused(why, desk) {
+    pub(crate) fn refuse_message(
+        &mut self,
+        tag: Tag,
+        why: Why,
+        context: &mut Context<'_>,
+    ) -> Verdict {
+        if !self.have_refused(why, context) {
             return Verdict::Wait;
         }
         if let Why::Pin(pin) = why {
@@ -191,23 +196,23 @@ impl Conversation {
             self.drop_unnamed(Some(ServerName::UNNAMED));
         }
         if matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL) {
-            Writer::new(desk.ahead).sync();
+            Writer::new(context.ahead).sync();
             self.ledger.sent(frontend::SYNC);
         }
         Verdict::Discard
     }
 
     /// The same for a Query outside a transaction block, which needs no server connection for that.
-    pub(crate) fn refuse_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
-        if self.deferred.is_some() || !self.refuses_pins(desk) {
+    pub(crate) fn refuse_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
+        if self.deferred.is_some() || !self.refuses_pins(context) {
             return false;
         }
         let text = body.strip_suffix(b"\0").unwrap_or(body);
-        let Some(pin) = self.forbidden(effects::facts(text), text, desk) else {
+        let Some(pin) = self.forbidden(effects::facts(text), text, context) else {
             return false;
         };
         self.refused_pin = Some(pin);
-        Writer::new(desk.out)
+        Writer::new(context.out)
             .error(&pin::refusal(pin))
             .ready_for_query(TransactionStatus::Idle);
         self.forget_unnamed();

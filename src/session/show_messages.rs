@@ -2,7 +2,7 @@
 //! when all before it is answered, and no server hears of it. Pure.
 
 use super::{
-    context::Desk,
+    context::Context,
     conversation::{Conversation, Verdict},
     prepared::{
         extended::{Naming, split_parse, until_zero},
@@ -111,7 +111,7 @@ impl Conversation {
         &mut self,
         header: Header,
         body: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Verdict> {
         let is_whole = body.len() == header.body_bytes();
         if !is_whole || self.ledger.is_deaf() || self.answers_itself() {
@@ -121,7 +121,7 @@ impl Conversation {
             self.forget_replaced(header.tag, body);
             return None;
         };
-        while self.ledger.outstanding() > 0 && self.hasten_answers(desk) {}
+        while self.ledger.outstanding() > 0 && self.hasten_answers(context) {}
         if self.ledger.outstanding() > 0 || !self.own_requests_are_done() || self.is_replanning() {
             return Some(Verdict::Wait);
         }

@@ -13,7 +13,7 @@ use super::{
     server::{Found, Presence, ServerName},
     write_head,
 };
-use crate::session::{context::Desk, conversation::Conversation, ledger::owed::Owed};
+use crate::session::{context::Context, conversation::Conversation, ledger::owed::Owed};
 use crate::{
     cluster::stamps::Stamp,
     protocol::{Writer, tag::frontend},
@@ -33,16 +33,23 @@ impl Conversation {
     /// The server reads names under the settings of today; then it is another statement to those who share it.
     /// Literals it has read once and for all.
     #[inline]
-    pub(crate) fn of_today(&mut self, name: &[u8], definition: &mut Definition, desk: &Desk<'_>) {
+    pub(crate) fn of_today(
+        &mut self,
+        name: &[u8],
+        definition: &mut Definition,
+        context: &Context<'_>,
+    ) {
         let statement = &definition.statement;
-        let Some(context) = statement.context() else {
+        let Some(settings) = statement.shared_under() else {
             return;
         };
-        let same = context == desk.context || statement.has_literals();
+        let same = settings == context.settings || statement.has_literals();
         if same || self.pending_state.is_unsettled() || !self.names.is_settled() {
             return;
         }
-        let today = desk.store.of(statement.content(), Some(desk.context));
+        let today = context
+            .store
+            .of(statement.content(), Some(context.settings));
         if let Some(defined) = self.names.defined(name, definition.own) {
             // Its content is the same, and so are its bytes.
             defined.statement = Rc::clone(&today);
@@ -55,13 +62,13 @@ impl Conversation {
         &mut self,
         name: &[u8],
         definition: &mut Definition,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Place {
-        match self.find_copy(name, definition, desk) {
+        match self.find_copy(name, definition, context) {
             Presence::Unsure => Place::Wait,
             Presence::Here(found) if found.stamp == definition.own => Place::Here(found),
-            Presence::Here(found) => self.compare(name, definition, found, desk),
-            Presence::Absent => self.parse_anew(name, definition, desk),
+            Presence::Here(found) => self.compare(name, definition, found, context),
+            Presence::Absent => self.parse_anew(name, definition, context),
         }
     }
 
@@ -72,11 +79,11 @@ impl Conversation {
         name: &[u8],
         definition: &Definition,
         found: Found,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) {
         let is_telling = || self.names.row_shapes().is_telling(definition.own);
         if !definition.statement.is_plain() && !self.block_had_failed() && !is_telling() {
-            self.ask_for_client(name, definition, found, desk);
+            self.ask_for_client(name, definition, found, context);
         }
     }
 
@@ -86,19 +93,24 @@ impl Conversation {
         name: &[u8],
         definition: &Definition,
         found: Found,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) {
         let tells = Some((names::key(name).into(), definition.own));
         let statement = &definition.statement;
-        self.ask_shape(statement, found.stamp, found.name, tells, desk.ahead);
+        self.ask_shape(statement, found.stamp, found.name, tells, context.ahead);
     }
 
     /// The copy at hand, if it was not parsed too early.
     #[inline]
-    fn find_copy(&mut self, name: &[u8], definition: &Definition, desk: &mut Desk<'_>) -> Presence {
+    fn find_copy(
+        &mut self,
+        name: &[u8],
+        definition: &Definition,
+        context: &mut Context<'_>,
+    ) -> Presence {
         let pipeline = self.ledger.pipeline();
         let renewed = self.names.row_shapes().renewed;
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_allowed = |found: &Found| found.stamp == renewed || definition.allows(found.stamp);
         let statement = &definition.statement;
         if name.is_empty() {
@@ -122,7 +134,7 @@ impl Conversation {
         name: &[u8],
         definition: &mut Definition,
         found: Found,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Place {
         let statement = &definition.statement;
         // PostgreSQL does not look at EXECUTE again, but at what it executes, when it does.
@@ -132,7 +144,7 @@ impl Conversation {
             return Place::Here(found);
         }
         let Some(told) = definition.told else {
-            return self.use_untold(name, definition, found, desk);
+            return self.use_untold(name, definition, found, context);
         };
         match found.shape {
             Some(shape) if told.fits(shape) => {
@@ -143,12 +155,12 @@ impl Conversation {
             None if self.names.row_shapes().is_asked(found.stamp) => Place::Wait,
             None if self.names.row_shapes().renewed == found.stamp => {
                 let statement = &definition.statement;
-                self.ask_shape(statement, found.stamp, found.name, None, desk.ahead);
+                self.ask_shape(statement, found.stamp, found.name, None, context.ahead);
                 Place::Wait
             }
             // It was parsed while there was another schema than before, and perhaps than now; or it could not even be
             // described.
-            Some(_) | None => self.parse_anew(name, definition, desk),
+            Some(_) | None => self.parse_anew(name, definition, context),
         }
     }
 
@@ -159,14 +171,14 @@ impl Conversation {
         name: &[u8],
         definition: &mut Definition,
         found: Found,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Place {
         if self.names.row_shapes().is_telling(definition.own) {
             return Place::Wait;
         }
         let is_new = self.names.row_shapes().renewed == found.stamp;
         if !name.is_empty() && found.shape.is_none() && !is_new {
-            return self.parse_anew(name, definition, desk);
+            return self.parse_anew(name, definition, context);
         }
         // What the client's own Parse has made may be something else.
         self.take_for_own(name, definition, found.stamp);
@@ -176,7 +188,7 @@ impl Conversation {
         if let Some(shape) = found.shape {
             self.names.tell(name, definition.own, shape.into(), None);
         } else {
-            self.ask_for_client(name, definition, found, desk);
+            self.ask_for_client(name, definition, found, context);
         }
         Place::Here(found)
     }
@@ -201,7 +213,7 @@ impl Conversation {
         &mut self,
         name: &[u8],
         definition: &mut Definition,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Place {
         let failed = self.block_had_failed();
         if definition.told.is_none()
@@ -210,20 +222,20 @@ impl Conversation {
         {
             return Place::Wait;
         }
-        let (there, back) = self.steps_to_its_settings(&definition.statement, desk);
-        self.take_steps(&there, desk.ahead);
+        let (there, back) = self.steps_to_its_settings(&definition.statement, context);
+        self.take_steps(&there, context.ahead);
         // The steps themselves have no names.
         let is_unnamed = name.is_empty() && back.is_empty();
-        let found = self.make_copy(definition, is_unnamed, desk);
+        let found = self.make_copy(definition, is_unnamed, context);
         if !back.is_empty() {
-            let server = desk.server.as_deref_mut().expect("a server is at hand");
+            let server = context.server.as_deref_mut().expect("a server is at hand");
             server.doubt_unnamed();
-            self.take_steps(&back, desk.ahead);
+            self.take_steps(&back, context.ahead);
         }
         if !failed {
             self.names.row_shapes_mut().renewed = found.stamp;
         }
-        self.compare(name, definition, found, desk)
+        self.compare(name, definition, found, context)
     }
 
     /// A failed transaction parses nothing any more, and still describes what returns no rows: in place of a copy that the
@@ -233,23 +245,23 @@ impl Conversation {
         &mut self,
         name: &[u8],
         definition: &Definition,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> bool {
         let fits = definition
             .told
             .is_some_and(|told| told.is_only(definition.types()));
-        if !fits || !matches!(self.find_copy(name, definition, desk), Presence::Absent) {
+        if !fits || !matches!(self.find_copy(name, definition, context), Presence::Absent) {
             return false;
         }
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         server.doubt_unnamed();
         write_head(
             frontend::PARSE.0,
             &[b"", b""],
             definition.types().len(),
-            desk.ahead,
+            context.ahead,
         );
-        desk.ahead.extend_from_slice(definition.types());
+        context.ahead.extend_from_slice(definition.types());
         self.ledger.owe(Owed::OwnParse);
         self.ledger.sent(frontend::DESCRIBE);
         true
@@ -259,20 +271,20 @@ impl Conversation {
         &mut self,
         definition: &Definition,
         is_unnamed: bool,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Found {
         let pipeline = self.ledger.pipeline();
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let statement = &definition.statement;
         let (name, stamp) = if is_unnamed {
-            let stamp = Stamp::apart(desk.store.number());
+            let stamp = Stamp::apart(context.store.number());
             server.prepare_unnamed(statement, stamp, pipeline);
             (ServerName::UNNAMED, stamp)
         } else {
-            let stamp = desk.stamps.next();
+            let stamp = context.stamps.next();
             (server.prepare_named(statement, stamp, pipeline), stamp)
         };
-        definition.write_parse(name.bytes(), desk.ahead);
+        definition.write_parse(name.bytes(), context.ahead);
         self.note_parse_ahead(name, statement);
         Found {
             name,
@@ -285,11 +297,11 @@ impl Conversation {
     fn steps_to_its_settings(
         &self,
         statement: &Statement,
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         match statement.under().filter(|_| statement.has_literals()) {
-            Some(then) if then != desk.context && !self.pending_state.is_unsettled() => {
-                (desk.context.steps(then), then.steps(desk.context))
+            Some(then) if then != context.settings && !self.pending_state.is_unsettled() => {
+                (context.settings.steps(then), then.steps(context.settings))
             }
             _ => Default::default(),
         }
@@ -316,11 +328,11 @@ impl Conversation {
     pub(crate) fn prepare_ours(
         &mut self,
         statement: &Rc<Statement>,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> ServerName {
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
-        let name = server.prepare_named(statement, desk.stamps.next(), self.ledger.pipeline());
-        statement.write_parse(name.bytes(), statement.types(), desk.ahead);
+        let server = context.server.as_deref_mut().expect("a server is at hand");
+        let name = server.prepare_named(statement, context.stamps.next(), self.ledger.pipeline());
+        statement.write_parse(name.bytes(), statement.types(), context.ahead);
         self.note_parse_ahead(name, statement);
         name
     }

@@ -18,7 +18,7 @@ use super::{
     portals::Bound,
 };
 use crate::session::{
-    context::Desk,
+    context::Context,
     conversation::{Conversation, Verdict},
     ledger::owed::Owed,
     refusal::Why,
@@ -46,15 +46,15 @@ impl Conversation {
         &mut self,
         header: Header,
         body: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Verdict {
         if self.waits_for_command() || self.is_in_state_query() {
             return Verdict::Wait;
         }
         let verdict = match header.tag {
-            frontend::PARSE => self.judge_parse(header, body, desk),
-            frontend::CLOSE => self.judge_close(body, desk),
-            tag => self.judge_use(tag, header, body, desk),
+            frontend::PARSE => self.judge_parse(header, body, context),
+            frontend::CLOSE => self.judge_close(body, context),
+            tag => self.judge_use(tag, header, body, context),
         };
         // What cannot be read is the server's to refuse.
         verdict.unwrap_or_else(|| self.pass(header.tag))
@@ -65,63 +65,69 @@ impl Conversation {
         Verdict::Forward
     }
 
-    fn judge_parse(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+    fn judge_parse(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<Verdict> {
         let (name, content) = split_parse(body)?;
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
             // Too long to be kept, or perhaps no name at all.
-            if self.refuses_pins(desk) {
-                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            if self.refuses_pins(context) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, context));
             }
-            self.leave_at_server(name, content, desk);
+            self.leave_at_server(name, content, context);
             return None;
         }
         text_bytes(content)?;
-        let statement = desk.store.of(content, self.sharing(desk));
+        let statement = context.store.of(content, self.sharing(context));
         if !name.is_empty() {
             let unsure = statement.has_literals() && self.pending_state.is_unsettled();
             let odd = statement.has_moment() || unsure;
-            if odd && self.refuses_pins(desk) {
-                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, desk));
+            if odd && self.refuses_pins(context) {
+                return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, context));
             }
             if odd {
                 self.pending_state.keep_forever(Pin::OddStatement);
             }
             match self.names.find(name, self.ledger.pipeline()) {
                 Meaning::Unsure => return Some(Verdict::Wait),
-                Meaning::Statement(_) => return Some(self.parse_again(name, content, desk)),
+                Meaning::Statement(_) => return Some(self.parse_again(name, content, context)),
                 Meaning::Nothing => {}
             }
-            if self.pending_state.may_have_prepared() && self.may_be_prepared(name, desk) {
-                self.ask_whether_free(name, desk.ahead);
+            if self.pending_state.may_have_prepared() && self.may_be_prepared(name, context) {
+                self.ask_whether_free(name, context.ahead);
             }
         }
         let is_alone = name.is_empty() && self.names.is_settled();
-        if !is_alone && self.kept_bytes() + names::cost(name, &statement) > desk.bounds.client_bytes
+        if !is_alone
+            && self.kept_bytes() + names::cost(name, &statement) > context.bounds.client_bytes
         {
             return Some(Verdict::Full);
         }
         if statement.facts.executes() {
-            let refused = self.show_executed(frontend::PARSE, statement.text(), desk);
+            let refused = self.show_executed(frontend::PARSE, statement.text(), context);
             if refused.is_some() {
                 return refused;
             }
         }
-        Some(self.parse_new(name, &statement, desk))
+        Some(self.parse_new(name, &statement, context))
     }
 
     /// True for a name under which SQL may have prepared something: one like ours is noted then.
-    fn may_be_prepared(&self, name: &[u8], desk: &Desk<'_>) -> bool {
-        let server = desk.server.as_deref();
+    fn may_be_prepared(&self, name: &[u8], context: &Context<'_>) -> bool {
+        let server = context.server.as_deref();
         !name.starts_with(PREFIX) || server.is_some_and(|server| server.is_stained_by(name))
     }
 
     /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
     #[cold]
-    fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
+    fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], context: &mut Context<'_>) {
         self.pending_state.keep_forever(Pin::OddStatement);
         self.prepared_commit |= effects::facts(beginning).commits();
         if name.is_empty() {
-            let server = desk.server.as_deref_mut().expect("a server is at hand");
+            let server = context.server.as_deref_mut().expect("a server is at hand");
             // What the connection has without a name is none of ours from now on.
             server.drop_unnamed();
             self.drop_unnamed(Some(ServerName::UNNAMED));
@@ -129,8 +135,8 @@ impl Conversation {
     }
 
     /// The settings under which a text that is parsed now may be shared.
-    pub(crate) fn sharing<'a>(&self, desk: &Desk<'a>) -> Option<&'a Parameters> {
-        (!self.pending_state.is_unsettled()).then_some(desk.context)
+    pub(crate) fn sharing<'a>(&self, context: &Context<'a>) -> Option<&'a Parameters> {
+        (!self.pending_state.is_unsettled()).then_some(context.settings)
     }
 
     /// The client defines a name that it has not. Only the server knows what it finds under the names in the text.
@@ -138,19 +144,19 @@ impl Conversation {
         &mut self,
         name: &[u8],
         statement: &Rc<Statement>,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Verdict {
         let pipeline = self.ledger.pipeline();
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let (verdict, at, own) = if name.is_empty() {
-            let own = Stamp::apart(desk.store.number());
+            let own = Stamp::apart(context.store.number());
             server.prepare_unnamed(statement, own, pipeline);
             (Verdict::Forward, ServerName::UNNAMED, own)
         } else {
-            let own = desk.stamps.next();
+            let own = context.stamps.next();
             let ours = server.prepare_named(statement, own, pipeline);
             let rest = statement.content().len();
-            write_head(frontend::PARSE.0, &[ours.bytes()], rest, desk.ahead);
+            write_head(frontend::PARSE.0, &[ours.bytes()], rest, context.ahead);
             let replaced = Header::BYTES + name.len() + 1;
             (Verdict::Instead(replaced), ours, own)
         };
@@ -173,29 +179,29 @@ impl Conversation {
     }
 
     /// The client defines a name that it has: the server, too, must have it to refuse this as it does.
-    fn parse_again(&mut self, name: &[u8], content: &[u8], desk: &mut Desk<'_>) -> Verdict {
+    fn parse_again(&mut self, name: &[u8], content: &[u8], context: &mut Context<'_>) -> Verdict {
         let replaced = Header::BYTES + name.len() + 1;
         let is_like_ours = name.starts_with(PREFIX);
         let taken = [name, &[TAKEN][..]].concat();
         let name = if is_like_ours { &taken } else { name };
-        self.take_name(name, desk);
+        self.take_name(name, context);
         // Nothing is wrong with an empty statement, not even in a failed transaction.
-        parse_nothing(name, desk.ahead);
+        parse_nothing(name, context.ahead);
         self.ledger.owe(Owed::OwnParse);
         self.ledger.sent(frontend::PARSE);
         if is_like_ours {
-            write_head(frontend::PARSE.0, &[name], content.len(), desk.ahead);
+            write_head(frontend::PARSE.0, &[name], content.len(), context.ahead);
             return Verdict::Instead(replaced);
         }
         Verdict::Forward
     }
 
     /// A Parse of ours takes the client's own name at the server, where nothing else may have it.
-    pub(crate) fn take_name(&mut self, name: &[u8], desk: &mut Desk<'_>) {
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+    pub(crate) fn take_name(&mut self, name: &[u8], context: &mut Context<'_>) {
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_ours = server.set_aside(name);
         if !server.stain(name) || is_ours {
-            self.close_ahead(name, desk.ahead);
+            self.close_ahead(name, context.ahead);
         }
     }
 
@@ -206,17 +212,17 @@ impl Conversation {
     }
 
     /// SQL uses a name under which the client has prepared nothing by protocol: there it finds nothing of ours.
-    pub(crate) fn hide_ours(&mut self, used: &Use, desk: &mut Desk<'_>) {
+    pub(crate) fn hide_ours(&mut self, used: &Use, context: &mut Context<'_>) {
         let Some(name) = used.name().filter(|name| name.starts_with(PREFIX)) else {
             return;
         };
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_ours = server.set_aside(name);
         if matches!(used, Use::Prepare(_)) {
             server.stain(name);
         }
         if is_ours {
-            self.close_ahead(name, desk.ahead);
+            self.close_ahead(name, context.ahead);
         }
     }
 
@@ -226,10 +232,10 @@ impl Conversation {
         tag: Tag,
         header: Header,
         body: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Verdict> {
         let Some(naming) = Naming::read(tag, body) else {
-            return self.describe_portal(tag, body, desk);
+            return self.describe_portal(tag, body, context);
         };
         let meaning = self.names.find(naming.name, self.ledger.pipeline());
         let mut definition = match meaning {
@@ -238,27 +244,27 @@ impl Conversation {
                 if tag == frontend::BIND {
                     self.portals.bind(naming.before, None);
                 }
-                return Some(self.use_unknown(tag, header, &naming, desk));
+                return Some(self.use_unknown(tag, header, &naming, context));
             }
             Meaning::Statement(definition) => definition,
         };
-        self.of_today(naming.name, &mut definition, desk);
+        self.of_today(naming.name, &mut definition, context);
         if definition.statement.facts.executes() {
             let text = definition.statement.text();
-            let refused = self.show_executed(tag, text, desk);
+            let refused = self.show_executed(tag, text, context);
             if refused.is_some() {
                 return refused;
             }
         }
         if tag == frontend::DESCRIBE
             && self.block_has_failed()
-            && self.describe_stand_in(naming.name, &definition, desk)
+            && self.describe_stand_in(naming.name, &definition, context)
         {
-            return Some(rewrite(tag, header, &naming, b"", desk.ahead));
+            return Some(rewrite(tag, header, &naming, b"", context.ahead));
         }
-        let found = match self.at_server(naming.name, &mut definition, desk) {
+        let found = match self.at_server(naming.name, &mut definition, context) {
             Place::Wait => return Some(Verdict::Wait),
-            Place::Differs(_) if !self.have_refused(Why::Shape, desk) => {
+            Place::Differs(_) if !self.have_refused(Why::Shape, context) => {
                 return Some(Verdict::Wait);
             }
             Place::Differs(found) => {
@@ -272,15 +278,15 @@ impl Conversation {
         };
         self.names.row_shapes_mut().renewed = Stamp::FIRST;
         if tag == frontend::BIND {
-            if self.kept_bytes() + naming.before.len() > desk.bounds.client_bytes {
+            if self.kept_bytes() + naming.before.len() > context.bounds.client_bytes {
                 return Some(Verdict::Full);
             }
-            if self.runs_texts(&definition.statement, desk) {
+            if self.runs_texts(&definition.statement, context) {
                 self.note_values(body);
             }
             let is_unnamed = naming.name.is_empty();
             if definition.told.is_none() && !is_unnamed {
-                self.describe_late(naming.name, &definition, found, desk);
+                self.describe_late(naming.name, &definition, found, context);
             }
             let bound = Bound {
                 unnamed: is_unnamed.then_some(definition.own),
@@ -296,7 +302,7 @@ impl Conversation {
             header,
             &naming,
             found.name.bytes(),
-            desk.ahead,
+            context.ahead,
         ))
     }
 
@@ -306,7 +312,12 @@ impl Conversation {
     }
 
     /// A Describe of a portal: the client hears of its statement's rows.
-    fn describe_portal(&mut self, tag: Tag, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+    fn describe_portal(
+        &mut self,
+        tag: Tag,
+        body: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<Verdict> {
         let portal = body
             .strip_prefix(b"P")
             .and_then(|name| name.strip_suffix(b"\0"))
@@ -314,7 +325,7 @@ impl Conversation {
         let bound = self.portals.bound(portal)?;
         if bound.statement.facts.executes() {
             let statement = Rc::clone(&bound.statement);
-            return self.show_executed(tag, statement.text(), desk);
+            return self.show_executed(tag, statement.text(), context);
         }
         if let Some(own) = bound.unnamed {
             self.describes_portal(own);
@@ -329,22 +340,22 @@ impl Conversation {
         tag: Tag,
         header: Header,
         naming: &Naming<'_>,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Verdict {
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         if naming.name.is_empty() && !server.has_no_unnamed() {
             server.doubt_unnamed();
-            self.close_ahead(b"", desk.ahead);
+            self.close_ahead(b"", context.ahead);
         }
         self.ledger.sent(tag);
         if naming.name.starts_with(PREFIX) && !server.is_stained_by(naming.name) {
             let nobodys = [naming.name, &[NOBODYS]].concat();
-            return rewrite(tag, header, naming, &nobodys, desk.ahead);
+            return rewrite(tag, header, naming, &nobodys, context.ahead);
         }
         Verdict::Forward
     }
 
-    fn judge_close(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+    fn judge_close(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<Verdict> {
         let Some(naming) = Naming::read(frontend::CLOSE, body) else {
             self.close_portal(body);
             return None;
@@ -357,7 +368,7 @@ impl Conversation {
             }
             Meaning::Nothing | Meaning::Statement(_) => {}
         }
-        let server = desk.server.as_deref_mut().expect("a server is at hand");
+        let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_sent = server.is_stained_by(naming.name);
         self.note_change(None, Change::Remove(names::key(naming.name).into()));
         if is_sent {

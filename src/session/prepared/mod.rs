@@ -46,7 +46,7 @@ pub(crate) struct Statement {
     /// The settings under which it was read; `None` when they are not known.
     under: Option<Parameters>,
     /// The settings under which it may be shared; `None` when it may not be.
-    context: Option<Parameters>,
+    shared_under: Option<Parameters>,
     /// Whether it is a proven read, and by which facts.
     class: Cell<Option<(ClassKey, bool)>>,
     /// What running it may leave, by the same facts.
@@ -80,7 +80,7 @@ impl Statement {
     /// True when it means something else once it is parsed again at another time.
     pub(crate) fn has_moment(&self) -> bool {
         const MOMENTS: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
-        self.has_literals && self.context.is_none() && {
+        self.has_literals && self.shared_under.is_none() && {
             let lower = self.text().to_ascii_lowercase();
             let has = |moment: &&[u8]| memchr::memmem::find(&lower, moment).is_some();
             MOMENTS.iter().any(has)
@@ -88,14 +88,14 @@ impl Statement {
     }
 
     /// The settings under which other sessions may use it, too.
-    pub(crate) fn context(&self) -> Option<&Parameters> {
-        self.context.as_ref()
+    pub(crate) fn shared_under(&self) -> Option<&Parameters> {
+        self.shared_under.as_ref()
     }
 
     /// True when no server need see its Parse: its grammar has been checked, and there is nothing else that could be
     /// wrong with it, whatever there is in the database.
     pub(crate) fn needs_no_server(&self) -> bool {
-        self.facts.begins() && self.context.is_some()
+        self.facts.begins() && self.shared_under.is_some()
     }
 
     /// True when every server makes the same of it at any time, and there is nothing to be said of its rows.
@@ -192,22 +192,22 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The statement that a Parse with this content makes under these settings. `context` is `None` when the
+    /// The statement that a Parse with this content makes under these settings. `settings` is `None` when the
     /// settings at hand are the transaction's own.
-    pub(crate) fn of(&self, content: &[u8], context: Option<&Parameters>) -> Rc<Statement> {
-        let Some(context) = context else {
+    pub(crate) fn of(&self, content: &[u8], settings: Option<&Parameters>) -> Rc<Statement> {
+        let Some(settings) = settings else {
             return Rc::new(self.make(content, None));
         };
-        let hash = self.hash(content, context);
+        let hash = self.hash(content, settings);
         let mut table = self.table.borrow_mut();
         let same = |statement: &Rc<Statement>| {
-            statement.context.as_ref() == Some(context) && *statement.content == *content
+            statement.shared_under.as_ref() == Some(settings) && *statement.content == *content
         };
         if let Some(known) = table.find(hash, same) {
             return Rc::clone(known);
         }
-        let statement = Rc::new(self.make(content, Some(context)));
-        if statement.context.is_some() {
+        let statement = Rc::new(self.make(content, Some(settings)));
+        if statement.shared_under.is_some() {
             self.bytes.set(self.bytes.get() + content.len());
             let is_full = table.len() >= STATEMENTS_KEPT_MAX.max(self.full.get());
             if is_full || self.bytes.get() > STATEMENTS_KEPT_BYTES_MAX.max(self.full_bytes.get()) {
@@ -224,11 +224,11 @@ impl Store {
         statement
     }
 
-    fn make(&self, content: &[u8], context: Option<&Parameters>) -> Statement {
+    fn make(&self, content: &[u8], settings: Option<&Parameters>) -> Statement {
         let text_bytes = text_bytes(content).unwrap_or(content.len());
         let text = &content[..text_bytes];
         // Bytes of its characters may look like ASCII.
-        let hides = context.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
+        let hides = settings.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
         let facts = match hides {
             true => effects::facts_of_beginning(b""),
             false => effects::facts(text),
@@ -244,8 +244,8 @@ impl Store {
                 || facts.fetches()
                 || !facts.is_shareable() && ends(),
             has_literals: has_literals(&content[..text_bytes]),
-            under: context.cloned(),
-            context: context
+            under: settings.cloned(),
+            shared_under: settings
                 .filter(|_| facts.is_shareable() || facts.begins())
                 .cloned(),
             class: Cell::new(None),
@@ -261,16 +261,16 @@ impl Store {
     }
 
     fn hash_of(&self, statement: &Statement) -> u64 {
-        match &statement.context {
-            Some(context) => self.hash(&statement.content, context),
+        match &statement.shared_under {
+            Some(settings) => self.hash(&statement.content, settings),
             None => 0,
         }
     }
 
-    fn hash(&self, content: &[u8], context: &Parameters) -> u64 {
+    fn hash(&self, content: &[u8], settings: &Parameters) -> u64 {
         let mut state = self.hasher.build_hasher();
         state.write(content);
-        context.hash(&mut state);
+        settings.hash(&mut state);
         state.finish()
     }
 }
@@ -305,7 +305,7 @@ mod tests {
         for text in ["SELECT 'today'::date", "LISTEN a", "SET work_mem = 1"] {
             let text = content(text);
             let statement = store.of(&text, Some(&plain));
-            assert!(statement.context().is_none());
+            assert!(statement.shared_under().is_none());
             assert!(!Rc::ptr_eq(&statement, &store.of(&text, Some(&plain))));
         }
     }

@@ -21,7 +21,7 @@ use super::{
     sql_commands::Shown,
 };
 use crate::session::{
-    context::Desk, conversation::Conversation, ledger::owed::Owed,
+    context::Context, conversation::Conversation, ledger::owed::Owed,
     transaction::failed_block::is_request,
 };
 use crate::{
@@ -163,7 +163,12 @@ impl Conversation {
 
     /// Another message follows the client's Parse: what the client does not ask, pgring does.
     #[inline]
-    pub(crate) fn describe_parsed(&mut self, header: Header, body: &[u8], desk: &mut Desk<'_>) {
+    pub(crate) fn describe_parsed(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        context: &mut Context<'_>,
+    ) {
         if self.names.row_shapes().parsed.is_none() {
             return;
         }
@@ -173,7 +178,7 @@ impl Conversation {
             if !is_over {
                 let tells = Some((parsed.name, parsed.own));
                 let of = Of::Copy(parsed.statement, parsed.own);
-                self.have_described(of, tells, parsed.at.bytes(), desk.ahead);
+                self.have_described(of, tells, parsed.at.bytes(), context.ahead);
             }
         }
     }

@@ -445,7 +445,7 @@ impl Prepared {
             Some(HandedStatement {
                 number: known.number,
                 content: Arc::clone(statement.content()),
-                context: statement.context()?.to_pairs(),
+                context: statement.shared_under()?.to_pairs(),
                 stamp: known.copy.stamp,
                 shape: known.copy.shape,
             })
@@ -525,10 +525,10 @@ mod tests {
     }
 
     fn statements(count: usize) -> Vec<Rc<Statement>> {
-        let (store, context) = (Store::default(), Interner::default().empty());
+        let (store, settings) = (Store::default(), Interner::default().empty());
         let content = |number| [format!("SELECT {number}").as_bytes(), b"\0\0\0"].concat();
         (0..count)
-            .map(|number| store.of(&content(number), Some(&context)))
+            .map(|number| store.of(&content(number), Some(&settings)))
             .collect()
     }
 
@@ -635,10 +635,10 @@ mod tests {
 
     #[test]
     fn one_that_is_larger_than_all_may_be_stays_while_it_is_used() {
-        let (store, context) = (Store::default(), Interner::default().empty());
+        let (store, settings) = (Store::default(), Interner::default().empty());
         let text = format!("SELECT '{}'", "x".repeat(PREPARED_BYTES_MAX + 1));
-        let large = store.of(&[text.as_bytes(), b"\0\0\0"].concat(), Some(&context));
-        let small = |text: &[u8]| store.of(&[text, b"\0\0\0"].concat(), Some(&context));
+        let large = store.of(&[text.as_bytes(), b"\0\0\0"].concat(), Some(&settings));
+        let small = |text: &[u8]| store.of(&[text, b"\0\0\0"].concat(), Some(&settings));
         let all = [small(b"SELECT 1"), small(b"SELECT 2")];
         let mut at = Connection::default();
         for statement in [&all[0], &large] {

@@ -5,7 +5,7 @@
 
 use super::names::{self, Definition, Meaning};
 use crate::session::{
-    context::Desk,
+    context::Context,
     conversation::{Conversation, Verdict},
     ledger::owed::Owed,
     refusal::Why,
@@ -45,17 +45,22 @@ impl Conversation {
         tag: Tag,
         facts: StatementFlags,
         text: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Verdict> {
         let concerned = facts.deallocates() || facts.executes() || facts.prepares();
         if !concerned || !self.shares_names() {
             return None;
         }
-        self.prepare_uses(tag, text, desk)
+        self.prepare_uses(tag, text, context)
     }
 
     #[cold]
-    fn prepare_uses(&mut self, tag: Tag, text: &[u8], desk: &mut Desk<'_>) -> Option<Verdict> {
+    fn prepare_uses(
+        &mut self,
+        tag: Tag,
+        text: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<Verdict> {
         let uses = effects::uses(text);
         let ends = |used: &Use| {
             matches!(
@@ -69,10 +74,10 @@ impl Conversation {
         }
         // A Query's answer says itself what its rows are.
         let compares = tag != frontend::QUERY;
-        match self.show_all(&uses, compares, desk) {
+        match self.show_all(&uses, compares, context) {
             Sight::Same => {}
             Sight::Unknown => return Some(Verdict::Wait),
-            Sight::Different => return Some(self.refuse_message(tag, Why::Shape, desk)),
+            Sight::Different => return Some(self.refuse_message(tag, Why::Shape, context)),
         }
         self.commands = uses.into_iter().filter(ends).collect();
         self.commands_ticket = self.ledger.ticket();
@@ -86,22 +91,22 @@ impl Conversation {
         &mut self,
         tag: Tag,
         text: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Verdict> {
         let uses = effects::uses(text);
-        match self.show_all(&uses, tag == frontend::DESCRIBE, desk) {
+        match self.show_all(&uses, tag == frontend::DESCRIBE, context) {
             Sight::Same => None,
             Sight::Unknown => Some(Verdict::Wait),
-            Sight::Different => Some(self.refuse_message(tag, Why::Shape, desk)),
+            Sight::Different => Some(self.refuse_message(tag, Why::Shape, context)),
         }
     }
 
     /// The server gets all that is used and there, in order.
-    fn show_all(&mut self, uses: &[Use], compares: bool, desk: &mut Desk<'_>) -> Sight {
+    fn show_all(&mut self, uses: &[Use], compares: bool, context: &mut Context<'_>) -> Sight {
         let mut sight = Sight::Same;
         for used in uses {
             let compares = compares && matches!(used, Use::Execute(_));
-            match self.show(used, compares, desk) {
+            match self.show(used, compares, context) {
                 Sight::Same => {}
                 Sight::Unknown => return Sight::Unknown,
                 Sight::Different => sight = Sight::Different,
@@ -111,7 +116,7 @@ impl Conversation {
     }
 
     /// The server gets a statement of the protocol under the client's own name, once in a pipeline.
-    fn show(&mut self, used: &Use, compares: bool, desk: &mut Desk<'_>) -> Sight {
+    fn show(&mut self, used: &Use, compares: bool, context: &mut Context<'_>) -> Sight {
         let Some(name) = used.name() else {
             return Sight::Same;
         };
@@ -120,7 +125,7 @@ impl Conversation {
             Meaning::Statement(definition) => definition,
             Meaning::Unsure => return Sight::Unknown,
             Meaning::Nothing => {
-                self.hide_ours(used, desk);
+                self.hide_ours(used, context);
                 return Sight::Same;
             }
         };
@@ -139,16 +144,16 @@ impl Conversation {
                 true => effects::uses(definition.statement.text()),
                 false => Vec::new(),
             };
-            if self.show_all(&below, false, desk) == Sight::Unknown {
+            if self.show_all(&below, false, context) == Sight::Unknown {
                 self.forget_shown(Some(name));
                 return Sight::Unknown;
             }
-            self.take_name(name, desk);
-            definition.write_parse(name, desk.ahead);
+            self.take_name(name, context);
+            definition.write_parse(name, context.ahead);
             self.ledger.owe(Owed::OwnParse);
         }
         if compares {
-            return self.compare_shown(name, &definition, desk);
+            return self.compare_shown(name, &definition, context);
         }
         Sight::Same
     }
@@ -157,7 +162,7 @@ impl Conversation {
         &mut self,
         name: &[u8],
         definition: &Definition,
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Sight {
         let Some(told) = definition.told else {
             let is_telling = self.names.row_shapes().is_telling(definition.own);
@@ -172,7 +177,7 @@ impl Conversation {
             Some(_) => Sight::Different,
             None if self.names.row_shapes().is_asked_shown(name) => Sight::Unknown,
             None => {
-                self.ask_shown(name, desk.ahead);
+                self.ask_shown(name, context.ahead);
                 Sight::Unknown
             }
         }

@@ -4,7 +4,7 @@
 //! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
 
 use super::pin::Pin;
-use crate::session::{context::Desk, conversation::Conversation};
+use crate::session::{context::Context, conversation::Conversation};
 use crate::sql::class;
 use crate::{
     cluster::facts::DatabaseFacts,
@@ -29,22 +29,22 @@ impl Conversation {
         text: &[u8],
         statement: Option<&Statement>,
         hides: bool,
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) {
         let mut effects = self
-            .effects_of(facts, text, statement, desk)
-            .and(desk.feared(facts.effects()));
+            .effects_of(facts, text, statement, context)
+            .and(context.feared(facts.effects()));
         if facts.changes_schema() && makes_code(text) {
             self.pending_state.note_code();
         }
-        if facts.calls() && !matches!(desk.known, Known::Facts(..)) {
+        if facts.calls() && !matches!(context.known, Known::Facts(..)) {
             self.pending_state.note_schema();
         }
         if !effects.is_none() || facts.gains_state() {
             if hides {
                 effects = effects.and(raw::effects(text));
             }
-            self.note_leavings(effects, facts, text, desk);
+            self.note_leavings(effects, facts, text, context);
         }
     }
 
@@ -55,9 +55,9 @@ impl Conversation {
         facts: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) -> Effects {
-        match desk.known {
+        match context.known {
             Known::Trusted => Effects::NONE,
             Known::Facts(known, _)
                 if known.effects.is_empty() && !self.pending_state.changes_schema() =>
@@ -66,14 +66,14 @@ impl Conversation {
             }
             Known::Facts(known, key) if !self.pending_state.changes_schema() => match statement {
                 Some(statement) => {
-                    statement.effects(*key, || named_effects(known, facts, text, desk))
+                    statement.effects(*key, || named_effects(known, facts, text, context))
                 }
-                None => named_effects(known, facts, text, desk),
+                None => named_effects(known, facts, text, context),
             },
             // Nothing is known, or what the session itself has made is not.
             _ if calls_nothing(facts, text) => Effects::NONE,
             Known::Facts(known, _) | Known::Stale(known) => {
-                ANYTHING.and(named_effects(known, facts, text, desk))
+                ANYTHING.and(named_effects(known, facts, text, context))
             }
             // It was waited for in vain: what a function has set can be found by no question.
             Known::Nothing => ANYTHING.and(Effects::UNNAMED),
@@ -86,9 +86,9 @@ impl Conversation {
         mut effects: Effects,
         facts: StatementFlags,
         text: &[u8],
-        desk: &Desk<'_>,
+        context: &Context<'_>,
     ) {
-        if desk.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
+        if context.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
             self.pending_state.keep_forever(Pin::SequenceValue);
         }
         if facts.gains_state() {
@@ -96,12 +96,12 @@ impl Conversation {
         }
         // Who only uses a sequence leaves no setting.
         if facts.gains_state() || effects.leaves_state() {
-            let known = match desk.known {
+            let known = match context.known {
                 Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
                 _ => None,
             };
             let found = self.note_settings(&Body::read(text), known, effects);
-            effects = effects.and(desk.feared(found));
+            effects = effects.and(context.feared(found));
         }
         self.may_leave(effects);
     }
@@ -155,15 +155,15 @@ impl Conversation {
 
     /// True for a statement that runs texts, as far as it was judged.
     #[inline]
-    pub(crate) fn runs_texts(&self, statement: &Statement, desk: &Desk<'_>) -> bool {
-        self.effects_of(statement.facts, statement.text(), Some(statement), desk)
-            .and(desk.feared(statement.facts.effects()))
+    pub(crate) fn runs_texts(&self, statement: &Statement, context: &Context<'_>) -> bool {
+        self.effects_of(statement.facts, statement.text(), Some(statement), context)
+            .and(context.feared(statement.facts.effects()))
             .has(Effects::UNSEEN)
     }
 
     /// Something that nobody has judged is executed.
-    pub(crate) fn note_unknown(&mut self, desk: &Desk<'_>) {
-        self.may_leave(desk.feared(Effects::UNSEEN));
+    pub(crate) fn note_unknown(&mut self, context: &Context<'_>) {
+        self.may_leave(context.feared(Effects::UNSEEN));
     }
 
     /// More of a statement that is too long to be read as a whole.
@@ -187,15 +187,20 @@ impl Conversation {
 
     /// True for a text in which bytes of characters may look like ASCII.
     #[inline]
-    pub(crate) fn hides_ascii(&self, text: &[u8], desk: &Desk<'_>) -> bool {
-        let may_hide = desk.context.hide_ascii() || self.pending_state.is_unsettled();
+    pub(crate) fn hides_ascii(&self, text: &[u8], context: &Context<'_>) -> bool {
+        let may_hide = context.settings.hide_ascii() || self.pending_state.is_unsettled();
         may_hide && !text.is_ascii()
     }
 
     /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
     #[inline]
-    pub(crate) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> StatementFlags {
-        if self.hides_ascii(text, desk) {
+    pub(crate) fn facts_of(
+        &self,
+        text: &[u8],
+        whole: bool,
+        context: &Context<'_>,
+    ) -> StatementFlags {
+        if self.hides_ascii(text, context) {
             return effects::facts_of_beginning(b"");
         }
         if whole {
@@ -239,11 +244,11 @@ fn named_effects(
     known: &DatabaseFacts,
     facts: StatementFlags,
     text: &[u8],
-    desk: &Desk<'_>,
+    context: &Context<'_>,
 ) -> Effects {
     if known
         .effects
-        .may_misread(text, desk.context.get("client_encoding"))
+        .may_misread(text, context.settings.get("client_encoding"))
     {
         return ANYTHING.and(Effects::UNNAMED);
     }

@@ -26,7 +26,7 @@ fn answered(text: &str) -> Talk {
 }
 
 fn ask(talk: &mut Talk) -> String {
-    let server = &mut talk.office.server;
+    let server = &mut talk.tools.server;
     String::from_utf8(talk.rules.begin_state_query([].into_iter(), server)).unwrap()
 }
 
@@ -225,7 +225,7 @@ fn settings_with_a_dot_are_asked_for_by_name() {
     let known = ["other.var", "work_mem"];
     let question = talk
         .rules
-        .begin_state_query(known.into_iter(), &mut talk.office.server);
+        .begin_state_query(known.into_iter(), &mut talk.tools.server);
     let question = String::from_utf8(question).unwrap();
     // What was prepared may set it again.
     assert!(question.contains("'other.var'") && question.contains("'my.var'"));
@@ -291,8 +291,8 @@ fn what_calls_the_unknown_keeps_its_connection() {
         ("SET work_mem = 1", None),
     ] {
         let mut talk = Talk::new(PoolMode::Transaction);
-        talk.office.known = Known::Nothing;
-        talk.office.bounds.trusts_functions = false;
+        talk.tools.known = Known::Nothing;
+        talk.tools.bounds.trusts_functions = false;
         talk.client(&query(text));
         talk.server("C ZI");
         assert_eq!(talk.rules.pinned(), pin, "{text}");

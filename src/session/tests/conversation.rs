@@ -46,8 +46,8 @@ fn what_is_no_message_of_a_session_is_refused() {
     for tag in [frontend::PASSWORD, Tag(b'?'), Tag(0)] {
         for mut talk in [talk(), Talk::in_transaction(), Talk::in_limbo()] {
             let header = Header { tag, length: 4 };
-            let mut desk = talk.office.desk(talk.linked);
-            let refused = talk.rules.client_message(header, b"", &mut desk);
+            let mut context = talk.tools.context(talk.linked);
+            let refused = talk.rules.client_message(header, b"", &mut context);
             assert_eq!(refused, Err(ProtocolError::UnknownTag { tag }));
         }
     }
@@ -56,8 +56,8 @@ fn what_is_no_message_of_a_session_is_refused() {
         length: 20_000,
     };
     let mut talk = talk();
-    let mut desk = talk.office.desk(false);
-    let refused = talk.rules.client_message(header, b"", &mut desk);
+    let mut context = talk.tools.context(false);
+    let refused = talk.rules.client_message(header, b"", &mut context);
     assert!(matches!(refused, Err(ProtocolError::TooLong { .. })));
 }
 
@@ -98,7 +98,7 @@ fn an_unnamed_statement_does_not() {
 fn our_own_requests_are_not_heard() {
     let mut talk = talk();
     talk.linked = true;
-    talk.rules.sent_settings(&mut talk.office.server);
+    talk.rules.sent_settings(&mut talk.tools.server);
     assert!(!talk.rules.is_clean() && !talk.rules.is_at_rest());
     assert!(!talk.rules.waits_for_client());
     talk.client(&query("SELECT 1"));
@@ -119,7 +119,7 @@ fn our_own_requests_are_not_heard() {
 #[test]
 fn settings_may_be_refused() {
     let mut talk = talk();
-    talk.rules.sent_settings(&mut talk.office.server);
+    talk.rules.sent_settings(&mut talk.tools.server);
     let body = error_body(&ordinary_error());
     let answer = talk.hear(backend::ERROR_RESPONSE, &body);
     assert_eq!(answer, Ok(Answer::SettingsRefused));
@@ -135,7 +135,7 @@ fn a_fatal_error_is_the_servers_end() {
     let body = error_body(&ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, "bye"));
     for own_requests in [0, 1] {
         let mut talk = asked(&query("SELECT 1"));
-        (0..own_requests).for_each(|_| talk.rules.sent_settings(&mut talk.office.server));
+        (0..own_requests).for_each(|_| talk.rules.sent_settings(&mut talk.tools.server));
         let answer = talk.hear(backend::ERROR_RESPONSE, &body);
         assert_eq!(answer, Ok(Answer::Fatal));
         talk.lose();

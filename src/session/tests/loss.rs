@@ -10,7 +10,7 @@ use super::{
     talk::*,
 };
 use crate::session::{
-    context::Office,
+    context::OwnedContext,
     conversation::{AfterLoss, Answer, Conversation, Verdict},
 };
 use crate::{
@@ -65,7 +65,7 @@ fn asks_for_ready(tag: Tag) -> bool {
 /// A client, the rules, and the servers it gets one after another.
 struct World {
     rules: Conversation,
-    office: Office,
+    tools: OwnedContext,
     server: Option<Server>,
     /// Messages of ours that the server has not answered, those that it skips included.
     own: usize,
@@ -90,7 +90,7 @@ impl World {
     fn new(groups: Vec<Vec<Sent>>, mode: PoolMode) -> Self {
         Self {
             rules: Conversation::new(mode),
-            office: Office::default(),
+            tools: OwnedContext::default(),
             own: 0,
             begun_alone: false,
             server: None,
@@ -129,7 +129,7 @@ impl World {
     /// The server says, at once, that there is no session state.
     fn take_state_query(&mut self) -> Checked {
         self.log += " state_query";
-        let server = &mut self.office.server;
+        let server = &mut self.tools.server;
         self.rules.begin_state_query(std::iter::empty(), server);
         prop_assert!(!self.rules.is_releasable(), "not asked yet:{}", self.log);
         let answer = self
@@ -150,10 +150,13 @@ impl World {
         let asks = usize::from(asks_for_ready(sent.tag));
         self.asked += asks;
         loop {
-            let mut desk = self.office.desk(self.server.is_some());
-            let verdict = self.rules.client_message(header, body, &mut desk).unwrap();
+            let mut context = self.tools.context(self.server.is_some());
+            let verdict = self
+                .rules
+                .client_message(header, body, &mut context)
+                .unwrap();
             self.send_ahead(matches!(verdict, Verdict::Instead(_)));
-            let out = std::mem::take(&mut self.office.out);
+            let out = std::mem::take(&mut self.tools.out);
             self.hear(&out)?;
             match verdict {
                 Verdict::NeedServer => {
@@ -162,7 +165,7 @@ impl World {
                     prop_assert!(starts_anew, "a new server:{}", self.log);
                     self.begun_alone = false;
                     self.server = Some(Server::new(true));
-                    self.office.server.forget();
+                    self.tools.server.forget();
                 }
                 Verdict::Wait => {
                     self.asked -= asks;
@@ -183,7 +186,7 @@ impl World {
 
     /// Messages of ours go to the server. The last one is the client's when it was `rewritten`.
     fn send_ahead(&mut self, rewritten: bool) {
-        let ahead = std::mem::take(&mut self.office.ahead);
+        let ahead = std::mem::take(&mut self.tools.ahead);
         let mut rest = &ahead[..];
         while let Some(header) = Header::read(rest).unwrap()
             && rest.len() >= header.frame_bytes() + usize::from(rewritten)
@@ -213,7 +216,7 @@ impl World {
 
     /// What pgring itself answers at this point.
     fn say(&mut self) -> Checked {
-        while let Some(said) = self.rules.said(Some(&mut self.office.server)) {
+        while let Some(said) = self.rules.said(Some(&mut self.tools.server)) {
             self.hear(said)?;
         }
         Ok(())
@@ -237,7 +240,7 @@ impl World {
         };
         let answer = self
             .rules
-            .server_message(tag, &body, &mut self.office.server);
+            .server_message(tag, &body, &mut self.tools.server);
         let answer = answer.unwrap();
         let own = answer == Answer::Swallow && self.own > 0;
         // Rows are the beginning of an answer.

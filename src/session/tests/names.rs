@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{postgres::Backend, talk::*};
 use crate::session::{
-    context::{Bounds, Desk},
+    context::{Bounds, Context},
     conversation::{Answer, Conversation, Verdict},
 };
 use crate::{
@@ -78,7 +78,7 @@ struct World {
     pool: Vec<Connection>,
     store: Rc<Store>,
     stamps: Stamps,
-    context: Parameters,
+    settings: Parameters,
     /// The state of a connection is asked for after each transaction.
     always_checked: bool,
     /// Clients wait for the end of each pipeline, and send the next one whole.
@@ -101,7 +101,7 @@ impl World {
             pool: (0..connections).map(|_| Connection::default()).collect(),
             store: Rc::default(),
             stamps: Stamps::default(),
-            context: Interner::default().empty(),
+            settings: Interner::default().empty(),
             always_checked,
             patient: false,
             log: String::new(),
@@ -222,12 +222,12 @@ impl World {
         client.waits = false;
         let header = Header::read(message).unwrap().unwrap();
         let mut ahead = Vec::new();
-        let mut desk = Desk {
+        let mut context = Context {
             known: &crate::session::context::Known::Trusted,
             server: client.at.map(|at| &mut self.pool[at].prepared),
             store: &self.store,
             stamps: &self.stamps,
-            context: &self.context,
+            settings: &self.settings,
             bounds: Bounds {
                 always_checked: self.always_checked,
                 ..FEW
@@ -238,7 +238,7 @@ impl World {
         let body = &message[Header::BYTES..];
         let verdict = client
             .rules
-            .client_message(header, body, &mut desk)
+            .client_message(header, body, &mut context)
             .unwrap();
         if let Some(at) = client.at {
             self.pool[at].postgres.send(&ahead);

@@ -16,13 +16,13 @@ const REFUSED: &str = "P(: pgring refuses a statement that would pin its session
 
 fn talk() -> Talk {
     let mut talk = Talk::new(PoolMode::Transaction);
-    talk.office.bounds.refuses_pins = true;
+    talk.tools.bounds.refuses_pins = true;
     talk
 }
 
 fn in_transaction() -> Talk {
     let mut talk = Talk::in_transaction();
-    talk.office.bounds.refuses_pins = true;
+    talk.tools.bounds.refuses_pins = true;
     talk.sent();
     talk
 }
@@ -74,7 +74,7 @@ fn what_leaves_nothing_is_not_refused() {
 #[test]
 fn in_session_mode_nothing_is_refused() {
     let mut talk = Talk::new(PoolMode::Session);
-    talk.office.bounds.refuses_pins = true;
+    talk.tools.bounds.refuses_pins = true;
     let verdicts = talk.client(&query("LISTEN a"));
     assert_eq!(verdicts, [Verdict::NeedServer, Verdict::Forward]);
 }

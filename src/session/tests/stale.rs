@@ -16,7 +16,7 @@ use super::{
     talk::*,
 };
 use crate::session::{
-    context::Desk,
+    context::Context,
     conversation::{Answer, Conversation, Verdict},
 };
 use crate::{
@@ -100,7 +100,7 @@ struct World {
     table: Rc<Cell<u64>>,
     store: Store,
     stamps: Stamps,
-    context: Parameters,
+    settings: Parameters,
     log: String,
 }
 
@@ -128,7 +128,7 @@ impl World {
             table: Rc::clone(&table),
             store: Store::default(),
             stamps: Stamps::default(),
-            context: Interner::default().empty(),
+            settings: Interner::default().empty(),
             log: String::new(),
         }
     }
@@ -199,11 +199,11 @@ impl World {
     fn judge(&mut self, who: usize, message: &[u8]) -> Verdict {
         let client = &mut self.clients[who];
         let (mut out, mut ahead) = (Vec::new(), Vec::new());
-        let mut desk = Desk {
+        let mut context = Context {
             server: client.at.map(|at| &mut self.pool[at].1),
             store: &self.store,
             stamps: &self.stamps,
-            context: &self.context,
+            settings: &self.settings,
             known: &crate::session::context::Known::Trusted,
             bounds: FEW,
             out: &mut out,
@@ -213,7 +213,7 @@ impl World {
         let body = &message[Header::BYTES..];
         let verdict = client
             .rules
-            .client_message(header, body, &mut desk)
+            .client_message(header, body, &mut context)
             .unwrap();
         self.log += &format!("\n{who} {} {verdict:?} [{}]", asks(message), asks(&ahead));
         if let Some(at) = client.at {

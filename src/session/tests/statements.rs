@@ -185,7 +185,7 @@ fn a_name_is_closed_here() {
 fn the_unnamed_statement_of_somebody_else_is_not_used() {
     let mut talk = talk();
     talk.linked = true;
-    talk.office.server.doubt_unnamed();
+    talk.tools.server.doubt_unnamed();
     talk.client(&run(""));
     assert_eq!(talk.sent(), "C(S) B(: ) E S");
     talk.server("-3 E ZI");
@@ -254,7 +254,7 @@ fn a_name_that_is_taken_is_refused_by_the_server() {
     assert!(!talk.rules.take_sync_due());
     talk.server("ZI");
     assert!(
-        talk.office.server.is_stained(),
+        talk.tools.server.is_stained(),
         "it has the client's own name"
     );
     talk.client(&run("s"));
@@ -276,7 +276,7 @@ fn deallocate_finds_the_name_at_the_server() {
     talk.server("-1");
     talk.complete("DEALLOCATE");
     talk.server("ZI");
-    assert!(!talk.office.server.is_stained());
+    assert!(!talk.tools.server.is_stained());
     talk.client(&run("s"));
     assert_eq!(talk.sent(), "B(: s) E S", "the server says 26000");
 }
@@ -380,7 +380,7 @@ fn in_a_failed_transaction_the_server_refuses() {
 #[test]
 fn too_many_statements_are_closed_at_the_server() {
     let mut talk = talk();
-    talk.office.bounds.server_statements = 1;
+    talk.tools.bounds.server_statements = 1;
     for name in ["a", "b"] {
         talk.client(&[parse(name, &format!("SELECT '{name}'")), sync()].concat());
         talk.server("1 -t -T ZI");
@@ -400,7 +400,7 @@ fn too_many_statements_are_closed_at_the_server() {
 #[test]
 fn a_client_may_not_prepare_without_end() {
     let mut talk = prepared();
-    talk.office.bounds.client_bytes = 39;
+    talk.tools.bounds.client_bytes = 39;
     assert_eq!(
         talk.client(&parse("t", "SELECT 123456789")),
         [Verdict::Full]
@@ -604,12 +604,12 @@ fn the_unnamed_statement_is_what_it_was_too() {
 fn a_copy_that_was_parsed_before_is_not_used() {
     let mut other = prepared();
     let mut talk = prepared();
-    std::mem::swap(&mut talk.office.stamps, &mut other.office.stamps);
+    std::mem::swap(&mut talk.tools.stamps, &mut other.tools.stamps);
     // The other one has parsed it there, before this one did here.
-    let there = std::mem::take(&mut talk.office.server);
+    let there = std::mem::take(&mut talk.tools.server);
     talk.client(&[parse("t", "SELECT 1"), sync()].concat());
     talk.server("1 -t -T ZI");
-    let here = std::mem::replace(&mut talk.office.server, there);
+    let here = std::mem::replace(&mut talk.tools.server, there);
     talk.sent();
     assert_eq!(talk.client_until_it_waits(&bind("", "t")), [Verdict::Wait]);
     assert!(
@@ -624,7 +624,7 @@ fn a_copy_that_was_parsed_before_is_not_used() {
     talk.client(&run("t"));
     assert_eq!(talk.sent(), "B(: pgring_2) E S");
     talk.server("2 D C ZI");
-    talk.office.server = here;
+    talk.tools.server = here;
     talk.client(&run("t"));
     assert_eq!(talk.sent(), "B(: pgring_1) E S");
 }
@@ -649,7 +649,7 @@ fn execute_by_the_extended_protocol_finds_the_name() {
     assert_eq!(talk.sent(), "D(P) E S");
     talk.server("T");
     talk.server("D C ZI");
-    assert!(talk.office.server.is_stained());
+    assert!(talk.tools.server.is_stained());
 }
 
 #[test]

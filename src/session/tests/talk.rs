@@ -1,7 +1,7 @@
 //! Transcripts: a conversation whose client and server are the test.
 
 use crate::session::{
-    context::Office,
+    context::OwnedContext,
     conversation::{AfterLoss, Answer, Conversation, Verdict},
 };
 use crate::{
@@ -156,7 +156,7 @@ pub(crate) fn asks(bytes: &[u8]) -> String {
 pub(crate) struct Talk {
     pub(crate) rules: Conversation,
     pub(crate) linked: bool,
-    pub(crate) office: Office,
+    pub(crate) tools: OwnedContext,
     /// What went to the server.
     sent: Vec<u8>,
 }
@@ -166,7 +166,7 @@ impl Talk {
         Self {
             rules: Conversation::new(mode),
             linked: false,
-            office: Office::default(),
+            tools: OwnedContext::default(),
             sent: Vec::new(),
         }
     }
@@ -230,9 +230,12 @@ impl Talk {
 
     /// The client sends the beginning of a message.
     pub(crate) fn part(&mut self, header: Header, body: &[u8]) -> Verdict {
-        let mut desk = self.office.desk(self.linked);
-        let verdict = self.rules.client_message(header, body, &mut desk).unwrap();
-        self.sent.append(&mut self.office.ahead);
+        let mut context = self.tools.context(self.linked);
+        let verdict = self
+            .rules
+            .client_message(header, body, &mut context)
+            .unwrap();
+        self.sent.append(&mut self.tools.ahead);
         let replaced = match verdict {
             Verdict::Forward => 0,
             Verdict::Instead(replaced) => replaced,
@@ -272,8 +275,7 @@ impl Talk {
 
     /// The server says one message; what becomes of it.
     pub(crate) fn hear(&mut self, tag: Tag, body: &[u8]) -> Result<Answer, ProtocolError> {
-        self.rules
-            .server_message(tag, body, &mut self.office.server)
+        self.rules.server_message(tag, body, &mut self.tools.server)
     }
 
     /// The server says that a command is complete.
@@ -287,24 +289,24 @@ impl Talk {
 
     /// What pgring itself answers at this point.
     fn say(&mut self) {
-        while let Some(said) = self.rules.said(Some(&mut self.office.server)) {
-            self.office.out.extend_from_slice(said);
+        while let Some(said) = self.rules.said(Some(&mut self.tools.server)) {
+            self.tools.out.extend_from_slice(said);
         }
     }
 
     /// The server connection is lost between two messages.
     pub(crate) fn lose(&mut self) -> AfterLoss {
         self.linked = false;
-        self.office.server.forget();
+        self.tools.server.forget();
         self.rules
-            .server_lost("it fell", None, false, false, &mut self.office.out)
+            .server_lost("it fell", None, false, false, &mut self.tools.out)
     }
 
     /// The server connection goes back, and the next one has prepared nothing.
     pub(crate) fn another_server(&mut self) {
         assert!(self.rules.is_releasable());
         self.linked = false;
-        self.office.server = Prepared::default();
+        self.tools.server = Prepared::default();
     }
 
     /// The same, and that one is at hand.
@@ -315,12 +317,12 @@ impl Talk {
 
     /// What the client was told since this was asked last.
     pub(crate) fn told(&mut self) -> String {
-        read(&std::mem::take(&mut self.office.out))
+        read(&std::mem::take(&mut self.tools.out))
     }
 
     /// The same, as it was written.
     pub(crate) fn told_bytes(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.office.out)
+        std::mem::take(&mut self.tools.out)
     }
 
     /// What the server was sent since this was asked last, as [`asks`] reads it.

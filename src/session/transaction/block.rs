@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::session::{context::Desk, conversation::Conversation, ledger::owed::Owed};
+use crate::session::{context::Context, conversation::Conversation, ledger::owed::Owed};
 use crate::{
     cluster::settings::PoolMode,
     protocol::{Writer, backend::TransactionStatus},
@@ -15,7 +15,7 @@ use crate::{
 
 impl Conversation {
     /// Answers what begins or ends a block that no server has seen.
-    pub(crate) fn answer_query(&mut self, body: &[u8], desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn answer_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
         let text = body.strip_suffix(b"\0").unwrap_or(body);
         if self.deferred.is_some() {
             let Some(ending) = effects::plain_ending(text) else {
@@ -27,7 +27,7 @@ impl Conversation {
                 Ending::Commit => "COMMIT",
                 Ending::Rollback => "ROLLBACK",
             };
-            Writer::new(desk.out)
+            Writer::new(context.out)
                 .command_complete(tag)
                 .ready_for_query(TransactionStatus::Idle);
             self.forget_unnamed();
@@ -39,8 +39,8 @@ impl Conversation {
         let Some(begin) = effects::begin(text) else {
             return false;
         };
-        self.defer(statement_of(text, desk));
-        Writer::new(desk.out)
+        self.defer(statement_of(text, context));
+        Writer::new(context.out)
             .command_complete(begin.tag)
             .ready_for_query(TransactionStatus::InTransaction);
         self.forget_unnamed();
@@ -61,38 +61,38 @@ impl Conversation {
     }
 
     /// A server connection is at hand: the block begins there.
-    pub(crate) fn begin_block(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
-        self.run_ahead(statement, desk);
+    pub(crate) fn begin_block(&mut self, statement: &Rc<Statement>, context: &mut Context<'_>) {
+        self.run_ahead(statement, context);
         if std::mem::take(&mut self.has_read) {
             // It has its first snapshot behind it: what must come before that is refused here, too.
-            let read = desk.store.of(b"SELECT 1\0\0\0", None);
-            self.run_ahead(&read, desk);
+            let read = context.store.of(b"SELECT 1\0\0\0", None);
+            self.run_ahead(&read, context);
         }
         self.ledger.begins();
     }
 
     /// Has a statement without parameters executed ahead of the client's message.
-    fn run_ahead(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
-        self.bind_ahead(statement, desk);
-        Writer::new(desk.ahead)
+    fn run_ahead(&mut self, statement: &Rc<Statement>, context: &mut Context<'_>) {
+        self.bind_ahead(statement, context);
+        Writer::new(context.ahead)
             .execute("", 0)
             .expect("the unnamed portal's name has no NUL");
         self.ledger.owe(Owed::OwnExecute);
     }
 
     /// Binds a statement without parameters to the unnamed portal.
-    pub(crate) fn bind_ahead(&mut self, statement: &Rc<Statement>, desk: &mut Desk<'_>) {
-        let server = desk
+    pub(crate) fn bind_ahead(&mut self, statement: &Rc<Statement>, context: &mut Context<'_>) {
+        let server = context
             .server
             .as_deref_mut()
             .expect("a block begins at a server connection");
         let pipeline = self.ledger.pipeline();
         let name = match server.named(statement, pipeline) {
             Presence::Here(found) => found.name,
-            Presence::Absent | Presence::Unsure => self.prepare_ours(statement, desk),
+            Presence::Absent | Presence::Unsure => self.prepare_ours(statement, context),
         };
         let none: [Option<&[u8]>; 0] = [];
-        Writer::new(desk.ahead)
+        Writer::new(context.ahead)
             .bind("", name.bytes(), none)
             .expect("a name of ours has no NUL");
         self.ledger.owe(Owed::OwnBind);
@@ -100,13 +100,16 @@ impl Conversation {
 }
 
 /// BEGIN as a statement of this core.
-fn statement_of(text: &[u8], desk: &Desk<'_>) -> Rc<Statement> {
+fn statement_of(text: &[u8], context: &Context<'_>) -> Rc<Statement> {
     const SHORT_BYTES: usize = 128;
     let mut short = [0_u8; SHORT_BYTES + 3];
     if text.len() <= SHORT_BYTES {
         short[..text.len()].copy_from_slice(text);
-        return desk.store.of(&short[..text.len() + 3], Some(desk.context));
+        return context
+            .store
+            .of(&short[..text.len() + 3], Some(context.settings));
     }
-    desk.store
-        .of(&[text, b"\0\0\0"].concat(), Some(desk.context))
+    context
+        .store
+        .of(&[text, b"\0\0\0"].concat(), Some(context.settings))
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::failed_block::is_request;
 use crate::session::{
-    context::Desk,
+    context::Context,
     conversation::{Conversation, Verdict},
     ledger::owed::Owed,
     prepared::{
@@ -46,21 +46,21 @@ impl Conversation {
         &mut self,
         header: Header,
         body: &[u8],
-        desk: &mut Desk<'_>,
+        context: &mut Context<'_>,
     ) -> Verdict {
         let whole = body.len() == header.body_bytes();
         let shares = self.mode() != PoolMode::Session && whole;
         let answered = match header.tag {
             frontend::QUERY if whole && self.ledger.is_at_rest() => {
-                self.answer_query(body, desk) || self.refuse_query(body, desk)
+                self.answer_query(body, context) || self.refuse_query(body, context)
             }
             frontend::QUERY => false,
-            frontend::SYNC => self.answer_sync(desk),
+            frontend::SYNC => self.answer_sync(context),
             frontend::FLUSH => {
-                self.say_due(desk);
+                self.say_due(context);
                 true
             }
-            frontend::PARSE => shares && self.answer_parse(body, desk).is_some(),
+            frontend::PARSE => shares && self.answer_parse(body, context).is_some(),
             frontend::CLOSE => shares && self.answer_close(body).is_some(),
             frontend::BIND => shares && self.answer_bind(body).is_some(),
             frontend::DESCRIBE => shares && self.answer_describe(body).is_some(),
@@ -74,8 +74,8 @@ impl Conversation {
         }
     }
 
-    fn answer_sync(&mut self, desk: &mut Desk<'_>) -> bool {
-        self.say_due(desk);
+    fn answer_sync(&mut self, context: &mut Context<'_>) -> bool {
+        self.say_due(context);
         self.ledger.sync_alone();
         self.portals.clear();
         self.bound_alone = None;
@@ -83,15 +83,15 @@ impl Conversation {
             Some(_) => TransactionStatus::InTransaction,
             None => TransactionStatus::Idle,
         };
-        Writer::new(desk.out).ready_for_query(status);
+        Writer::new(context.out).ready_for_query(status);
         true
     }
 
-    fn answer_parse(&mut self, body: &[u8], desk: &mut Desk<'_>) -> Option<()> {
+    fn answer_parse(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
         let (name, content) = split_parse(body)?;
         text_bytes(content)?;
         std::str::from_utf8(name).ok()?;
-        let statement = desk.store.of(content, self.sharing(desk));
+        let statement = context.store.of(content, self.sharing(context));
         if !statement.needs_no_server() {
             return None;
         }
@@ -101,7 +101,7 @@ impl Conversation {
                 Meaning::Nothing
             );
             let bytes = self.names.bytes() + names::cost(name, &statement);
-            if !new || bytes > desk.bounds.client_bytes {
+            if !new || bytes > context.bounds.client_bytes {
                 return None;
             }
         }
@@ -189,9 +189,9 @@ impl Conversation {
     }
 
     /// Every answer of ours that is due.
-    pub(crate) fn say_due(&mut self, desk: &mut Desk<'_>) {
-        while let Some(said) = self.said(desk.server.as_deref_mut()) {
-            desk.out.extend_from_slice(said);
+    pub(crate) fn say_due(&mut self, context: &mut Context<'_>) {
+        while let Some(said) = self.said(context.server.as_deref_mut()) {
+            context.out.extend_from_slice(said);
         }
     }
 

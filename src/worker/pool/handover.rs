@@ -221,7 +221,7 @@ fn pack_prepared(prepared: &Prepared) -> HandedStatements {
     // A statement that is not shared has its session on this core, and is of no use elsewhere.
     let unshared = prepared
         .inventory()
-        .filter(|(_, statement)| statement.context().is_none());
+        .filter(|(_, statement)| statement.shared_under().is_none());
     HandedStatements {
         last: prepared.last_number(),
         unused: unshared

@@ -7,7 +7,7 @@ use super::{
     task::{End, Session, hold_if},
 };
 use crate::session::{
-    context::{Desk, Words},
+    context::{Context, Words},
     conversation::{Conversation, Verdict},
     prepared::extended::has_names,
     state::pending_state::FUNCTION_BYTES,
@@ -48,16 +48,16 @@ enum Followed {
 }
 
 /// What the rules judge the client's next message with: fields of the session that they do not hold.
-macro_rules! desk {
+macro_rules! context {
     ($session:ident, $words:ident, $known:ident) => {
-        Desk {
+        Context {
             server: $session
                 .lease
                 .as_mut()
                 .map(|lease| &mut lease.backend_mut().prepared),
             store: &$session.worker.statements,
             stamps: &$session.worker.shared.stamps,
-            context: &$session.context,
+            settings: &$session.context,
             known: &$known,
             bounds: $session.bounds,
             out: &mut $words.out,
@@ -71,9 +71,9 @@ fn judge(
     rules: &mut Conversation,
     header: Header,
     body: &[u8],
-    desk: &mut Desk<'_>,
+    context: &mut Context<'_>,
 ) -> Result<Verdict, ProtocolError> {
-    rules.client_message(header, body, desk)
+    rules.client_message(header, body, context)
 }
 
 impl Session {
@@ -142,15 +142,15 @@ impl Session {
                     &mut self.conversation,
                     header,
                     body,
-                    &mut desk!(self, words, known),
+                    &mut context!(self, words, known),
                 )?;
                 (verdict, header.frame_bytes())
             } else {
                 match self.intake.cut(piece, partial_from_client)? {
                     Cut::Begins(header, body) => {
                         let taken = piece.len();
-                        let desk = &mut desk!(self, words, known);
-                        let verdict = judge(&mut self.conversation, header, body, desk)?;
+                        let context = &mut context!(self, words, known);
+                        let verdict = judge(&mut self.conversation, header, body, context)?;
                         if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
                             self.intake = Cutter::default();
                         }
