@@ -17,7 +17,10 @@ use super::{
     refusal::{Refusing, Why},
     show_messages::Questions,
     state::{pending_state::PendingState, pin::Pin, restore::Restore, state_query::StateQuery},
-    transaction::failed_block::{FailedBlock, Reply, is_request},
+    transaction::{
+        block::Begun,
+        failed_block::{FailedBlock, Reply, is_request},
+    },
 };
 use super::{
     prepared::{Statement, server::ServerName, text_bytes},
@@ -45,7 +48,7 @@ pub struct Conversation {
     pub(crate) questions: Questions,
     pub(crate) pending_state: PendingState,
     /// A transaction block that no server has seen.
-    pub(crate) deferred: Option<Rc<Statement>>,
+    pub(crate) deferred: Option<Begun>,
     /// A BEGIN that was bound and not executed, which no server has seen.
     pub(crate) bound_alone: Option<Rc<Statement>>,
     /// DEALLOCATE and its like, asked for and not answered.
@@ -81,14 +84,12 @@ pub struct Conversation {
     /// How far the log was written, when that was asked.
     pub(crate) position: Option<Lsn>,
     /// The block that is being ended to go on at another node.
-    pub(crate) leaving_block: Option<Rc<Statement>>,
-    /// The deferred block had read there.
-    pub(crate) has_read: bool,
-    /// A server's error in which names of ours are the client's.
+    pub(crate) leaving_block: Option<Begun>,
     /// pgring has answered a query that no server has seen.
     pub(crate) answered_alone: bool,
     /// The database that nobody may be connected to when what was sent runs.
     pub(crate) vacates: Option<String>,
+    /// A server's error in which names of ours are the client's.
     pub(crate) renamed: Vec<u8>,
     /// The last bytes of a statement that is too long to be read as a whole.
     pub(crate) rest: Vec<u8>,
@@ -125,7 +126,6 @@ impl Conversation {
             state_query: StateQuery::default(),
             position: None,
             leaving_block: None,
-            has_read: false,
             answered_alone: false,
             vacates: None,
             renamed: Vec::new(),
@@ -133,13 +133,7 @@ impl Conversation {
         }
     }
 
-    /// The same for a client that came with settings of its own, to which RESET goes back.
-    pub(crate) fn with_settings(self) -> Self {
-        let restore = Restore::new(self.mode != PoolMode::Session);
-        Self { restore, ..self }
-    }
-
-    /// From now on RESET goes back to settings of its own.
+    /// The client has settings of its own, to which RESET goes back.
     pub(crate) fn has_settings(&mut self) {
         if self.mode != PoolMode::Session {
             self.restore.is_concerned();
@@ -231,8 +225,8 @@ impl Conversation {
             let closes = server.tidy(context.bounds.server_statements, context.ahead);
             (0..closes).for_each(|_| self.ledger.owe(Owed::OwnClose));
         }
-        if let Some(statement) = self.deferred.take() {
-            self.begin_block(&statement, context);
+        if let Some(block) = self.deferred.take() {
+            self.begin_block(&block, context);
         }
         if let Some(statement) = self.bound_alone.take() {
             self.bind_ahead(&statement, context);
@@ -506,7 +500,7 @@ impl Conversation {
 
     /// The block that no server has seen.
     #[inline]
-    pub(crate) fn deferred_block(&self) -> Option<&Rc<Statement>> {
+    pub(crate) fn deferred_block(&self) -> Option<&Begun> {
         self.deferred.as_ref()
     }
 

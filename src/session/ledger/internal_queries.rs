@@ -5,8 +5,6 @@ use crate::session::{
     conversation::{Answer, Conversation},
     state::state_query::StateQuery,
 };
-use std::rc::Rc;
-
 use crate::{
     cluster::{
         node::{Lsn, end_of_log},
@@ -17,7 +15,7 @@ use crate::{
         backend::{DataRow, ErrorFields, TransactionStatus},
         tag::backend,
     },
-    session::prepared::{Statement, server::Prepared},
+    session::{prepared::server::Prepared, transaction::block::Begun},
 };
 
 /// What pgring itself asks of a server.
@@ -113,17 +111,11 @@ impl Conversation {
         self.position.take()
     }
 
-    /// The block ends on the node where it has only read, and begins anew with the next request. `has_read`: it has a
-    /// first snapshot.
-    pub(crate) fn leave_block(
-        &mut self,
-        begin: Rc<Statement>,
-        has_read: bool,
-        server: &mut Prepared,
-    ) -> &'static str {
+    /// The block ends on the node where it has only read, and begins anew with the next request.
+    pub(crate) fn leave_block(&mut self, block: Begun, server: &mut Prepared) -> &'static str {
         server.drop_unnamed();
         self.own_requests.push_back(Own::Leave);
-        (self.leaving_block, self.has_read) = (Some(begin), has_read);
+        self.leaving_block = Some(block);
         "ROLLBACK"
     }
 

@@ -46,13 +46,6 @@ struct Resets {
 }
 
 impl Restore {
-    pub(crate) fn new(concerned: bool) -> Self {
-        Self {
-            concerned,
-            ..Self::default()
-        }
-    }
-
     /// The client has settings to go back to now, if it had none.
     pub(crate) fn is_concerned(&mut self) {
         self.concerned = true;

@@ -13,6 +13,26 @@ use crate::{
     sql::effects::{self, Ending},
 };
 
+/// A transaction block whose BEGIN pgring keeps, to send it to a server, or to another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    begin: Rc<Statement>,
+    /// It has had its first snapshot at another server: SET TRANSACTION is too late.
+    pub(crate) has_read: bool,
+}
+
+impl Begun {
+    /// Text of its BEGIN.
+    pub(crate) fn text(&self) -> &[u8] {
+        self.begin.text()
+    }
+
+    /// True for a block that was not declared READ ONLY.
+    pub(crate) fn may_write(&self) -> bool {
+        effects::begin(self.text()).is_none_or(|begin| begin.read_only != Some(true))
+    }
+}
+
 impl Conversation {
     /// Answers what begins or ends a block that no server has seen.
     pub(crate) fn answer_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
@@ -49,21 +69,22 @@ impl Conversation {
 
     /// The client has begun a block.
     pub(crate) fn defer(&mut self, begin: Rc<Statement>) {
-        self.deferred = Some(begin);
+        self.deferred = Some(Begun {
+            begin,
+            has_read: false,
+        });
         self.answered_alone = true;
-        self.has_read = false;
     }
 
-    /// The block that had begun at a server begins at another one, with the next request. `has_read`: it has a first
-    /// snapshot.
-    pub(crate) fn begin_anew(&mut self, begin: Rc<Statement>, has_read: bool) {
-        (self.deferred, self.has_read) = (Some(begin), has_read);
+    /// The block that had begun at a server begins at another one, with the next request.
+    pub(crate) fn begin_anew(&mut self, block: Begun) {
+        self.deferred = Some(block);
     }
 
     /// A server connection is at hand: the block begins there.
-    pub(crate) fn begin_block(&mut self, statement: &Rc<Statement>, context: &mut Context<'_>) {
-        self.run_ahead(statement, context);
-        if std::mem::take(&mut self.has_read) {
+    pub(crate) fn begin_block(&mut self, block: &Begun, context: &mut Context<'_>) {
+        self.run_ahead(&block.begin, context);
+        if block.has_read {
             // It has its first snapshot behind it: what must come before that is refused here, too.
             let read = context.store.of(b"SELECT 1\0\0\0", None);
             self.run_ahead(&read, context);

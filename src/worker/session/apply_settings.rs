@@ -1,56 +1,70 @@
-//! The session's settings: asked of the server when they may have changed, and given to another connection.
+//! The session's settings: asked of the server when they may have changed, and given to another connection; and what its
+//! client was told of the server's own.
 
-use super::task::{End, Session};
+use std::sync::Arc;
+
+use super::{
+    parameters::Told,
+    task::{End, Session},
+};
 use crate::session::state::pin::{self, Pin};
 use crate::{
-    cluster::settings::PoolMode,
-    protocol::{Writer, backend::TransactionStatus},
-    session::state::parameters::Parameters,
-    worker::pool::{CheckoutError, Lease},
+    cluster::{settings::PoolMode, welcome::Welcome},
+    protocol::{
+        Writer,
+        backend::{ParameterStatus, TransactionStatus},
+        tag::backend,
+    },
+    session::state::parameters::{self, Parameters},
+    worker::pool::{CheckoutError, Greeting, Lease},
 };
 
 impl Session {
     /// Asks the server what session state there is, behind everything the client asked.
     #[cold]
     pub(super) fn take_state_query(&mut self) {
-        let known = self.parameters.iter().map(|(name, _)| name);
-        let lease = self
-            .lease
+        let known = self.parameters.current.iter().map(|(name, _)| name);
+        let link = self
+            .link
             .as_mut()
             .expect("a state query is taken of a connection");
         let question = self
             .conversation
-            .begin_state_query(known, &mut lease.backend_mut().prepared);
+            .begin_state_query(known, &mut link.backend_mut().prepared);
         let mut out = Vec::new();
         Writer::new(&mut out)
             .query(&question)
             .expect("the question is text without NUL");
-        lease.backend().stream.send(out.into());
+        link.backend().stream.send(out.into());
     }
 
     /// Asks the primary how far its log is written, behind everything the client asked. Where it could not tell a moment
     /// ago nobody asks again: what the control core hears of it has to do.
     pub(super) fn ask_position(&mut self) {
         let now = self.worker.micros();
-        (self.purpose.wrote, self.purpose.asked) = (false, true);
+        let link = self.link.as_mut().expect("it is asked of the primary");
+        if let Some(primary) = link.at_primary() {
+            (primary.wrote, primary.asked) = (false, true);
+        }
         if self.pools.has_no_position(now) {
             return self.position_told(None);
         }
         self.placement.expect_position(now);
-        let lease = self.lease.as_mut().expect("it is asked of the primary");
-        let prepared = &mut lease.backend_mut().prepared;
-        let waits = self.parameters.get("default_transaction_deferrable");
+        let prepared = &mut link.backend_mut().prepared;
+        let waits = self
+            .parameters
+            .current
+            .get("default_transaction_deferrable");
         let question = self.conversation.begin_position(waits.is_some(), prepared);
         self.ask(question);
     }
 
     /// The block goes on at the primary: it ends here, where it has only read.
     pub(super) fn leave_block(&mut self) {
-        let begin = self.purpose.block.take().expect("it began on a standby");
-        let has_read = self.purpose.has_read;
-        let lease = self.lease.as_mut().expect("it began on a standby");
-        let prepared = &mut lease.backend_mut().prepared;
-        let ending = self.conversation.leave_block(begin, has_read, prepared);
+        let link = self.link.as_mut().expect("it began on a standby");
+        let block = link.take_standby_block().expect("it began on a standby");
+        let prepared = &mut link.backend_mut().prepared;
+        let ending = self.conversation.leave_block(block.begun, prepared);
         self.ask(ending);
     }
 
@@ -61,8 +75,8 @@ impl Session {
             .query(text)
             .expect("the question is text without NUL");
         let bytes = self.worker.arena.borrow_mut().put(&question);
-        let lease = self.lease.as_ref().expect("somebody is asked");
-        lease.backend().stream.send(bytes.into());
+        let link = self.link.as_ref().expect("somebody is asked");
+        link.backend().stream.send(bytes.into());
     }
 
     /// The server has told.
@@ -73,13 +87,13 @@ impl Session {
         if state_query.failed {
             return self.state_query_failed();
         }
-        let lease = self
-            .lease
+        let link = self
+            .link
             .as_mut()
             .expect("a state query is taken of a connection");
         let interner = &self.worker.interner;
         // A setting that anybody may invent is empty once it was reset to what the client came with.
-        let startup = &self.startup;
+        let startup = &self.parameters.startup;
         let invented = |name: &str, value: &[u8]| {
             has_reset && value.is_empty() && name.contains('.') && startup.get(name).is_some()
         };
@@ -93,12 +107,11 @@ impl Session {
         let settings = state_query.settings.iter().chain(&user).chain(limits);
         let settings = settings.filter(|(name, value)| !invented(name, value));
         let there = interner.of(settings.map(|(name, value)| (name.clone(), &value[..])));
-        lease
-            .backend_mut()
+        link.backend_mut()
             .was_asked(there.clone(), state_query.blind, state_query.temporary);
         let pinned = self.conversation.pinned();
         // What was reset is what the client came with, not what the server began with.
-        let mut all = interner.joined(&there, &self.startup);
+        let mut all = interner.joined(&there, &self.parameters.startup);
         let has_role = there.get("role").is_some() || self.conversation.has_reset_role();
         if !has_role && all.get("role").is_some() {
             // It was not reset: the session has said that it has none.
@@ -150,43 +163,131 @@ impl Session {
 
     /// The connection at hand gets the session's settings, in whatever transaction it is. False when it has them.
     fn give_back_settings(&mut self) -> bool {
-        let mut lease = self
-            .lease
+        let mut link = self
+            .link
             .take()
             .expect("a state query is taken of a connection");
-        let backend = lease.backend_mut();
-        let differs = backend.parameters != self.parameters;
+        let backend = link.backend_mut();
+        let differs = backend.parameters != self.parameters.current;
         if differs {
-            let (text, belief) = (backend.parameters.step(&self.parameters), backend.belief);
-            backend.has_been_given(self.parameters.clone());
+            let (text, belief) = (
+                backend.parameters.step(&self.parameters.current),
+                backend.belief,
+            );
+            backend.has_been_given(self.parameters.current.clone());
             // There may be more than was found, as before.
             backend.belief = belief;
-            self.send_text(&mut lease, &text);
+            self.send_text(&mut link.lease, &text);
         }
-        self.lease = Some(lease);
+        self.link = Some(link);
         differs
     }
 
     /// The client hears what has changed, and that the server is ready.
     #[cold]
     pub(super) fn tell_restored(&mut self) {
-        let login = |name: &[u8]| Some(self.told.value(name)?.to_vec());
+        let login = |name: &[u8]| Some(self.parameters.told.value(name)?.to_vec());
         let out = self.conversation.restored(login);
         self.client.send(out.into());
     }
 
+    /// A connection was found whose server may have said something else at its login than the session was told: that is
+    /// set for the session as if it had come with it.
+    #[inline]
+    pub(super) fn hold_to_what_was_told(&mut self, lease: &Lease) {
+        if !Arc::ptr_eq(&self.parameters.told.agreed, &lease.backend().welcome) {
+            self.compare_welcomes(lease);
+        }
+    }
+
+    #[cold]
+    fn compare_welcomes(&mut self, lease: &Lease) {
+        let new = &lease.backend().welcome;
+        let Greeting { told, plain } = &self.parameters.told.greeting;
+        let differing: Vec<_> = plain
+            .iter()
+            .filter(|(name, value)| {
+                parameters::is_settable(name) && new.value(name).is_some_and(|new| new != *value)
+            })
+            .filter_map(|(name, _)| {
+                Some((String::from_utf8(name.to_vec()).ok()?, told.value(name)?))
+            })
+            .collect();
+        if differing.is_empty() {
+            self.parameters.told.agreed = Arc::clone(new);
+            return;
+        }
+        let interner = &self.worker.interner;
+        let kept = interner.of(differing.into_iter());
+        let startup = interner.joined(&self.parameters.startup, &kept);
+        let all = interner.joined(&self.parameters.current, &kept);
+        if startup != self.parameters.startup {
+            self.conversation.has_settings();
+        }
+        self.parameters.startup = startup;
+        self.become_known(all);
+    }
+
+    /// True when a setting that is reported together with the answer to something of ours is another one of the server's
+    /// own, which the client must hear of.
+    #[cold]
+    pub(super) fn is_news(&self, body: &[u8]) -> bool {
+        let Some(link) = &self.link else {
+            return false;
+        };
+        let status = ParameterStatus::read(body);
+        self.conversation.hears_for_us()
+            && status.is_ok_and(|status| link.backend().is_news(status, &self.parameters.current))
+    }
+
+    /// The client hears what was reported to us.
+    pub(super) fn tell_news(&mut self, reports: &[Vec<u8>]) {
+        for body in reports {
+            self.conversation.note_reported(body);
+            self.tell(|writer| {
+                writer.message(backend::PARAMETER_STATUS, body);
+            });
+        }
+    }
+
+    /// The server has told what its own settings are, of those that it has reported: some were changed under its
+    /// connections, as by a reload of its configuration. The client has heard it, and those who log in must.
+    pub(super) fn note_defaults(&mut self, own: &[(String, Vec<u8>)]) {
+        let link = self.link.as_mut().expect("it has told just now");
+        let mut new = Welcome::clone(&link.backend().welcome);
+        let mut told = Welcome::clone(&self.parameters.told.greeting.told);
+        for (name, value) in own {
+            let name = name.as_bytes();
+            if parameters::is_settable(name) {
+                new.report(ParameterStatus { name, value });
+                told.report(ParameterStatus { name, value });
+            }
+        }
+        if new == *link.backend().welcome {
+            return;
+        }
+        link.lease.hear(new);
+        let plain = Arc::clone(&link.backend().welcome);
+        self.parameters.told = Told::new(Greeting {
+            told: Arc::new(told),
+            plain,
+        });
+    }
+
     /// These are the session's settings from now on.
     pub(super) fn become_known(&mut self, parameters: Parameters) {
-        self.context = self.worker.interner.meaning(&parameters);
-        self.parameters = parameters;
+        self.parameters.meaning = self.worker.interner.meaning(&parameters);
+        self.parameters.current = parameters;
     }
 
     /// Sends the session's settings ahead in the same flight, when the connection has others.
     #[inline]
     pub(super) fn send_settings(&mut self, lease: &mut Lease) {
         let owner = self.owner();
-        if lease.backend().differs(&self.parameters, owner) {
-            let text = lease.backend_mut().become_fit(&self.parameters, owner);
+        if lease.backend().differs(&self.parameters.current, owner) {
+            let text = lease
+                .backend_mut()
+                .become_fit(&self.parameters.current, owner);
             self.send_text(lease, &text);
         }
     }
@@ -206,10 +307,10 @@ impl Session {
     pub(super) fn may_be_refused(&self, lease: &Lease) -> bool {
         let backend = lease.backend();
         let known = |name: &str| lease.pool().is_given(name);
-        backend.differs(&self.parameters, self.owner())
+        backend.differs(&self.parameters.current, self.owner())
             && !backend
                 .parameters
-                .is_surely_given(&self.parameters, backend.belief, known)
+                .is_surely_given(&self.parameters.current, backend.belief, known)
     }
 
     /// Brings a connection to the session's settings before anything that it asks, because nobody may run a statement
@@ -218,17 +319,21 @@ impl Session {
     pub(super) async fn bring(&mut self, mut lease: Lease) -> Result<Lease, Unbrought> {
         let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
         // Who one is decides what one may set.
-        let is_itself = !self.parameters.has_identity();
+        let is_itself = !self.parameters.current.has_identity();
         loop {
             let before = lease.backend().parameters.clone();
             let is_itself = is_itself && !before.has_identity();
-            let given = lease.backend_mut().give(&self.parameters, self.owner());
+            let given = lease
+                .backend_mut()
+                .give(&self.parameters.current, self.owner());
             let given = self.worker.reactor.deadline(deadline, given).await;
             match given.unwrap_or(Err(None)) {
                 Ok(news) => {
                     self.tell_news(&news);
                     if is_itself {
-                        lease.pool().note_given(before.touched(&self.parameters));
+                        lease
+                            .pool()
+                            .note_given(before.touched(&self.parameters.current));
                     }
                     return Ok(lease);
                 }

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     apply_settings::Unbrought,
+    link::Link,
     task::{End, Session, shutting_down},
 };
 use crate::session::lookahead::Need;
@@ -20,7 +21,7 @@ use crate::{
         POSITION_WAIT_MS_MAX,
     },
     net::Elapsed,
-    protocol::{ErrorReport, SqlState, backend::ErrorFields, buffer::Cutter},
+    protocol::{ErrorReport, SqlState, backend::ErrorFields},
     worker::{
         clients::{Kill, State},
         pool::{CheckoutError, Lease, Pool, Urgency},
@@ -141,18 +142,21 @@ impl Session {
             return AtHand::Nothing;
         };
         let pool = self.pools.pool(&self.worker, node);
-        let Some(mut lease) = self.connection_at_hand(&pool) else {
+        let Some(lease) = self.connection_at_hand(&pool) else {
             return AtHand::Nothing;
         };
         if !self.is_proved_for(&lease, need) {
             return AtHand::Unfit(lease);
         }
         self.hold_to_what_was_told(&lease);
-        if lease.backend().differs(&self.parameters, self.owner()) && self.may_be_refused(&lease) {
+        if lease
+            .backend()
+            .differs(&self.parameters.current, self.owner())
+            && self.may_be_refused(&lease)
+        {
             return AtHand::Unfit(lease);
         }
-        self.begin_purpose(&mut lease, need);
-        self.link(lease);
+        self.link(lease, need);
         AtHand::Linked
     }
 
@@ -258,7 +262,7 @@ impl Session {
             lease = match Box::pin(self.bring(lease)).await {
                 Ok(lease) => lease,
                 Err(Unbrought::Refused(_))
-                    if self.parameters.has_identity() || self.is_elsewhere(node) =>
+                    if self.parameters.current.has_identity() || self.is_elsewhere(node) =>
                 {
                     return Ok(Taken::Refused(node));
                 }
@@ -274,8 +278,7 @@ impl Session {
                 return Ok(Taken::Unproved(node));
             }
         }
-        self.begin_purpose(&mut lease, need);
-        self.link(lease);
+        self.link(lease, need);
         Ok(Taken::Done)
     }
 
@@ -326,7 +329,7 @@ impl Session {
     fn begin_waiting(&mut self) {
         self.info.state.set(State::Waiting);
         self.info.cancel.clear();
-        self.pending.detach();
+        self.intake.pending.detach();
     }
 
     fn end_waiting(&self) {
@@ -351,15 +354,17 @@ impl Session {
         lease
     }
 
+    /// The connection is the session's, for a request with this need.
     #[inline]
-    pub(super) fn link(&mut self, mut lease: Lease) {
-        self.send_settings(&mut lease);
+    fn link(&mut self, lease: Lease, need: Need) {
+        let mut link = Link::new(lease);
+        self.begin_purpose(&mut link, need);
+        self.send_settings(&mut link.lease);
         self.info
             .server
-            .replace(Some(Rc::clone(&lease.backend().facts)));
+            .replace(Some(Rc::clone(&link.backend().facts)));
         self.info.state.set(State::Active);
-        self.outtake = Cutter::default();
-        self.lease = Some(lease);
+        self.link = Some(link);
     }
 }
 

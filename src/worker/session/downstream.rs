@@ -2,6 +2,7 @@
 
 use super::{
     checkout::settings_refused,
+    link::{Link, Repeat},
     task::{End, Session, hold_if},
 };
 use crate::session::{
@@ -16,7 +17,7 @@ use crate::{
     protocol::{
         ErrorReport, Header, ProtocolError, Severity, SqlState, Tag, Writer,
         backend::{ErrorFields, NotificationResponse, ParameterStatus, TransactionStatus},
-        buffer::{Cut, Cutter, Partial},
+        buffer::{Cut, Partial},
         tag::{backend, frontend},
     },
     session::state::parameters,
@@ -48,10 +49,14 @@ impl From<End> for Fault {
     }
 }
 
+/// A server that speaks is linked.
+const LINKED: &str = "a server that speaks is linked";
+
 impl Session {
     /// Judges what the server sent and sends on what is for the client.
     pub(super) fn server_sends(&mut self) -> Result<(), End> {
-        let mut chunk = std::mem::take(&mut self.arrived);
+        let link = self.link.as_mut().expect(LINKED);
+        let mut chunk = std::mem::take(&mut link.arrived);
         self.pools.counters.borrow_mut().sent += chunk.len() as u64;
         self.announce_commit();
         let mut decided = 0;
@@ -81,9 +86,11 @@ impl Session {
     /// all of it can be forgotten.
     #[inline]
     fn foreseen(&self, chunk: &[u8]) -> Option<Fault> {
-        if !self.purpose.is_repeatable() || !self.outtake.is_between() {
+        let link = self.link.as_ref().expect(LINKED);
+        if !link.is_repeatable() || !link.cutter.is_between() {
             return None;
         }
+        let on_standby = link.is_on_standby();
         let mut rest = chunk;
         let mut ours = self.conversation.own_requests_ahead();
         let mut executes = self.conversation.own_executes_ahead();
@@ -98,7 +105,7 @@ impl Session {
                 backend::COMMAND_COMPLETE if executes > 0 => executes -= 1,
                 backend::DATA_ROW if executes > 0 => {}
                 // A server sends what it had ready, rows and all, in front of its error or of its farewell.
-                tag if is_of_rows(tag) && (self.purpose.on_standby || !is_complete(chunk)) => {}
+                tag if is_of_rows(tag) && (on_standby || !is_complete(chunk)) => {}
                 backend::PARSE_COMPLETE
                 | backend::BIND_COMPLETE
                 | backend::CLOSE_COMPLETE
@@ -113,7 +120,7 @@ impl Session {
                 backend::ERROR_RESPONSE if is_fatal(body) => {
                     return Some(Fault::LastWords(last_words(body)));
                 }
-                backend::ERROR_RESPONSE if self.purpose.on_standby && is_for_primary(body) => {
+                backend::ERROR_RESPONSE if on_standby && is_for_primary(body) => {
                     return Some(Fault::Elsewhere(error_message(body)));
                 }
                 _ => return None,
@@ -130,7 +137,8 @@ impl Session {
             if piece.is_empty() {
                 return Ok(());
             }
-            let (answer, taken) = if let Some((header, body)) = self.outtake.whole(piece) {
+            let link = self.link.as_mut().expect(LINKED);
+            let (answer, taken) = if let Some((header, body)) = link.cutter.whole(piece) {
                 (
                     self.judge(header, body, *decided > 0)?,
                     header.frame_bytes(),
@@ -138,19 +146,21 @@ impl Session {
             } else {
                 let awaits_rows = self.conversation.awaits_rows();
                 let awaits_shape = self.conversation.awaits_shape();
-                match self.outtake.cut(piece, |header, _| {
+                match link.cutter.cut(piece, |header, _| {
                     partial_from_server(header, awaits_rows, awaits_shape)
                 })? {
                     Cut::Begins(header, body) => {
                         let taken = piece.len();
                         let answer = self.judge(header, body, *decided > 0)?;
-                        self.outtake_forwards = answer != Answer::Swallow;
+                        if let Some(link) = &mut self.link {
+                            link.forwards = answer != Answer::Swallow;
+                        }
                         (answer, taken)
                     }
-                    Cut::Continues(count) if self.outtake_forwards => (Answer::Forward, count),
+                    Cut::Continues(count) if link.forwards => (Answer::Forward, count),
                     Cut::Continues(count) => (Answer::Swallow, count),
                     Cut::Held(_, taken) => {
-                        *chunk = Chunk::from(self.outtake.unite(&chunk[taken..]));
+                        *chunk = Chunk::from(link.cutter.unite(&chunk[taken..]));
                         continue;
                     }
                     Cut::Empty => return Ok(()),
@@ -172,7 +182,7 @@ impl Session {
                 }
                 Answer::Renamed => {
                     self.forward_to_client(chunk, decided);
-                    self.purpose.heard = true;
+                    self.is_heard();
                     self.client.send(self.conversation.take_renamed().into());
                     chunk.advance(taken);
                 }
@@ -192,23 +202,20 @@ impl Session {
     /// What becomes of a message. `shows`: the client is about to get what came in front of it.
     #[inline]
     fn judge(&mut self, header: Header, body: &[u8], shows: bool) -> Result<Answer, Fault> {
+        let link = self.link.as_mut().expect(LINKED);
         if header.tag == backend::ERROR_RESPONSE
             && !shows
-            && self.purpose.on_standby
-            && self.purpose.is_repeatable()
+            && link.is_on_standby()
+            && link.is_repeatable()
             && is_for_primary(body)
         {
             return Err(Fault::Elsewhere(error_message(body)));
         }
-        if header.tag == backend::NOTICE_RESPONSE
-            && self.purpose.is_repeatable()
-            && is_farewell(body)
-        {
+        if header.tag == backend::NOTICE_RESPONSE && link.is_repeatable() && is_farewell(body) {
             // The client must not hear of it, or the read could not go elsewhere.
             return Err(Fault::LastWords(last_words(body)));
         }
-        let lease = self.lease.as_mut().expect("a server that speaks is linked");
-        let prepared = &mut lease.backend_mut().prepared;
+        let prepared = &mut link.backend_mut().prepared;
         let mut answer = self
             .conversation
             .server_message(header.tag, body, prepared)?;
@@ -237,7 +244,11 @@ impl Session {
         match header.tag {
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE if answer == Answer::Forward => {
                 // SHOW is the one read that takes no snapshot.
-                self.purpose.has_read |= !body.starts_with(b"SHOW");
+                if !body.starts_with(b"SHOW")
+                    && let Some(link) = &mut self.link
+                {
+                    link.has_read();
+                }
                 self.count_answer(header.tag, body);
             }
             // The client has heard of it long ago.
@@ -272,9 +283,9 @@ impl Session {
     #[cold]
     fn sign_notification(&mut self, body: &[u8]) -> Answer {
         let own = self
-            .lease
+            .link
             .as_ref()
-            .map(|lease| lease.backend().facts.process_id);
+            .map(|link| link.backend().facts.process_id);
         let Ok(heard) = NotificationResponse::read(body) else {
             return Answer::Forward;
         };
@@ -290,9 +301,8 @@ impl Session {
     /// Counts what the node at hand has answered.
     #[inline]
     fn count_answer(&self, tag: Tag, body: &[u8]) {
-        let Some(lease) = &self.lease else { return };
-        let node = lease.backend().facts.node;
-        self.worker.count_answer(node, |counters| match tag {
+        let Some(link) = &self.link else { return };
+        self.worker.count_answer(link.node(), |counters| match tag {
             backend::COMMAND_COMPLETE => counters.count_tag(body),
             _ => {
                 let fields = ErrorFields::read(body).ok();
@@ -304,20 +314,25 @@ impl Session {
     #[inline]
     fn forward_to_client(&mut self, chunk: &mut Chunk, decided: &mut usize) {
         if *decided > 0 {
-            self.purpose.heard = true;
+            self.is_heard();
             self.client.send(chunk.split_to(std::mem::take(decided)));
+        }
+    }
+
+    /// The client gets something of the answer: the request cannot be sent to another node any more.
+    #[inline]
+    fn is_heard(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.is_heard = true;
         }
     }
 
     /// What pgring itself answers at this point goes between the server's bytes.
     #[inline]
     fn say(&mut self, chunk: &mut Chunk, decided: &mut usize) {
-        while !self.outtake.is_passing() {
-            let server = self
-                .lease
-                .as_mut()
-                .map(|lease| &mut lease.backend_mut().prepared);
-            let Some(said) = self.conversation.said(server) else {
+        while let Some(link) = self.link.as_mut().filter(|link| !link.cutter.is_passing()) {
+            let server = &mut link.backend_mut().prepared;
+            let Some(said) = self.conversation.said(Some(server)) else {
                 return;
             };
             self.forward_to_client(chunk, decided);
@@ -329,8 +344,8 @@ impl Session {
     #[cold]
     fn send_sync(&self) {
         const SYNC: &[u8] = &[frontend::SYNC.0, 0, 0, 0, 4];
-        if let Some(lease) = &self.lease {
-            lease.backend().stream.send(SYNC.into());
+        if let Some(link) = &self.link {
+            link.backend().stream.send(SYNC.into());
         }
     }
 
@@ -387,8 +402,10 @@ impl Session {
     /// The server has ended the connection without a word, as it does when it crashes. That may be because of what it
     /// was asked, which must not go through all nodes then: it is repeated once.
     pub(super) fn server_vanished(&mut self, why: &str) -> Result<(), End> {
-        if self.placement.has_seen_crash() {
-            self.purpose.can_repeat = false;
+        if self.placement.has_seen_crash()
+            && let Some(link) = &mut self.link
+        {
+            link.repeat = Repeat::Never;
         }
         self.server_lost(why)
     }
@@ -413,12 +430,13 @@ impl Session {
     }
 
     fn server_gone(&mut self, why: &str, words: Option<ErrorReport>) -> Result<(), End> {
-        if self.purpose.is_repeatable() && self.outtake.is_between() {
+        let is_whole = |link: &Link| link.is_repeatable() && link.cutter.is_between();
+        if self.link.as_ref().is_some_and(is_whole) {
             let node = self.read_elsewhere(why);
             self.worker.suspect(node);
             return Ok(());
         }
-        let mid_message = self.outtake.is_passing() && self.outtake_forwards;
+        let mid_message = self.link.as_ref().is_some_and(Link::is_mid_message);
         let key = &self.info.key;
         tracing::warn!(
             client = %self.info.id, database = %key.database, user = %key.user, reason = why,
@@ -426,11 +444,10 @@ impl Session {
         );
         // What was being committed may be: its client can find that out, and tell others.
         self.announce_commit();
-        let on_standby = self.purpose.on_standby;
+        let on_standby = self.link.as_ref().is_some_and(Link::is_on_standby);
         self.unlink();
-        self.outtake = Cutter::default();
         // What is left of a message that was on its way to the server has nowhere to go.
-        self.intake_forwards = false;
+        self.intake.forwards = false;
         let mut out = Vec::new();
         let after = self
             .conversation
@@ -447,27 +464,24 @@ impl Session {
     /// A read of which the client has heard nothing goes to another node than this one.
     #[cold]
     fn read_elsewhere(&mut self, why: &str) -> NodeId {
-        let mut lease = self.lease.take().expect("a read has a node");
-        let node = lease.backend().facts.node;
+        let link = self.link.as_mut().expect("a read has a node");
+        let node = link.node();
         tracing::debug!(
             client = %self.info.id, node = self.worker.node_name(node), reason = why,
             "a read goes to another node"
         );
-        let read = std::mem::take(&mut lease.backend_mut().read);
-        self.lease = Some(lease);
-        let block = self.purpose.repeats_in.take();
-        let has_read = self.purpose.has_read;
+        let read = std::mem::take(&mut link.backend_mut().read);
+        let repeat = std::mem::take(&mut link.repeat);
         self.unlink();
-        self.outtake = Cutter::default();
-        self.intake_forwards = false;
+        self.intake.forwards = false;
         let mut out = Vec::new();
         self.conversation.forget_attempt(&mut out);
-        if let Some(block) = block {
-            self.conversation.begin_anew(block, has_read);
+        if let Repeat::Kept(Some(block)) = repeat {
+            self.conversation.begin_anew(block);
         }
         self.answer(&mut out);
         self.judge_again(read);
-        self.stalled = true;
+        self.intake.stalled = true;
         node
     }
 }

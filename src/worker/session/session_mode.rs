@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::task::Session;
+use super::{link::Kept, task::Session};
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
@@ -15,56 +15,6 @@ use crate::{
     },
 };
 
-/// Server connections that nobody else may have, none of them at work.
-#[derive(Default)]
-pub(super) struct Kept {
-    /// The session keeps what it has used.
-    is_on: bool,
-    leases: Vec<Lease>,
-}
-
-impl Kept {
-    /// For a session that begins now.
-    pub(super) fn new(worker: &Worker, pools: &PoolSet) -> Self {
-        let splits = worker.with_snapshot(|snapshot| snapshot.splits());
-        Self {
-            is_on: splits && pools.mode() == PoolMode::Session,
-            leases: Vec::new(),
-        }
-    }
-
-    /// True when the session keeps its server connections.
-    #[inline]
-    pub(super) fn is_on(&self) -> bool {
-        self.is_on
-    }
-
-    /// Keeps a connection.
-    pub(super) fn put(&mut self, lease: Lease) {
-        lease.backend().stream.park(true);
-        self.leases.push(lease);
-    }
-
-    /// The connection to a node, if it still lives. One that died meanwhile is closed.
-    pub(super) fn take(&mut self, node: NodeId) -> Option<Lease> {
-        let is_there = |lease: &Lease| lease.backend().facts.node == node;
-        let place = self.leases.iter().position(is_there)?;
-        let lease = self.leases.swap_remove(place);
-        lease.backend().stream.park(false);
-        let is_alive = !lease.backend().stream.has_news();
-        is_alive.then_some(lease)
-    }
-
-    /// All of them.
-    pub(super) fn take_all(&mut self) -> Vec<Lease> {
-        let leases = std::mem::take(&mut self.leases);
-        for lease in &leases {
-            lease.backend().stream.park(false);
-        }
-        leases
-    }
-}
-
 impl Session {
     /// How the pool shares its connections, as the session's rules see it.
     pub(super) fn rules_mode(kept: &Kept, pools: &PoolSet) -> PoolMode {
@@ -72,6 +22,12 @@ impl Session {
             true => PoolMode::Transaction,
             false => pools.mode(),
         }
+    }
+
+    /// The connections that a session of these pools keeps between its transactions: none yet.
+    pub(super) fn kept_connections(worker: &Worker, pools: &PoolSet) -> Kept {
+        let splits = worker.with_snapshot(|snapshot| snapshot.splits());
+        Kept::new(splits && pools.mode() == PoolMode::Session)
     }
 
     /// Keeps a connection that was used, for the session's next request.
@@ -86,8 +42,8 @@ impl Session {
     #[cold]
     pub(super) fn is_better_at_primary(&self, pool: &Pool) -> bool {
         let primary = self.worker.with_snapshot(|snapshot| snapshot.primary);
-        let has_one = |lease: &Lease| Some(lease.backend().facts.node) == primary;
-        primary != Some(pool.node) && self.kept.leases.iter().any(has_one) && !pool.may_open_soon()
+        let has_one = primary.is_some_and(|primary| self.kept.has(primary));
+        primary != Some(pool.node) && has_one && !pool.may_open_soon()
     }
 
     fn kept_connection(&mut self, node: NodeId) -> Option<Lease> {

@@ -22,7 +22,7 @@ use crate::{
 impl Session {
     /// True when the message at `at` is one.
     pub(super) fn asks_at(&self, at: usize) -> bool {
-        let bytes = self.pending.get(at..).unwrap_or_default();
+        let bytes = self.intake.pending.get(at..).unwrap_or_default();
         let Ok(Some(header)) = Header::read(bytes) else {
             return false;
         };
@@ -99,8 +99,8 @@ impl Session {
             let why = "read/write splitting is off, or there is one node";
             return Route::of_one(snapshot.primary, why);
         }
-        if let Some(lease) = &self.lease {
-            let node = lease.backend().facts.node;
+        if let Some(link) = &self.link {
+            let node = link.node();
             let why = match self.conversation.pinned() {
                 Some(pin) => format!("the session keeps its server connection: {}", pin.reason()),
                 None => "the session is in a transaction there".to_owned(),

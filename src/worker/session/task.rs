@@ -11,19 +11,15 @@ use std::{
 
 use super::{
     clock::{Clock, Due},
+    intake::Intake,
+    link::{Kept, Link},
+    parameters::{SessionParameters, Told},
     placement::Placement,
-    purpose::Purpose,
-    session_mode::Kept,
-    told::Told,
 };
 use crate::session::{context::Bounds, conversation::Conversation, state::pin::Pin};
 use crate::{
     net::{Arrived, Chunk, Stream},
-    protocol::{
-        ErrorReport, ProtocolError, Writer,
-        backend::TransactionStatus,
-        buffer::{Cutter, Partial},
-    },
+    protocol::{ErrorReport, ProtocolError, Writer, backend::TransactionStatus, buffer::Partial},
     session::state::parameters::{Belief, Parameters},
     worker::{
         Worker,
@@ -39,49 +35,25 @@ pub(crate) struct Session {
     pub(super) info: Rc<ClientInfo>,
     pub(super) pools: Rc<PoolSet>,
     pub(super) conversation: Conversation,
-    /// Settings the client has beyond its pool's.
-    pub(super) parameters: Parameters,
-    /// Those of them that change what a text means.
-    pub(super) context: Parameters,
-    /// Settings the client came with: what RESET goes back to.
-    pub(super) startup: Parameters,
-    /// What it believes of the server's own settings.
-    pub(super) told: Told,
-    /// What the configuration bounds, as of the last reload.
+    pub(super) parameters: SessionParameters,
+    /// Bounds from the configuration, as of the last reload.
     pub(super) bounds: Bounds,
-    /// What the client sent next waits for answers of the server.
-    pub(super) stalled: bool,
-    pub(super) lease: Option<Lease>,
-    /// What that was taken for.
-    pub(super) purpose: Purpose,
-    /// How often it has used sequences at a connection that it gave back.
-    sequence_uses: u64,
-    /// What it keeps besides.
+    pub(super) intake: Intake,
+    /// The server connection in use.
+    pub(super) link: Option<Link>,
+    /// Server connections that it keeps besides.
     pub(super) kept: Kept,
     /// What it remembers for placing its requests.
     pub(super) placement: Placement,
-    /// Where the client's messages end.
-    pub(super) intake: Cutter,
-    /// The message that streams from the client goes to the server.
-    pub(super) intake_forwards: bool,
-    /// What the client sent and nobody has judged.
-    pub(super) pending: Chunk,
-    /// What the server has sent and nobody has judged; empty between two events.
-    pub(super) arrived: Chunk,
-    /// Where the server's messages end.
-    pub(super) outtake: Cutter,
-    pub(super) outtake_forwards: bool,
-    /// The client will send no more.
-    pub(super) leaving: bool,
+    pub(super) clock: Clock,
     /// Unsent bytes at which the other side must wait.
     pub(super) high_water: usize,
-    pub(super) clock: Clock,
+    /// How often it has used sequences at a connection that it gave back.
+    sequence_uses: u64,
     /// The nodes may have changed since it was looked whether its own is still used.
     pub(super) may_be_stranded: bool,
     /// The version of the schema that it has made, until what is known of the database is at least as new.
     pub(super) made_schema: u64,
-    /// pgring cancelled a request for its length, and that may still be on its way.
-    pub(super) cancelling: bool,
 }
 
 /// What woke the session.
@@ -122,40 +94,35 @@ impl Session {
         pools.clients.set(pools.clients.get() + 1);
         let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
-        let kept = Kept::new(&worker, &pools);
-        let conversation = Conversation::new(Self::rules_mode(&kept, &pools));
+        let kept = Self::kept_connections(&worker, &pools);
+        let mut conversation = Conversation::new(Self::rules_mode(&kept, &pools));
+        if !parameters.is_empty() {
+            conversation.has_settings();
+        }
         Self {
-            conversation: if parameters.is_empty() {
-                conversation
-            } else {
-                conversation.with_settings()
-            },
+            conversation,
             kept,
             clock: Clock::new((&*pools.settings()).into(), worker.reactor.now()),
-            cancelling: false,
             made_schema: 0,
             may_be_stranded: false,
             client,
             info,
-            context: worker.interner.meaning(&parameters),
-            startup: parameters.clone(),
-            told: Told::new(greeting),
+            parameters: SessionParameters {
+                meaning: worker.interner.meaning(&parameters),
+                startup: parameters.clone(),
+                told: Told::new(greeting),
+                current: parameters,
+            },
             bounds: (&*pools.settings()).into(),
-            stalled: false,
-            parameters,
             worker,
             pools,
-            lease: None,
-            purpose: Purpose::default(),
+            link: None,
             sequence_uses: 0,
             placement,
-            intake: Cutter::default(),
-            intake_forwards: false,
-            pending,
-            arrived: Chunk::default(),
-            outtake: Cutter::default(),
-            outtake_forwards: false,
-            leaving: false,
+            intake: Intake {
+                pending,
+                ..Intake::default()
+            },
             high_water,
         }
     }
@@ -181,7 +148,7 @@ impl Session {
     }
 
     async fn run(&mut self) -> End {
-        if !self.pending.is_empty()
+        if !self.intake.pending.is_empty()
             && let Err(end) = self.client_sends().await
         {
             return end;
@@ -192,7 +159,7 @@ impl Session {
                 Event::Client(Arrived::Bytes) => self.client_sends().await,
                 Event::Server(Arrived::Bytes) => self.server_sends(),
                 Event::Client(Arrived::End) => {
-                    self.leaving = true;
+                    self.intake.is_over = true;
                     Ok(())
                 }
                 Event::Client(Arrived::Broken(_)) => Err(End::Done),
@@ -211,7 +178,7 @@ impl Session {
             if again {
                 self.run_again();
             }
-            if std::mem::take(&mut self.stalled) || again {
+            if std::mem::take(&mut self.intake.stalled) || again {
                 let resumed = self.judge_pending().await;
                 if let Err(end) = resumed.and_then(|()| self.after_event()) {
                     return end;
@@ -246,28 +213,29 @@ impl Session {
     /// The server's bytes, unless the client has too many unread.
     #[inline]
     fn poll_server(&mut self, context: &Context<'_>) -> Poll<Event> {
-        let Some(lease) = &self.lease else {
+        let Some(link) = &mut self.link else {
             return Poll::Pending;
         };
-        let stream = &lease.backend().stream;
         if self.client.unsent() > self.high_water {
             ready!(self.client.poll_drained(context, self.high_water / 2));
         }
-        let arrived = &mut self.arrived;
-        stream.poll_receive(context, arrived).map(Event::Server)
+        let stream = &link.lease.backend().stream;
+        stream
+            .poll_receive(context, &mut link.arrived)
+            .map(Event::Server)
     }
 
     /// The client's bytes, unless the server has too many unread or too much to answer.
     #[inline]
     fn poll_client(&mut self, context: &Context<'_>) -> Poll<Event> {
-        if self.leaving {
+        if self.intake.is_over {
             return self.poll_client_gone(context);
         }
         let unsent = self
-            .lease
+            .link
             .as_ref()
-            .map_or(0, |lease| lease.backend().stream.unsent());
-        let stalled = self.stalled || self.awaits_cancel();
+            .map_or(0, |link| link.backend().stream.unsent());
+        let stalled = self.intake.stalled || self.awaits_cancel();
         if unsent > self.high_water || self.conversation.is_full() || stalled {
             return if stalled {
                 self.poll_client_gone(context)
@@ -280,8 +248,11 @@ impl Session {
 
     #[inline]
     fn poll_request(&mut self, context: &Context<'_>) -> Poll<Event> {
-        debug_assert!(self.pending.is_empty(), "what came before has been judged");
-        let request = &mut self.pending;
+        debug_assert!(
+            self.intake.pending.is_empty(),
+            "what came before has been judged"
+        );
+        let request = &mut self.intake.pending;
         let polled = self.client.poll_receive(context, request);
         polled.map(Event::Client)
     }
@@ -289,15 +260,13 @@ impl Session {
     /// Waits for room at the server. While it is the answers that are too many, the server's bytes wake us.
     #[cold]
     fn poll_congested(&mut self, context: &Context<'_>) -> Poll<Event> {
-        if let Some(lease) = &self.lease
-            && lease.backend().stream.unsent() > self.high_water
-            && lease
-                .backend()
-                .stream
-                .poll_drained(context, self.high_water / 2)
-                .is_ready()
-        {
-            return self.poll_request(context);
+        if let Some(link) = &self.link {
+            let stream = &link.backend().stream;
+            if stream.unsent() > self.high_water
+                && stream.poll_drained(context, self.high_water / 2).is_ready()
+            {
+                return self.poll_request(context);
+            }
         }
         self.poll_client_gone(context)
     }
@@ -326,13 +295,13 @@ impl Session {
     /// After each event: gives the connection back, ends what is to end.
     #[inline]
     fn after_event(&mut self) -> Result<(), End> {
-        if self.lease.is_some() {
+        if self.link.is_some() {
             if self.owes_position() && self.is_between_messages() {
                 self.ask_position();
             } else if self.may_release() {
                 self.release();
             } else if self.conversation.wants_state_query()
-                && !self.leaving
+                && !self.intake.is_over
                 && self.is_between_messages()
             {
                 self.take_state_query();
@@ -342,7 +311,7 @@ impl Session {
         if self.conversation.is_lost() {
             self.server_speaks_out_of_turn();
         }
-        if self.leaving && self.may_leave() {
+        if self.intake.is_over && self.may_leave() {
             return Err(End::Left);
         }
         Ok(())
@@ -355,11 +324,8 @@ impl Session {
 
     /// True when no message is half way through, in either direction.
     fn is_between_messages(&self) -> bool {
-        let quiet = self
-            .lease
-            .as_ref()
-            .is_none_or(|lease| !lease.backend().stream.has_news());
-        quiet && self.outtake.is_between() && !self.intake.is_passing()
+        let is_quiet = |link: &Link| !link.backend().stream.has_news() && link.cutter.is_between();
+        self.link.as_ref().is_none_or(is_quiet) && !self.intake.cutter.is_passing()
     }
 
     #[inline]
@@ -427,9 +393,9 @@ impl Session {
     pub(super) fn unlink(&mut self) -> Option<Lease> {
         self.info.server.replace(None);
         self.info.state.set(State::Idle);
-        let lease = self.lease.take()?;
-        self.end_purpose();
-        Some(lease)
+        let mut link = self.link.take()?;
+        self.end_purpose(&mut link);
+        Some(link.lease)
     }
 
     /// Server and session disagree about what was asked: nobody may trust this connection any more.
@@ -452,14 +418,14 @@ impl Session {
             return true;
         }
         // What it has said before is yet to be done.
-        let is_heard = self.pending.is_empty() && !self.stalled;
+        let is_heard = self.intake.pending.is_empty() && !self.intake.stalled;
         is_heard && self.is_done()
     }
 
     /// True when nothing is to be answered that can be.
     fn is_done(&self) -> bool {
-        self.lease.is_none()
-            || self.intake.is_passing()
+        self.link.is_none()
+            || self.intake.cutter.is_passing()
             || self.conversation.is_at_rest()
             || self.conversation.waits_for_client()
     }
@@ -468,8 +434,8 @@ impl Session {
     fn may_end_now(&self) -> bool {
         let idle = self.conversation.status() == TransactionStatus::Idle;
         idle && self.conversation.is_at_rest()
-            && self.pending.is_empty()
-            && self.intake.is_between()
+            && self.intake.pending.is_empty()
+            && self.intake.cutter.is_between()
     }
 
     /// The end: the connection goes back when it is clean, else it is closed.

@@ -3,6 +3,7 @@
 
 use super::{
     clock::{Doing, Due},
+    link::Link,
     task::{End, Session},
 };
 use crate::{
@@ -38,14 +39,16 @@ impl Session {
     /// meant for and none that comes after it.
     #[inline]
     pub(super) fn awaits_cancel(&mut self) -> bool {
-        self.cancelling && self.is_cancel_under_way()
+        self.link.as_ref().is_some_and(|link| link.is_cancelling) && self.is_cancel_under_way()
     }
 
     #[cold]
     fn is_cancel_under_way(&mut self) -> bool {
-        let lease = self.lease.as_ref();
-        self.cancelling = lease.is_some_and(|lease| lease.backend().facts.cancels.get() > 0);
-        self.cancelling
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        link.is_cancelling = link.backend().facts.cancels.get() > 0;
+        link.is_cancelling
     }
 
     /// A time limit is reached.
@@ -65,10 +68,12 @@ impl Session {
             );
             self.clock.note_cancelled(self.worker.reactor.now());
             cancel::timed_out(&self.worker, &self.info);
-            self.cancelling = true;
+            if let Some(link) = &mut self.link {
+                link.is_cancelling = true;
+            }
             return Ok(());
         }
-        let mid_message = self.outtake.is_passing() && self.outtake_forwards;
+        let mid_message = self.link.as_ref().is_some_and(Link::is_mid_message);
         if due == Due::Transaction
             && self.conversation.work() != Work::Nothing
             && let Some(lease) = self.unlink()

@@ -3,7 +3,8 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{
-    placement::Stay,
+    link::Link,
+    stay::Stay,
     task::{End, Session, hold_if},
 };
 use crate::session::{
@@ -52,12 +53,12 @@ macro_rules! context {
     ($session:ident, $words:ident, $known:ident) => {
         Context {
             server: $session
-                .lease
+                .link
                 .as_mut()
-                .map(|lease| &mut lease.backend_mut().prepared),
+                .map(|link| &mut link.backend_mut().prepared),
             store: &$session.worker.statements,
             stamps: &$session.worker.shared.stamps,
-            settings: &$session.context,
+            settings: &$session.parameters.meaning,
             known: &$known,
             bounds: $session.bounds,
             out: &mut $words.out,
@@ -81,7 +82,7 @@ impl Session {
     #[inline]
     pub(super) fn client_sends(&mut self) -> impl Future<Output = Result<(), End>> {
         self.info.request.set(self.worker.reactor.now());
-        self.pools.counters.borrow_mut().received += self.pending.len() as u64;
+        self.pools.counters.borrow_mut().received += self.intake.pending.len() as u64;
         self.judge_pending()
     }
 
@@ -98,8 +99,8 @@ impl Session {
                     Box::pin(self.worker.reactor.sleep(pause)).await;
                 }
                 Pumped::Waits => {
-                    self.stalled = true;
-                    self.pending.detach();
+                    self.intake.stalled = true;
+                    self.intake.pending.detach();
                     break;
                 }
             }
@@ -133,11 +134,11 @@ impl Session {
             if let Some(pumped) = self.look_at_pipeline(decided, words) {
                 return Ok(pumped);
             }
-            let piece = &self.pending[decided..];
+            let piece = &self.intake.pending[decided..];
             if piece.is_empty() {
                 break;
             }
-            let (verdict, taken) = if let Some((header, body)) = self.intake.whole(piece) {
+            let (verdict, taken) = if let Some((header, body)) = self.intake.cutter.whole(piece) {
                 let verdict = judge(
                     &mut self.conversation,
                     header,
@@ -146,19 +147,19 @@ impl Session {
                 )?;
                 (verdict, header.frame_bytes())
             } else {
-                match self.intake.cut(piece, partial_from_client)? {
+                match self.intake.cutter.cut(piece, partial_from_client)? {
                     Cut::Begins(header, body) => {
                         let taken = piece.len();
                         let context = &mut context!(self, words, known);
                         let verdict = judge(&mut self.conversation, header, body, context)?;
                         if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
-                            self.intake = Cutter::default();
+                            self.intake.cutter = Cutter::default();
                         }
-                        self.intake_forwards =
+                        self.intake.forwards =
                             matches!(verdict, Verdict::Forward | Verdict::Instead(_));
                         (verdict, taken)
                     }
-                    Cut::Continues(count) if self.intake_forwards => {
+                    Cut::Continues(count) if self.intake.forwards => {
                         if self.conversation.is_unread() {
                             self.conversation.note_rest(&piece[..count], &known);
                         }
@@ -178,7 +179,7 @@ impl Session {
             };
         }
         self.forward_to_server(decided, words);
-        self.pending = Chunk::default();
+        self.intake.pending = Chunk::default();
         Ok(Pumped::All)
     }
 
@@ -195,7 +196,10 @@ impl Session {
     /// What stops the pipeline that begins at `at`, if one does and anything stops it.
     #[inline]
     fn look_at_pipeline(&mut self, at: usize, words: &mut Words) -> Option<Pumped> {
-        if !self.is_guarded() || !self.begins_pipeline(at) || self.asks_at(at) {
+        if !self.link.as_ref().is_some_and(Link::is_guarded)
+            || !self.begins_pipeline(at)
+            || self.asks_at(at)
+        {
             return None;
         }
         if self.conversation.waits_for_settings() {
@@ -214,13 +218,13 @@ impl Session {
 
     /// True when the message at `at` is the first of its pipeline, and there is enough of it to be judged.
     pub(super) fn begins_pipeline(&self, at: usize) -> bool {
-        let piece = self.pending.get(at..).unwrap_or_default();
+        let piece = self.intake.pending.get(at..).unwrap_or_default();
         let is_judged = |header: Header| {
             let body = piece.get(Header::BYTES..).unwrap_or_default();
             piece.len() >= header.frame_bytes()
                 || partial_from_client(header, body) == Ok(Partial::Stream)
         };
-        self.intake.is_between()
+        self.intake.cutter.is_between()
             && self.conversation.begins_pipeline()
             && matches!(Header::read(piece), Ok(Some(header)) if is_judged(header))
     }
@@ -261,7 +265,7 @@ impl Session {
         Ok(match verdict {
             Verdict::Forward => Followed::On(taken),
             Verdict::Instead(replaced) => {
-                self.pending.advance(replaced);
+                self.intake.pending.advance(replaced);
                 Followed::On(taken - replaced)
             }
             Verdict::Discard => {
@@ -272,21 +276,28 @@ impl Session {
                     counters.queries += 1;
                     counters.transactions += u64::from(ended);
                 }
-                self.pending.advance(taken);
+                self.intake.pending.advance(taken);
                 Followed::On(0)
             }
             Verdict::NeedServer => Followed::Stop(Pumped::NeedsServer),
             Verdict::Wait => Followed::Stop(Pumped::Waits),
             // A message of the server is half way through to the client.
-            Verdict::Asks if self.outtake.is_passing() => Followed::Stop(Pumped::Waits),
+            Verdict::Asks
+                if self
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.cutter.is_passing()) =>
+            {
+                Followed::Stop(Pumped::Waits)
+            }
             Verdict::Asks => {
-                self.pending.advance(taken);
+                self.intake.pending.advance(taken);
                 Followed::Stop(Pumped::Asks)
             }
             Verdict::Full => return Err(too_much_prepared()),
             Verdict::Terminate => {
-                self.leaving = true;
-                self.pending = Chunk::default();
+                self.intake.is_over = true;
+                self.intake.pending = Chunk::default();
                 Followed::Stop(Pumped::All)
             }
         })
@@ -294,12 +305,12 @@ impl Session {
 
     /// Keeps what the client sent from here on, in case it must run again.
     fn record(&mut self, from: usize) {
-        let bytes = &self.pending[from..];
-        let lease = self
-            .lease
+        let bytes = &self.intake.pending[from..];
+        let link = self
+            .link
             .as_mut()
             .expect("only what goes to a server is recorded");
-        let record = &mut lease.backend_mut().record;
+        let record = &mut link.backend_mut().record;
         record.clear();
         if bytes.len() <= RECORDED_BYTES_MAX {
             record.extend_from_slice(bytes);
@@ -312,10 +323,10 @@ impl Session {
     #[inline]
     fn end_record(&mut self) {
         if self.conversation.is_recorded()
-            && let Some(lease) = &mut self.lease
+            && let Some(link) = &mut self.link
         {
-            let unjudged = self.pending.len() + self.intake.held_bytes();
-            let record = &mut lease.backend_mut().record;
+            let unjudged = self.intake.pending.len() + self.intake.cutter.held_bytes();
+            let record = &mut link.backend_mut().record;
             record.truncate(record.len().saturating_sub(unjudged));
         }
     }
@@ -323,18 +334,18 @@ impl Session {
     /// What the client sent before is judged again, before what it sent next.
     #[cold]
     pub(super) fn judge_again(&mut self, mut sent: Vec<u8>) {
-        sent.extend_from_slice(&self.intake.unite(&self.pending));
-        self.pending = Chunk::from(sent);
+        sent.extend_from_slice(&self.intake.cutter.unite(&self.intake.pending));
+        self.intake.pending = Chunk::from(sent);
     }
 
     /// What was recorded is sent again, before what the client sent next.
     #[cold]
     pub(super) fn run_again(&mut self) {
-        let lease = self
-            .lease
+        let link = self
+            .link
             .as_mut()
             .expect("a refused pipeline keeps its server");
-        let record = std::mem::take(&mut lease.backend_mut().record);
+        let record = std::mem::take(&mut link.backend_mut().record);
         self.judge_again(record);
     }
 
@@ -345,9 +356,9 @@ impl Session {
         }
         let bytes = self.worker.arena.borrow_mut().put(&words.front);
         words.front.clear();
-        let lease = self.lease.as_ref();
-        let lease = lease.expect("only a linked session has something for a server");
-        lease.backend().stream.send(bytes.into());
+        let link = self.link.as_ref();
+        let link = link.expect("only a linked session has something for a server");
+        link.backend().stream.send(bytes.into());
     }
 
     #[inline]
@@ -361,7 +372,7 @@ impl Session {
 
     /// A message that came in several pieces: put together with what follows it, it is cut anew.
     pub(super) fn unite_held(&mut self, taken: usize) {
-        self.pending = Chunk::from(self.intake.unite(&self.pending[taken..]));
+        self.intake.pending = Chunk::from(self.intake.cutter.unite(&self.intake.pending[taken..]));
     }
 
     /// The client's bytes up to `count` go to the server: a few of them in one piece with our words before them.
@@ -372,14 +383,14 @@ impl Session {
         }
         if !words.front.is_empty() {
             if words.front.len() + count <= UNITED_SEND_BYTES_MAX {
-                words.front.extend_from_slice(&self.pending[..count]);
-                return self.pending.advance(count);
+                words.front.extend_from_slice(&self.intake.pending[..count]);
+                return self.intake.pending.advance(count);
             }
             self.send_front(words);
         }
-        let chunk = self.pending.split_to(count);
-        let lease = self.lease.as_ref().expect("only a linked session forwards");
-        lease.backend().stream.send(chunk);
+        let chunk = self.intake.pending.split_to(count);
+        let link = self.link.as_ref().expect("only a linked session forwards");
+        link.backend().stream.send(chunk);
     }
 }
 

@@ -1,0 +1,232 @@
+//! The node of a session's requests: what each needs, which node takes it, and what its reads must not miss.
+
+use std::rc::Rc;
+
+use super::{placement::Isolation, task::Session};
+use crate::{
+    cluster::{
+        node::Lsn,
+        settings::{Balance, Consistency, Pattern, ReadOnlyTransactions, Routing},
+        snapshot::Snapshot,
+    },
+    ids::NodeId,
+    protocol::{Header, tag::frontend},
+    session::{
+        lookahead::{Asked, Need},
+        prepared::{extended::split_parse, text_bytes},
+        transaction::block::Begun,
+    },
+    sql::{
+        class::Class,
+        effects,
+        hint::{self, Hint},
+    },
+    worker::{
+        pool::Lease,
+        route::{self, Wish},
+    },
+};
+
+impl Session {
+    /// What the pipeline at hand needs, before any of it goes to a node.
+    pub(super) fn need(&mut self) -> Need {
+        if self.placement.take_insistence() {
+            return Need::Primary;
+        }
+        self.pools.keep_up(&self.worker);
+        let may_be_read = self.worker.with_snapshot(|snapshot| {
+            snapshot.splits() && self.is_free_to_move(&snapshot.settings.routing)
+        });
+        if !may_be_read {
+            return Need::Primary;
+        }
+        let block = self.conversation.deferred_block();
+        self.need_of(0, block.is_some(), block.is_some_and(Begun::may_write))
+    }
+
+    /// The same for what follows `at` in the client's bytes.
+    pub(super) fn need_of(&self, at: usize, in_block: bool, may_write: bool) -> Need {
+        let bytes = self.intake.pending.get(at..).unwrap_or_default();
+        self.conversation
+            .need(bytes, in_block, may_write, |asked| self.is_read(&asked))
+    }
+
+    /// Whether a statement is a proven read.
+    fn is_read(&self, asked: &Asked<'_>) -> bool {
+        let (judge, worker) = (&self.pools.classifier, &self.worker);
+        match asked {
+            Asked::Text(text) => judge.is_read(worker, text),
+            Asked::Statement(it) => judge.is_read_statement(worker, it),
+        }
+    }
+
+    /// False when not even a read of this session may go to a standby.
+    pub(super) fn is_free_to_move(&self, routing: &Routing) -> bool {
+        let standard = self.has_standard_isolation();
+        if self.parameters.current.hide_ascii() {
+            return false;
+        }
+        match self.conversation.deferred_block() {
+            // No standby has the isolation level SERIALIZABLE.
+            None => standard != Isolation::Serializable,
+            Some(begin) => self.may_begin_elsewhere(begin.text(), routing, standard),
+        }
+    }
+
+    /// Whether a block may begin on a standby.
+    fn may_begin_elsewhere(&self, begin: &[u8], routing: &Routing, standard: Isolation) -> bool {
+        let Some(begin) = effects::begin(begin) else {
+            return false;
+        };
+        let isolation = Isolation::of(begin.level, standard);
+        let declared = begin.read_only == Some(true);
+        match isolation {
+            Isolation::ReadCommitted if declared => {
+                routing.read_only_transactions != ReadOnlyTransactions::Primary
+            }
+            Isolation::ReadCommitted => begin.read_only.is_none() && routing.leading_reads,
+            Isolation::RepeatableRead => {
+                declared && routing.read_only_transactions == ReadOnlyTransactions::All
+            }
+            Isolation::Serializable | Isolation::Unknown => false,
+        }
+    }
+
+    /// The isolation level of a transaction that names none.
+    pub(super) fn has_standard_isolation(&self) -> Isolation {
+        match self.parameters.current.get("default_transaction_isolation") {
+            Some(b"read committed") => Isolation::ReadCommitted,
+            Some(b"repeatable read") => Isolation::RepeatableRead,
+            Some(_) => Isolation::Serializable,
+            None if self.pools.classifier.is_read_committed() => Isolation::ReadCommitted,
+            None => Isolation::Unknown,
+        }
+    }
+
+    /// The class of a text, and why, in words.
+    pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
+        let (class, reason) = self.pools.classifier.explain(&self.worker, text);
+        (class, reason.to_string())
+    }
+
+    /// The node to which the session's reads went last.
+    pub(super) fn reads_go_to(&self) -> Option<NodeId> {
+        self.placement.favourite
+    }
+
+    /// The node for that; `None` while there is none.
+    pub(super) fn place(&mut self, need: Need, avoid: u64) -> Option<NodeId> {
+        if need == Need::Primary {
+            return self.worker.with_snapshot(|snapshot| snapshot.primary);
+        }
+        let worker = Rc::clone(&self.worker);
+        let pending = std::mem::take(&mut self.intake.pending);
+        let hint = first_text(&pending).and_then(hint::hint);
+        let node = worker.with_snapshot(|snapshot| self.place_read(snapshot, hint, avoid));
+        self.intake.pending = pending;
+        node
+    }
+
+    pub(super) fn place_read(
+        &mut self,
+        snapshot: &Snapshot,
+        hint: Option<Hint<'_>>,
+        avoid: u64,
+    ) -> Option<NodeId> {
+        let routing = &snapshot.settings.routing;
+        let after = self.must_have_seen(snapshot);
+        let preference = self.preference(snapshot);
+        let Some(after) = after else {
+            return snapshot.primary;
+        };
+        let stays = routing.balance == Balance::Session;
+        let wish = Wish {
+            after,
+            hint,
+            avoid,
+            preference: preference.and_then(|place| routing.preferences.get(place)),
+            favourite: self.placement.favourite.filter(|_| stays),
+            random: self.placement.random.next_u64(),
+        };
+        let node = route::place_read(snapshot, &wish)?;
+        self.placement.favourite = Some(node);
+        Some(node)
+    }
+
+    /// What a read's node must have replayed; `None` when nobody knows but the primary.
+    pub(super) fn must_have_seen(&self, snapshot: &Snapshot) -> Option<Lsn> {
+        let commits = match snapshot.settings.routing.consistency {
+            Consistency::Eventual => 0,
+            Consistency::Session => self.placement.position(snapshot)?,
+            Consistency::Global => {
+                let newest = self.worker.shared.commits.newest()?;
+                newest.max(self.placement.position(snapshot)?)
+            }
+        };
+        Some(commits.max(self.pools.classifier.position()))
+    }
+
+    /// False for a connection to a standby whose position was asked for before the connection was there, or is not
+    /// far enough: a read must not go there.
+    #[inline]
+    pub(super) fn is_proved_for(&self, lease: &Lease, need: Need) -> bool {
+        matches!(need, Need::Primary) || self.is_proved(lease)
+    }
+
+    pub(super) fn is_proved(&self, lease: &Lease) -> bool {
+        let backend = lease.backend();
+        let opened = self.worker.shared.budgets.micros(backend.opened);
+        self.worker.with_snapshot(|snapshot| {
+            let node = backend.facts.node;
+            if snapshot.primary == Some(node) {
+                return true;
+            }
+            match self.must_have_seen(snapshot) {
+                None => false,
+                Some(0) => true,
+                Some(after) if backend.replayed >= after => true,
+                Some(after) => snapshot.state(node).is_some_and(|state| {
+                    state.live.holds_since(opened) && state.live.lsn() >= after
+                }),
+            }
+        })
+    }
+
+    fn preference(&mut self, snapshot: &Snapshot) -> Option<usize> {
+        let preferences = &snapshot.settings.routing.preferences;
+        if preferences.is_empty() {
+            return None;
+        }
+        match self.placement.preference {
+            Some((epoch, found)) if epoch == snapshot.epoch => found,
+            _ => {
+                let name = self.info.application_name.borrow();
+                let key = &self.info.key;
+                let matches = |pattern: &Option<Pattern>, text: &[u8]| {
+                    pattern.as_ref().is_none_or(|it| it.0.is_match(text))
+                };
+                let found = preferences.iter().position(|it| {
+                    matches(&it.database, key.database.as_bytes())
+                        && matches(&it.user, key.user.as_bytes())
+                        && matches(&it.application_name, &name)
+                });
+                self.placement.preference = Some((snapshot.epoch, found));
+                found
+            }
+        }
+    }
+}
+
+/// The text of the first message, when that is a Query or a Parse.
+fn first_text(bytes: &[u8]) -> Option<&[u8]> {
+    let header = Header::read(bytes).ok()??;
+    let body = bytes.get(Header::BYTES..header.frame_bytes())?;
+    match header.tag {
+        frontend::QUERY => body.strip_suffix(b"\0"),
+        frontend::PARSE => {
+            let (_, content) = split_parse(body)?;
+            content.get(..text_bytes(content)?)
+        }
+        _ => None,
+    }
+}
