@@ -5,7 +5,7 @@
 use super::prepared::{server::Prepared, write_head};
 use super::{
     conversation::{Answer, Conversation},
-    prepared::{names::rename, replan::Replan, sql_commands},
+    prepared::{client::Replan, names::rename, sql_commands},
 };
 use crate::{
     cluster::stamps::Stamps,
@@ -26,18 +26,18 @@ impl Conversation {
         body: &[u8],
         server: &mut Prepared,
     ) -> Result<Answer, ProtocolError> {
-        if let Some(own) = self.own_requests.front() {
+        if let Some(own) = self.internal.asked.front() {
             return self.server_message_for_us(*own, tag, body);
         }
         match tag {
             backend::READY_FOR_QUERY => {
                 self.server_ready(TransactionStatus::read(body)?, server);
-                if self.replan == Replan::Refused {
-                    self.replan = Replan::Again;
+                if self.statements.replan == Replan::Refused {
+                    self.statements.replan = Replan::Again;
                     return Ok(Answer::Swallow);
                 }
                 self.stop_recording();
-                if self.restore.reset {
+                if self.state.restore.reset {
                     return Ok(self.ready_after_reset());
                 }
                 return Ok(Answer::Ready);
@@ -51,22 +51,26 @@ impl Conversation {
                 }
             }
             _ if self.ledger.received(tag) => {
-                self.names.settle(self.ledger.settled(), Some(server));
+                self.statements
+                    .names
+                    .settle(self.ledger.settled(), Some(server));
                 return Ok(Answer::Swallow);
             }
-            backend::COMMAND_COMPLETE if !self.commands.is_empty() => {
+            backend::COMMAND_COMPLETE if !self.statements.commands.is_empty() => {
                 self.command_done(body, server);
             }
             backend::PARAMETER_STATUS => {
-                self.pending_state.note_reported(body);
-                if self.restore.report(body) {
+                self.state.pending.note_reported(body);
+                if self.state.restore.report(body) {
                     return Ok(Answer::Swallow);
                 }
             }
             _ => {}
         }
-        self.replan = Replan::Impossible;
-        self.names.settle(self.ledger.settled(), Some(server));
+        self.statements.replan = Replan::Impossible;
+        self.statements
+            .names
+            .settle(self.ledger.settled(), Some(server));
         Ok(Answer::Forward)
     }
 
@@ -74,7 +78,11 @@ impl Conversation {
     fn server_error(&mut self, body: &[u8], server: &mut Prepared) -> Answer {
         let told = self
             .refusal_error()
-            .or_else(|| rename(body, |name| self.names.name_of(server.by_name(name)?)))
+            .or_else(|| {
+                rename(body, |name| {
+                    self.statements.names.name_of(server.by_name(name)?)
+                })
+            })
             .or_else(|| self.sequence_hint(body));
         let again = self.refuses_forgotten(body, server);
         if !again {
@@ -82,16 +90,17 @@ impl Conversation {
             self.stop_recording();
         }
         if self.ledger.is_last_pipeline() {
-            self.restore.request_failed();
+            self.state.restore.request_failed();
         }
         let failed = self.ledger.refused();
         self.ledger.received(backend::ERROR_RESPONSE);
-        self.names
+        self.statements
+            .names
             .refute(failed, self.ledger.settled(), Some(server));
         match told {
             _ if again => Answer::Swallow,
             Some(body) => {
-                self.renamed = body;
+                self.follow_ups.replacement = body;
                 Answer::Renamed
             }
             None => Answer::Forward,
@@ -106,7 +115,7 @@ impl Conversation {
         let fields = ErrorFields::read(body).ok()?;
         let is_it = fields.sqlstate() == Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
             && matches!(fields.field(b'R'), Some(b"currval_oid" | b"lastval"))
-            && self.pending_state.has_ever_used_sequences();
+            && self.state.pending.has_ever_used_sequences();
         let rest = body.strip_suffix(b"\0").filter(|_| is_it)?;
         let mut out = Vec::new();
         write_head(
@@ -123,32 +132,36 @@ impl Conversation {
     /// What the server has answered so far it has answered before whatever is parsed from now on.
     #[inline]
     pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
-        self.names.stamp(stamps);
+        self.statements.names.stamp(stamps);
     }
 
     /// The client gets this message in place of the server's.
     pub(crate) fn rename(&mut self, message: Vec<u8>) {
-        self.renamed = message;
+        self.follow_ups.replacement = message;
     }
 
     /// The error in the client's words.
     pub(crate) fn take_renamed(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.renamed)
+        std::mem::take(&mut self.follow_ups.replacement)
     }
 
     #[inline]
     fn server_ready(&mut self, status: TransactionStatus, server: &mut Prepared) {
         self.ledger.received_ready(status);
-        self.names.settle(self.ledger.settled(), Some(server));
-        self.leaving = false;
-        self.unread &= !self.ledger.waits_for_client();
-        self.may_turn &= !self.ledger.is_at_rest();
-        if !self.commands.is_empty() && self.ledger.settled() > self.commands_ticket {
-            self.commands.clear();
+        self.statements
+            .names
+            .settle(self.ledger.settled(), Some(server));
+        self.turns.rolls_back = false;
+        self.turns.is_unread &= !self.ledger.waits_for_client();
+        self.turns.may_turn &= !self.ledger.is_at_rest();
+        if !self.statements.commands.is_empty()
+            && self.ledger.settled() > self.statements.commands_ticket
+        {
+            self.statements.commands.clear();
         }
         if self.ledger.is_releasable() {
-            self.portals.clear();
-            self.pending_state.transaction_ends();
+            self.statements.portals.clear();
+            self.state.pending.transaction_ends();
         }
     }
 
@@ -156,14 +169,14 @@ impl Conversation {
     #[cold]
     fn command_done(&mut self, body: &[u8], server: &mut Prepared) {
         let tag = body.strip_suffix(b"\0").unwrap_or(body);
-        match sql_commands::done(&mut self.commands, tag) {
+        match sql_commands::done(&mut self.statements.commands, tag) {
             Some(Use::Deallocate(name)) => {
-                self.names.remove(&name);
+                self.statements.names.remove(&name);
                 self.forget_shown(Some(&name));
                 server.unstain(&name);
             }
             Some(Use::DeallocateAll | Use::DiscardAll) => {
-                self.names.remove_all();
+                self.statements.names.remove_all();
                 self.forget_shown(None);
                 server.drop_named();
             }
@@ -181,7 +194,7 @@ impl Conversation {
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
         let is_over = self.ledger.status() == TransactionStatus::Idle;
-        is_over.then(|| self.pending_state.take_schema_change())?
+        is_over.then(|| self.state.pending.take_schema_change())?
     }
 }
 

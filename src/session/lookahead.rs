@@ -173,7 +173,12 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         if self.statements.has(name) {
             return true;
         }
-        match self.rules.names.find(name, self.rules.ledger.pipeline()) {
+        match self
+            .rules
+            .statements
+            .names
+            .find(name, self.rules.ledger.pipeline())
+        {
             Meaning::Statement(definition) => self.passes(&Asked::Statement(&definition.statement)),
             Meaning::Nothing => self.rules.asks(name).is_some(),
             Meaning::Unsure => false,
@@ -186,7 +191,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         if self.portals.has(portal) {
             return true;
         }
-        match self.rules.portals.statement(portal) {
+        match self.rules.statements.portals.statement(portal) {
             Some(statement) => self.passes(&Asked::Statement(statement)),
             // Where a portal of this block has more rows, it is that one or none.
             None => self.rules.ledger.is_suspended(),

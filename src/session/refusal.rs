@@ -4,22 +4,8 @@
 //! The server is sent a Parse that it cannot understand; after its error it skips what follows up to the next Sync, and
 //! a transaction block that is open has failed.
 
-use super::prepared::server::ServerName;
-use super::{
-    context::Context,
-    conversation::{Conversation, Verdict},
-    ledger::owed::Owed,
-    state::pin::{self, Pin},
-};
-use crate::{
-    cluster::settings::PoolMode,
-    protocol::{
-        ErrorReport, SqlState, Tag, Writer,
-        backend::TransactionStatus,
-        tag::{backend, frontend},
-    },
-    sql::effects::{self, StatementFlags},
-};
+use super::state::pin::{self, Pin};
+use crate::protocol::{ErrorReport, SqlState, Writer, tag::backend};
 
 /// Why a message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +24,38 @@ pub(crate) enum Why {
 #[derive(Clone, Debug)]
 pub(crate) struct Refusing {
     /// The ledger's number of the Parse that it cannot understand.
-    ticket: u64,
+    pub(crate) ticket: u64,
     /// And that of its pipeline, the rest of which the server skips.
-    pipeline: u64,
-    why: Why,
+    pub(crate) pipeline: u64,
+    pub(crate) why: Why,
     /// What the client is told before the error.
-    before: Vec<u8>,
+    pub(crate) before: Vec<u8>,
+}
+
+/// The refusals of a session: by pgring itself, or by the server at its wish.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    /// The request that waited for a server gets this error, because none can take it.
+    pub(crate) local: Option<Box<ErrorReport>>,
+    /// The client has got an error: everything is ignored up to the next Sync, which pgring answers.
+    pub(crate) skips: bool,
+    /// The next message is refused for this.
+    pub(crate) next: Option<Why>,
+    /// The server is made to refuse this.
+    pub(crate) at_server: Option<Refusing>,
+}
+
+impl Refusals {
+    /// Everything is ignored up to the next Sync, or not.
+    pub(crate) fn skip_to_sync(&mut self, skips: bool) {
+        self.skips = skips;
+    }
+
+    /// True when pgring itself answers the next message.
+    #[inline]
+    pub(crate) fn answers(&self) -> bool {
+        self.skips || self.local.is_some()
+    }
 }
 
 /// PostgreSQL's error about the shape of rows. Drivers know it by the name of the routine, and prepare the statement
@@ -53,7 +65,7 @@ const SHAPE: &[u8] = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change resu
 
 impl Why {
     /// What the server reads, and has in its log. It is no SQL.
-    fn nonsense(self) -> &'static str {
+    pub(crate) fn nonsense(self) -> &'static str {
         match self {
             Self::Shape => "cached plan must not change result type",
             Self::Pin(_) => "pgring refuses a statement that would pin its session",
@@ -62,7 +74,7 @@ impl Why {
     }
 
     /// What the client reads: a whole message.
-    fn error(self) -> Vec<u8> {
+    pub(crate) fn error(self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
         match self {
@@ -72,157 +84,6 @@ impl Why {
             Self::Portal => writer.error(&portal_is_elsewhere()),
         };
         out
-    }
-}
-
-impl Conversation {
-    /// The server refuses the next message. False when it must wait, because a refusal of another pipeline has not
-    /// been told.
-    #[cold]
-    pub(crate) fn have_refused(&mut self, why: Why, context: &mut Context<'_>) -> bool {
-        let pipeline = self.ledger.pipeline();
-        if self.is_refusing() {
-            let before = self.refusing.as_ref().map(|before| before.pipeline);
-            return before == Some(pipeline);
-        }
-        let server = context.server.as_deref_mut().expect("a server is at hand");
-        server.doubt_unnamed();
-        let ticket = self.ledger.ticket();
-        self.refusing = Some(Refusing {
-            ticket,
-            pipeline,
-            why,
-            before: Vec::new(),
-        });
-        Writer::new(context.ahead)
-            .parse("", why.nonsense(), [])
-            .expect("the text has no NUL");
-        self.ledger.owe(Owed::OwnParse);
-        true
-    }
-
-    /// True while a refusal has not been told.
-    #[inline]
-    pub(crate) fn is_refusing(&self) -> bool {
-        // One that was skipped together with what precedes it is over as well.
-        self.refusing
-            .as_ref()
-            .is_some_and(|refusing| refusing.ticket >= self.ledger.settled())
-    }
-
-    /// The error that the client gets in place of the one about our nonsense, when that is what the server refuses.
-    #[cold]
-    pub(crate) fn refusal_error(&mut self) -> Option<Vec<u8>> {
-        let settled = self.ledger.settled();
-        let refused = self
-            .refusing
-            .take_if(|refusing| refusing.ticket == settled)?;
-        let mut told = refused.before;
-        told.append(&mut refused.why.error());
-        Some(told)
-    }
-
-    /// A Describe of a statement is refused for its rows: its parameters the client is told all the same.
-    #[cold]
-    pub(crate) fn tell_parameters(&mut self, types: &[u8]) {
-        if let Some(refusing) = &mut self.refusing
-            && refusing.ticket + 1 == self.ledger.ticket()
-        {
-            Writer::new(&mut refusing.before).message(backend::PARAMETER_DESCRIPTION, types);
-        }
-    }
-
-    /// Why a text must not be executed, if it must not: what it would leave behind.
-    #[inline]
-    pub(crate) fn forbidden(
-        &self,
-        facts: StatementFlags,
-        text: &[u8],
-        context: &Context<'_>,
-    ) -> Option<Pin> {
-        if !self.refuses_pins(context) {
-            return None;
-        }
-        let left = facts.leaves().map(Pin::from);
-        let unseen = || facts.gains_state() && self.pending_state.has_unseen_setting(text);
-        let pin = left.or_else(|| unseen().then_some(Pin::Setting))?;
-        // In a failed transaction the server refuses it by itself.
-        let fails = self.block_has_failed() && facts.is_single();
-        (!fails).then_some(pin)
-    }
-
-    /// True when this session must not keep a server connection for its state.
-    #[inline]
-    pub(crate) fn refuses_pins(&self, context: &Context<'_>) -> bool {
-        context.bounds.refuses_pins && self.mode() != PoolMode::Session
-    }
-
-    /// The next message must not be executed, because its transaction cannot leave its standby, and needs the primary
-    /// for it.
-    #[cold]
-    pub(crate) fn refuse_to_leave(&mut self, why: Why) {
-        self.must_refuse = Some(why);
-    }
-
-    #[cold]
-    pub(crate) fn refuse_next(&mut self, tag: Tag, context: &mut Context<'_>) -> Verdict {
-        match self.must_refuse.take() {
-            Some(why) => self.refuse_message(tag, why, context),
-            None => self.pass(tag),
-        }
-    }
-
-    /// A message that would pin the session gets an error, and the transaction that it is in fails.
-    #[cold]
-    pub(crate) fn refuse_pin(&mut self, tag: Tag, pin: Pin, context: &mut Context<'_>) -> Verdict {
-        self.refuse_message(tag, Why::Pin(pin), context)
-    }
-
-    /// A message gets an error in place of being executed, and the transaction that it is in fails.
-    #[cold]
-    pub(crate) fn refuse_message(
-        &mut self,
-        tag: Tag,
-        why: Why,
-        context: &mut Context<'_>,
-    ) -> Verdict {
-        if !self.have_refused(why, context) {
-            return Verdict::Wait;
-        }
-        if let Why::Pin(pin) = why {
-            self.refused_pin = Some(pin);
-        }
-        if tag == frontend::QUERY {
-            self.drop_unnamed(Some(ServerName::UNNAMED));
-        }
-        if matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL) {
-            Writer::new(context.ahead).sync();
-            self.ledger.sent(frontend::SYNC);
-        }
-        Verdict::Discard
-    }
-
-    /// The same for a Query outside a transaction block, which needs no server connection for that.
-    pub(crate) fn refuse_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
-        if self.deferred.is_some() || !self.refuses_pins(context) {
-            return false;
-        }
-        let text = body.strip_suffix(b"\0").unwrap_or(body);
-        let Some(pin) = self.forbidden(effects::facts(text), text, context) else {
-            return false;
-        };
-        self.refused_pin = Some(pin);
-        Writer::new(context.out)
-            .error(&pin::refusal(pin))
-            .ready_for_query(TransactionStatus::Idle);
-        self.forget_unnamed();
-        true
-    }
-
-    /// True once when a message was refused for what it would have left behind.
-    #[inline]
-    pub(crate) fn take_refused_pin(&mut self) -> Option<Pin> {
-        self.refused_pin.take()
     }
 }
 

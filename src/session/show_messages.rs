@@ -3,87 +3,19 @@
 
 use super::{
     context::Context,
-    conversation::{Conversation, Verdict},
+    conversation::Conversation,
     prepared::{
         extended::{Naming, split_parse, until_zero},
         names::Meaning,
     },
+    verdict::Verdict,
 };
-use super::{prepared::text_bytes, show::Show};
-use crate::{
-    limits::QUESTIONS_MAX,
-    protocol::{Header, Tag, tag::frontend},
+use super::{
+    prepared::text_bytes,
+    questions::{Question, get},
+    show::Show,
 };
-
-/// A message that is for pgring.
-#[derive(Debug)]
-pub(crate) enum Question {
-    Query(Show),
-    /// The statement's name, and what it asks.
-    Parse(Box<[u8]>, Show),
-    /// The portal's name, and what it asks.
-    Bind(Box<[u8]>, Show),
-    DescribeStatement(Show),
-    DescribePortal(Show),
-    Execute(Show),
-    CloseStatement(Box<[u8]>),
-    ClosePortal(Box<[u8]>),
-}
-
-/// Questions by their names.
-type Named = Vec<(Box<[u8]>, Show)>;
-
-/// What a client has prepared and bound of them.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
-    statements: Named,
-    /// Those of the open pipeline.
-    portals: Named,
-    /// To be answered now.
-    next: Option<Question>,
-}
-
-impl Questions {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.statements.is_empty() && self.portals.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.statements.len() + self.portals.len() >= QUESTIONS_MAX
-    }
-
-    /// The question that is to be answered now.
-    pub(crate) fn take(&mut self) -> Option<Question> {
-        self.next.take()
-    }
-
-    pub(crate) fn prepare(&mut self, name: Box<[u8]>, show: Show) {
-        put(&mut self.statements, name, show);
-    }
-
-    pub(crate) fn bind(&mut self, portal: Box<[u8]>, show: Show) {
-        put(&mut self.portals, portal, show);
-    }
-
-    pub(crate) fn close_statement(&mut self, name: &[u8]) {
-        self.statements.retain(|(known, _)| **known != *name);
-    }
-
-    pub(crate) fn close_portal(&mut self, name: &[u8]) {
-        self.portals.retain(|(known, _)| **known != *name);
-    }
-}
-
-fn put(named: &mut Named, name: Box<[u8]>, show: Show) {
-    named.retain(|(known, _)| *known != name);
-    named.push((name, show));
-}
-
-fn get(named: &Named, name: &[u8]) -> Option<Show> {
-    let mut found = named.iter().filter(|(known, _)| **known == *name);
-    found.next().map(|(_, show)| show.clone())
-}
+use crate::protocol::{Header, Tag, tag::frontend};
 
 impl Conversation {
     /// True when the message may be a question, or touch one: cheap, for every message.
@@ -191,7 +123,7 @@ impl Conversation {
 
     /// True when the name means no other statement.
     fn is_free(&self, name: &[u8]) -> bool {
-        let meaning = self.names.find(name, self.ledger.pipeline());
+        let meaning = self.statements.names.find(name, self.ledger.pipeline());
         matches!(meaning, Meaning::Nothing)
     }
 

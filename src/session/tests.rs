@@ -1,6 +1,7 @@
 //! The pure rules of a session, against transcripts and against a model of a server.
 
 mod asking;
+mod block_states;
 mod blocks;
 mod connection_lost;
 mod conversation;

@@ -1,22 +1,8 @@
-//! What pgring itself asks of a server, ahead of the client's requests: settings and the state query. Pure.
+//! Queries of pgring's own at a server, ahead of the client's requests: settings, the state query, positions. Pure.
 
-use crate::session::{
-    answers::is_fatal,
-    conversation::{Answer, Conversation},
-    state::state_query::StateQuery,
-};
-use crate::{
-    cluster::{
-        node::{Lsn, end_of_log},
-        settings::PoolMode,
-    },
-    protocol::{
-        ProtocolError, Tag,
-        backend::{DataRow, ErrorFields, TransactionStatus},
-        tag::backend,
-    },
-    session::{prepared::server::Prepared, transaction::block::Begun},
-};
+use std::collections::VecDeque;
+
+use crate::{cluster::node::Lsn, session::state::state_query::StateQuery};
 
 /// What pgring itself asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,183 +17,12 @@ pub(crate) enum Own {
     Leave,
 }
 
-impl Conversation {
-    /// The session's settings were sent ahead of its request, in a Query.
-    pub fn sent_settings(&mut self, server: &mut Prepared) {
-        server.drop_unnamed();
-        self.own_requests.push_back(Own::Settings);
-    }
-
-    /// True when the server must be asked for the session state before the connection can go back.
-    #[inline]
-    pub(crate) fn wants_state_query(&self) -> bool {
-        self.mode() != PoolMode::Session
-            && self.pending_state.wants_state_query()
-            && self.is_clean()
-    }
-
-    /// What to ask the server for that in a Query, given the settings that the session is known to have.
-    pub(crate) fn begin_state_query<'a>(
-        &mut self,
-        known: impl Iterator<Item = &'a str>,
-        server: &mut Prepared,
-    ) -> Vec<u8> {
-        server.drop_unnamed();
-        self.own_requests.push_back(Own::StateQuery);
-        self.state_query = StateQuery::default();
-        self.pending_state.state_query_begins();
-        self.restore.state_query_begins();
-        let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        self.pending_state.question(known, in_transaction)
-    }
-
-    /// What the server answered.
-    pub(crate) fn take_state_query(&mut self) -> StateQuery {
-        let state_query = std::mem::take(&mut self.state_query);
-        self.pending_state.state_query_ends(&state_query);
-        if self.ledger.status() == TransactionStatus::Idle {
-            self.restore.state_query_ends(state_query.failed);
-        } else {
-            // What was found may yet be rolled back.
-            self.pending_state.note_report();
-            self.restore.state_query_was_early();
-        }
-        state_query
-    }
-
-    /// True while rows of the server answer the state query.
-    #[inline]
-    pub(crate) fn is_in_state_query(&self) -> bool {
-        self.own_requests.front() == Some(&Own::StateQuery)
-    }
-
-    /// True while rows of the server answer a question of ours.
-    #[inline]
-    pub(crate) fn awaits_rows(&self) -> bool {
-        matches!(
-            self.own_requests.front(),
-            Some(Own::StateQuery | Own::Position)
-        )
-    }
-
-    /// The primary is asked how far its log was written, behind what the client asked.
-    /// `waits`: the session's transactions may begin by waiting for a safe snapshot, as this one must not.
-    pub(crate) fn begin_position(&mut self, waits: bool, server: &mut Prepared) -> &'static str {
-        /// With and without what a transaction of our own begins with.
-        const QUESTIONS: [&str; 2] = [
-            "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')",
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE;\
-             SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')",
-        ];
-        server.drop_unnamed();
-        self.position = None;
-        self.own_requests.push_back(Own::Position);
-        let is_its_own = self.ledger.status() == TransactionStatus::Idle;
-        QUESTIONS[usize::from(waits && is_its_own)]
-    }
-
-    /// What it answered, if it could.
-    pub(crate) fn take_position(&mut self) -> Option<Lsn> {
-        self.position.take()
-    }
-
-    /// The block ends on the node where it has only read, and begins anew with the next request.
-    pub(crate) fn leave_block(&mut self, block: Begun, server: &mut Prepared) -> &'static str {
-        server.drop_unnamed();
-        self.own_requests.push_back(Own::Leave);
-        self.leaving_block = Some(block);
-        "ROLLBACK"
-    }
-
-    /// The server has ended it.
-    fn block_left(&mut self) {
-        self.ledger.ends();
-        self.portals.clear();
-        self.pending_state.transaction_ends();
-        self.deferred = self.leaving_block.take();
-    }
-
-    /// True while the server answers something of ours that changes nothing the client was told.
-    pub(crate) fn hears_for_us(&self) -> bool {
-        !self.own_requests.is_empty() && !self.is_restoring()
-    }
-
-    /// The server has reported a setting of its own.
-    pub(crate) fn note_reported(&mut self, body: &[u8]) {
-        self.pending_state.note_reported(body);
-    }
-
-    /// How many requests of pgring's own the server answers before the client's.
-    #[inline]
-    pub(crate) fn own_requests_ahead(&self) -> usize {
-        self.own_requests.len()
-    }
-
-    /// How many statements of ours the server executes before the client's first, within its pipeline.
-    pub(crate) fn own_executes_ahead(&self) -> usize {
-        self.ledger.own_executes_ahead()
-    }
-
-    /// True when nothing that pgring itself asked is outstanding.
-    pub(crate) fn own_requests_are_done(&self) -> bool {
-        self.own_requests.is_empty()
-    }
-
-    #[cold]
-    pub(crate) fn server_message_for_us(
-        &mut self,
-        own: Own,
-        tag: Tag,
-        body: &[u8],
-    ) -> Result<Answer, ProtocolError> {
-        match tag {
-            backend::READY_FOR_QUERY => {
-                self.own_requests.pop_front();
-                return Ok(match own {
-                    Own::StateQuery => Answer::StateTold,
-                    Own::Position => Answer::PositionTold,
-                    Own::Leave => {
-                        self.block_left();
-                        Answer::Swallow
-                    }
-                    Own::Settings if self.is_restoring() => Answer::Restored,
-                    Own::Settings => Answer::Swallow,
-                });
-            }
-            // The server ends the connection when it refuses settings, so that nothing runs without them.
-            backend::ERROR_RESPONSE if own == Own::Settings && !is_shutdown(body) => {
-                return Ok(Answer::SettingsRefused);
-            }
-            backend::ERROR_RESPONSE if is_fatal(body) => return Ok(Answer::Fatal),
-            backend::ERROR_RESPONSE if own == Own::StateQuery => self.state_query.failed = true,
-            backend::ERROR_RESPONSE if own == Own::Position => {}
-            backend::ERROR_RESPONSE => return Ok(Answer::SettingsRefused),
-            backend::DATA_ROW if own == Own::Position => self.position = read_position(body),
-            backend::DATA_ROW if own == Own::StateQuery && self.state_query.read(body).is_err() => {
-                self.state_query.failed = true;
-            }
-            backend::PARAMETER_STATUS if self.is_restoring() => {
-                self.restore.report(body);
-            }
-            backend::NOTIFICATION => return Ok(Answer::Forward),
-            _ => {}
-        }
-        Ok(Answer::Swallow)
-    }
-}
-
-/// True when the server ends its connections, whatever they ask.
-fn is_shutdown(body: &[u8]) -> bool {
-    let fields = ErrorFields::read(body).ok();
-    let sqlstate = fields.and_then(|fields| fields.sqlstate());
-    sqlstate.is_some_and(|code| matches!(&code.class(), b"57" | b"58" | b"XX"))
-}
-
-/// A row with a position as PostgreSQL writes it, two hexadecimal numbers and a slash, and the size of a page.
-fn read_position(body: &[u8]) -> Option<Lsn> {
-    let mut columns = DataRow::read(body).ok()?;
-    let mut text = || std::str::from_utf8(columns.next()??).ok();
-    let ((high, low), page) = (text()?.split_once('/')?, text()?.parse().ok()?);
-    let half = |text: &str| u32::from_str_radix(text, 16).ok().map(u64::from);
-    Some(end_of_log(half(high)? << 32 | half(low)?, page))
+/// Queries of pgring's own at the server of a session, and what they have answered so far.
+#[derive(Debug, Default)]
+pub(crate) struct InternalQueries {
+    /// Queries whose ReadyForQuery is to come, the oldest first. The client's requests are behind them.
+    pub(crate) asked: VecDeque<Own>,
+    pub(crate) state_query: StateQuery,
+    /// Position up to which the log was written, when that was asked.
+    pub(crate) position: Option<Lsn>,
 }

@@ -5,6 +5,7 @@
 //! ledger cannot follow makes it [lost](Ledger::is_lost), and the connection is closed instead.
 //! (PostgreSQL manual, "Message Flow"; the rules of COPY are those of `CopyGetData`.)
 
+pub(crate) mod ask;
 pub(crate) mod internal_queries;
 pub(crate) mod owed;
 

@@ -44,13 +44,13 @@ impl Conversation {
             return;
         };
         let same = settings == context.settings || statement.has_literals();
-        if same || self.pending_state.is_unsettled() || !self.names.is_settled() {
+        if same || self.state.pending.is_unsettled() || !self.statements.names.is_settled() {
             return;
         }
         let today = context
             .store
             .of(statement.content(), Some(context.settings));
-        if let Some(defined) = self.names.defined(name, definition.own) {
+        if let Some(defined) = self.statements.names.defined(name, definition.own) {
             // Its content is the same, and so are its bytes.
             defined.statement = Rc::clone(&today);
         }
@@ -81,7 +81,12 @@ impl Conversation {
         found: Found,
         context: &mut Context<'_>,
     ) {
-        let is_telling = || self.names.row_shapes().is_telling(definition.own);
+        let is_telling = || {
+            self.statements
+                .names
+                .row_shapes()
+                .is_telling(definition.own)
+        };
         if !definition.statement.is_plain() && !self.block_had_failed() && !is_telling() {
             self.ask_for_client(name, definition, found, context);
         }
@@ -109,7 +114,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Presence {
         let pipeline = self.ledger.pipeline();
-        let renewed = self.names.row_shapes().renewed;
+        let renewed = self.statements.names.row_shapes().renewed;
         let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_allowed = |found: &Found| found.stamp == renewed || definition.allows(found.stamp);
         let statement = &definition.statement;
@@ -151,9 +156,11 @@ impl Conversation {
                 self.find_again(name, definition, found.stamp);
                 Place::Here(found)
             }
-            Some(_) if self.names.row_shapes().renewed == found.stamp => Place::Differs(found),
-            None if self.names.row_shapes().is_asked(found.stamp) => Place::Wait,
-            None if self.names.row_shapes().renewed == found.stamp => {
+            Some(_) if self.statements.names.row_shapes().renewed == found.stamp => {
+                Place::Differs(found)
+            }
+            None if self.statements.names.row_shapes().is_asked(found.stamp) => Place::Wait,
+            None if self.statements.names.row_shapes().renewed == found.stamp => {
                 let statement = &definition.statement;
                 self.ask_shape(statement, found.stamp, found.name, None, context.ahead);
                 Place::Wait
@@ -173,10 +180,15 @@ impl Conversation {
         found: Found,
         context: &mut Context<'_>,
     ) -> Place {
-        if self.names.row_shapes().is_telling(definition.own) {
+        if self
+            .statements
+            .names
+            .row_shapes()
+            .is_telling(definition.own)
+        {
             return Place::Wait;
         }
-        let is_new = self.names.row_shapes().renewed == found.stamp;
+        let is_new = self.statements.names.row_shapes().renewed == found.stamp;
         if !name.is_empty() && found.shape.is_none() && !is_new {
             return self.parse_anew(name, definition, context);
         }
@@ -186,7 +198,9 @@ impl Conversation {
             return Place::Here(found);
         }
         if let Some(shape) = found.shape {
-            self.names.tell(name, definition.own, shape.into(), None);
+            self.statements
+                .names
+                .tell(name, definition.own, shape.into(), None);
         } else {
             self.ask_for_client(name, definition, found, context);
         }
@@ -202,7 +216,7 @@ impl Conversation {
 
     /// The copy that the Parse with this stamp has made counts as what the client's own Parse has made.
     fn take_for_own(&mut self, name: &[u8], definition: &mut Definition, stamp: Stamp) {
-        if let Some(defined) = self.names.defined(name, definition.own) {
+        if let Some(defined) = self.statements.names.defined(name, definition.own) {
             defined.own = stamp;
             definition.own = stamp;
         }
@@ -218,7 +232,11 @@ impl Conversation {
         let failed = self.block_had_failed();
         if definition.told.is_none()
             && !failed
-            && self.names.row_shapes().is_telling(definition.own)
+            && self
+                .statements
+                .names
+                .row_shapes()
+                .is_telling(definition.own)
         {
             return Place::Wait;
         }
@@ -233,7 +251,7 @@ impl Conversation {
             self.take_steps(&back, context.ahead);
         }
         if !failed {
-            self.names.row_shapes_mut().renewed = found.stamp;
+            self.statements.names.row_shapes_mut().renewed = found.stamp;
         }
         self.compare(name, definition, found, context)
     }
@@ -300,7 +318,7 @@ impl Conversation {
         context: &Context<'_>,
     ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         match statement.under().filter(|_| statement.has_literals()) {
-            Some(then) if then != context.settings && !self.pending_state.is_unsettled() => {
+            Some(then) if then != context.settings && !self.state.pending.is_unsettled() => {
                 (context.settings.steps(then), then.steps(context.settings))
             }
             _ => Default::default(),

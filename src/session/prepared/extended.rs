@@ -83,34 +83,31 @@ impl Conversation {
         text_bytes(content)?;
         let statement = context.store.of(content, self.sharing(context));
         if !name.is_empty() {
-            let unsure = statement.has_literals() && self.pending_state.is_unsettled();
+            let unsure = statement.has_literals() && self.state.pending.is_unsettled();
             let odd = statement.has_moment() || unsure;
             if odd && self.refuses_pins(context) {
                 return Some(self.refuse_pin(frontend::PARSE, Pin::OddStatement, context));
             }
             if odd {
-                self.pending_state.keep_forever(Pin::OddStatement);
+                self.state.pending.keep_forever(Pin::OddStatement);
             }
-            match self.names.find(name, self.ledger.pipeline()) {
+            match self.statements.names.find(name, self.ledger.pipeline()) {
                 Meaning::Unsure => return Some(Verdict::Wait),
                 Meaning::Statement(_) => return Some(self.parse_again(name, content, context)),
                 Meaning::Nothing => {}
             }
-            if self.pending_state.may_have_prepared() && self.may_be_prepared(name, context) {
+            if self.state.pending.may_have_prepared() && self.may_be_prepared(name, context) {
                 self.ask_whether_free(name, context.ahead);
             }
         }
-        let is_alone = name.is_empty() && self.names.is_settled();
+        let is_alone = name.is_empty() && self.statements.names.is_settled();
         if !is_alone
             && self.kept_bytes() + names::cost(name, &statement) > context.bounds.client_bytes
         {
             return Some(Verdict::Full);
         }
-        if statement.facts.executes() {
-            let refused = self.show_executed(frontend::PARSE, statement.text(), context);
-            if refused.is_some() {
-                return refused;
-            }
+        if let Some(refused) = self.show_executed_by(frontend::PARSE, &statement, context) {
+            return Some(refused);
         }
         Some(self.parse_new(name, &statement, context))
     }
@@ -124,8 +121,8 @@ impl Conversation {
     /// A Parse that is too long to be kept: it stays where it is parsed, under the client's own name.
     #[cold]
     fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], context: &mut Context<'_>) {
-        self.pending_state.keep_forever(Pin::OddStatement);
-        self.prepared_commit |= effects::facts(beginning).commits();
+        self.state.pending.keep_forever(Pin::OddStatement);
+        self.statements.prepared_commit |= effects::facts(beginning).commits();
         if name.is_empty() {
             let server = context.server.as_deref_mut().expect("a server is at hand");
             // What the connection has without a name is none of ours from now on.
@@ -136,7 +133,7 @@ impl Conversation {
 
     /// The settings under which a text that is parsed now may be shared.
     pub(crate) fn sharing<'a>(&self, context: &Context<'a>) -> Option<&'a Parameters> {
-        (!self.pending_state.is_unsettled()).then_some(context.settings)
+        (!self.state.pending.is_unsettled()).then_some(context.settings)
     }
 
     /// The client defines a name that it has not. Only the server knows what it finds under the names in the text.
@@ -237,24 +234,23 @@ impl Conversation {
         let Some(naming) = Naming::read(tag, body) else {
             return self.describe_portal(tag, body, context);
         };
-        let meaning = self.names.find(naming.name, self.ledger.pipeline());
+        let meaning = self
+            .statements
+            .names
+            .find(naming.name, self.ledger.pipeline());
         let mut definition = match meaning {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing => {
                 if tag == frontend::BIND {
-                    self.portals.bind(naming.before, None);
+                    self.statements.portals.bind(naming.before, None);
                 }
                 return Some(self.use_unknown(tag, header, &naming, context));
             }
             Meaning::Statement(definition) => definition,
         };
         self.of_today(naming.name, &mut definition, context);
-        if definition.statement.facts.executes() {
-            let text = definition.statement.text();
-            let refused = self.show_executed(tag, text, context);
-            if refused.is_some() {
-                return refused;
-            }
+        if let Some(refused) = self.show_executed_by(tag, &definition.statement, context) {
+            return Some(refused);
         }
         if tag == frontend::DESCRIBE
             && self.block_has_failed()
@@ -276,7 +272,7 @@ impl Conversation {
             }
             Place::Here(found) => found,
         };
-        self.names.row_shapes_mut().renewed = Stamp::FIRST;
+        self.statements.names.row_shapes_mut().renewed = Stamp::FIRST;
         if tag == frontend::BIND {
             if self.kept_bytes() + naming.before.len() > context.bounds.client_bytes {
                 return Some(Verdict::Full);
@@ -292,7 +288,7 @@ impl Conversation {
                 unnamed: is_unnamed.then_some(definition.own),
                 statement: definition.statement,
             };
-            self.portals.bind(naming.before, Some(bound));
+            self.statements.portals.bind(naming.before, Some(bound));
         } else {
             self.describes(naming.name, &definition, found.stamp);
         }
@@ -308,7 +304,7 @@ impl Conversation {
 
     /// Bytes of the names that the client has given, and of what they stand for.
     fn kept_bytes(&self) -> usize {
-        self.names.bytes() + self.portals.bytes()
+        self.statements.names.bytes() + self.statements.portals.bytes()
     }
 
     /// A Describe of a portal: the client hears of its statement's rows.
@@ -322,10 +318,10 @@ impl Conversation {
             .strip_prefix(b"P")
             .and_then(|name| name.strip_suffix(b"\0"))
             .filter(|_| tag == frontend::DESCRIBE)?;
-        let bound = self.portals.bound(portal)?;
+        let bound = self.statements.portals.bound(portal)?;
         if bound.statement.facts.executes() {
             let statement = Rc::clone(&bound.statement);
-            return self.show_executed(tag, statement.text(), context);
+            return self.show_executed_by(tag, &statement, context);
         }
         if let Some(own) = bound.unnamed {
             self.describes_portal(own);
@@ -360,7 +356,11 @@ impl Conversation {
             self.close_portal(body);
             return None;
         };
-        match self.names.find(naming.name, self.ledger.pipeline()) {
+        match self
+            .statements
+            .names
+            .find(naming.name, self.ledger.pipeline())
+        {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing if !naming.name.is_empty() && !naming.name.starts_with(PREFIX) => {
                 // SQL may have prepared it.
@@ -383,14 +383,14 @@ impl Conversation {
             .strip_prefix(b"P")
             .and_then(|rest| rest.strip_suffix(b"\0"))
         {
-            self.portals.bind(portal, None);
+            self.statements.portals.bind(portal, None);
             self.ledger.closes_portal();
         }
     }
 
     /// True while a portal may have more rows for the client.
     pub(crate) fn has_open_portal(&self) -> bool {
-        self.portals.has_named() || self.ledger.is_suspended()
+        self.statements.portals.has_named() || self.ledger.is_suspended()
     }
 
     /// True when names are rewritten at all: where a connection belongs to one session they are its own.

@@ -3,7 +3,9 @@
 //! A statement of the store is the same for all sessions that prepare the same text, with the same parameter
 //! types, under the same settings. What a server connection has prepared is in [`server`].
 
+pub(crate) mod client;
 pub(crate) mod copies;
+pub(crate) mod describe;
 pub(crate) mod extended;
 pub(crate) mod names;
 pub(crate) mod portals;

@@ -5,6 +5,7 @@
 //! sent: then nothing of it was executed. A statement whose rows have got another shape since its client defined it is
 //! refused, as PostgreSQL does ("cached plan must not change result type").
 
+use super::client::Replan;
 use super::extended::may_name_statement;
 use super::server::{PREFIX, Prepared};
 use crate::protocol::{
@@ -13,37 +14,19 @@ use crate::protocol::{
 };
 use crate::session::conversation::Conversation;
 
-/// Where a session stands with that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Replan {
-    /// What is under way cannot run again.
-    #[default]
-    Impossible,
-    /// What the client sends is to be recorded from here on.
-    Record,
-    /// What is under way has been recorded, and the server has not answered.
-    Possible,
-    /// It was refused; the end of its pipeline is to come.
-    Refused,
-    /// It is to run again.
-    Again,
-    /// It runs again, and will not a second time.
-    Last,
-}
-
 impl Conversation {
     /// A message is the first of the client's that the server sees of a pipeline.
     #[inline]
     pub(crate) fn begin_recording(&mut self, tag: Tag) {
         let outside = self.ledger.status() == TransactionStatus::Idle;
-        let begins = self.deferred.is_some() || self.bound_alone.is_some();
+        let begins = self.block.is_to_hand_over();
         if may_name_statement(tag)
             && self.shares_names()
             && outside
             && !begins
             && self.own_requests_are_done()
         {
-            self.replan = match self.replan {
+            self.statements.replan = match self.statements.replan {
                 Replan::Again | Replan::Last => Replan::Last,
                 _ => Replan::Record,
             };
@@ -53,9 +36,9 @@ impl Conversation {
     /// True once when what the client sent is to be recorded from the message that was just judged.
     #[inline]
     pub(crate) fn take_recording(&mut self) -> bool {
-        let record = self.replan == Replan::Record;
+        let record = self.statements.replan == Replan::Record;
         if record {
-            self.replan = Replan::Possible;
+            self.statements.replan = Replan::Possible;
         }
         record
     }
@@ -63,27 +46,27 @@ impl Conversation {
     /// True when what is under way is recorded.
     #[inline]
     pub(crate) fn is_recorded(&self) -> bool {
-        self.replan == Replan::Possible
+        self.statements.replan == Replan::Possible
     }
 
     /// What was recorded is not all that the client sent.
     pub(crate) fn stop_recording(&mut self) {
-        if self.replan == Replan::Possible {
-            self.replan = Replan::Impossible;
+        if self.statements.replan == Replan::Possible {
+            self.statements.replan = Replan::Impossible;
         }
     }
 
     /// The client's messages wait until it is known whether earlier ones run again.
     #[inline]
     pub(crate) fn is_replanning(&self) -> bool {
-        matches!(self.replan, Replan::Refused)
+        matches!(self.statements.replan, Replan::Refused)
     }
 
     /// True once when what was recorded is to be sent again.
     #[inline]
     pub(crate) fn take_again(&mut self) -> bool {
-        self.replan == Replan::Again && {
-            self.replan = Replan::Last;
+        self.statements.replan == Replan::Again && {
+            self.statements.replan = Replan::Last;
             true
         }
     }
@@ -97,9 +80,9 @@ impl Conversation {
         }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible = self.replan == Replan::Possible && self.ledger.is_one_pipeline();
+        let possible = self.statements.replan == Replan::Possible && self.ledger.is_one_pipeline();
         if possible {
-            self.replan = Replan::Refused;
+            self.statements.replan = Replan::Refused;
         }
         possible
     }

@@ -3,7 +3,13 @@
 //! EXECUTE and DEALLOCATE of a name that the client prepared by protocol find it at the server, because it is
 //! parsed there under the client's own name first; the connection is reset before anybody else has it.
 
-use super::names::{self, Definition, Meaning};
+use std::rc::Rc;
+
+use super::{
+    Statement,
+    names::{self, Definition, Meaning},
+    row_shape::Shown,
+};
 use crate::session::{
     context::Context,
     conversation::{Conversation, Verdict},
@@ -15,16 +21,6 @@ use crate::{
     protocol::{Tag, tag::frontend},
     sql::effects::{self, StatementFlags, Use},
 };
-
-/// What the server was shown of the client's: a statement under its own name.
-#[derive(Debug)]
-pub(crate) struct Shown {
-    name: Vec<u8>,
-    /// In this pipeline.
-    pipeline: u64,
-    /// What the server says of it.
-    shape: Option<Shape>,
-}
 
 /// Whether the server knows a name, and means the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +64,7 @@ impl Conversation {
                 Use::Deallocate(_) | Use::DeallocateAll | Use::DiscardAll
             )
         };
-        let is_unsure = uses.iter().any(ends) && !self.names.is_settled();
+        let is_unsure = uses.iter().any(ends) && !self.statements.names.is_settled();
         if is_unsure || self.waits_for_command() {
             return Some(Verdict::Wait);
         }
@@ -79,15 +75,26 @@ impl Conversation {
             Sight::Unknown => return Some(Verdict::Wait),
             Sight::Different => return Some(self.refuse_message(tag, Why::Shape, context)),
         }
-        self.commands = uses.into_iter().filter(ends).collect();
-        self.commands_ticket = self.ledger.ticket();
+        self.statements.commands = uses.into_iter().filter(ends).collect();
+        self.statements.commands_ticket = self.ledger.ticket();
         None
     }
 
-    /// A statement is parsed, bound or described that executes others by their names: the server looks for these then,
+    /// A statement is parsed, bound or described, which may execute others by their names: the server looks for these then,
     /// and at their rows when it is described. What becomes of the message when it cannot go on.
+    #[inline]
+    pub(crate) fn show_executed_by(
+        &mut self,
+        tag: Tag,
+        statement: &Rc<Statement>,
+        context: &mut Context<'_>,
+    ) -> Option<Verdict> {
+        let executes = statement.facts.executes();
+        executes.then(|| self.show_executed(tag, statement.text(), context))?
+    }
+
     #[cold]
-    pub(crate) fn show_executed(
+    fn show_executed(
         &mut self,
         tag: Tag,
         text: &[u8],
@@ -121,7 +128,7 @@ impl Conversation {
             return Sight::Same;
         };
         let pipeline = self.ledger.pipeline();
-        let definition = match self.names.find(name, pipeline) {
+        let definition = match self.statements.names.find(name, pipeline) {
             Meaning::Statement(definition) => definition,
             Meaning::Unsure => return Sight::Unknown,
             Meaning::Nothing => {
@@ -133,7 +140,7 @@ impl Conversation {
             return Sight::Same;
         }
         if self.shown(name).is_none() {
-            let shown = &mut self.names.row_shapes_mut().shown;
+            let shown = &mut self.statements.names.row_shapes_mut().shown;
             shown.retain(|shown| shown.pipeline == pipeline);
             shown.push(Shown {
                 name: name.into(),
@@ -165,7 +172,11 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Sight {
         let Some(told) = definition.told else {
-            let is_telling = self.names.row_shapes().is_telling(definition.own);
+            let is_telling = self
+                .statements
+                .names
+                .row_shapes()
+                .is_telling(definition.own);
             return if is_telling {
                 Sight::Unknown
             } else {
@@ -175,7 +186,7 @@ impl Conversation {
         match self.shown(name).and_then(|shown| shown.shape) {
             Some(shape) if told.fits(shape) => Sight::Same,
             Some(_) => Sight::Different,
-            None if self.names.row_shapes().is_asked_shown(name) => Sight::Unknown,
+            None if self.statements.names.row_shapes().is_asked_shown(name) => Sight::Unknown,
             None => {
                 self.ask_shown(name, context.ahead);
                 Sight::Unknown
@@ -186,13 +197,13 @@ impl Conversation {
     /// What the server was shown under this name in the pipeline at hand.
     fn shown(&self, name: &[u8]) -> Option<&Shown> {
         let pipeline = self.ledger.pipeline();
-        let mut all = self.names.row_shapes().shown.iter();
+        let mut all = self.statements.names.row_shapes().shown.iter();
         all.find(|shown| shown.name == name && shown.pipeline == pipeline)
     }
 
     /// The server has described what it has under the client's own name.
     pub(crate) fn note_shown(&mut self, name: &[u8], shape: Shape) {
-        let all = self.names.row_shapes_mut().shown.iter_mut();
+        let all = self.statements.names.row_shapes_mut().shown.iter_mut();
         for shown in all.filter(|shown| shown.name == name) {
             shown.shape = Some(shape);
         }
@@ -200,13 +211,14 @@ impl Conversation {
 
     /// What the server was shown under a name, or under all, is gone.
     pub(crate) fn forget_shown(&mut self, name: Option<&[u8]>) {
-        let all = &mut self.names.row_shapes_mut().shown;
+        let all = &mut self.statements.names.row_shapes_mut().shown;
         all.retain(|shown| name.is_some_and(|name| names::key(name) != names::key(&shown.name)));
     }
 
     /// True while the outcome of a DEALLOCATE is open.
     pub(crate) fn waits_for_command(&self) -> bool {
-        !self.commands.is_empty() && self.ledger.settled() <= self.commands_ticket
+        !self.statements.commands.is_empty()
+            && self.ledger.settled() <= self.statements.commands_ticket
     }
 }
 

@@ -35,10 +35,10 @@ impl Conversation {
             .effects_of(facts, text, statement, context)
             .and(context.feared(facts.effects()));
         if facts.changes_schema() && makes_code(text) {
-            self.pending_state.note_code();
+            self.state.pending.note_code();
         }
         if facts.calls() && !matches!(context.known, Known::Facts(..)) {
-            self.pending_state.note_schema();
+            self.state.pending.note_schema();
         }
         if !effects.is_none() || facts.gains_state() {
             if hides {
@@ -60,11 +60,11 @@ impl Conversation {
         match context.known {
             Known::Trusted => Effects::NONE,
             Known::Facts(known, _)
-                if known.effects.is_empty() && !self.pending_state.changes_schema() =>
+                if known.effects.is_empty() && !self.state.pending.changes_schema() =>
             {
                 Effects::NONE
             }
-            Known::Facts(known, key) if !self.pending_state.changes_schema() => match statement {
+            Known::Facts(known, key) if !self.state.pending.changes_schema() => match statement {
                 Some(statement) => {
                     statement.effects(*key, || named_effects(known, facts, text, context))
                 }
@@ -89,10 +89,10 @@ impl Conversation {
         context: &Context<'_>,
     ) {
         if context.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
-            self.pending_state.keep_forever(Pin::SequenceValue);
+            self.state.pending.keep_forever(Pin::SequenceValue);
         }
         if facts.gains_state() {
-            self.restore.note(text);
+            self.state.restore.note(text);
         }
         // Who only uses a sequence leaves no setting.
         if facts.gains_state() || effects.leaves_state() {
@@ -109,9 +109,9 @@ impl Conversation {
     /// Something is run that may leave this behind.
     fn may_leave(&mut self, effects: Effects) {
         if effects.leaves_state() {
-            self.restore.note_unseen();
+            self.state.restore.note_unseen();
         }
-        self.pending_state.note_effects(effects);
+        self.state.pending.note_effects(effects);
     }
 
     /// Notes the settings with a dot that are named, and answers what else is found where texts are run.
@@ -124,13 +124,13 @@ impl Conversation {
         let mut found = body.effects.and(effects);
         body.settings
             .iter()
-            .for_each(|name| self.pending_state.note_setting(name));
+            .for_each(|name| self.state.pending.note_setting(name));
         let mut look = |named: &NamedEffects| {
             found = found.and(named.writing);
             named
                 .settings
                 .iter()
-                .for_each(|name| self.pending_state.note_setting(name));
+                .for_each(|name| self.state.pending.note_setting(name));
         };
         if let Some(known) = known {
             known.effects.of_any(true, &mut look);
@@ -149,7 +149,7 @@ impl Conversation {
     pub(crate) fn note_values(&mut self, body: &[u8]) {
         self.may_leave(raw::effects(body));
         for name in super::pending_state::dotted_names(body) {
-            self.pending_state.note_setting(&name);
+            self.state.pending.note_setting(&name);
         }
     }
 
@@ -169,26 +169,26 @@ impl Conversation {
     /// More of a statement that is too long to be read as a whole.
     #[cold]
     pub(crate) fn note_rest(&mut self, piece: &[u8], known: &Known) {
-        self.rest.extend_from_slice(piece);
-        let mut effects = raw::effects(&self.rest);
+        self.state.rest.extend_from_slice(piece);
+        let mut effects = raw::effects(&self.state.rest);
         if let Known::Facts(known, _) | Known::Stale(known) = known {
-            known.effects.of_words(&self.rest, |named| {
+            known.effects.of_words(&self.state.rest, |named| {
                 effects = effects.and(named.writing);
                 named
                     .settings
                     .iter()
-                    .for_each(|name| self.pending_state.note_setting(name));
+                    .for_each(|name| self.state.pending.note_setting(name));
             });
         }
         self.may_leave(effects);
-        let keep = self.rest.len().saturating_sub(raw::CONTEXT_BYTES);
-        self.rest.drain(..keep);
+        let keep = self.state.rest.len().saturating_sub(raw::CONTEXT_BYTES);
+        self.state.rest.drain(..keep);
     }
 
     /// True for a text in which bytes of characters may look like ASCII.
     #[inline]
     pub(crate) fn hides_ascii(&self, text: &[u8], context: &Context<'_>) -> bool {
-        let may_hide = context.settings.hide_ascii() || self.pending_state.is_unsettled();
+        let may_hide = context.settings.hide_ascii() || self.state.pending.is_unsettled();
         may_hide && !text.is_ascii()
     }
 
@@ -212,30 +212,30 @@ impl Conversation {
 
     /// True while the rest of a statement comes that is too long to be read as a whole.
     pub(crate) fn is_unread(&self) -> bool {
-        self.unread
+        self.turns.is_unread
     }
 
     /// True when the connection must be reset before another session has it.
     #[inline]
     pub(crate) fn is_soiled(&self) -> bool {
-        self.pending_state.is_soiled()
+        self.state.pending.is_soiled()
     }
 
     /// True when the connection must be closed when the session is over.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.pending_state.is_lasting()
+        self.state.pending.is_lasting()
     }
 
     /// True when a sequence may have given something to the session there.
     #[inline]
     pub(crate) fn has_used_sequences(&self) -> bool {
-        self.pending_state.uses_sequences()
+        self.state.pending.uses_sequences()
     }
 
     /// The connection is given back.
     #[inline]
     pub(crate) fn connection_is_given_back(&mut self) {
-        self.pending_state.connection_is_given_back();
+        self.state.pending.connection_is_given_back();
     }
 }
 

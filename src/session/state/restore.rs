@@ -3,13 +3,9 @@
 //! The server knows of no difference, so that the client's settings are given to it anew before the client hears
 //! that it is ready; of what the server reports meanwhile the client hears what has changed in the end. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::protocol::{
-    Writer,
-    backend::{ParameterStatus, TransactionStatus},
-};
-use crate::session::conversation::{Answer, Conversation};
+use crate::protocol::backend::{ParameterStatus, TransactionStatus};
 
 /// What is held back of a session, and what it was told.
 #[derive(Debug, Default)]
@@ -25,24 +21,24 @@ pub(crate) struct Restore {
     /// What was, that no state query outside a transaction has come after.
     since_state_query: Resets,
     /// What was before the state query that is under way, or was the last.
-    before_state_query: Resets,
+    pub(crate) before_state_query: Resets,
     /// The ReadyForQuery that waits, while settings are restored.
-    ready: Option<TransactionStatus>,
+    pub(crate) ready: Option<TransactionStatus>,
     /// What the server has reported since.
-    reports: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) reports: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the client was told after its login.
-    told: HashMap<Vec<u8>, Vec<u8>>,
+    pub(crate) told: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What may have been reset.
 #[derive(Clone, Copy, Debug, Default)]
-struct Resets {
+pub(crate) struct Resets {
     /// Some setting.
-    any: bool,
+    pub(crate) any: bool,
     /// Who the session is, of which the server does not say whether it was set or reset.
-    role: bool,
+    pub(crate) role: bool,
     /// A limit of time, of which the question hides that.
-    limit: bool,
+    pub(crate) limit: bool,
 }
 
 impl Restore {
@@ -84,7 +80,7 @@ impl Restore {
 
     /// True while settings may be the server's.
     #[inline]
-    fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.reset || self.unsure || self.was_unsure
     }
 
@@ -126,69 +122,6 @@ impl Restore {
             self.told.insert(name, value);
         }
         self.reset
-    }
-}
-
-impl Conversation {
-    /// The server is ready after a statement that may have reset settings: what becomes of that message.
-    pub(crate) fn ready_after_reset(&mut self) -> Answer {
-        let status = self.ledger.status();
-        self.restore.ready = Some(status);
-        if status == TransactionStatus::Failed || !self.ledger.is_at_rest() {
-            // Nothing can be set now, or other requests are under way behind it.
-            return Answer::Restored;
-        }
-        Answer::Restore
-    }
-
-    /// True when settings may have been reset between the last two state queries (those in transactions do not count).
-    pub(crate) fn has_reset(&self) -> bool {
-        self.restore.before_state_query.any
-    }
-
-    /// True when that may have been a limit of time.
-    pub(crate) fn has_reset_limit(&self) -> bool {
-        self.restore.before_state_query.limit
-    }
-
-    /// True when that may have been the session's role.
-    pub(crate) fn has_reset_role(&self) -> bool {
-        self.restore.before_state_query.role
-    }
-
-    /// True when the next request must wait until the client has its own settings again, not the server's.
-    #[inline]
-    pub(crate) fn waits_for_settings(&self) -> bool {
-        self.restore.is_awaited() && self.ledger.begins_pipeline() && !self.is_at_rest()
-    }
-
-    /// True while the client waits to hear that its reset is done.
-    pub(crate) fn is_restoring(&self) -> bool {
-        self.restore.ready.is_some()
-    }
-
-    /// The settings are what they must be: writes what the client shall hear. `login`: what it was told there.
-    pub(crate) fn restored(&mut self, login: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
-        let mut out = Vec::new();
-        let restore = &mut self.restore;
-        // A request before the one that resets may have been answered.
-        restore.reset &= !self.ledger.is_at_rest();
-        // The last of each name counts; the server reports in the order of names.
-        let reports: BTreeMap<_, _> = std::mem::take(&mut restore.reports)
-            .into_iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), (name, value)))
-            .collect();
-        for (name, value) in reports.values() {
-            let told = restore.told.get(name).cloned().or_else(|| login(name));
-            if told.as_ref() != Some(value) {
-                Writer::new(&mut out).parameter_status(name, value);
-                restore.told.insert(name.clone(), value.clone());
-            }
-        }
-        if let Some(status) = restore.ready.take() {
-            Writer::new(&mut out).ready_for_query(status);
-        }
-        out
     }
 }
 

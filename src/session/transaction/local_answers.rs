@@ -77,12 +77,9 @@ impl Conversation {
     fn answer_sync(&mut self, context: &mut Context<'_>) -> bool {
         self.say_due(context);
         self.ledger.sync_alone();
-        self.portals.clear();
-        self.bound_alone = None;
-        let status = match self.deferred {
-            Some(_) => TransactionStatus::InTransaction,
-            None => TransactionStatus::Idle,
-        };
+        self.statements.portals.clear();
+        self.block.sync();
+        let status = self.block.status(TransactionStatus::Idle);
         Writer::new(context.out).ready_for_query(status);
         true
     }
@@ -97,10 +94,10 @@ impl Conversation {
         }
         if !name.is_empty() {
             let new = matches!(
-                self.names.find(name, self.ledger.pipeline()),
+                self.statements.names.find(name, self.ledger.pipeline()),
                 Meaning::Nothing
             );
-            let bytes = self.names.bytes() + names::cost(name, &statement);
+            let bytes = self.statements.names.bytes() + names::cost(name, &statement);
             if !new || bytes > context.bounds.client_bytes {
                 return None;
             }
@@ -133,24 +130,23 @@ impl Conversation {
     fn answer_bind(&mut self, body: &[u8]) -> Option<()> {
         let naming = Naming::read(frontend::BIND, body)?;
         let begin = self.begin_named(naming.name)?;
-        let blocks = self.mode() == PoolMode::Transaction && self.deferred.is_none();
+        let blocks = self.mode() == PoolMode::Transaction;
         let plain = naming.before.is_empty() && has_no_parameters(&body[naming.bytes..]);
-        if !plain || !blocks {
+        if !plain || !blocks || !self.block.bind(Rc::clone(&begin)) {
             return None;
         }
         let bound = Bound {
-            statement: Rc::clone(&begin),
+            statement: begin,
             unnamed: None,
         };
-        self.portals.bind(b"", Some(bound));
-        self.bound_alone = Some(begin);
+        self.statements.portals.bind(b"", Some(bound));
         self.ledger.owe(Owed::SaidBind);
         Some(())
     }
 
     /// What `name` means, when that is a BEGIN.
     fn begin_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
-        match self.names.find(name, self.ledger.pipeline()) {
+        match self.statements.names.find(name, self.ledger.pipeline()) {
             Meaning::Statement(definition) if definition.statement.facts.begins() => {
                 Some(definition.statement)
             }
@@ -172,6 +168,7 @@ impl Conversation {
     /// What the unnamed portal executes, when that is a BEGIN.
     fn bound_begin(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
         let bound = self
+            .statements
             .portals
             .statement(b"")
             .filter(|_| portal.first() == Some(&0))?;
@@ -180,11 +177,13 @@ impl Conversation {
 
     fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
         let begin = Rc::clone(self.bound_begin(body)?);
-        self.bound_alone.take()?;
+        if !self.block.execute() {
+            return None;
+        }
+        self.follow_ups.answered_alone = true;
         let tag = effects::begin(begin.text())?.tag;
         let complete = if tag == "BEGIN" { BEGUN } else { STARTED };
         self.ledger.owe(Owed::SaidBegin(complete));
-        self.defer(begin);
         Some(())
     }
 
@@ -199,7 +198,7 @@ impl Conversation {
     #[inline]
     pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
         let said = self.ledger.take_said()?;
-        self.names.settle(self.ledger.settled(), server);
+        self.statements.names.settle(self.ledger.settled(), server);
         Some(match said {
             Owed::SaidParse => PARSE_COMPLETE,
             Owed::SaidBind => BIND_COMPLETE,

@@ -1,9 +1,12 @@
 //! What a session's client is told when its server connection is lost. Pure.
 
-use super::failed_block::{FailedBlock, lost_in_transaction};
+use super::{
+    block::Turns,
+    failed_block::{FailedBlock, lost_in_transaction},
+};
 use crate::session::{
     conversation::{AfterLoss, Conversation},
-    prepared::replan::Replan,
+    prepared::client::Replan,
     state::pin::Pin,
 };
 use crate::{
@@ -26,17 +29,17 @@ impl Conversation {
         let mut loss = self.loss();
         loss.perhaps_committed &= !is_read_only;
         let pin = self.pinned();
-        self.names.abandon();
-        self.refusing = None;
-        self.portals.clear();
-        self.pending_state.connection_is_gone();
-        let was_restoring = self.restore.connection_is_gone();
-        self.commands.clear();
-        self.replan = Replan::Impossible;
+        self.statements.names.abandon();
+        self.refusals.at_server = None;
+        self.statements.portals.clear();
+        self.state.pending.connection_is_gone();
+        let was_restoring = self.state.restore.connection_is_gone();
+        self.statements.commands.clear();
+        self.statements.replan = Replan::Impossible;
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
-        (self.leaving, self.unread) = (false, false);
-        self.own_requests.clear();
+        (self.turns.rolls_back, self.turns.is_unread) = (false, false);
+        self.internal.asked.clear();
         if mid_message {
             return AfterLoss::Ends;
         }
@@ -54,9 +57,10 @@ impl Conversation {
         }
         if loss.status == TransactionStatus::Failed {
             let told = mid_pipeline || was_restoring || !owed.is_empty();
-            self.failed_block = Some(FailedBlock::new(told, mid_pipeline));
+            self.block.lose(Some(FailedBlock::new(told, mid_pipeline)));
         } else {
-            self.skipping = mid_pipeline;
+            self.block.lose(None);
+            self.refusals.skip_to_sync(mid_pipeline);
         }
         AfterLoss::GoesOn
     }
@@ -67,24 +71,24 @@ impl Conversation {
         while let Some(said) = self.said(None) {
             out.extend_from_slice(said);
         }
-        self.names.abandon();
-        self.portals.clear();
-        self.pending_state.connection_is_gone();
-        self.commands.clear();
-        self.replan = Replan::Impossible;
+        self.statements.names.abandon();
+        self.statements.portals.clear();
+        self.state.pending.connection_is_gone();
+        self.statements.commands.clear();
+        self.statements.replan = Replan::Impossible;
         self.ledger.abandon();
-        (self.leaving, self.unread, self.may_turn) = (false, false, false);
-        self.own_requests.clear();
+        self.turns = Turns::default();
+        self.internal.asked.clear();
     }
 
     /// What losing the server now would mean.
     fn loss(&self) -> Loss {
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
         let committing = self.ledger.is_committing();
-        let failed = in_transaction && !committing && !self.leaving;
+        let failed = in_transaction && !committing && !self.turns.rolls_back;
         Loss {
             in_transaction,
-            perhaps_committed: committing || in_transaction && self.unread,
+            perhaps_committed: committing || in_transaction && self.turns.is_unread,
             status: if failed {
                 TransactionStatus::Failed
             } else {

@@ -477,7 +477,7 @@ impl Session {
         let mut out = Vec::new();
         self.conversation.forget_attempt(&mut out);
         if let Repeat::Kept(Some(block)) = repeat {
-            self.conversation.begin_anew(block);
+            self.conversation.block.begin_anew(block);
         }
         self.answer(&mut out);
         self.judge_again(read);

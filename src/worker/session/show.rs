@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::task::{End, Session};
 use crate::session::{
-    show_messages::Question,
+    questions::Question,
     transaction::local_answers::{BIND_COMPLETE, CLOSE_COMPLETE, PARSE_COMPLETE},
 };
 use crate::sql::hint;

@@ -1,0 +1,37 @@
+//! The prepared statements of one client: its names and portals, SQL's own commands for them that are under way, and
+//! whether its pipeline may have to run again. Pure.
+
+use super::{names::Names, portals::Portals};
+use crate::sql::effects::Use;
+
+/// The prepared statements of one client.
+#[derive(Debug, Default)]
+pub(crate) struct ClientStatements {
+    pub(crate) names: Names,
+    pub(crate) portals: Portals,
+    /// DEALLOCATE and its like, asked for and not answered.
+    pub(crate) commands: Vec<Use>,
+    /// The ledger's number of the message that asks for them.
+    pub(crate) commands_ticket: u64,
+    /// A statement that commits was prepared, under a name that nobody follows.
+    pub(crate) prepared_commit: bool,
+    pub(crate) replan: Replan,
+}
+
+/// Chances of a pipeline to run again, should the server have dropped a statement that it needs (`replan.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Replan {
+    /// What is under way cannot run again.
+    #[default]
+    Impossible,
+    /// What the client sends is to be recorded from here on.
+    Record,
+    /// What is under way has been recorded, and the server has not answered.
+    Possible,
+    /// It was refused; the end of its pipeline is to come.
+    Refused,
+    /// It is to run again.
+    Again,
+    /// It runs again, and will not a second time.
+    Last,
+}

@@ -1,0 +1,97 @@
+//! The golden table of a transaction block's states: what each event makes of each state.
+
+use std::{fmt::Write, rc::Rc};
+
+use crate::{
+    protocol::backend::TransactionStatus,
+    session::{
+        prepared::{Statement, Store},
+        transaction::{
+            block::{Begun, Block},
+            failed_block::FailedBlock,
+        },
+    },
+};
+
+type Event = (&'static str, fn(&mut Block));
+
+const EVENTS: [Event; 12] = [
+    ("BEGIN is bound", |block| drop(block.bind(begin()))),
+    ("the portal is executed", |block| drop(block.execute())),
+    ("BEGIN as a Query", |block| block.begin(begin())),
+    ("Sync", Block::sync),
+    ("COMMIT or ROLLBACK", Block::end),
+    ("a server is at hand", |block| drop(block.hand_over())),
+    ("moves to another node", |block| block.move_on(begun())),
+    ("the server has ended it", Block::moved),
+    ("no server takes it", |block| drop(block.refuse(failed()))),
+    ("lost in a transaction", |block| block.lose(Some(failed()))),
+    ("lost outside", |block| block.lose(None)),
+    ("the failed block is ended", Block::recover),
+];
+
+fn begin() -> Rc<Statement> {
+    Store::default().of(b"BEGIN\0\0\0", None)
+}
+
+fn begun() -> Begun {
+    let mut block = Block::default();
+    block.begin(begin());
+    block.deferred().expect("it was begun").clone()
+}
+
+fn failed() -> FailedBlock {
+    FailedBlock::new(true, false)
+}
+
+fn states() -> [Block; 5] {
+    [
+        Block::AtServer,
+        Block::Bound(begin()),
+        Block::Deferred(begun()),
+        Block::Moving(begun()),
+        Block::Failed(failed()),
+    ]
+}
+
+fn name(block: &Block) -> &'static str {
+    match block {
+        Block::AtServer => "AtServer",
+        Block::Bound(_) => "Bound",
+        Block::Deferred(_) => "Deferred",
+        Block::Moving(_) => "Moving",
+        Block::Failed(_) => "Failed",
+    }
+}
+
+#[test]
+fn each_event_in_each_state() {
+    let mut table = format!("{:30}", "");
+    for state in &states() {
+        write!(table, "{:10}", name(state)).unwrap();
+    }
+    for (event, happens) in EVENTS {
+        write!(table, "\n{event:30}").unwrap();
+        for mut state in states() {
+            let before = name(&state);
+            happens(&mut state);
+            let after = name(&state);
+            write!(table, "{:10}", if after == before { "." } else { after }).unwrap();
+        }
+    }
+    for server in [TransactionStatus::Idle, TransactionStatus::InTransaction] {
+        write!(table, "\n{:30}", format!("server {server:?}: client")).unwrap();
+        for state in &states() {
+            let status = match state.status(server) {
+                TransactionStatus::Idle => "idle",
+                TransactionStatus::InTransaction => "in block",
+                TransactionStatus::Failed => "failed",
+            };
+            write!(table, "{status:10}").unwrap();
+        }
+    }
+    let table: Vec<_> = table.lines().map(str::trim_end).collect();
+    insta::with_settings!({ snapshot_path => "../../../tests/golden/session", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("block", table.join("\n"));
+    });
+}
