@@ -4,8 +4,8 @@
 use memchr::{memchr, memchr2};
 
 use super::{
-    Knowledge,
     call::{self, Name},
+    knowledge::Knowledge,
 };
 use crate::sql::{
     hint,

@@ -6,8 +6,9 @@
 //! common table expression that is used before it is written, one of a name that a relation of the database has.
 
 use super::{
-    Knowledge, Reason,
     call::{self, Name, identifier},
+    knowledge::Knowledge,
+    verdict::Reason,
 };
 use crate::sql::catalog::{Identifier, Named};
 use crate::sql::{

@@ -2,9 +2,10 @@
 //! names the first thing against it. Never looks inside of a query.
 
 use super::{
-    Knowledge, Reason,
     call::{Name, identifier},
+    knowledge::Knowledge,
     query::{self, End, Query},
+    verdict::Reason,
 };
 use crate::sql::{
     effects::{settings, statement::explained},
