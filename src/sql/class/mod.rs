@@ -4,6 +4,7 @@
 
 mod call;
 pub(super) mod fast;
+mod fast_blocks;
 mod fast_sources;
 mod kind;
 mod knowledge;
