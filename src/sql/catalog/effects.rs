@@ -11,9 +11,10 @@ use super::{
     routines::{RoutineFact, UseFact, Used, User},
 };
 use crate::sql::{
-    body::{Body, undoubled},
+    body::Body,
     effects::Effects,
     encoding::is_utf8,
+    quoted::undoubled,
     token::{Kind, Reading, Tokens, is_in_word, unquoted},
 };
 

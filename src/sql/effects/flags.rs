@@ -1,6 +1,6 @@
 //! The set of facts about a text. Says what each means; never looks at a text.
 
-use super::Effects;
+use super::set::Effects;
 
 /// What pooling must know of the text of a Query or Parse, over all its statements.
 ///

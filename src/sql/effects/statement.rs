@@ -2,8 +2,6 @@
 //! further on that matter wherever they stand. Errs on the side that `flags.rs` says. Never looks into what
 //! functions and operators do, but for those that are known to keep session state.
 
-use crate::sql::body;
-
 use super::{fast::Scan, flags::StatementFlags, literal, settings};
 use crate::sql::{
     token::{Kind, Token, Tokens, unquoted},
@@ -586,6 +584,6 @@ fn drops_on_commit(rest: Tokens<'_>) -> bool {
 fn is_local(mut rest: Tokens<'_>) -> bool {
     is_call(rest) && {
         rest.next();
-        body::is_local(rest)
+        settings::is_local(rest)
     }
 }

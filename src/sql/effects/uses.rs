@@ -2,14 +2,13 @@
 
 use super::statement::explained;
 use crate::sql::{
+    quoted::undoubled,
     token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,
         folded,
     },
 };
-
-use crate::sql::body::undoubled;
 
 /// What a statement does with statements that SQL has prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
