@@ -25,6 +25,9 @@ pub use {
     uses::{Use, uses},
 };
 
+use fast::Scan;
+use statement::Reader;
+
 use super::{
     token::{Kind, Reading, Token, Tokens},
     word::{self, ABORT, BEGIN, FETCH, MOVE, ROLLBACK, START},
@@ -35,12 +38,12 @@ use super::{
 /// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
 pub fn facts(text: &[u8]) -> StatementFlags {
     let mut tokens = Tokens::new(text, Reading::Standard);
-    let facts = read(text, &mut tokens, statement::read);
+    let facts = read(text, &mut tokens, read_statement);
     if !tokens.is_doubtful() {
         return facts;
     }
     let mut tokens = Tokens::new(text, Reading::Backslash);
-    facts.union(read(text, &mut tokens, statement::read))
+    facts.union(read(text, &mut tokens, read_statement))
 }
 
 /// The facts about a text of which only the beginning is there: whatever the rest may do, it may do. With an
@@ -77,6 +80,18 @@ pub(super) fn read<'a>(
                 .and(StatementFlags::MANY),
         ),
     }
+}
+
+/// Flags of one statement up to its semicolon. `first` is its first token. One that begins as queries do goes the quick way.
+#[inline]
+pub(super) fn read_statement<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
+    let mut reader = Reader::new(first, *tokens);
+    if reader.facts == StatementFlags::SHAREABLE {
+        Scan::new(tokens, &mut reader).run();
+    } else {
+        reader.slowly(first, tokens);
+    }
+    reader.facts
 }
 
 /// What the text is, as one whole statement that begins or ends a transaction, or reads on.

@@ -2,7 +2,7 @@
 //! further on that matter wherever they stand. Errs on the side that `flags.rs` says. Never looks into what
 //! functions and operators do, but for those that are known to keep session state.
 
-use super::{fast::Scan, flags::StatementFlags, literal, settings};
+use super::{flags::StatementFlags, literal, settings};
 use crate::sql::{
     token::{Kind, Token, Tokens, unquoted},
     word::{
@@ -22,19 +22,7 @@ const EXECUTION: StatementFlags = StatementFlags::EXECUTES
     .and(StatementFlags::LOSES_STATE)
     .and(StatementFlags::CHANGES_MEANING);
 
-/// Reads one statement up to its semicolon. `first` is its first token.
-#[inline]
-pub(in crate::sql) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
-    let mut reader = Reader::new(first, *tokens);
-    if reader.facts == StatementFlags::SHAREABLE {
-        Scan::new(tokens, &mut reader).run();
-    } else {
-        reader.slowly(first, tokens);
-    }
-    reader.facts
-}
-
-/// The same without the quick way: what that is measured by.
+/// Flags of one statement by the slow way alone: what the quick way is compared with.
 #[cfg(test)]
 pub(in crate::sql) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
@@ -340,7 +328,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
+    pub(super) fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
         Self {
             command: folded(Some(first)),
             facts: head(first, rest),
@@ -348,7 +336,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn slowly(&mut self, first: Token<'a>, tokens: &mut Tokens<'a>) {
+    /// Reads the whole statement token by token, up to its semicolon.
+    pub(super) fn slowly(&mut self, first: Token<'a>, tokens: &mut Tokens<'a>) {
         self.look(first, tokens);
         if self.command == CREATE && makes_routine(*tokens) {
             self.routine(tokens);

@@ -9,7 +9,8 @@ use proptest::{
 use super::table::{names, statements};
 use crate::sql::{
     effects::{
-        StatementFlags, begin, facts, facts_of_beginning, plain_ending, read, statement, uses,
+        StatementFlags, begin, facts, facts_of_beginning, plain_ending, read, read_statement,
+        statement, uses,
     },
     token::{Kind, Reading, Tokens},
 };
@@ -119,7 +120,7 @@ fn slowly(text: &[u8], reading: Reading) -> StatementFlags {
 }
 
 fn quickly(text: &[u8], reading: Reading) -> StatementFlags {
-    read(text, &mut Tokens::new(text, reading), statement::read)
+    read(text, &mut Tokens::new(text, reading), read_statement)
 }
 
 fn golden() -> impl Strategy<Value = String> {
