@@ -6,7 +6,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    RelationFact,
+    load::RelationFact,
     names::{Identifier, Names},
     routines::{RoutineFact, UseFact, Used, User},
 };

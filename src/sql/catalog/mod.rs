@@ -11,7 +11,10 @@ mod own;
 mod routines;
 
 pub use effects::{EffectNames, NamedEffects, bodies_of};
-pub use load::{FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL};
+pub use load::{
+    FUNCTIONS_SQL, FactError, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL,
+    RelationFact,
+};
 pub use names::Identifier;
 pub use needs::Needs;
 pub use routines::{CHANGES_SQL, ROUTINES_SQL, RoutineFact, USES_SQL, UseFact, Used, User};
@@ -21,40 +24,6 @@ use std::fmt;
 use hashbrown::{HashMap, HashSet};
 
 use names::Names;
-
-/// What is known of all functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionFact {
-    /// Its schema's name.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// Any of them is volatile, or an aggregate that calls such a function.
-    pub volatile: bool,
-    /// A volatile one takes a row as its first argument, so that `t.f` calls it.
-    pub projects: bool,
-}
-
-/// What is known of a table, a view or another relation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelationFact {
-    /// Its number in `pg_class`.
-    pub oid: u32,
-    /// Its schema's name.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// `relkind`: `r`, `p`, `v`, `m`, `f`, `S`.
-    pub kind: char,
-    /// `relpersistence`: `p`, `u`, `t`.
-    pub persistence: char,
-    /// Row level security is on.
-    pub row_security: bool,
-    /// What it reads when it is read: relations in the definition of a view, partitions, heirs. One step only.
-    pub bases: Vec<u32>,
-    /// Its definition or its policies call a function that must not run on a standby.
-    pub calls_writers: bool,
-}
 
 /// Why a standby must not read a relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
