@@ -4,6 +4,7 @@
 mod asking;
 mod bell;
 mod catalogs;
+mod dialer;
 mod lag;
 mod lost;
 mod probing;
@@ -18,7 +19,8 @@ use std::{
 };
 
 use self::{
-    bell::Bell, catalogs::Catalogs, lag::Samples, lost::Lost, questions::Position, tail::Tail,
+    bell::Bell, catalogs::Catalogs, dialer::Dialer, lag::Samples, lost::Lost, questions::Position,
+    tail::Tail,
 };
 use super::{
     keys::Deriver,
@@ -41,16 +43,14 @@ use crate::{
 
 /// Everything that the tasks of the watch share.
 pub(super) struct Watch {
-    reactor: Reactor,
-    publishing: Rc<Publishing>,
-    deriver: Deriver,
+    dialer: Rc<Dialer>,
     state: RefCell<State>,
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
     tail: RefCell<Tail>,
     nodes: Vec<Watched>,
-    catalogs: Catalogs,
-    lost: Lost,
+    catalogs: Rc<Catalogs>,
+    lost: Rc<Lost>,
     status_file: status_file::Writer,
     /// Settings have changed.
     on_reload: Bell,
@@ -94,17 +94,16 @@ impl Watch {
             is_ahead: Cell::new(false),
         };
         let nodes = snapshot.nodes.iter().enumerate().map(watched).collect();
+        let dialer = Rc::new(Dialer::new(reactor, publishing, deriver));
         Rc::new(Self {
-            reactor,
-            publishing,
-            deriver,
             state: RefCell::new(state),
             published: RefCell::default(),
             samples: RefCell::default(),
             tail: RefCell::default(),
             nodes,
-            catalogs: Catalogs::default(),
-            lost: Lost::default(),
+            catalogs: Rc::new(Catalogs::new(Rc::clone(&dialer))),
+            lost: Rc::new(Lost::new(Rc::clone(&dialer))),
+            dialer,
             status_file: status_file::Writer::default(),
             on_reload: Bell::default(),
             generation: Cell::new(0),
@@ -115,8 +114,8 @@ impl Watch {
     /// Starts its tasks. They sleep for good until there is a user to look as.
     pub(super) fn start(self: &Rc<Self>) {
         task::spawn(asking::keep_time(Rc::clone(self)));
-        task::spawn(catalogs::run(Rc::clone(self)));
-        task::spawn(lost::run(Rc::clone(self)));
+        task::spawn(catalogs::run(Rc::clone(&self.catalogs)));
+        task::spawn(lost::run(Rc::clone(&self.lost)));
         for place in 0..self.nodes.len() {
             task::spawn(asking::run(Rc::clone(self), place));
             task::spawn(probing::run(Rc::clone(self), place));
@@ -125,22 +124,17 @@ impl Watch {
 
     /// Keys that were asked for are there.
     pub(super) fn derived(&self, ticket: Ticket, keys: Arc<SaltedKeys>) {
-        self.deriver.answered(ticket, keys);
-    }
-
-    /// True when nodes are looked at.
-    pub(super) fn is_on(&self) -> bool {
-        is_watched(&self.publishing.current().settings)
+        self.dialer.derived(ticket, keys);
     }
 
     /// True once the roles are known, or cannot be.
     pub(super) fn is_surveyed(&self) -> bool {
-        self.surveyed.get() || !self.is_on()
+        self.surveyed.get() || !self.dialer.is_on()
     }
 
     /// The settings have changed from these to those of the current snapshot.
     pub(super) fn reloaded(&self, before: &Settings) {
-        let snapshot = self.publishing.current();
+        let snapshot = self.dialer.publishing.current();
         let settings = &snapshot.settings;
         let members = members(settings);
         self.state
@@ -149,24 +143,39 @@ impl Watch {
         if before.health != settings.health || before.users != settings.users {
             self.generation.set(self.generation.get() + 1);
         }
-        match is_watched(settings) {
+        match self.dialer.is_on() {
             true => self.publish(),
-            false => self.publishing.unwatch(),
+            false => self.dialer.publishing.unwatch(),
         }
         self.on_reload.ring();
-        self.look_for_lost();
-        self.doubt_catalogs();
+        self.lost.look();
+        self.catalogs.doubt();
         for node in &self.nodes {
             node.probe.ring();
             node.ask.ring();
         }
     }
 
+    /// Statements of this database want its catalog, or it may have changed.
+    pub(super) fn want_catalog(&self, database: Arc<str>, user: Arc<str>) {
+        self.catalogs.want(database, user);
+    }
+
+    /// Nobody may be connected to this database for now.
+    pub(super) fn vacate(&self, database: &str) {
+        self.catalogs.vacate(database);
+    }
+
+    /// A commit's position was lost.
+    pub(super) fn lost_commit(&self) {
+        self.lost.add();
+    }
+
     /// A worker could not use the node.
     pub(super) fn suspect(&self, node: NodeId) {
         match self.nodes.get(usize::from(node.0)) {
             // Nobody will look, so nobody else may say that it is well.
-            Some(watched) if !self.is_on() => watched.live.trust(),
+            Some(watched) if !self.dialer.is_on() => watched.live.trust(),
             Some(watched) => watched.probe.ring(),
             None => {}
         }
@@ -174,14 +183,14 @@ impl Watch {
 
     /// A client's connection was made to the node. Reads may go there once its position is known anew.
     pub(super) fn connected(&self, node: NodeId) {
-        match self.is_on() {
+        match self.dialer.is_on() {
             true => {
                 self.on(Event::Connected(node));
                 if let Some(watched) = self.nodes.get(usize::from(node.0)) {
                     watched.ask.ring();
                 }
             }
-            false => self.publishing.connected(node),
+            false => self.dialer.publishing.connected(node),
         }
     }
 
@@ -191,7 +200,7 @@ impl Watch {
             return;
         }
         let effects = self.state.borrow_mut().on(event, time::unix_micros());
-        if !self.is_on() {
+        if !self.dialer.is_on() {
             return;
         }
         for effect in effects {
@@ -200,7 +209,7 @@ impl Watch {
         self.publish();
         if !self.surveyed.get() && self.state.borrow().is_surveyed() {
             self.surveyed.set(true);
-            self.publishing.surveyed();
+            self.dialer.publishing.surveyed();
         }
     }
 
@@ -214,7 +223,7 @@ impl Watch {
             }
             Effect::Ask(node) => self.node(node).ask.ring(),
             Effect::Save => {
-                let snapshot = self.publishing.current();
+                let snapshot = self.dialer.publishing.current();
                 self.status_file
                     .save(&snapshot.settings, &self.state.borrow());
             }
@@ -231,20 +240,22 @@ impl Watch {
         let views = state.views();
         let same = *self.published.borrow() == views;
         let primary = state.primary();
-        if same && primary == self.publishing.current().primary {
+        if same && primary == self.dialer.publishing.current().primary {
             return;
         }
-        let is_new = primary.is_some() && primary != self.publishing.current().primary;
-        self.publishing.nodes(&views, primary);
+        let is_new = primary.is_some() && primary != self.dialer.publishing.current().primary;
+        self.dialer.publishing.nodes(&views, primary);
         self.published.replace(views);
         if is_new {
-            self.doubt_catalogs();
+            self.catalogs.doubt();
         }
     }
 
     /// Where to go with questions that belong to no database of a client's; `None` while nobody is to look.
     fn destination(&self, place: usize) -> Option<Destination> {
-        self.publishing.destination(self.nodes[place].id, None)
+        self.dialer
+            .publishing
+            .destination(self.nodes[place].id, None)
     }
 
     /// The node has said where it is; `before` is where all were before it was asked, at `asked`. Says whether it is
@@ -273,7 +284,7 @@ impl Watch {
             self.find_those_ahead(position, before);
         }
         let (bytes, since) = self.note_lag(place, now);
-        let budgets = &self.publishing.shared().budgets;
+        let budgets = &self.dialer.publishing.shared().budgets;
         node.live.set_asked(budgets.micros(asked));
         (self.is_near(bytes, since), node.is_ahead.get())
     }
@@ -296,7 +307,7 @@ impl Watch {
     }
 
     fn is_near(&self, bytes: u64, since: Duration) -> bool {
-        let snapshot = self.publishing.current();
+        let snapshot = self.dialer.publishing.current();
         let routing = &snapshot.settings.routing;
         routing.max_lag_bytes.is_none_or(|max| bytes <= max)
             && routing.max_lag.is_none_or(|max| since <= max)
@@ -313,11 +324,6 @@ impl Watch {
             node.is_ahead.set(*before > primary.lsn);
         }
     }
-}
-
-/// True when there is somebody to look as.
-pub(super) fn is_watched(settings: &Settings) -> bool {
-    settings.health.user.is_some()
 }
 
 /// What the state needs to know of the file.
