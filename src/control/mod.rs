@@ -247,7 +247,7 @@ impl Control {
         let reactor = self.reactor.clone();
         let ended = Rc::new(std::cell::RefCell::new(None));
         let result = Rc::clone(&ended);
-        self.watch.start();
+        watch::start(&self.watch);
         task::spawn(async move {
             let outcome = self.read_mail().await;
             listen::clean_up(&self.publishing.current().settings.listen);

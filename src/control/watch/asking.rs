@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Watch,
+    nodes::Watch,
     questions::{FACTS, POSITION, Position, Reading},
 };
 use crate::{

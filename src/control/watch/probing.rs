@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Watch, outcome_of};
+use super::nodes::Watch;
 use crate::{
     cluster::settings::Health,
     control::{
@@ -33,6 +33,16 @@ async fn probe(watch: &Watch, place: usize) -> Outcome {
     match try_once(watch, place).await {
         Ok(()) => Outcome::Well,
         Err(error) => outcome_of(&error),
+    }
+}
+
+/// What a failed look says about the node.
+fn outcome_of(error: &LineError) -> Outcome {
+    let text = error.to_string();
+    match error.sqlstate().map(|code| code.class()) {
+        // It is going down, coming up, or recovering: there is nothing to be had from it.
+        Some([b'5', b'7']) | None => Outcome::Failed(text),
+        Some(_) => Outcome::Refused(text),
     }
 }
 
