@@ -39,7 +39,7 @@ pub trait Bounds: Send + Sync {
 impl Bounds for Settings {
     fn pool(&self, key: &PoolKey) -> (u32, u32) {
         let pool = self.pool_for(&key.database, &key.user);
-        (pool.size, pool.reserve_size)
+        (pool.capacity.size, pool.capacity.reserve_size)
     }
 
     fn database(&self, name: &str) -> Limits {

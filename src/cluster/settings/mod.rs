@@ -11,7 +11,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 pub use access::{Auth, AuthMethod, DatabaseSettings, Limits, Secret, UserSettings};
 pub use health::{Failover, Health};
-pub use pool::{PinPolicy, PoolMode, PoolOverride, PoolSettings, SequenceValues, StateCheck};
+pub use pool::{
+    Capacity, ConnectionSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, SequenceValues,
+    StateCheck, Timeouts,
+};
 pub use routing::{
     Balance, Consistency, Laggards, Pattern, Preference, Preferred, ReadOnlyTransactions, Routing,
     Strategy,

@@ -43,46 +43,18 @@ pub enum PinPolicy {
     Refuse,
 }
 
-/// How one pool behaves; `[pool]`, overridden by `[[database]]`, overridden by `[[user]]`.
+/// Settings of one pool; `[pool]`, overridden by `[[database]]`, overridden by `[[user]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
     /// `mode`.
     pub mode: PoolMode,
-    /// Server connections per (database, user) and node, in the whole process.
-    pub size: u32,
-    /// Connections kept open even when idle.
-    pub min_size: u32,
-    /// Connections beyond `size`, for clients that have waited for `reserve_after`.
-    pub reserve_size: u32,
-    /// How long a client waits before it may have one of the reserve.
-    pub reserve_after: Duration,
-    /// Clients that may wait for a connection of one pool, per worker.
-    pub max_waiters: u32,
-    /// How long a client waits for a connection.
-    pub checkout_timeout: Duration,
-    /// From a request to its ReadyForQuery; then it is cancelled. `None` never.
-    pub query_timeout: Option<Duration>,
-    /// From the first statement of a transaction to its end; `None` never.
-    pub transaction_timeout: Option<Duration>,
-    /// Between two requests of a transaction; `None` never.
-    pub idle_in_transaction_timeout: Option<Duration>,
-    /// Between two transactions; `None` never.
-    pub client_idle_timeout: Option<Duration>,
-    /// How long a new server connection may take, login included.
-    pub connect_timeout: Duration,
-    /// An unused connection is closed after this; `None` never.
-    pub idle_timeout: Option<Duration>,
-    /// A connection is closed at its first release after this; `None` never.
-    pub lifetime: Option<Duration>,
-    /// A connection unused for longer is verified before use; `None` never.
-    pub check_after_idle: Option<Duration>,
-    /// `greeting_age`.
-    pub greeting_age: Option<Duration>,
-    /// First and longest pause between failing logins.
-    pub login_backoff: Duration,
-    /// Longest pause between failing logins.
-    pub login_backoff_max: Duration,
-    /// Clients that log in wait for a server as statements do.
+    /// Server connections that there may be, and clients that may wait for one.
+    pub capacity: Capacity,
+    /// Time limits of clients.
+    pub timeouts: Timeouts,
+    /// The life of one server connection.
+    pub connections: ConnectionSettings,
+    /// `login_waits`: clients that log in wait for a server as statements do.
     pub login_waits: bool,
     /// `state_check`.
     pub state_check: StateCheck,
@@ -96,6 +68,56 @@ pub struct PoolSettings {
     pub statement_bytes_per_client: usize,
     /// Sent when a session-mode connection is released; empty for none.
     pub reset_query: String,
+}
+
+/// Server connections of one pool, and clients that may wait for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Server connections per (database, user) and node, in the whole process.
+    pub size: u32,
+    /// Connections kept open even when idle.
+    pub min_size: u32,
+    /// Connections beyond `size`, for clients that have waited for `reserve_after`.
+    pub reserve_size: u32,
+    /// Time that a client waits before it may have one of the reserve.
+    pub reserve_after: Duration,
+    /// Clients that may wait for a connection of one pool, per worker.
+    pub max_waiters: u32,
+}
+
+/// Time limits of clients; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Time that a client waits for a server connection; then its request fails.
+    pub checkout_timeout: Duration,
+    /// From a request to its ReadyForQuery; then it is cancelled.
+    pub query_timeout: Option<Duration>,
+    /// From the first statement of a transaction to its end.
+    pub transaction_timeout: Option<Duration>,
+    /// Between two requests of a transaction.
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// Between two transactions.
+    pub client_idle_timeout: Option<Duration>,
+}
+
+/// When a server connection is opened, checked and closed; `None` is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// Time that a new server connection may take, login included.
+    pub connect_timeout: Duration,
+    /// An unused connection is closed after this.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed at its first release after this.
+    pub lifetime: Option<Duration>,
+    /// A connection unused for longer is verified before use.
+    pub check_after_idle: Option<Duration>,
+    /// `greeting_age`: parameters that a server has reported are told to new clients for so long; later, and always when
+    /// `None`, a connection is asked first.
+    pub greeting_age: Option<Duration>,
+    /// First pause between failing logins.
+    pub login_backoff: Duration,
+    /// Longest pause between failing logins.
+    pub login_backoff_max: Duration,
 }
 
 /// A pool setting is present when the section names it.
@@ -151,21 +173,27 @@ impl PoolOverride {
             }
         }
         set(&mut pool.mode, &self.mode);
-        set(&mut pool.size, &self.size);
-        set(&mut pool.min_size, &self.min_size);
-        set(&mut pool.reserve_size, &self.reserve_size);
-        set(&mut pool.reserve_after, &self.reserve_after);
-        set(&mut pool.checkout_timeout, &self.checkout_timeout);
-        set(&mut pool.query_timeout, &self.query_timeout);
-        set(&mut pool.transaction_timeout, &self.transaction_timeout);
+        set(&mut pool.capacity.size, &self.size);
+        set(&mut pool.capacity.min_size, &self.min_size);
+        set(&mut pool.capacity.reserve_size, &self.reserve_size);
+        set(&mut pool.capacity.reserve_after, &self.reserve_after);
+        set(&mut pool.timeouts.checkout_timeout, &self.checkout_timeout);
+        set(&mut pool.timeouts.query_timeout, &self.query_timeout);
         set(
-            &mut pool.idle_in_transaction_timeout,
+            &mut pool.timeouts.transaction_timeout,
+            &self.transaction_timeout,
+        );
+        set(
+            &mut pool.timeouts.idle_in_transaction_timeout,
             &self.idle_in_transaction_timeout,
         );
-        set(&mut pool.client_idle_timeout, &self.client_idle_timeout);
-        set(&mut pool.connect_timeout, &self.connect_timeout);
-        set(&mut pool.idle_timeout, &self.idle_timeout);
-        set(&mut pool.lifetime, &self.lifetime);
+        set(
+            &mut pool.timeouts.client_idle_timeout,
+            &self.client_idle_timeout,
+        );
+        set(&mut pool.connections.connect_timeout, &self.connect_timeout);
+        set(&mut pool.connections.idle_timeout, &self.idle_timeout);
+        set(&mut pool.connections.lifetime, &self.lifetime);
         set(&mut pool.pin, &self.pin);
         set(&mut pool.reset_query, &self.reset_query);
     }

@@ -14,9 +14,9 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, DatabaseSettings, DrainFor, Limits, Listen, Log, LogFormat,
-    NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime,
-    SequenceValues, StateCheck, UserSettings,
+    Admin, Auth, AuthMethod, Capacity, ConnectionSettings, DatabaseSettings, DrainFor, Limits,
+    Listen, Log, LogFormat, NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride,
+    PoolSettings, Runtime, SequenceValues, StateCheck, Timeouts, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -169,23 +169,29 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
     let it = &mut section;
     let pool = PoolSettings {
         mode: it.read("mode", &MODES).unwrap_or(PoolMode::Transaction),
-        size: it.read("size", &SIZE).unwrap_or(20),
-        min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
-        reserve_size: it.read("reserve_size", &MIN_SIZE).unwrap_or(0),
-        reserve_after: timeout(it, "reserve_after", seconds(5)),
-        max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
-        checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
-        query_timeout: limit(it, "query_timeout", OFF),
-        transaction_timeout: limit(it, "transaction_timeout", OFF),
-        idle_in_transaction_timeout: limit(it, "idle_in_transaction_timeout", OFF),
-        client_idle_timeout: limit(it, "client_idle_timeout", OFF),
-        connect_timeout: timeout(it, "connect_timeout", seconds(10)),
-        idle_timeout: limit(it, "idle_timeout", seconds(600)),
-        lifetime: limit(it, "lifetime", seconds(3600)),
-        check_after_idle: limit(it, "check_after_idle", seconds(30)),
-        greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
-        login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
-        login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        capacity: Capacity {
+            size: it.read("size", &SIZE).unwrap_or(20),
+            min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
+            reserve_size: it.read("reserve_size", &MIN_SIZE).unwrap_or(0),
+            reserve_after: timeout(it, "reserve_after", seconds(5)),
+            max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
+        },
+        timeouts: Timeouts {
+            checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
+            query_timeout: limit(it, "query_timeout", OFF),
+            transaction_timeout: limit(it, "transaction_timeout", OFF),
+            idle_in_transaction_timeout: limit(it, "idle_in_transaction_timeout", OFF),
+            client_idle_timeout: limit(it, "client_idle_timeout", OFF),
+        },
+        connections: ConnectionSettings {
+            connect_timeout: timeout(it, "connect_timeout", seconds(10)),
+            idle_timeout: limit(it, "idle_timeout", seconds(600)),
+            lifetime: limit(it, "lifetime", seconds(3600)),
+            check_after_idle: limit(it, "check_after_idle", seconds(30)),
+            greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
+            login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
+            login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        },
         login_waits: it.read("login_waits", &Toggle).unwrap_or(false),
         state_check: it
             .read("state_check", &STATE_CHECKS)

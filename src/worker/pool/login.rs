@@ -123,11 +123,11 @@ impl Pool {
 
     fn open_failed(self: &Rc<Self>, worker: &Rc<Worker>, error: LoginError) {
         let settings = self.settings();
-        let first = settings.login_backoff;
+        let first = settings.connections.login_backoff;
         let longest = match error.sqlstate() {
             // It is starting, and will be there soon.
             Some(SqlState::CANNOT_CONNECT_NOW) => first,
-            _ => settings.login_backoff_max,
+            _ => settings.connections.login_backoff_max,
         };
         let repeated = self.backoff.borrow().failures > 0;
         let pause = self
@@ -175,7 +175,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         let node = self.node;
         let address = address_of(&snapshot, node);
-        let deadline = time::now() + self.settings().connect_timeout;
+        let deadline = time::now() + self.settings().connections.connect_timeout;
         let database = self.server_database();
         // A change that is made meanwhile may be missing in what the server says.
         let (began, schema) = (worker.micros(), worker.shared.schema_version());

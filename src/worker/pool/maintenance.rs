@@ -63,7 +63,7 @@ impl Pool {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         let none = worker.interner.empty();
         task::spawn(async move {
-            let deadline = time::now() + pool.settings().connect_timeout;
+            let deadline = time::now() + pool.settings().connections.connect_timeout;
             let fit = async {
                 // An empty one only shows that the connection lives, or that nothing is to be sent.
                 backend.goes_back(query.as_bytes(), &none).await
@@ -107,7 +107,7 @@ impl Pool {
         let settings = self.settings();
         self.with_desk(worker, |scheduler, effects| scheduler.close_excess(effects));
         let staying = self.open.get() - self.leaving.get();
-        let mut surplus = staying.saturating_sub(settings.min_size);
+        let mut surplus = staying.saturating_sub(settings.capacity.min_size);
         let mut next: Option<Instant> = None;
         let closed = self.scheduler.borrow_mut().take_out(|backend| {
             if backend.stream.has_news() || self.is_old(backend, now) {
@@ -119,10 +119,10 @@ impl Pool {
                 }
                 due <= now
             };
-            if let Some(lifetime) = settings.lifetime {
+            if let Some(lifetime) = settings.connections.lifetime {
                 is_due(backend.opened + lifetime);
             }
-            let Some(limit) = settings.idle_timeout else {
+            let Some(limit) = settings.connections.idle_timeout else {
                 return false;
             };
             let close = is_due(backend.used.get() + limit) && surplus > 0;
@@ -144,7 +144,8 @@ impl Pool {
         {
             return;
         }
-        let least = self.settings().min_size.min(self.settings().size);
+        let capacity = self.settings().capacity;
+        let least = capacity.min_size.min(capacity.size);
         let is_short = || self.budget().used() < least;
         while is_short()
             && self.with_desk(worker, |scheduler, effects| scheduler.open_spare(effects))

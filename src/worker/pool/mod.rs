@@ -238,7 +238,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         let budget = worker.shared.budgets.of(&common.key, node, &*snapshot);
         let mut scheduler = Scheduler::new(worker.id, budget);
-        scheduler.set_reserve_after(common.settings().reserve_after);
+        scheduler.set_reserve_after(common.settings().capacity.reserve_after);
         Rc::new(Self {
             common,
             node,
@@ -277,7 +277,7 @@ impl Pool {
 
     /// Takes over a new snapshot. `renamed`: connections go to another database of the server from now on.
     fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot, renamed: bool) {
-        let reserve_after = self.settings().reserve_after;
+        let reserve_after = self.settings().capacity.reserve_after;
         self.scheduler.borrow_mut().set_reserve_after(reserve_after);
         let standing = standing(snapshot, self.node);
         let before = self.standing.replace(standing);
@@ -362,7 +362,7 @@ impl Pool {
     }
 
     fn is_stale(&self, backend: &Backend, now: Instant) -> bool {
-        let limit = self.settings().check_after_idle;
+        let limit = self.settings().connections.check_after_idle;
         limit.is_some_and(|limit| now.saturating_duration_since(backend.used.get()) > limit)
     }
 
@@ -380,7 +380,7 @@ impl Pool {
     }
 
     fn is_old(&self, backend: &Backend, now: Instant) -> bool {
-        let limit = self.settings().lifetime;
+        let limit = self.settings().connections.lifetime;
         limit.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit)
     }
 

@@ -90,7 +90,7 @@ impl Pool {
             return Ok(Some(lease));
         }
         let settings = self.settings();
-        if self.scheduler.borrow().waiting() >= settings.max_waiters {
+        if self.scheduler.borrow().waiting() >= settings.capacity.max_waiters {
             return Err(CheckoutError::Own(self.queue_is_full()));
         }
         if urgency == Urgency::Login
@@ -108,10 +108,10 @@ impl Pool {
             gone(context).map(|()| None)
         });
         let mut granted = pin!(granted);
-        let timeout = settings.checkout_timeout;
+        let timeout = settings.timeouts.checkout_timeout;
         let mut outcome = Err(Elapsed);
-        if settings.reserve_size > 0 && settings.reserve_after < timeout {
-            let until = since + settings.reserve_after;
+        if settings.capacity.reserve_size > 0 && settings.capacity.reserve_after < timeout {
+            let until = since + settings.capacity.reserve_after;
             outcome = worker.reactor.deadline(until, granted.as_mut()).await;
             // From now on the reserve is for this one, too.
             self.serve_waiters(worker);
@@ -189,7 +189,7 @@ impl Pool {
         let settings = self.settings();
         let waited = format!(
             "no server connection became free within {:?}",
-            settings.checkout_timeout
+            settings.timeouts.checkout_timeout
         );
         let report = ErrorReport::error(SqlState::TOO_MANY_CONNECTIONS, waited)
             .with_hint(self.describe_queue());
@@ -210,7 +210,7 @@ impl Pool {
     }
 
     fn describe_queue(&self) -> String {
-        let (key, size) = (&self.key, self.settings().size);
+        let (key, size) = (&self.key, self.settings().capacity.size);
         let waiting = self.scheduler.borrow().waiting();
         let limit = match self.scheduler.borrow().blocked() {
             Some(refusal) => self.describe_limit(refusal),

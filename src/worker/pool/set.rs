@@ -167,7 +167,7 @@ impl PoolSet {
     }
 
     fn greeting_age(&self) -> Option<Micros> {
-        let age = self.settings().greeting_age?;
+        let age = self.settings().connections.greeting_age?;
         Some(age.as_micros() as Micros)
     }
 
