@@ -21,7 +21,7 @@ pub(crate) use crate::cluster::messages::Owner;
 
 /// What is known of a server connection by those who do not hold it.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct BackendInfo {
     pub(crate) node: NodeId,
     pub(crate) address: Address,
     pub(crate) id: ConnectionId,
@@ -38,7 +38,7 @@ pub(crate) struct Facts {
 /// A server connection.
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
-    pub(crate) facts: Rc<Facts>,
+    pub(crate) info: Rc<BackendInfo>,
     /// What the server said at login.
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.

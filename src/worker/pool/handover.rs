@@ -6,7 +6,7 @@
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
-    Backend, Facts, Pool,
+    Backend, BackendInfo, Pool,
     backend::Permit,
     login::address_of,
     scheduler::{self, Schedulers},
@@ -119,7 +119,7 @@ impl Pool {
     async fn pack(&self, backend: Backend) -> Option<Box<Handed>> {
         let Backend {
             stream,
-            facts,
+            info,
             database,
             welcome,
             parameters,
@@ -140,10 +140,10 @@ impl Pool {
             connection,
             database,
             permit: permit.hand_over(),
-            node: facts.node,
-            process_id: facts.process_id,
-            cancel_key: facts.cancel_key.clone(),
-            opened_us: facts.opened_us,
+            node: info.node,
+            process_id: info.process_id,
+            cancel_key: info.cancel_key.clone(),
+            opened_us: info.opened_us,
             opened,
             used: used.get(),
             replayed,
@@ -185,7 +185,7 @@ impl Pool {
         let parameters = worker
             .interner
             .of(pairs.map(|(name, value)| (name.clone(), &value[..])));
-        let facts = Facts {
+        let info = BackendInfo {
             node: handed.node,
             address,
             id: stream.id(),
@@ -196,7 +196,7 @@ impl Pool {
         };
         Backend {
             stream,
-            facts: Rc::new(facts),
+            info: Rc::new(info),
             database: self.server_database(),
             welcome: handed.welcome,
             record: Vec::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Backend, CheckoutError, Facts, Permit, Pool, Urgency, maintenance::farewell, spawn_later,
+    Backend, BackendInfo, CheckoutError, Permit, Pool, Urgency, maintenance::farewell, spawn_later,
 };
 pub(crate) use crate::link::login::LoginError;
 use crate::{
@@ -188,7 +188,7 @@ impl Pool {
         }
         let parameters = worker.interner.empty();
         let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
-        let facts = Facts {
+        let info = BackendInfo {
             node,
             address,
             id: stream.id(),
@@ -200,7 +200,7 @@ impl Pool {
         let now = time::now();
         let mut backend = Box::new(Backend {
             stream,
-            facts: Rc::new(facts),
+            info: Rc::new(info),
             welcome,
             parameters,
             belief: Belief::Exact,
@@ -221,7 +221,7 @@ impl Pool {
             let replayed = worker.reactor.deadline(deadline, backend.ask_replayed());
             let replayed = replayed.await;
             backend.replayed = replayed
-                .map_err(|Elapsed| LoginError::TooSlow(backend.facts.address.to_string()))?;
+                .map_err(|Elapsed| LoginError::TooSlow(backend.info.address.to_string()))?;
         }
         Ok(backend)
     }

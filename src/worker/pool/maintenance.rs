@@ -75,7 +75,7 @@ impl Pool {
                 pool.take_back(&worker, backend);
             } else {
                 tracing::debug!(
-                    process_id = backend.facts.process_id,
+                    process_id = backend.info.process_id,
                     query,
                     "server connection is not fit for use; closing it"
                 );

@@ -24,7 +24,7 @@ use std::{
 
 use hashbrown::HashSet;
 
-pub(crate) use backend::{Backend, Facts, Owner};
+pub(crate) use backend::{Backend, BackendInfo, Owner};
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
