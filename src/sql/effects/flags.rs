@@ -1,4 +1,4 @@
-//! The set of facts about a text. Says what each means; never looks at a text.
+//! The flags of a text of statements. Says what each means; never looks at a text.
 
 use super::set::Effects;
 

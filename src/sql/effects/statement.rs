@@ -27,7 +27,7 @@ const EXECUTION: StatementFlags = StatementFlags::EXECUTES
 pub(in crate::sql) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
     reader.slowly(first, tokens);
-    reader.facts
+    reader.flags
 }
 
 /// What the first words of a statement say. `rest` follows the first.
@@ -128,13 +128,13 @@ fn meaning_after_call(mut rest: Tokens<'_>) -> StatementFlags {
 }
 
 fn discard(mut rest: Tokens<'_>) -> StatementFlags {
-    let facts = StatementFlags::GAINS_STATE
+    let flags = StatementFlags::GAINS_STATE
         .and(StatementFlags::LOSES_STATE)
         .and(StatementFlags::CHANGES_MEANING);
     if folded(rest.next()) == ALL {
-        return facts.and(StatementFlags::DEALLOCATES);
+        return flags.and(StatementFlags::DEALLOCATES);
     }
-    facts
+    flags
 }
 
 /// PREPARE; TRANSACTION may be the name of what it prepares.
@@ -321,7 +321,7 @@ pub(super) fn name_of(name: &[u8]) -> Option<Name> {
 pub(super) struct Reader<'a> {
     /// The first word.
     command: Folded,
-    pub(super) facts: StatementFlags,
+    pub(super) flags: StatementFlags,
     /// The token before, as it is written.
     pub(super) previous: &'a [u8],
 }
@@ -331,7 +331,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
         Self {
             command: folded(Some(first)),
-            facts: head(first, rest),
+            flags: head(first, rest),
             previous: first.text,
         }
     }
@@ -364,22 +364,22 @@ impl<'a> Reader<'a> {
             Kind::Word if may_matter(token.text) => self.word(token.text, *rest),
             Kind::Quoted => self.quoted(token.text, *rest),
             Kind::UnicodeQuoted => self.unreadable_name(token.text, *rest),
-            Kind::Broken => self.facts = self.facts.without(StatementFlags::SHAREABLE),
+            Kind::Broken => self.flags = self.flags.without(StatementFlags::SHAREABLE),
             Kind::Literal
             | Kind::EscapeLiteral
             | Kind::UnicodeLiteral
             | Kind::BitLiteral
             | Kind::DollarLiteral
-                if self.facts.has(StatementFlags::SHAREABLE) && !literal::is_constant(token) =>
+                if self.flags.has(StatementFlags::SHAREABLE) && !literal::is_constant(token) =>
             {
-                self.facts = self.facts.without(StatementFlags::SHAREABLE);
+                self.flags = self.flags.without(StatementFlags::SHAREABLE);
             }
             _ => {}
         }
     }
 
-    fn add(&mut self, facts: StatementFlags) {
-        self.facts = self.facts.and(facts);
+    fn add(&mut self, flags: StatementFlags) {
+        self.flags = self.flags.and(flags);
     }
 
     fn follows(&self, keyword: Folded) -> bool {
@@ -402,7 +402,7 @@ impl<'a> Reader<'a> {
     /// SELECT INTO makes a table.
     fn select_into(&mut self, mut rest: Tokens<'a>) {
         self.add(DDL);
-        self.facts = self.facts.without(StatementFlags::SHAREABLE);
+        self.flags = self.flags.without(StatementFlags::SHAREABLE);
         let target = rest.next();
         let schema = target.and_then(|target| name_of(unquoted(target)));
         let temporary = matches!(folded(target), TEMP | TEMPORARY | LOCAL | GLOBAL);
@@ -424,7 +424,7 @@ impl<'a> Reader<'a> {
             self.add(StatementFlags::GAINS_STATE);
             if self.command == CREATE {
                 // Nobody else can see it.
-                self.facts = self.facts.without(StatementFlags::CHANGES_SCHEMA);
+                self.flags = self.flags.without(StatementFlags::CHANGES_SCHEMA);
             }
             if self.command == CREATE && !drops_on_commit(rest) {
                 self.add(StatementFlags::MAKES_TEMPORARY);
@@ -448,7 +448,7 @@ impl<'a> Reader<'a> {
             self.name(name, rest);
         } else {
             self.add(StatementFlags::UNKNOWN);
-            self.facts = self.facts.without(StatementFlags::SHAREABLE);
+            self.flags = self.flags.without(StatementFlags::SHAREABLE);
         }
     }
 
@@ -474,8 +474,8 @@ impl<'a> Reader<'a> {
             Some(Name::RunsText) => self.add(StatementFlags::RUNS_TEXTS),
             Some(Name::Lasts) => self.add(StatementFlags::LASTS),
             Some(Name::TemporarySchema) => {
-                self.facts = self.facts.without(StatementFlags::SHAREABLE);
-                if self.facts.has(StatementFlags::CHANGES_SCHEMA) {
+                self.flags = self.flags.without(StatementFlags::SHAREABLE);
+                if self.flags.has(StatementFlags::CHANGES_SCHEMA) {
                     self.add(StatementFlags::GAINS_STATE);
                 }
                 let mut behind = rest;
