@@ -49,8 +49,6 @@ pub(crate) struct Backend {
     pub(super) is_new: bool,
     /// It has what only its end takes away: it is closed when its session gives it up.
     pub(crate) is_spent: bool,
-    /// Of which generation of its pool it is.
-    pub(super) generation: u64,
     /// Whom sequences may have given something here: nobody else may ask for that.
     pub(crate) sequences: Option<Owner>,
     /// What its session sent last, in case it must run again.
@@ -61,11 +59,18 @@ pub(crate) struct Backend {
     pub(crate) replayed: Lsn,
     /// What it has prepared.
     pub(crate) prepared: Prepared,
-    /// Name of its database on the server.
-    pub(super) database: Arc<str>,
     pub(crate) opened: Instant,
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
+    pub(super) membership: Membership,
+}
+
+/// The pool that a server connection was opened for, as far as the connection tells of it.
+pub(super) struct Membership {
+    /// Name of its database on the server; another one than the pool's once that was renamed.
+    pub(super) database: Arc<str>,
+    /// Generation of what its server says at login (`cluster/told.rs`): a connection of an older one is closed.
+    pub(super) generation: u64,
     pub(super) permit: Permit,
 }
 

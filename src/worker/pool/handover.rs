@@ -7,7 +7,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
     Backend, BackendInfo, Pool,
-    backend::Permit,
+    backend::{Membership, Permit},
     login::address_of,
     scheduler::{self, Schedulers},
     spawn_later,
@@ -99,7 +99,7 @@ impl Pool {
         target: WorkerId,
     ) {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        let budget = backend.permit.budget();
+        let budget = backend.membership.permit.budget();
         spawn_later(async move {
             let Some(handed) = pool.pack(*backend).await else {
                 budget.settle_promise(target);
@@ -120,17 +120,15 @@ impl Pool {
         let Backend {
             stream,
             info,
-            database,
+            membership,
             welcome,
             parameters,
             belief,
-            generation,
             sequences,
             prepared,
             opened,
             used,
             replayed,
-            permit,
             ..
         } = backend;
         stream.park(false);
@@ -138,8 +136,8 @@ impl Pool {
         Some(Box::new(Handed {
             key: self.key.clone(),
             connection,
-            database,
-            permit: permit.hand_over(),
+            database: membership.database,
+            permit: membership.permit.hand_over(),
             node: info.node,
             process_id: info.process_id,
             cancel_key: info.cancel_key.clone(),
@@ -150,7 +148,7 @@ impl Pool {
             welcome,
             parameters: parameters.to_pairs(),
             belief,
-            generation,
+            generation: membership.generation,
             sequences,
             prepared: pack_prepared(&prepared),
         }))
@@ -197,7 +195,6 @@ impl Pool {
         Backend {
             stream,
             info: Rc::new(info),
-            database: self.server_database(),
             welcome: handed.welcome,
             record: Vec::new(),
             read: Vec::new(),
@@ -207,11 +204,14 @@ impl Pool {
             belief: handed.belief,
             is_new: false,
             is_spent: false,
-            generation: handed.generation,
             sequences: handed.sequences,
             opened: handed.opened,
             used: Cell::new(handed.used),
-            permit,
+            membership: Membership {
+                database: self.server_database(),
+                generation: handed.generation,
+                permit,
+            },
         }
     }
 }

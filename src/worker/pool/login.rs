@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Backend, BackendInfo, CheckoutError, Permit, Pool, Urgency, maintenance::farewell, spawn_later,
+    Backend, BackendInfo, CheckoutError, Permit, Pool, Urgency, backend::Membership,
+    maintenance::farewell, spawn_later,
 };
 pub(crate) use crate::link::login::LoginError;
 use crate::{
@@ -162,7 +163,7 @@ impl Pool {
             .reactor
             .deadline(deadline, farewell(&backend.stream))
             .await;
-        let permit = backend.permit;
+        let permit = backend.membership.permit;
         drop(backend.stream);
         self.open(worker, permit).await
     }
@@ -206,16 +207,18 @@ impl Pool {
             belief: Belief::Exact,
             is_new: true,
             is_spent: false,
-            generation,
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),
             replayed: 0,
             prepared: Prepared::default(),
-            database,
             opened: now,
             used: Cell::new(now),
-            permit,
+            membership: Membership {
+                database,
+                generation,
+                permit,
+            },
         });
         if self.standing.get().0 == Role::Standby {
             let replayed = worker.reactor.deadline(deadline, backend.ask_replayed());

@@ -87,7 +87,7 @@ impl Pool {
 
     /// Closes a connection. It counts until the server has ended it: else there would be one more there than allowed.
     pub(super) fn dismiss(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
-        backend.permit.leave();
+        backend.membership.permit.leave();
         self.leaving.set(self.leaving.get() + 1);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         spawn_later(async move {

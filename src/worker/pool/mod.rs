@@ -193,7 +193,7 @@ impl Lease {
         let (now, schema) = (self.worker.micros(), self.worker.shared.schema_version());
         let (welcome, generation) = self.pool.budget().told.hear(welcome, now, schema);
         let backend = self.backend_mut();
-        (backend.welcome, backend.generation) = (welcome, generation);
+        (backend.welcome, backend.membership.generation) = (welcome, generation);
     }
 
     /// Closes the connection, and opens a new one in its place.
@@ -387,7 +387,7 @@ impl Pool {
     /// True when the server has begun to say something else since to those who log in.
     #[inline]
     fn is_bygone(&self, backend: &Backend) -> bool {
-        backend.generation != self.scheduler.borrow().budget().told.generation()
+        backend.membership.generation != self.scheduler.borrow().budget().told.generation()
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
@@ -396,7 +396,7 @@ impl Pool {
             || self.is_bygone(backend)
             || backend.stream.has_news()
             || !self.standing.get().1
-            || !self.is_called(&backend.database)
+            || !self.is_called(&backend.membership.database)
     }
 
     /// True when the limits leave room for one more connection, and nobody waits for it.
