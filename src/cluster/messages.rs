@@ -77,14 +77,8 @@ pub struct Handed {
     pub database: Arc<str>,
     /// Its permit, which goes with it.
     pub permit: Permit,
-    /// Its server.
-    pub node: NodeId,
-    /// Process id on the server, for cancel requests.
-    pub process_id: i32,
-    /// Cancel key of the server.
-    pub cancel_key: Box<[u8]>,
-    /// Microseconds since 1970 of its login.
-    pub opened_us: u64,
+    /// The process at its other end.
+    pub process: ServerProcess,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -103,6 +97,19 @@ pub struct Handed {
     pub sequences: Option<Owner>,
     /// What it has prepared.
     pub prepared: HandedStatements,
+}
+
+/// The process that serves a connection between two cores.
+#[derive(Debug)]
+pub struct ServerProcess {
+    /// Node on which it runs.
+    pub node: NodeId,
+    /// Process id there, for cancel requests.
+    pub process_id: i32,
+    /// Cancel key that the server gave with it.
+    pub cancel_key: Box<[u8]>,
+    /// Microseconds since 1970 of the login.
+    pub opened_us: u64,
 }
 
 /// What is known of a connection's settings.

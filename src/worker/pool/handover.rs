@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::{
         budget::Budget,
-        messages::{Handed, HandedStatement, HandedStatements, ToWorker},
+        messages::{Handed, HandedStatement, HandedStatements, ServerProcess, ToWorker},
     },
     ids::WorkerId,
     net::Side,
@@ -43,7 +43,7 @@ impl Worker {
     pub(crate) fn handed(self: &Rc<Self>, handed: Handed) {
         handed.permit.budget().settle_promise(self.id);
         let set = self.pools.borrow().get(&handed.key).cloned();
-        if let Some(pool) = set.and_then(|set| set.existing(handed.node)) {
+        if let Some(pool) = set.and_then(|set| set.existing(handed.process.node)) {
             pool.adopt(self, handed);
         }
     }
@@ -138,10 +138,12 @@ impl Pool {
             connection,
             database: membership.database,
             permit: membership.permit.hand_over(),
-            node: info.node,
-            process_id: info.process_id,
-            cancel_key: info.cancel_key.clone(),
-            opened_us: info.opened_us,
+            process: ServerProcess {
+                node: info.node,
+                process_id: info.process_id,
+                cancel_key: info.cancel_key.clone(),
+                opened_us: info.opened_us,
+            },
             opened,
             used: used.get(),
             replayed,
@@ -177,19 +179,20 @@ impl Pool {
 
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {
         let permit = Permit::of(handed.permit, &self.open);
-        let address = worker.with_snapshot(|snapshot| address_of(snapshot, handed.node));
+        let process = handed.process;
+        let address = worker.with_snapshot(|snapshot| address_of(snapshot, process.node));
         let stream = worker.reactor.adopt(handed.connection, Side::Server);
         let pairs = handed.parameters.iter();
         let parameters = worker
             .interner
             .of(pairs.map(|(name, value)| (name.clone(), &value[..])));
         let info = BackendInfo {
-            node: handed.node,
+            node: process.node,
             address,
             id: stream.id(),
-            process_id: handed.process_id,
-            cancel_key: handed.cancel_key,
-            opened_us: handed.opened_us,
+            process_id: process.process_id,
+            cancel_key: process.cancel_key,
+            opened_us: process.opened_us,
             cancels: Cell::new(0),
         };
         Backend {
