@@ -204,9 +204,7 @@ pub(super) struct World {
     schedulers: Vec<[RefCell<Scheduler<Connection, usize>>; 4]>,
     /// Since when logins rest, for each core and pool.
     rests_until: Vec<[Cell<Micros>; 4]>,
-    mailboxes: Arc<Vec<Mailbox<Mail>>>,
-    woken: Vec<Arc<AtomicBool>>,
-    turns: RefCell<BTreeSet<usize>>,
+    post: Post,
     clients: Vec<Client>,
     /// Connections that exist, those being opened included.
     alive: RefCell<[u32; 4]>,
@@ -215,12 +213,33 @@ pub(super) struct World {
     neglect: RefCell<Neglect>,
     /// No more new work.
     pub(super) is_closing: Cell<bool>,
+    pub(super) counts: Counts,
+}
+
+/// Everything that a run must have had some of to be worth anything, counted.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Clients that got a connection.
     pub(super) served: Cell<u64>,
+    /// Connections that changed cores.
     pub(super) handed: Cell<u64>,
+    /// Looks for a pool whose connection could make room.
     pub(super) evicted: Cell<u64>,
+    /// Connections beyond a pool's size.
     pub(super) reserved: Cell<u64>,
+    /// Messages that met a full mailbox.
     pub(super) lost: Cell<u64>,
+    /// Most clients that came clearly later and were served before one of their pool.
     pub(super) overtaken_max: Cell<u32>,
+}
+
+/// The mailboxes of all cores, and who has to look into them.
+struct Post {
+    mailboxes: Arc<Vec<Mailbox<Mail>>>,
+    /// By core: it has got mail.
+    woken: Vec<Arc<AtomicBool>>,
+    /// Cores that will read their mail at their next turn.
+    turns: RefCell<BTreeSet<usize>>,
 }
 
 /// One pool of one core, for its scheduler.
@@ -249,7 +268,7 @@ impl Effects for Floor<'_> {
 
     fn hand_over(&self, connection: Connection, target: WorkerId) {
         let world = self.world;
-        world.handed.set(world.handed.get() + 1);
+        world.counts.handed.set(world.counts.handed.get() + 1);
         let event = Event::Packed(self.core, connection, target);
         world.later(5 + world.below(50), event);
     }
@@ -280,17 +299,16 @@ impl Schedulers for Core<'_> {
 
     fn evict(&self, victim: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
-        world.evicted.set(world.evicted.get() + 1);
+        world.counts.evicted.set(world.counts.evicted.get() + 1);
         world.with_desk(core, index(&victim.key), |scheduler, floor| {
             scheduler.evict(floor)
         })
     }
 
     fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
-        let sent = self.0.mailboxes[usize::from(other.0)].put(Mail::Seek(Arc::clone(budget)));
-        self.0
-            .lost
-            .set(self.0.lost.get() + u64::from(sent.is_err()));
+        let sent = self.0.post.mailboxes[usize::from(other.0)].put(Mail::Seek(Arc::clone(budget)));
+        let lost = &self.0.counts.lost;
+        lost.set(lost.get() + u64::from(sent.is_err()));
     }
 }
 
@@ -348,20 +366,17 @@ impl World {
             rules: RefCell::new(rules),
             epoch: Cell::new(1),
             budgets,
-            mailboxes,
-            woken,
-            turns: RefCell::default(),
+            post: Post {
+                mailboxes,
+                woken,
+                turns: RefCell::default(),
+            },
             clients,
             alive: RefCell::default(),
             leaving: RefCell::default(),
             neglect: RefCell::default(),
             is_closing: Cell::new(false),
-            served: Cell::new(0),
-            handed: Cell::new(0),
-            evicted: Cell::new(0),
-            reserved: Cell::new(0),
-            lost: Cell::new(0),
-            overtaken_max: Cell::new(0),
+            counts: Counts::default(),
         }
     }
 
@@ -393,8 +408,8 @@ impl World {
         self.check_neglect();
         self.happen(due.event);
         self.note_neglect();
-        for (core, woken) in self.woken.iter().enumerate() {
-            if woken.swap(false, Relaxed) && self.turns.borrow_mut().insert(core) {
+        for (core, woken) in self.post.woken.iter().enumerate() {
+            if woken.swap(false, Relaxed) && self.post.turns.borrow_mut().insert(core) {
                 self.later(2 + self.below(200), Event::Turn(core));
             }
         }
@@ -498,11 +513,11 @@ impl World {
             if theirs.since + 2_000 + wait / 4 < waits.since {
                 theirs.overtaken += 1;
                 other.waits.set(Some(theirs));
-                let most = self.overtaken_max.get().max(theirs.overtaken);
-                self.overtaken_max.set(most);
+                let most = self.counts.overtaken_max.get().max(theirs.overtaken);
+                self.counts.overtaken_max.set(most);
             }
         }
-        self.served.set(self.served.get() + 1);
+        self.counts.served.set(self.counts.served.get() + 1);
         self.lend(number, connection);
     }
 
@@ -598,7 +613,7 @@ impl World {
                 self.clients.iter().any(|client| overdue(&client)),
                 "the reserve is for the patient"
             );
-            self.reserved.set(self.reserved.get() + 1);
+            self.counts.reserved.set(self.counts.reserved.get() + 1);
         }
         for (what, max, members) in rules.shared(pool) {
             let count = sum(&alive, members);
@@ -657,9 +672,9 @@ impl World {
             budget.settle_promise(target);
             return self.seek(core, &budget);
         }
-        let sent = self.mailboxes[usize::from(target.0)].put(Mail::Handed(connection));
+        let sent = self.post.mailboxes[usize::from(target.0)].put(Mail::Handed(connection));
         if let Err(Mail::Handed(connection)) = sent {
-            self.lost.set(self.lost.get() + 1);
+            self.counts.lost.set(self.counts.lost.get() + 1);
             budget.settle_promise(target);
             self.adopt(core, connection);
         }
@@ -673,8 +688,8 @@ impl World {
     }
 
     fn turn(&self, core: usize) {
-        self.turns.borrow_mut().remove(&core);
-        while let Some(mail) = self.mailboxes[core].take() {
+        self.post.turns.borrow_mut().remove(&core);
+        while let Some(mail) = self.post.mailboxes[core].take() {
             match mail {
                 Mail::Seek(budget) => self.seek(core, &budget),
                 Mail::Granted(budget) => {
@@ -692,7 +707,7 @@ impl World {
                 Mail::Reload => (0..4).for_each(|pool| self.refresh(core, pool)),
             }
         }
-        if self.mailboxes[core].has_overflowed() {
+        if self.post.mailboxes[core].has_overflowed() {
             for pool in 0..4 {
                 self.with_desk(core, pool, |scheduler, floor| scheduler.look_around(floor));
                 self.refresh(core, pool);
@@ -735,7 +750,7 @@ impl World {
             bounds: rules,
         });
         self.neglect.borrow_mut().clear();
-        for mailbox in self.mailboxes.iter() {
+        for mailbox in self.post.mailboxes.iter() {
             let _ = mailbox.put(Mail::Reload);
         }
     }
