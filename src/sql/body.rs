@@ -80,16 +80,16 @@ const KNOWN: [(&[u8], Effects); 55] = [
     (b"xpath_table", Effects::UNSEEN),
 ];
 
-/// What a text may do.
+/// The effects of a text, and the names in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
-    /// What its own words leave behind.
+    /// Effects of its own words.
     pub effects: Effects,
     /// Settings with a dot that it may set, in small letters.
     pub settings: Vec<Box<str>>,
     /// Names that it mentions, which may be those of functions and relations, as the server stores them.
     pub mentions: Vec<Box<[u8]>>,
-    /// What its literals say, should something run them.
+    /// Its literals as texts, should something run them.
     pub literals: Option<Box<Self>>,
     /// It is a literal of no more than SET, as those are of which an UPDATE is made.
     is_bare_set: bool,
@@ -102,7 +102,7 @@ impl Body {
         Self::read_deep(text, 0)
     }
 
-    /// What is known to leave this, whatever its text.
+    /// The body of something that is known to leave this, whatever its text.
     pub fn leaving(effects: Effects) -> Self {
         Self {
             effects,

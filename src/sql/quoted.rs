@@ -3,7 +3,7 @@
 
 use super::token::{Kind, Token};
 
-/// What a literal stands for, as far as that is told without its escapes; `None` when they may change what it says.
+/// The value of a literal, as far as that is told without its escapes; `None` when they may change what it says.
 pub(super) fn content(token: Token<'_>) -> Option<Vec<u8>> {
     let text = token.text;
     match token.kind {
@@ -59,7 +59,8 @@ pub(crate) fn undoubled(text: &[u8], quote: u8) -> Vec<u8> {
     out
 }
 
-/// The same with the escapes that make space or signs; `None` for those that make letters.
+/// The value of `E'...'` by what is between its quotes: escapes that make space are one, others of signs the sign; `None`
+/// for those that make letters.
 fn escaped(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = joined(text, true)?.into_iter();

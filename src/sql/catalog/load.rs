@@ -99,14 +99,14 @@ pub enum FactError {
     Value {
         /// Its number, from 1.
         column: usize,
-        /// What the column has.
+        /// The kind of values that the column has.
         wanted: &'static str,
-        /// What came.
+        /// The value that came.
         value: String,
     },
 }
 
-/// What is known of all functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
+/// All functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionFact {
     /// Its schema's name.
@@ -119,7 +119,7 @@ pub struct FunctionFact {
     pub projects: bool,
 }
 
-/// What is known of a table, a view or another relation.
+/// A table, a view or another relation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelationFact {
     /// Its number in `pg_class`.
@@ -134,7 +134,7 @@ pub struct RelationFact {
     pub persistence: char,
     /// Row level security is on.
     pub row_security: bool,
-    /// What it reads when it is read: relations in the definition of a view, partitions, heirs. One step only.
+    /// Relations that it reads when it is read: those in the definition of a view, partitions, heirs. One step only.
     pub bases: Vec<u32>,
     /// Its definition or its policies call a function that must not run on a standby.
     pub calls_writers: bool,

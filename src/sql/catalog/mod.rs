@@ -1,5 +1,5 @@
-//! What one database has, as of one look at its system catalogs: which functions are never volatile, which relations a
-//! hot standby can read. Built by the control core from plain facts, read by workers. Never talks to a server.
+//! The catalog of one database, as of one look at its system catalogs: which functions are never volatile, which relations
+//! a hot standby can read. Built by the control core from plain facts, read by workers. Never talks to a server.
 //!
 //! Errs on one side: a name is harmless only when everything that it may stand for is.
 
@@ -69,7 +69,7 @@ pub struct Relation {
     pub is_inherited: bool,
 }
 
-/// What a name that is called may do.
+/// The worst that a call of some name may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Called {
     /// Nothing of that name is known.
@@ -82,7 +82,7 @@ pub enum Called {
     PrimaryOnly,
 }
 
-/// What a name in FROM may stand for.
+/// The worst that a name in FROM may stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// Nothing of that name is known.
@@ -104,7 +104,7 @@ pub struct Catalog {
 /// The relations of one name.
 #[derive(Clone, Debug)]
 struct Relations {
-    /// What the name alone may stand for.
+    /// The worst that the name may stand for without a schema.
     all: Named,
     each: Vec<Relation>,
 }
@@ -179,7 +179,7 @@ impl Catalog {
         relations.all = stands_for(relations.each.iter());
     }
 
-    /// What a call of `name` may do. Without a schema, in whatever schema it may be found.
+    /// The worst that a call of `name` may do. Without a schema, in whatever schema it may be found.
     #[inline]
     pub fn called(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Called {
         let Some(functions) = self.functions.find(name) else {
@@ -196,7 +196,7 @@ impl Catalog {
         worst.unwrap_or(Called::Unknown)
     }
 
-    /// What `name` in FROM may stand for, beside a common table expression.
+    /// The worst that `name` in FROM may stand for, beside a common table expression.
     #[inline]
     pub fn named(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Named {
         match schema {

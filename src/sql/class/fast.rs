@@ -140,7 +140,7 @@ impl<'a> Leap<'a, '_> {
         self.go_on(end)
     }
 
-    /// What follows the comment that begins here, unless it asks for the primary.
+    /// End of the comment that begins here. Unsure when it asks for the primary.
     fn skip_comment(&mut self, start: usize) -> Sure<usize> {
         let tokens = self.tokens(start);
         if !tokens.is_comment(start) {

@@ -99,7 +99,7 @@ fn source_marks(window: &[u8; WINDOW]) -> u64 {
     bits(&stops)
 }
 
-/// What is known of each open parenthesis and bracket; the lowest bits are the innermost's.
+/// One bit for each open parenthesis and bracket and each question about it; the lowest bits are the innermost's.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Frames {
     /// Sources are listed.
@@ -306,7 +306,7 @@ impl<'a, 'k> Leap<'a, 'k> {
         tokens
     }
 
-    /// What is before `end` but space and the last comment: where it ends. Unsure at the beginning of the text.
+    /// End of the text before `end`, without space and the last comment. Unsure at the beginning of the text.
     #[inline]
     pub(super) fn before(&self, mut end: usize) -> Sure<usize> {
         while end > 0 && is_space(self.byte(end - 1)) {

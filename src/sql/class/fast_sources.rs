@@ -15,10 +15,10 @@ use crate::sql::{
     },
 };
 
-/// What [`Leap::source`] looks for.
+/// Words that [`Leap::source`] looks for.
 static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
 
-/// What [`Leap::listed_word`] looks for.
+/// Words that [`Leap::listed_word`] looks for.
 static LISTED: Lengths = Lengths::of(&[
     JOIN,
     WHERE,
@@ -267,7 +267,7 @@ impl<'a> Leap<'a, '_> {
     }
 }
 
-/// What a word among sources says.
+/// The part that a word among sources has.
 enum Plain {
     Word,
     /// A source is next.
@@ -276,7 +276,7 @@ enum Plain {
     Stop,
 }
 
-/// What was found where a source is expected.
+/// The thing that stands where a source is expected.
 #[derive(PartialEq, Eq)]
 enum Found {
     Relation,

@@ -3,11 +3,11 @@
 use super::overrides::Overrides;
 use crate::sql::catalog::Catalog;
 
-/// What texts are judged by.
+/// Everything that texts are judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge<'k> {
-    /// What the database has. Without it, whatever calls a function or names a relation is a write.
+    /// The catalog of the database. Without it, whatever calls a function or names a relation is a write.
     pub catalog: Option<&'k Catalog>,
-    /// What the configuration says.
+    /// Functions and patterns that the configuration names.
     pub overrides: &'k Overrides,
 }

@@ -39,7 +39,7 @@ pub fn class(text: &[u8], knowledge: &Knowledge<'_>) -> Class {
     }
 }
 
-/// The same with the reason, for those who ask.
+/// The class of a text with the reason for it, as an operator is shown it.
 pub fn explain<'a>(text: &'a [u8], knowledge: &Knowledge<'_>) -> (Class, Reason<'a>) {
     let reason = match judge(text, knowledge) {
         Ok(0) => Reason::Empty,
@@ -72,7 +72,7 @@ fn judge<'a>(text: &'a [u8], knowledge: &Knowledge<'_>) -> Result<usize, Reason<
     Ok(statements)
 }
 
-/// What bytes a text has.
+/// Kinds of bytes that a text has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     zero: bool,

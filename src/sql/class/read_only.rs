@@ -140,7 +140,7 @@ impl<'a> Statement<'a, '_, '_> {
         Ok(())
     }
 
-    /// What follows STDOUT: options, in which nothing is called.
+    /// Options of COPY behind STDOUT, in which nothing is called.
     fn options(&mut self) -> Result<(), Reason<'a>> {
         let end = self
             .tokens

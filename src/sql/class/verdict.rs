@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{limits::ROUTED_TEXT_BYTES_MAX, sql::catalog::Taint};
 
-/// What a text may do.
+/// The class of a text: whether a hot standby may run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It reads, and a hot standby can run it.

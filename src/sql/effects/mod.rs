@@ -1,4 +1,4 @@
-//! What a text of statements may do, as far as pooling must know. Pure; allocates nothing but names.
+//! Effects of a text of statements, as far as pooling must know. Pure; allocates nothing but names.
 //!
 //! `token.rs` cuts the text exactly as the server does, `statement.rs` says what one statement may do, and
 //! `fast.rs` hurries through the common ones, and
@@ -35,7 +35,7 @@ use super::{
 
 /// Flags of a whole text, without the zero byte that ends it.
 ///
-/// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
+/// The meaning of a backslash in `'...'` depends on the session; the answer then holds for both.
 pub fn flags_of(text: &[u8]) -> StatementFlags {
     let mut tokens = Tokens::new(text, Reading::Standard);
     let flags = read(text, &mut tokens, read_statement);
@@ -94,7 +94,7 @@ pub(super) fn read_statement<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> S
     reader.flags
 }
 
-/// What the text is, as one whole statement that begins or ends a transaction, or reads on.
+/// Flags of the whole text, as one statement that begins or ends a transaction, or reads on.
 #[inline]
 fn of_transaction(first: word::Folded, text: &[u8]) -> StatementFlags {
     match first {

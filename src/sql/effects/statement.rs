@@ -1,6 +1,6 @@
-//! What a statement may do to the session it runs in: told by its first words, and by the names and words
-//! further on that matter wherever they stand. Errs on the side that `flags.rs` says. Never looks into what
-//! functions and operators do, but for those that are known to keep session state.
+//! Flags of one statement: told by its first words, and by the names and words further on that matter wherever they stand.
+//! Errs on the side that `flags.rs` says. Never looks into what functions and operators do, but for those that are known to
+//! keep session state.
 
 use super::{flags::StatementFlags, literal, settings};
 use crate::sql::{
@@ -30,7 +30,7 @@ pub(in crate::sql) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>)
     reader.flags
 }
 
-/// What the first words of a statement say. `rest` follows the first.
+/// Flags that the first words of a statement tell. `rest` follows the first.
 fn head(first: Token<'_>, rest: Tokens<'_>) -> StatementFlags {
     match first.kind {
         Kind::Word => command(fold(first.text), rest),
@@ -113,7 +113,7 @@ fn meaning_after(name: Option<Token<'_>>, mut rest: Tokens<'_>) -> StatementFlag
     }
 }
 
-/// The same for a call of `set_config` that follows its name.
+/// Whether texts may mean something else after a call of `set_config`; `rest` follows its name.
 fn meaning_after_call(mut rest: Tokens<'_>) -> StatementFlags {
     let is_open = rest.next().is_some_and(|next| next.kind == Kind::Open);
     let name = rest.next().filter(|_| is_open);
@@ -202,7 +202,7 @@ fn skip_parenthesis(tokens: &mut Tokens<'_>) {
     }
 }
 
-/// What follows CREATE may have a body with semicolons.
+/// True when CREATE makes a function or procedure, whose body may have semicolons. `rest` follows CREATE.
 fn makes_routine(mut rest: Tokens<'_>) -> bool {
     let mut word = folded(rest.next());
     while matches!(word, OR | REPLACE) {
@@ -220,12 +220,12 @@ pub(super) enum Name {
     TemporarySchema,
     /// The view whose UPDATE is a SET.
     Settings,
-    /// What a sequence gave to the session.
+    /// `currval` or `lastval`: the value that a sequence gave to the session.
     SequenceValue,
     NextValue,
     /// SQL in its arguments is run.
     RunsText,
-    /// What no reset takes off a connection.
+    /// A function whose effect no reset takes off a connection.
     Lasts,
 }
 

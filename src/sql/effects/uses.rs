@@ -10,7 +10,7 @@ use crate::sql::{
     },
 };
 
-/// What a statement does with statements that SQL has prepared.
+/// One use of a statement that SQL prepares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Use {
     /// PREPARE.

@@ -1,5 +1,5 @@
-//! What holds for every text: flags are there, the quick way finds what the slow one finds, space and comments
-//! change nothing.
+//! Properties of every text: flags are there, the quick way finds what the slow one finds, space and comments change
+//! nothing.
 
 use proptest::{
     prelude::*,
@@ -104,7 +104,7 @@ const PIECES: [&str; 85] = [
     ",",
 ];
 
-/// What may stand between tokens.
+/// Texts that may stand between tokens.
 const GAPS: [&str; 6] = [
     " ",
     "\t",
