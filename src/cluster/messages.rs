@@ -1,4 +1,4 @@
-//! What cores tell each other.
+//! Messages between cores: to a worker, to the control core, and the server connections that travel in them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,9 +29,9 @@ pub enum ToWorker {
         process_id: i32,
         /// The key that client was given.
         key: Vec<u8>,
-        /// Who wants to know when that has had its effect.
+        /// Core that is told when that has had its effect.
         asker: WorkerId,
-        /// What the answer shall carry.
+        /// Ticket that the answer carries.
         ticket: Ticket,
     },
     /// Answer to `Cancel`.
@@ -85,7 +85,7 @@ pub struct Handed {
     pub used: Instant,
     /// How far a standby had replayed when it was opened; 0 is unknown.
     pub replayed: Lsn,
-    /// What its server said at login.
+    /// Parameters that its server reported at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
@@ -95,7 +95,7 @@ pub struct Handed {
     pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<Owner>,
-    /// What it has prepared.
+    /// Statements that it has prepared.
     pub prepared: HandedStatements,
 }
 
@@ -112,7 +112,7 @@ pub struct ServerProcess {
     pub opened_us: u64,
 }
 
-/// What is known of a connection's settings.
+/// How well a connection's settings are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Belief {
     /// All of them.
@@ -143,7 +143,7 @@ pub struct HandedStatements {
 pub struct HandedStatement {
     /// That of its name.
     pub number: u64,
-    /// What was parsed.
+    /// Text and parameter types that were parsed.
     pub content: Arc<[u8]>,
     /// The settings under which it was.
     pub context: HandedParameters,
@@ -153,7 +153,7 @@ pub struct HandedStatement {
     pub shape: Option<Shape>,
 }
 
-/// What tells descriptions of prepared statements apart.
+/// Hashes that tell the descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Of their rows.
@@ -167,9 +167,9 @@ pub struct Shape {
 pub enum ToControl {
     /// Run PBKDF2, which takes milliseconds, away from the workers.
     Derive {
-        /// Who asks.
+        /// Core that is told the keys.
         worker: WorkerId,
-        /// What the answer shall carry.
+        /// Ticket that the answer carries.
         ticket: Ticket,
         /// The password.
         password: String,

@@ -69,7 +69,7 @@ fn place_of(limit: Refusal) -> Option<usize> {
     SHARED.iter().position(|shared| *shared == limit)
 }
 
-/// What to do for a pool whose clients wait.
+/// Step that helps a pool whose clients wait.
 #[derive(Debug)]
 pub enum Sought {
     /// Hand over a connection that is idle on this core.
@@ -82,7 +82,7 @@ pub enum Sought {
     Nothing,
 }
 
-/// What one pool may have on one node, and what its cores show each other.
+/// Server connections that one pool may have on one node, and what its cores show each other.
 #[derive(Debug)]
 pub struct Budget {
     /// Whose it is.
@@ -141,7 +141,7 @@ impl Budget {
         })
     }
 
-    /// The same once the connections have gone that are being closed, and one of `freed`.
+    /// Limit that would refuse a permit once the connections have gone that are being closed, and one of `freed`.
     fn later_refusal(&self, overdue: bool, freed: Option<&Self>) -> Option<Refusal> {
         self.first_full(|place, limit| {
             let is_freed = freed.is_some_and(|freed| std::ptr::eq(freed.limit(place), limit));
@@ -373,7 +373,7 @@ impl Budget {
         waiting.map(|(number, _)| WorkerId(number))
     }
 
-    /// What can be done for the clients that wait, seen from core `at`.
+    /// Step that helps the clients that wait, seen from core `at`.
     pub fn seek(self: &Arc<Self>, at: WorkerId) -> Sought {
         if !self.has_uncovered() {
             return Sought::Nothing;
@@ -448,7 +448,7 @@ impl Permit {
         }
     }
 
-    /// What it was taken from.
+    /// The budget that it was taken from.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }

@@ -36,13 +36,13 @@ pub struct DatabaseSettings {
     pub name: String,
     /// Name on the server; the client's name when absent.
     pub server_name: Option<String>,
-    /// What all its users may have together; for `"*"`, each database that it stands for.
+    /// Limits of all its users together; for `"*"`, of each database that it stands for.
     pub limits: Limits,
     /// Pool settings given here.
     pub pool: PoolOverride,
 }
 
-/// What the pools of one database, or of one user, may have together; `None` is no limit.
+/// Limits of all pools of one database, or of one user, together; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `max_connections`: server connections.
@@ -51,7 +51,7 @@ pub struct Limits {
     pub max_clients: Option<u32>,
 }
 
-/// What is known of a user's password.
+/// Password of a user, as the configuration has it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Plain text.
@@ -77,11 +77,11 @@ impl std::fmt::Debug for Secret {
 pub struct UserSettings {
     /// Name of the role.
     pub name: String,
-    /// What clients must prove, and what is used towards servers unless `server_password` is given.
+    /// Password that clients prove, and that is used towards servers unless `server_password` is given.
     pub password: Option<Secret>,
-    /// What servers are told, when it differs.
+    /// Password towards servers, when it differs.
     pub server_password: Option<Secret>,
-    /// What it may have in all databases together.
+    /// Limits of all its databases together.
     pub limits: Limits,
     /// Pool settings given here.
     pub pool: PoolOverride,

@@ -83,13 +83,13 @@ pub struct Listen {
     pub backlog: u32,
     /// From accept to a finished login.
     pub login_timeout: Duration,
-    /// What SIGTERM waits for.
+    /// `drain`: those whom SIGTERM waits for.
     pub drain: DrainFor,
     /// How long it does.
     pub drain_timeout: Duration,
 }
 
-/// What SIGTERM waits for.
+/// `drain`: those whom SIGTERM waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainFor {
     /// The ends of transactions; who is in none is sent away at once.

@@ -34,7 +34,7 @@ pub enum SequenceValues {
     Session,
 }
 
-/// What becomes of a statement that leaves session state which cannot be carried to another connection.
+/// `pin`: treatment of a statement that leaves session state which cannot be carried to another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PinPolicy {
     /// The session keeps its server connection for as long as the state is there.
