@@ -26,7 +26,7 @@ pub enum ControlError {
         limit: u64,
         /// Clients allowed by the configuration.
         clients: u32,
-        /// What would do.
+        /// A limit that would be enough.
         needed: u64,
     },
     /// The kernel lacks something, for the control core itself.

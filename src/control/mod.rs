@@ -61,7 +61,7 @@ pub struct WorkerStart {
     pub listeners: Vec<Listener>,
     /// How other cores wake it.
     pub wake: WakeHandle,
-    /// What it shares with the other cores.
+    /// Everything that it shares with the other cores.
     pub shared: Arc<Shared>,
 }
 
@@ -140,7 +140,7 @@ fn start_workers(
     Ok(joins)
 }
 
-/// What is believed of the nodes before anybody has looked.
+/// State of the nodes before anybody has looked: as the status file has it.
 fn remembered(settings: &Settings) -> State {
     let mut state = State::new(
         watch::members(settings),

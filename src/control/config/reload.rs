@@ -1,4 +1,4 @@
-//! What a reload may change and what waits for a restart. Pure.
+//! Settings that a reload changes, and those that wait for a restart. Pure.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,13 +10,13 @@ use crate::cluster::settings::{
 /// The outcome of reading the file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
+    /// Settings that hold from now on: the old ones with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
     /// `[[preference]]`, `[health]` and `[failover]`, the new `login_timeout`, and of each `[[node]]` the new
     /// `max_connections`, `weight` and `application_name`.
     pub settings: Settings,
-    /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
+    /// Keys that have changed and hold, as the file names them: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
-    /// What has changed in the file but holds only after a restart.
+    /// Keys that have changed in the file but hold only after a restart.
     pub needs_restart: Vec<String>,
 }
 

@@ -29,7 +29,7 @@ pub(super) const TIMEOUT: Span = Span { zero: None };
 pub(super) const LIMIT: Span = Span {
     zero: Some("never"),
 };
-/// What a limit is that nobody asked for.
+/// Default of limits that are off.
 const OFF: Duration = Duration::ZERO;
 /// How long to wait for others to finish.
 const DRAIN: Span = Span {
@@ -213,7 +213,7 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
     section.finish(pool)
 }
 
-/// What `[[database]]` and `[[user]]` may say about their pools.
+/// Pool settings of `[[database]]` or `[[user]]`.
 fn pool_override(section: &mut Section<'_>) -> PoolOverride {
     PoolOverride {
         mode: section.read("mode", &MODES),
@@ -235,7 +235,7 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
     }
 }
 
-/// What `[[database]]` and `[[user]]` may say about all their pools together.
+/// Limits in `[[database]]` or `[[user]]` of all its pools together.
 fn limits(section: &mut Section<'_>) -> Limits {
     Limits {
         max_connections: section.read("max_connections", &SIZE),
@@ -339,7 +339,7 @@ fn limit(section: &mut Section<'_>, key: &'static str, default: Duration) -> Opt
     or_never(section.read(key, &LIMIT).unwrap_or(default))
 }
 
-/// The same in `[[database]]` and `[[user]]`, when it is given.
+/// A limit in `[[database]]` or `[[user]]`; `Some(None)` for 0, which is never, and `None` without the key.
 fn or_off(section: &mut Section<'_>, key: &'static str) -> Option<Option<Duration>> {
     section.read(key, &LIMIT).map(or_never)
 }

@@ -126,7 +126,7 @@ impl Asker {
         }
     }
 
-    /// What the node says, and when it was asked.
+    /// The node's answer, and when it was asked.
     async fn try_once(
         &mut self,
         watch: &Watch,

@@ -42,11 +42,11 @@ SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))); \
 SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') \
 ELSE pg_current_wal_insert_lsn() END";
 
-/// What is known of the databases, and what is to be found out.
+/// Databases whose catalogs are loaded, or are to be.
 pub(super) struct Catalogs {
     dialer: Rc<Dialer>,
     known: RefCell<BTreeMap<Arc<str>, Known>>,
-    /// What came with the servers, the same in all databases.
+    /// Objects that came with the servers, the same in all databases.
     own: RefCell<Option<Rc<Own>>>,
     /// Databases that are being asked.
     loading: Cell<usize>,
@@ -61,7 +61,7 @@ struct Own {
 
 /// One database.
 struct Known {
-    /// Who may look, where no user is set for that.
+    /// Role that may look, where no user is set for that.
     user: Arc<str>,
     /// A worker wants to know it, or it may have changed.
     is_wanted: bool,
@@ -73,7 +73,7 @@ struct Known {
     busy_until: Instant,
     /// When it was last known.
     known_at: Option<Instant>,
-    /// What the question for changes was answered before that.
+    /// Answer to the question for changes before that.
     changes: Vec<Option<String>>,
     /// The connection that asks, between two questions.
     line: Option<Line>,
@@ -200,7 +200,7 @@ impl Catalogs {
         });
     }
 
-    /// Who is asked: the primary, and while there is none a standby, because reads go on there.
+    /// Node that is asked: the primary, and while there is none a standby, because reads go on there.
     fn node(&self) -> Option<NodeId> {
         let snapshot = self.dialer.publishing.current();
         let answers = |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.takes_reads);
@@ -383,7 +383,7 @@ async fn line_to(catalogs: &Catalogs, database: &str) -> Result<(Line, bool), Li
     Ok((line, true))
 }
 
-/// What came with the server; asked again over each new connection, because there may be another server.
+/// Objects that came with the server; asked again over each new connection, because there may be another server.
 async fn own(catalogs: &Catalogs, line: &mut Line, is_new: bool) -> Result<Rc<Own>, LineError> {
     let known = catalogs.own.borrow().clone();
     if let Some(known) = known.filter(|_| !is_new) {
@@ -401,7 +401,7 @@ async fn own(catalogs: &Catalogs, line: &mut Line, is_new: bool) -> Result<Rc<Ow
     Ok(own)
 }
 
-/// What is known of the database, when that question was answered so before.
+/// Facts that are published of the database, when the question for changes was answered so before.
 fn still_holds(
     catalogs: &Catalogs,
     database: &str,
@@ -413,7 +413,7 @@ fn still_holds(
     current.catalogs.get(database).filter(|_| is_same).cloned()
 }
 
-/// What is known holds on. Who had what was known before has what is known now.
+/// Published facts hold on. Whoever could rely on them before the look can rely on the new ones.
 fn confirm(
     catalogs: &Catalogs,
     database: &Arc<str>,
@@ -527,7 +527,7 @@ fn loaded(
     Ok(())
 }
 
-/// What is known stays for a while; then it is better to know nothing.
+/// A look has failed. The published facts stay for `catalog_refresh`; then it is better to know nothing.
 fn failed(catalogs: &Catalogs, database: &Arc<str>, error: &LineError, now: Instant) {
     let current = catalogs.dialer.publishing.current();
     let patience = current.settings.routing.catalog_refresh;

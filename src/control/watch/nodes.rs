@@ -50,7 +50,7 @@ pub(crate) struct Watch {
     surveyed: Cell<bool>,
 }
 
-/// What belongs to the tasks of one node.
+/// One node, with the bells of its two tasks.
 pub(super) struct Watched {
     pub(super) id: NodeId,
     pub(super) live: Arc<Live>,
@@ -305,7 +305,7 @@ impl Watch {
     }
 }
 
-/// What the state needs to know of the file.
+/// Names of the nodes in the file, for the state.
 pub(crate) fn members(settings: &Settings) -> Vec<Member> {
     let member = |node: &crate::cluster::settings::NodeSettings| Member {
         name: node.name.clone(),

@@ -36,7 +36,7 @@ async fn probe(watch: &Watch, place: usize) -> Outcome {
     }
 }
 
-/// What a failed look says about the node.
+/// Outcome of a probe that ended with this error.
 fn outcome_of(error: &LineError) -> Outcome {
     let text = error.to_string();
     match error.sqlstate().map(|code| code.class()) {
