@@ -219,7 +219,7 @@ impl Pool {
     }
 }
 
-/// What a connection has prepared, for another core.
+/// Prepared statements of a connection, for another core.
 fn pack_prepared(prepared: &Prepared) -> HandedStatements {
     // A statement that is not shared has its session on this core, and is of no use elsewhere.
     let unshared = prepared
@@ -235,7 +235,7 @@ fn pack_prepared(prepared: &Prepared) -> HandedStatements {
     }
 }
 
-/// The same on this core.
+/// Prepared statements of a connection that has come to this core.
 fn unpack_prepared(worker: &Worker, handed: HandedStatements) -> Prepared {
     let unpack = |handed: HandedStatement| {
         let pairs = handed.context.iter();

@@ -86,7 +86,7 @@ impl Backoff {
         !is_resting && (self.failures == 0 || opening == 0)
     }
 
-    /// What a login hears while no attempt is made.
+    /// Error for a login while no attempt is made; `None` while one may be.
     pub(super) fn refusal(&self, now: Instant) -> Option<CheckoutError> {
         let resting = self.until.is_some_and(|until| until > now);
         let last = self.last.as_ref().filter(|_| resting)?;

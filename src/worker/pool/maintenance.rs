@@ -22,7 +22,7 @@ use crate::{
     worker::{Worker, wire::Wire},
 };
 
-/// What takes everything away that a session can leave, but for the schema of its temporary objects.
+/// Takes everything away that a session can leave, but for the schema of its temporary objects.
 const EVERYTHING: &str = "DISCARD ALL";
 
 /// A row where there is such a schema. It stays as long as the connection, and what is done in it differs from what is

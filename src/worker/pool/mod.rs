@@ -64,7 +64,7 @@ pub(crate) struct Pool {
     /// Those of them whose connections are being closed.
     leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
-    /// What the node was, and whether it was used, when last looked at.
+    /// Role of the node, and whether it was used, when last looked at.
     standing: Cell<(Role, bool)>,
     /// No connection is opened to have one in reserve until then.
     vacant_until: Cell<Option<Instant>>,
@@ -88,7 +88,7 @@ fn spawn_later(future: impl Future<Output = ()> + 'static) {
     });
 }
 
-/// What the scheduler of a pool has done.
+/// Carries out the effects of a pool's scheduler.
 struct Hands<'a> {
     worker: &'a Rc<Worker>,
     pool: &'a Rc<Pool>,
@@ -435,7 +435,7 @@ impl Pool {
     }
 }
 
-/// What a node is, and whether it is used.
+/// Role of a node, and whether it is used.
 fn standing(snapshot: &Snapshot, node: NodeId) -> (Role, bool) {
     snapshot
         .state(node)

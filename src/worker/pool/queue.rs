@@ -175,7 +175,7 @@ impl Pool {
         }
     }
 
-    /// Those who wait here look for another node.
+    /// Ends the wait of all clients of this pool: they look for another node.
     pub(super) fn send_waiters_away(self: &Rc<Self>, worker: &Rc<Worker>) {
         let sent = self.with_desk(worker, |scheduler, effects| {
             scheduler.leave(effects, |_| true)

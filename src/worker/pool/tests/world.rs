@@ -32,7 +32,7 @@ const PLACE: &str = "a place could be freed";
 /// Longest that a server takes to end a connection.
 const FAREWELL_MAX: Micros = 3_000;
 
-/// What the configuration says: the names of pools are `d0/u0`, `d0/u1`, `d1/u0`, `d1/u1`.
+/// Limits of the configuration: the names of pools are `d0/u0`, `d0/u1`, `d1/u0`, `d1/u1`.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) size: [u32; 4],
@@ -57,7 +57,7 @@ impl Rules {
         }
     }
 
-    /// What a connection of `pool` counts for besides the pool, and how many there may be of each.
+    /// Shared limits that a connection of `pool` counts for: name, bound, and the pools that share it.
     fn shared(&self, pool: usize) -> [(&'static str, Option<u32>, [bool; 4]); 3] {
         let (database, user) = (pool / 2, pool % 2);
         [
@@ -112,7 +112,7 @@ pub(super) struct Connection {
     permit: Permit,
 }
 
-/// What cores tell each other.
+/// Messages between cores.
 enum Mail {
     Seek(Arc<Budget>),
     Granted(Arc<Budget>),
@@ -120,7 +120,7 @@ enum Mail {
     Reload,
 }
 
-/// What happens at some time.
+/// Events that are due at some time.
 enum Event {
     /// A client wants a connection.
     Ask(usize),
@@ -436,7 +436,7 @@ impl World {
         }
     }
 
-    /// What the schedulers say of the longest that somebody waited while a connection was idle elsewhere.
+    /// Longest that a scheduler has seen somebody wait while a connection was idle elsewhere.
     pub(super) fn idle_beside_max(&self) -> Micros {
         let schedulers = self.schedulers.iter().flatten();
         schedulers
