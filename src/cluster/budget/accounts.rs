@@ -76,7 +76,7 @@ impl From<&Snapshot> for Terms {
     }
 }
 
-/// Books of all budgets: the limits that they share.
+/// Accounts of all budgets: the limits that they share.
 pub(super) struct Accounts {
     register: Mutex<Register>,
     start: Instant,

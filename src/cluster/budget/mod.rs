@@ -275,10 +275,12 @@ impl Budget {
 
     /// The core on which somebody has waited for longest for whom no connection is on its way, and since when.
     pub fn oldest_want_beside(&self, worker: WorkerId) -> Option<(WorkerId, Micros)> {
-        let wants = self.seats_beside(worker).filter_map(|(other, core_share)| {
-            let since = core_share.waits_for_connection()?;
-            Some((other, since))
-        });
+        let wants = self
+            .shares_beside(worker)
+            .filter_map(|(other, core_share)| {
+                let since = core_share.waits_for_connection()?;
+                Some((other, since))
+            });
         wants.min_by_key(|(_, since)| *since)
     }
 
@@ -286,7 +288,7 @@ impl Budget {
     /// this one for whom none is on its way.
     pub fn oldest_idle_beside(&self, worker: WorkerId) -> Option<Micros> {
         self.core_share(worker).waits_for_connection()?;
-        let idle = self.seats_beside(worker);
+        let idle = self.shares_beside(worker);
         idle.filter_map(|(_, core_share)| core_share.idle_since())
             .min()
     }
@@ -382,7 +384,7 @@ impl Budget {
             return Sought::Give;
         }
         let idle = |(_, core_share): &(WorkerId, &CoreShare)| core_share.idle_since().is_some();
-        if let Some((other, _)) = self.seats_beside(at).find(idle) {
+        if let Some((other, _)) = self.shares_beside(at).find(idle) {
             return Sought::Ask(other);
         }
         match self.victim() {
@@ -425,7 +427,7 @@ impl Budget {
         &self.core_shares[usize::from(worker.0)]
     }
 
-    fn seats_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &CoreShare)> {
+    fn shares_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &CoreShare)> {
         let numbered = (0..).map(WorkerId).zip(&self.core_shares);
         let others = numbered.filter(move |(other, _)| *other != worker);
         others.map(|(other, core_share)| (other, &**core_share))

@@ -34,7 +34,7 @@ impl Worker {
     /// on to the next.
     pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
         match self.pool_of(budget) {
-            Some(pool) => pool.with_desk(self, |scheduler, effects| scheduler.hear(effects)),
+            Some(pool) => pool.with_scheduler(self, |scheduler, effects| scheduler.hear(effects)),
             None => budget.decline(self.id),
         }
     }
@@ -79,16 +79,16 @@ impl Schedulers for Rc<Worker> {
 impl Pool {
     /// Another core has clients waiting: it gets a connection that is idle here.
     fn give_up(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |scheduler, effects| scheduler.give_up(effects))
+        self.with_scheduler(worker, |scheduler, effects| scheduler.give_up(effects))
     }
 
     /// Another pool has clients waiting: it gets the place of a connection that is idle here.
     fn evict(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |scheduler, effects| scheduler.evict(effects))
+        self.with_scheduler(worker, |scheduler, effects| scheduler.evict(effects))
     }
 
     fn look_around(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |scheduler, effects| scheduler.look_around(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.look_around(effects));
     }
 
     /// Gives a connection that nothing is owed on to a core to which it is promised.
@@ -172,7 +172,7 @@ impl Pool {
         if self.is_stale(&backend, now) {
             return self.verify(worker, backend);
         }
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.adopt(effects, backend)
         });
     }

@@ -105,7 +105,7 @@ impl Pool {
     /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
     pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
-        self.with_desk(worker, |scheduler, effects| scheduler.close_excess(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.close_excess(effects));
         let staying = self.open.get() - self.leaving.get();
         let mut surplus = staying.saturating_sub(settings.capacity.min_size);
         let mut next: Option<Instant> = None;
@@ -148,8 +148,9 @@ impl Pool {
         let least = capacity.min_size.min(capacity.size);
         let is_short = || self.budget().used() < least;
         while is_short()
-            && self.with_desk(worker, |scheduler, effects| scheduler.open_spare(effects))
-        {}
+            && self.with_scheduler(worker, |scheduler, effects| scheduler.open_spare(effects))
+        {
+        }
     }
 }
 

@@ -253,7 +253,7 @@ impl Pool {
     }
 
     /// Works at the scheduler, and looks through the process for those who have come to wait there.
-    fn with_desk<T>(
+    fn with_scheduler<T>(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         work: impl FnOnce(&mut Scheduler<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
@@ -374,7 +374,7 @@ impl Pool {
         if self.is_worn_out(&backend, now) {
             return self.dismiss(worker, backend);
         }
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.place(effects, backend)
         });
     }

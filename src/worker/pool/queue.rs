@@ -68,7 +68,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         if self.waiter.is_queued.get() {
             let is_this = |waiter: &Rc<Waiter>| Rc::ptr_eq(waiter, &self.waiter);
-            self.pool.with_desk(self.worker, |scheduler, effects| {
+            self.pool.with_scheduler(self.worker, |scheduler, effects| {
                 scheduler.leave(effects, is_this)
             });
         }
@@ -145,7 +145,7 @@ impl Pool {
             outcome: RefCell::default(),
             waker: WakerCell::default(),
         });
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.join(effects, Rc::clone(&waiter));
         });
         Place {
@@ -157,7 +157,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the limits allow.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |scheduler, effects| scheduler.settle(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.settle(effects));
     }
 
     /// A login failed: those who cannot gain by waiting hear it.
@@ -169,7 +169,8 @@ impl Pool {
         let hears = |waiter: &Rc<Waiter>| {
             waiter.urgency == Urgency::Login || is_standby || final_word && self.open.get() == 0
         };
-        let told = self.with_desk(worker, |scheduler, effects| scheduler.leave(effects, hears));
+        let told =
+            self.with_scheduler(worker, |scheduler, effects| scheduler.leave(effects, hears));
         for waiter in told {
             waiter.end(Err(error.to_checkout_error(waiter.urgency)));
         }
@@ -177,7 +178,7 @@ impl Pool {
 
     /// Ends the wait of all clients of this pool: they look for another node.
     pub(super) fn send_waiters_away(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let sent = self.with_desk(worker, |scheduler, effects| {
+        let sent = self.with_scheduler(worker, |scheduler, effects| {
             scheduler.leave(effects, |_| true)
         });
         for waiter in sent {

@@ -38,7 +38,7 @@ pub(crate) struct ReadClassifier {
 
 impl ReadClassifier {
     pub(super) fn new(snapshot: &Snapshot, database: &str, role: &Arc<str>) -> Self {
-        let judge = Self {
+        let classifier = Self {
             database: RefCell::new(database.into()),
             role: Arc::clone(role),
             facts: RefCell::default(),
@@ -47,8 +47,8 @@ impl ReadClassifier {
             wanted: Cell::new(None),
             gave_up: Cell::new(false),
         };
-        judge.refresh(snapshot, database);
-        judge
+        classifier.refresh(snapshot, database);
+        classifier
     }
 
     /// Takes over a new snapshot.

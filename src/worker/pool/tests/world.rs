@@ -292,7 +292,7 @@ struct Core<'a>(&'a World, usize);
 impl Schedulers for Core<'_> {
     fn give_up(&self, budget: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
-        world.with_desk(core, index(&budget.key), |scheduler, floor| {
+        world.with_scheduler(core, index(&budget.key), |scheduler, floor| {
             scheduler.give_up(floor)
         })
     }
@@ -300,7 +300,7 @@ impl Schedulers for Core<'_> {
     fn evict(&self, victim: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
         world.counts.evicted.set(world.counts.evicted.get() + 1);
-        world.with_desk(core, index(&victim.key), |scheduler, floor| {
+        world.with_scheduler(core, index(&victim.key), |scheduler, floor| {
             scheduler.evict(floor)
         })
     }
@@ -470,7 +470,7 @@ impl World {
             number: self.number(),
             overtaken: 0,
         }));
-        self.with_desk(client.core, client.pool, |scheduler, floor| {
+        self.with_scheduler(client.core, client.pool, |scheduler, floor| {
             scheduler.join(floor, number)
         });
         self.later(self.rules.borrow().reserve_after, Event::Overdue(number));
@@ -485,7 +485,7 @@ impl World {
         if client.round.get() != round || client.waits.take().is_none() {
             return;
         }
-        let left = self.with_desk(client.core, client.pool, |scheduler, floor| {
+        let left = self.with_scheduler(client.core, client.pool, |scheduler, floor| {
             scheduler.leave(floor, |waiter| *waiter == number)
         });
         assert_eq!(left, [number], "who waits is in the queue");
@@ -549,7 +549,7 @@ impl World {
 
     // What a core does.
 
-    fn with_desk<T>(
+    fn with_scheduler<T>(
         &self,
         core: usize,
         pool: usize,
@@ -575,12 +575,12 @@ impl World {
     }
 
     fn settle(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |scheduler, floor| scheduler.settle(floor));
+        self.with_scheduler(core, pool, |scheduler, floor| scheduler.settle(floor));
     }
 
     fn place(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.place(floor, connection)
         });
     }
@@ -682,7 +682,7 @@ impl World {
 
     fn adopt(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.adopt(floor, connection)
         });
     }
@@ -693,7 +693,7 @@ impl World {
             match mail {
                 Mail::Seek(budget) => self.seek(core, &budget),
                 Mail::Granted(budget) => {
-                    self.with_desk(core, index(&budget.key), |scheduler, floor| {
+                    self.with_scheduler(core, index(&budget.key), |scheduler, floor| {
                         scheduler.hear(floor)
                     });
                 }
@@ -709,14 +709,14 @@ impl World {
         }
         if self.post.mailboxes[core].has_overflowed() {
             for pool in 0..4 {
-                self.with_desk(core, pool, |scheduler, floor| scheduler.look_around(floor));
+                self.with_scheduler(core, pool, |scheduler, floor| scheduler.look_around(floor));
                 self.refresh(core, pool);
             }
         }
     }
 
     fn refresh(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.settle(floor);
             scheduler.close_excess(floor);
         });
@@ -725,7 +725,7 @@ impl World {
     fn sweep(&self, core: usize) {
         let all = self.is_closing.get();
         for pool in 0..4 {
-            let out = self.with_desk(core, pool, |scheduler, floor| {
+            let out = self.with_scheduler(core, pool, |scheduler, floor| {
                 scheduler.close_excess(floor);
                 scheduler.take_out(|_| all || self.below(8) == 0)
             });
