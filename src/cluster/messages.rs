@@ -1,4 +1,4 @@
-//! What cores tell each other.
+//! Messages between cores: to a worker, to the control core, and the server connections that travel in them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,9 +29,9 @@ pub enum ToWorker {
         process_id: i32,
         /// The key that client was given.
         key: Vec<u8>,
-        /// Who wants to know when that has had its effect.
+        /// Core that is told when that has had its effect.
         asker: WorkerId,
-        /// What the answer shall carry.
+        /// Ticket that the answer carries.
         ticket: Ticket,
     },
     /// Answer to `Cancel`.
@@ -77,21 +77,15 @@ pub struct Handed {
     pub database: Arc<str>,
     /// Its permit, which goes with it.
     pub permit: Permit,
-    /// Its server.
-    pub node: NodeId,
-    /// Process id on the server, for cancel requests.
-    pub process_id: i32,
-    /// Cancel key of the server.
-    pub cancel_key: Box<[u8]>,
-    /// Microseconds since 1970 of its login.
-    pub opened_us: u64,
+    /// The process at its other end.
+    pub process: ServerProcess,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
     pub used: Instant,
     /// How far a standby had replayed when it was opened; 0 is unknown.
     pub replayed: Lsn,
-    /// What its server said at login.
+    /// Parameters that its server reported at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
@@ -101,11 +95,24 @@ pub struct Handed {
     pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<Owner>,
-    /// What it has prepared.
+    /// Statements that it has prepared.
     pub prepared: HandedStatements,
 }
 
-/// What is known of a connection's settings.
+/// The process that serves a connection between two cores.
+#[derive(Debug)]
+pub struct ServerProcess {
+    /// Node on which it runs.
+    pub node: NodeId,
+    /// Process id there, for cancel requests.
+    pub process_id: i32,
+    /// Cancel key that the server gave with it.
+    pub cancel_key: Box<[u8]>,
+    /// Microseconds since 1970 of the login.
+    pub opened_us: u64,
+}
+
+/// How well a connection's settings are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Belief {
     /// All of them.
@@ -136,7 +143,7 @@ pub struct HandedStatements {
 pub struct HandedStatement {
     /// That of its name.
     pub number: u64,
-    /// What was parsed.
+    /// Text and parameter types that were parsed.
     pub content: Arc<[u8]>,
     /// The settings under which it was.
     pub context: HandedParameters,
@@ -146,7 +153,7 @@ pub struct HandedStatement {
     pub shape: Option<Shape>,
 }
 
-/// What tells descriptions of prepared statements apart.
+/// Hashes that tell the descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Of their rows.
@@ -160,9 +167,9 @@ pub struct Shape {
 pub enum ToControl {
     /// Run PBKDF2, which takes milliseconds, away from the workers.
     Derive {
-        /// Who asks.
+        /// Core that is told the keys.
         worker: WorkerId,
-        /// What the answer shall carry.
+        /// Ticket that the answer carries.
         ticket: Ticket,
         /// The password.
         password: String,

@@ -159,7 +159,7 @@ impl Conversation {
             return false;
         }
         let text = body.strip_suffix(b"\0").unwrap_or(body);
-        let Some(pin) = self.forbidden(effects::facts(text), text, context) else {
+        let Some(pin) = self.forbidden(effects::flags_of(text), text, context) else {
             return false;
         };
         self.follow_ups.refused_pin = Some(pin);

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::{
     Worker,
     clients::{ClientInfo, State},
-    pool::{Facts, Lease},
+    pool::{BackendInfo, Lease},
 };
 use crate::session::work::Work;
 use crate::{
@@ -136,7 +136,7 @@ impl Inbox {
 pub(crate) struct Cancels {
     counts: Cell<CancelReport>,
     /// Those that are on their way to a server: whose pool, and for which connection.
-    under_way: RefCell<Vec<(PoolKey, Rc<Facts>)>>,
+    under_way: RefCell<Vec<(PoolKey, Rc<BackendInfo>)>>,
     /// Requests have been dropped, and that was logged, since the last time nothing was under way.
     flooded: Cell<bool>,
 }
@@ -153,7 +153,7 @@ impl Cancels {
     }
 
     /// Takes one of the places for requests to servers; false when there is none.
-    fn enter(&self, key: &PoolKey, facts: &Rc<Facts>) -> bool {
+    fn enter(&self, key: &PoolKey, server: &Rc<BackendInfo>) -> bool {
         if self.counts.get().active >= CANCELS_MAX {
             self.drop_one();
             return false;
@@ -162,17 +162,17 @@ impl Cancels {
             counts.active += 1;
             counts.forwarded += 1;
         });
-        let entry = (key.clone(), Rc::clone(facts));
+        let entry = (key.clone(), Rc::clone(server));
         self.under_way.borrow_mut().push(entry);
         true
     }
 
-    fn leave(&self, facts: &Rc<Facts>) {
+    fn leave(&self, server: &Rc<BackendInfo>) {
         self.count(|counts| counts.active -= 1);
         let mut under_way = self.under_way.borrow_mut();
         let place = under_way
             .iter()
-            .position(|(_, other)| Rc::ptr_eq(other, facts));
+            .position(|(_, other)| Rc::ptr_eq(other, server));
         under_way.swap_remove(place.expect("what leaves has entered"));
         if self.counts.get().active == 0 {
             self.flooded.set(false);
@@ -255,11 +255,11 @@ pub(super) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
         }
     }
     let under_way = worker.cancels.under_way.borrow();
-    for (number, (key, facts)) in under_way.iter().enumerate() {
+    for (number, (key, server)) in under_way.iter().enumerate() {
         let counts = pools.entry(key.clone()).or_default();
         counts.servers_active += 1;
         let mut before = under_way[..number].iter();
-        let is_first = !before.any(|(_, other)| Rc::ptr_eq(other, facts));
+        let is_first = !before.any(|(_, other)| Rc::ptr_eq(other, server));
         counts.servers_canceled += u32::from(is_first);
     }
     pools
@@ -292,19 +292,19 @@ fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
 
 /// Has the server cancel what this client runs.
 fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
-    let facts = info.server.borrow().clone();
-    let Some(facts) = facts.filter(|facts| worker.cancels.enter(&info.key, facts)) else {
+    let server = info.server.borrow().clone();
+    let Some(server) = server.filter(|server| worker.cancels.enter(&info.key, server)) else {
         info.cancel.round.take();
         return round.end();
     };
     info.cancel.round.replace(Some(Rc::clone(round)));
     // The session does not let go of this connection for others while a cancel is on its way to it.
-    facts.cancels.set(facts.cancels.get() + 1);
+    server.cancels.set(server.cancels.get() + 1);
     let (worker, info, round) = (Rc::clone(worker), Rc::clone(info), Rc::clone(round));
     task::spawn(async move {
-        deliver(&worker, &facts).await;
-        worker.cancels.leave(&facts);
-        facts.cancels.set(facts.cancels.get() - 1);
+        deliver(&worker, &server).await;
+        worker.cancels.leave(&server);
+        server.cancels.set(server.cancels.get() - 1);
         info.cancel
             .round
             .borrow_mut()
@@ -360,32 +360,35 @@ pub(super) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
 /// Ends what still runs over a connection that nobody will use any more, then closes it. Its permit is kept
 /// until then, because the server does not notice a closed connection before it has something to say.
 pub(super) fn abandon(worker: &Rc<Worker>, key: &PoolKey, lease: Lease) {
-    if !worker.cancels.enter(key, &lease.backend().facts) {
+    if !worker.cancels.enter(key, &lease.backend().info) {
         return;
     }
     let worker = Rc::clone(worker);
     task::spawn(async move {
         let backend = lease.backend();
         backend.stream.pause();
-        deliver(&worker, &backend.facts).await;
-        worker.cancels.leave(&backend.facts);
+        deliver(&worker, &backend.info).await;
+        worker.cancels.leave(&backend.info);
         drop(lease);
     });
 }
 
 /// Sends the request and waits until the server has dealt with it, which it shows by closing.
-async fn deliver(worker: &Worker, facts: &Facts) {
+async fn deliver(worker: &Worker, server: &BackendInfo) {
     let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-    let _ = worker.reactor.deadline(deadline, send(worker, facts)).await;
+    let _ = worker
+        .reactor
+        .deadline(deadline, send(worker, server))
+        .await;
 }
 
-async fn send(worker: &Worker, facts: &Facts) {
-    let Ok(stream) = worker.reactor.connect(&facts.address).await else {
+async fn send(worker: &Worker, server: &BackendInfo) {
+    let Ok(stream) = worker.reactor.connect(&server.address).await else {
         return;
     };
     let mut out = Vec::new();
     if Writer::new(&mut out)
-        .cancel_request(facts.process_id, &facts.cancel_key)
+        .cancel_request(server.process_id, &server.cancel_key)
         .is_err()
     {
         return;
@@ -434,7 +437,7 @@ mod tests {
             database: "app".into(),
             user: "app".into(),
         };
-        let facts = Rc::new(Facts {
+        let server = Rc::new(BackendInfo {
             node: NodeId(0),
             address: Address::Unix("/".into()),
             id: ConnectionId {
@@ -446,10 +449,10 @@ mod tests {
             opened_us: 0,
             cancels: Cell::new(0),
         });
-        let enter = || cancels.enter(&key, &facts);
+        let enter = || cancels.enter(&key, &server);
         assert!((0..CANCELS_MAX).all(|_| enter()));
         assert!(!enter() && !enter());
-        cancels.leave(&facts);
+        cancels.leave(&server);
         assert!(enter());
         let counts = cancels.counts();
         assert_eq!(counts.active, CANCELS_MAX);

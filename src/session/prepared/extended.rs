@@ -122,7 +122,7 @@ impl Conversation {
     #[cold]
     fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], context: &mut Context<'_>) {
         self.state.pending.keep_forever(Pin::OddStatement);
-        self.statements.prepared_commit |= effects::facts(beginning).commits();
+        self.statements.prepared_commit |= effects::flags_of(beginning).commits();
         if name.is_empty() {
             let server = context.server.as_deref_mut().expect("a server is at hand");
             // What the connection has without a name is none of ours from now on.

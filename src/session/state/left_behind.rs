@@ -201,12 +201,12 @@ impl Conversation {
         context: &Context<'_>,
     ) -> StatementFlags {
         if self.hides_ascii(text, context) {
-            return effects::facts_of_beginning(b"");
+            return effects::flags_of_beginning(b"");
         }
         if whole {
-            effects::facts(text)
+            effects::flags_of(text)
         } else {
-            effects::facts_of_beginning(text)
+            effects::flags_of_beginning(text)
         }
     }
 

@@ -16,15 +16,21 @@ use crate::{
 type Event = (&'static str, fn(&mut Block));
 
 const EVENTS: [Event; 12] = [
-    ("BEGIN is bound", |block| drop(block.bind(begin()))),
-    ("the portal is executed", |block| drop(block.execute())),
+    ("BEGIN is bound", |block| {
+        let _ = block.bind(begin());
+    }),
+    ("the portal is executed", |block| {
+        let _ = block.execute();
+    }),
     ("BEGIN as a Query", |block| block.begin(begin())),
     ("Sync", Block::sync),
     ("COMMIT or ROLLBACK", Block::end),
     ("a server is at hand", |block| drop(block.hand_over())),
     ("moves to another node", |block| block.move_on(begun())),
     ("the server has ended it", Block::moved),
-    ("no server takes it", |block| drop(block.refuse(failed()))),
+    ("no server takes it", |block| {
+        let _ = block.refuse(failed());
+    }),
     ("lost in a transaction", |block| block.lose(Some(failed()))),
     ("lost outside", |block| block.lose(None)),
     ("the failed block is ended", Block::recover),

@@ -285,7 +285,7 @@ impl Session {
         let own = self
             .link
             .as_ref()
-            .map(|link| link.backend().facts.process_id);
+            .map(|link| link.backend().info.process_id);
         let Ok(heard) = NotificationResponse::read(body) else {
             return Answer::Forward;
         };

@@ -116,7 +116,7 @@ impl Link {
     /// Node to which the connection leads.
     #[inline]
     pub(super) fn node(&self) -> NodeId {
-        self.backend().facts.node
+        self.backend().info.node
     }
 
     /// The node counts a request as under way, for as long as the link lasts.
@@ -249,7 +249,7 @@ impl Kept {
     pub(super) fn has(&self, node: NodeId) -> bool {
         self.leases
             .iter()
-            .any(|lease| lease.backend().facts.node == node)
+            .any(|lease| lease.backend().info.node == node)
     }
 
     /// Keeps a connection.
@@ -260,7 +260,7 @@ impl Kept {
 
     /// The connection to a node, if it still lives. One that died meanwhile is closed.
     pub(super) fn take(&mut self, node: NodeId) -> Option<Lease> {
-        let is_there = |lease: &Lease| lease.backend().facts.node == node;
+        let is_there = |lease: &Lease| lease.backend().info.node == node;
         let place = self.leases.iter().position(is_there)?;
         let lease = self.leases.swap_remove(place);
         lease.backend().stream.park(false);

@@ -177,7 +177,7 @@ impl Session {
         let backend = lease.backend();
         let opened = self.worker.shared.budgets.micros(backend.opened);
         self.worker.with_snapshot(|snapshot| {
-            let node = backend.facts.node;
+            let node = backend.info.node;
             if snapshot.primary == Some(node) {
                 return true;
             }

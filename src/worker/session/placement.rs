@@ -1,4 +1,4 @@
-//! Facts that a session remembers between its requests for placing them, and isolation levels, as far as they matter for
+//! BackendInfo that a session remembers between its requests for placing them, and isolation levels, as far as they matter for
 //! where a transaction runs. Pure.
 
 use crate::{

@@ -32,7 +32,7 @@ impl Session {
 
     /// Keeps a connection that was used, for the session's next request.
     pub(super) fn keep(&mut self, lease: Lease) {
-        let facts = Rc::clone(&lease.backend().facts);
+        let facts = Rc::clone(&lease.backend().info);
         self.info.kept.borrow_mut().push(facts);
         self.kept.put(lease);
     }

@@ -47,7 +47,7 @@ impl Session {
         let Some(link) = &mut self.link else {
             return false;
         };
-        link.is_cancelling = link.backend().facts.cancels.get() > 0;
+        link.is_cancelling = link.backend().info.cancels.get() > 0;
         link.is_cancelling
     }
 
