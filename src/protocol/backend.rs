@@ -5,8 +5,9 @@ use super::error::{ErrorReport, ProtocolError, Severity};
 pub use super::frontend::Oids;
 use super::reader::Reader;
 use super::sqlstate::SqlState;
-use super::startup::{ProtocolVersion, checked_cancel_key};
+use super::startup::checked_cancel_key;
 use super::tag::Tag;
+use super::version::ProtocolVersion;
 
 /// What the server wants before it lets us in, or that it does.
 #[derive(Clone, Copy, Debug)]

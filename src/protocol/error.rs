@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::sqlstate::SqlState;
-use super::startup::ProtocolVersion;
 use super::tag::Tag;
+use super::version::ProtocolVersion;
 
 /// A peer broke the protocol. One variant per cause, with the figures a reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
