@@ -5,9 +5,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
 
-use super::NONCE_BYTES;
 use super::keys::{self, SaltedKeys, ServerKey};
-use super::scram_message::{Attributes, MessageError, is_nonce};
+use super::scram_message::{Attributes, MessageError, NONCE_BYTES, is_nonce};
 use super::verifier::{read_iterations, read_key, read_salt};
 
 /// What goes before our first message: no channel binding, no other identity.

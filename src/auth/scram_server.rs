@@ -7,10 +7,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroize;
 
+use super::failed::password_failed;
 use super::keys::{self, ClientKey, SaltedKeys, ServerKey, StoredKey};
-use super::scram_message::{Attributes, MessageError, is_nonce, split_at_comma};
-use super::verifier::{Verifier, read_key};
-use super::{MECHANISM, NONCE_BYTES, SALT_BYTES, password_failed};
+use super::scram_message::{
+    Attributes, MECHANISM, MessageError, NONCE_BYTES, is_nonce, split_at_comma,
+};
+use super::verifier::{SALT_BYTES, Verifier, read_key};
 use crate::protocol::{ErrorReport, SqlState};
 
 /// Why a client is not let in.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::scram_message::MessageError;
 use super::scram_server::{Challenge, Proven};
 use super::*;
+use crate::protocol::SqlState;
 
 const SALT: &[u8] = b"0123456789abcdef";
 
