@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use super::Error;
+use super::error::Error;
 
 /// Who runs PostgreSQL and owns its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

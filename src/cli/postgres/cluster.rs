@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Error, Installation, Postgres, Workplace,
-    server::{Access, SUPERUSER},
+    error::Error,
+    install::Installation,
+    server::{Access, Postgres, SUPERUSER},
+    workplace::Workplace,
 };
 
 /// What every server of ours is set to: it is thrown away later, so nothing needs to survive a crash of
@@ -160,7 +162,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Stop, *};
+    use super::{super::server::Stop, *};
 
     fn cluster(options: &Options) -> Cluster {
         let installation = Installation::find().unwrap();

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Error, PATIENCE};
+use super::error::Error;
+
+/// Longest wait for a server or a proxy to start, stop or say something: a loaded machine may need
+/// tens of seconds, and past this the process is stuck rather than slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines of a log kept in memory; the file has them all.
 const LINES_KEPT_MAX: usize = 10_000;

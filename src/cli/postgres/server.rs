@@ -10,7 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, Installation, PATIENCE, Process, Signal, Workplace, free_port};
+use super::{
+    error::Error,
+    install::Installation,
+    port::free_port,
+    process::{PATIENCE, Process, Signal},
+    workplace::Workplace,
+};
 
 /// The superuser of every cluster we build: whoever is the servers' account, or built them, on the Unix socket.
 pub(super) const SUPERUSER: &str = "postgres";

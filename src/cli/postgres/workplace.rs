@@ -12,7 +12,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Account, Error, Process, Signal};
+use super::{
+    account::Account,
+    error::Error,
+    process::{Process, Signal},
+};
 
 /// Longest folder path: a Unix socket's address has 107 bytes, and its file name needs some.
 const PATH_BYTES_MAX: usize = 80;
