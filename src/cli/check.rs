@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, process::ExitCode};
 
-use super::CheckArgs;
+use super::command_line::CheckArgs;
 use crate::{
     cluster::settings::{AuthMethod, NodeAddress, PoolSettings, Settings},
     control::config::{self, method_name, mode_name, written_duration},

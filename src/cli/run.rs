@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{RunArgs, log};
+use super::{command_line::RunArgs, log};
 use crate::{
     control::{self, Join, WorkerStart, config},
     worker::WorkerPlan,

@@ -12,7 +12,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{Error, cannot};
+use super::error::{Error, cannot};
 use crate::cli::postgres::Process;
 
 /// One thing that happened.

@@ -10,8 +10,14 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use super::{Error, LabArgs, cannot, events::Events};
-use crate::cli::postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port};
+use super::{
+    error::{Error, cannot},
+    events::Events,
+};
+use crate::cli::{
+    command_line::LabArgs,
+    postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port},
+};
 
 /// The database and the user of the lab.
 pub(super) const NAME: &str = "app";
