@@ -19,9 +19,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::{
     reactor::{Core, Operation, Reactor},
+    ring::uring::Completion,
     stream::{Detached, Side, Stream},
     task,
-    uring::Completion,
 };
 use crate::{limits::ACCEPT_REST_MS, time};
 

@@ -9,28 +9,27 @@
 )]
 
 mod accept;
-mod buffers;
 mod close;
 mod connect;
-mod probe;
 mod reactor;
 mod receive;
+mod ring;
 mod send;
 mod socket;
 mod stream;
 pub mod task;
 mod timer;
-mod uring;
-mod wake;
 
 pub use accept::{Incoming, Listener};
-pub use buffers::Chunk;
 pub use connect::Address;
-pub use probe::{ProbeError, raise_descriptor_limit};
 pub use reactor::{BufferSizes, Reactor};
+pub use ring::{
+    buffers::Chunk,
+    probe::{ProbeError, raise_descriptor_limit},
+    wake::WakeHandle,
+};
 pub use stream::{Arrived, Detached, Received, Side, Stream};
 pub use timer::{Elapsed, Sleep};
-pub use wake::WakeHandle;
 
 #[cfg(test)]
 mod tests;

@@ -16,15 +16,17 @@ use io_uring::squeue;
 
 use super::{
     accept::Acceptor,
-    buffers::Buffers,
-    probe::{self, ProbeError},
+    ring::{
+        buffers::Buffers,
+        probe::{self, ProbeError},
+        uring::{Completion, Ring, Wait},
+        wake::WakeHandle,
+    },
     send::Gather,
     socket::Socket,
     stream::Side,
     task,
     timer::{self, Elapsed, Sleep, Timers},
-    uring::{Completion, Ring, Wait},
-    wake::WakeHandle,
 };
 use crate::{
     ids::ConnectionId,

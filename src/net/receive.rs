@@ -5,10 +5,9 @@ use std::rc::Rc;
 use io_uring::opcode;
 
 use super::{
-    buffers::Chunk,
     reactor::{Core, Operation, user_data},
+    ring::{buffers::Chunk, uring::Completion},
     socket::{Life, Receiving, Socket},
-    uring::Completion,
 };
 use crate::limits::INBOUND_BUFFERS_MAX;
 

@@ -12,8 +12,8 @@ use io_uring::{
 };
 
 use super::{
-    buffers::Chunk,
     reactor::{Core, Operation, user_data},
+    ring::buffers::Chunk,
     socket::{Life, Sending, Socket},
 };
 use crate::limits::{GATHERED_SENDS_MAX, SEND_PIECES_MAX, UNITED_BYTES, UNITED_SEND_BYTES_MAX};

@@ -13,7 +13,7 @@ use std::{
 use io_uring::{squeue::Flags, types::Fd};
 
 use super::{
-    buffers::{Buffers, Chunk},
+    ring::buffers::{Buffers, Chunk},
     task::WakerCell,
 };
 use crate::ids::ConnectionId;

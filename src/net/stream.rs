@@ -12,8 +12,8 @@ use std::{
 use socket2::{SockAddr, SockRef};
 
 use super::{
-    buffers::Chunk,
     reactor::Core,
+    ring::buffers::Chunk,
     socket::{Life, Receiving, Sending, Socket, error_of},
 };
 use crate::ids::ConnectionId;
