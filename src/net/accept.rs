@@ -18,8 +18,8 @@ use io_uring::{opcode, types::Fd};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::{
-    reactor::{Core, Operation, Reactor},
-    ring::uring::Completion,
+    reactor::{Core, Reactor},
+    ring::{operation::Operation, uring::Completion},
     stream::{Detached, Side, Stream},
     task,
 };

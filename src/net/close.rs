@@ -5,7 +5,8 @@ use std::{rc::Rc, time::Duration};
 use io_uring::{opcode, squeue::Flags, types::Fd};
 
 use super::{
-    reactor::{Core, Operation, user_data},
+    reactor::Core,
+    ring::operation::{Operation, user_data},
     socket::{Life, Sending, Socket},
     task,
     timer::Sleep,

@@ -8,7 +8,8 @@ use io_uring::opcode;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
 use super::{
-    reactor::{Core, Operation, Reactor, user_data},
+    reactor::{Core, Reactor},
+    ring::operation::{Operation, user_data},
     socket::{Socket, error_of},
     stream::{Side, Stream},
 };

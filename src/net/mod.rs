@@ -24,9 +24,7 @@ pub use accept::{Incoming, Listener};
 pub use connect::Address;
 pub use reactor::{BufferSizes, Reactor};
 pub use ring::{
-    buffers::Chunk,
-    probe::{ProbeError, raise_descriptor_limit},
-    wake::WakeHandle,
+    buffers::Chunk, descriptors::raise_descriptor_limit, probe::ProbeError, wake::WakeHandle,
 };
 pub use stream::{Arrived, Detached, Received, Side, Stream};
 pub use timer::{Elapsed, Sleep};

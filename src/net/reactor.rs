@@ -18,6 +18,7 @@ use super::{
     accept::Acceptor,
     ring::{
         buffers::Buffers,
+        operation::{GENERATION_MASK, Operation},
         probe::{self, ProbeError},
         uring::{Completion, Ring, Wait},
         wake::WakeHandle,
@@ -45,47 +46,11 @@ pub struct BufferSizes {
     pub server: usize,
 }
 
-/// What an operation was for; the top four bits of its user data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub(super) enum Operation {
-    /// Nobody waits for it.
-    Ignored = 0,
-    Accept = 1,
-    Receive = 2,
-    Send = 3,
-    Connect = 4,
-    Wake = 5,
-    Registered = 6,
-}
-
-impl Operation {
-    fn of(user_data: u64) -> Self {
-        match user_data >> 60 {
-            1 => Self::Accept,
-            2 => Self::Receive,
-            3 => Self::Send,
-            4 => Self::Connect,
-            5 => Self::Wake,
-            6 => Self::Registered,
-            _ => Self::Ignored,
-        }
-    }
-}
-
 /// Takes a descriptor out of the ring's table.
 static NO_DESCRIPTOR: RawFd = -1;
 
-/// Bits of the generation that travel in the user data.
-const GENERATION_MASK: u32 = (1 << 28) - 1;
-
 /// A time against which a turn is short.
 const FAR: Duration = Duration::from_millis(20);
-
-/// User data of an operation on a socket.
-pub(super) fn user_data(operation: Operation, id: ConnectionId) -> u64 {
-    (operation as u64) << 60 | u64::from(id.generation & GENERATION_MASK) << 32 | u64::from(id.slot)
-}
 
 /// One place in the table of sockets.
 #[derive(Default)]

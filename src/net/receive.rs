@@ -5,8 +5,12 @@ use std::rc::Rc;
 use io_uring::opcode;
 
 use super::{
-    reactor::{Core, Operation, user_data},
-    ring::{buffers::Chunk, uring::Completion},
+    reactor::Core,
+    ring::{
+        buffers::Chunk,
+        operation::{Operation, user_data},
+        uring::Completion,
+    },
     socket::{Life, Receiving, Socket},
 };
 use crate::limits::INBOUND_BUFFERS_MAX;

@@ -12,8 +12,11 @@ use io_uring::{
 };
 
 use super::{
-    reactor::{Core, Operation, user_data},
-    ring::buffers::Chunk,
+    reactor::Core,
+    ring::{
+        buffers::Chunk,
+        operation::{Operation, user_data},
+    },
     socket::{Life, Sending, Socket},
 };
 use crate::limits::{GATHERED_SENDS_MAX, SEND_PIECES_MAX, UNITED_BYTES, UNITED_SEND_BYTES_MAX};

@@ -2,6 +2,8 @@
 //! descriptor that it watches. Knows no socket and no task.
 
 pub(super) mod buffers;
+pub(super) mod descriptors;
+pub(super) mod operation;
 pub(super) mod probe;
 pub(super) mod uring;
 pub(super) mod wake;

@@ -7,6 +7,7 @@ use io_uring::{
     types::{SubmitArgs, Timespec},
 };
 
+use super::descriptors::descriptor_limit;
 use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
 
 /// What the kernel says of one operation.
@@ -65,7 +66,7 @@ impl Ring {
     /// Makes a table in which the ring knows descriptors by numbers below `size`, or fewer where the limit of
     /// open descriptors is lower; answers how many.
     pub(crate) fn make_table(&self, size: u32) -> io::Result<u32> {
-        let limit = super::probe::descriptor_limit()?;
+        let limit = descriptor_limit()?;
         let size = size.min(u32::try_from(limit).unwrap_or(u32::MAX));
         self.ring.submitter().register_files_sparse(size)?;
         Ok(size)
