@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 use super::{
     reactor::{Core, Reactor},
     ring::operation::{Operation, user_data},
-    socket::{Socket, error_of},
-    stream::{Side, Stream},
+    socket::{Side, Socket, error_of},
+    stream::Stream,
 };
 
 /// Where to connect to.

@@ -11,6 +11,8 @@
 mod accept;
 mod close;
 mod connect;
+mod detached;
+mod listen;
 mod reactor;
 mod receive;
 mod ring;
@@ -20,13 +22,16 @@ mod stream;
 pub mod task;
 mod timer;
 
-pub use accept::{Incoming, Listener};
+pub use accept::Incoming;
 pub use connect::Address;
+pub use detached::Detached;
+pub use listen::Listener;
 pub use reactor::{BufferSizes, Reactor};
 pub use ring::{
     buffers::Chunk, descriptors::raise_descriptor_limit, probe::ProbeError, wake::WakeHandle,
 };
-pub use stream::{Arrived, Detached, Received, Side, Stream};
+pub use socket::Side;
+pub use stream::{Arrived, Received, Stream};
 pub use timer::{Elapsed, Sleep};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{
 use io_uring::squeue;
 
 use super::{
-    accept::Acceptor,
+    listen::Acceptor,
     ring::{
         buffers::Buffers,
         operation::{GENERATION_MASK, Operation},
@@ -24,8 +24,7 @@ use super::{
         wake::WakeHandle,
     },
     send::Gather,
-    socket::Socket,
-    stream::Side,
+    socket::{Side, Socket},
     task,
     timer::{self, Elapsed, Sleep, Timers},
 };

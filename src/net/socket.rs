@@ -18,6 +18,15 @@ use super::{
 };
 use crate::ids::ConnectionId;
 
+/// Who is at the other end; decides the size of receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A client: short statements.
+    Client,
+    /// A server: results.
+    Server,
+}
+
 /// What a socket's receive operation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::Shutdown,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -12,20 +12,12 @@ use std::{
 use socket2::{SockAddr, SockRef};
 
 use super::{
+    detached::Detached,
     reactor::Core,
     ring::buffers::Chunk,
     socket::{Life, Receiving, Sending, Socket, error_of},
 };
 use crate::ids::ConnectionId;
-
-/// Who is at the other end; decides the size of receive buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// A client: short statements.
-    Client,
-    /// A server: results.
-    Server,
-}
 
 /// What came in.
 #[derive(Debug)]
@@ -47,23 +39,6 @@ pub enum Arrived {
     End,
     /// The connection is broken, in both directions.
     Broken(io::Error),
-}
-
-/// A connection that no core has an operation on: just accepted, or on its way from one core to another. All that a stream
-/// needs to go on there goes with it.
-#[derive(Debug)]
-pub struct Detached {
-    descriptor: OwnedFd,
-}
-
-impl Detached {
-    pub(super) fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor }
-    }
-
-    pub(super) fn into_descriptor(self) -> OwnedFd {
-        self.descriptor
-    }
 }
 
 /// One end of a connection, owned by one task. Dropping it sends what is queued, for a bounded time, and closes.
