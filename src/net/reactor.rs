@@ -18,12 +18,12 @@ use super::{
     listen::Acceptor,
     ring::{
         buffers::Buffers,
+        gather::Gather,
         operation::{GENERATION_MASK, Operation},
         probe::{self, ProbeError},
         uring::{Completion, Ring, Wait},
         wake::WakeHandle,
     },
-    send::Gather,
     socket::{Side, Socket},
     task,
     timer::{self, Elapsed, Sleep, Timers},
@@ -31,7 +31,8 @@ use super::{
 use crate::{
     ids::ConnectionId,
     limits::{
-        CLIENT_BUFFER_BYTES, REGISTERED_DESCRIPTORS_MAX, SERVER_BUFFER_BYTES, TASK_ROUNDS_MAX,
+        CLIENT_BUFFER_BYTES, GATHERED_SENDS_MAX, REGISTERED_DESCRIPTORS_MAX, SERVER_BUFFER_BYTES,
+        TASK_ROUNDS_MAX,
     },
     time,
 };
@@ -58,6 +59,25 @@ struct Slot {
     socket: Option<Rc<Socket>>,
 }
 
+/// First attempts of this turn to send.
+pub(super) struct Sends {
+    pub(super) gather: Gather,
+    /// Sockets whose first attempt is decided when the kernel returns.
+    pub(super) instant: Vec<Rc<Socket>>,
+    /// Somebody waits for one of those decisions, which raise no completion: do not sleep on them.
+    pub(super) are_awaited: bool,
+}
+
+impl Sends {
+    fn new() -> Self {
+        Self {
+            gather: Gather::new(),
+            instant: Vec::with_capacity(GATHERED_SENDS_MAX),
+            are_awaited: false,
+        }
+    }
+}
+
 /// All that the reactor and its streams share on one core.
 pub(super) struct Core {
     pub(super) ring: RefCell<Ring>,
@@ -69,7 +89,7 @@ pub(super) struct Core {
     pub(super) acceptors: RefCell<Vec<Rc<Acceptor>>>,
     /// Sockets with something to send at the end of this turn.
     pub(super) queued: RefCell<Vec<Rc<Socket>>>,
-    pub(super) gather: RefCell<Gather>,
+    pub(super) sends: RefCell<Sends>,
     /// Slots that the ring can know descriptors by.
     registered_max: u32,
     /// Sockets being made known to the ring in this turn.
@@ -116,7 +136,7 @@ impl Reactor {
             timers: Rc::default(),
             acceptors: RefCell::default(),
             queued: RefCell::default(),
-            gather: RefCell::new(Gather::new()),
+            sends: RefCell::new(Sends::new()),
             registered_max,
             registering: RefCell::default(),
             starved: RefCell::default(),
@@ -251,7 +271,7 @@ impl Core {
 
     /// How long this turn may sleep.
     fn wait(&self) -> Wait {
-        if task::any_runnable() || self.gather.borrow().is_awaited() {
+        if task::any_runnable() || self.sends.borrow().are_awaited {
             return Wait::No;
         }
         match self.timers.first() {

@@ -3,6 +3,7 @@
 
 pub(super) mod buffers;
 pub(super) mod descriptors;
+pub(super) mod gather;
 pub(super) mod operation;
 pub(super) mod probe;
 pub(super) mod uring;
