@@ -12,9 +12,9 @@ use std::{
 use io_uring::{opcode, types::Fd};
 
 use super::{
+    core::{Core, Reactor},
     detached::Detached,
     listen::{Acceptor, Listener},
-    reactor::{Core, Reactor},
     ring::uring::Completion,
     socket::{Side, error_of},
     stream::Stream,

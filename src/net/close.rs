@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use io_uring::{opcode, squeue::Flags, types::Fd};
 
 use super::{
-    reactor::Core,
+    core::Core,
     ring::operation::{Operation, user_data},
     socket::{Life, Sending, Socket},
     task,

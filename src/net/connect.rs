@@ -8,7 +8,7 @@ use io_uring::opcode;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
 use super::{
-    reactor::{Core, Reactor},
+    core::{Core, Reactor},
     ring::operation::{Operation, user_data},
     socket::{Side, Socket, error_of},
     stream::Stream,

@@ -11,6 +11,7 @@
 mod accept;
 mod close;
 mod connect;
+mod core;
 mod detached;
 mod listen;
 mod reactor;
@@ -22,11 +23,12 @@ mod stream;
 pub mod task;
 mod timer;
 
+pub use self::core::Reactor;
 pub use accept::Incoming;
 pub use connect::Address;
 pub use detached::Detached;
 pub use listen::Listener;
-pub use reactor::{BufferSizes, Reactor};
+pub use reactor::BufferSizes;
 pub use ring::{
     buffers::Chunk, descriptors::raise_descriptor_limit, probe::ProbeError, wake::WakeHandle,
 };

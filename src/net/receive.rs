@@ -5,7 +5,7 @@ use std::rc::Rc;
 use io_uring::opcode;
 
 use super::{
-    reactor::Core,
+    core::Core,
     ring::{
         buffers::Chunk,
         operation::{Operation, user_data},

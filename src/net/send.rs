@@ -12,7 +12,7 @@ use io_uring::{
 };
 
 use super::{
-    reactor::Core,
+    core::Core,
     ring::{
         buffers::Chunk,
         gather::Content,

@@ -12,8 +12,8 @@ use std::{
 use socket2::{SockAddr, SockRef};
 
 use super::{
+    core::Core,
     detached::Detached,
-    reactor::Core,
     ring::buffers::Chunk,
     socket::{Life, Receiving, Sending, Socket, error_of},
 };
