@@ -35,6 +35,23 @@ struct Slot {
     socket: Option<Rc<Socket>>,
 }
 
+/// Table of a core's sockets, by slot.
+struct Table {
+    slots: RefCell<Vec<Slot>>,
+    vacant: RefCell<Vec<u32>>,
+    /// Slots that the ring can know descriptors by.
+    registered_max: u32,
+    /// Sockets being made known to the ring in this turn.
+    registering: RefCell<Vec<Rc<Socket>>>,
+}
+
+/// Latch that other threads set and one task of this core waits for, as a PostgreSQL backend waits for its own.
+pub(super) struct Latch {
+    pub(super) handle: WakeHandle,
+    pub(super) is_set: Cell<bool>,
+    pub(super) waker: WakerCell,
+}
+
 /// First attempts of this turn to send.
 pub(super) struct Sends {
     pub(super) gather: Gather,
@@ -56,9 +73,9 @@ impl Sends {
 
 /// All that the reactor and its streams share on one core.
 pub(super) struct Core {
+    /// First, so that it is gone before the buffers that the kernel picks from.
     pub(super) ring: RefCell<Ring>,
-    slots: RefCell<Vec<Slot>>,
-    vacant: RefCell<Vec<u32>>,
+    table: Table,
     pub(super) client_buffers: Rc<Buffers>,
     pub(super) server_buffers: Rc<Buffers>,
     pub(super) timers: Rc<Timers>,
@@ -66,19 +83,13 @@ pub(super) struct Core {
     /// Sockets with something to send at the end of this turn.
     pub(super) queued: RefCell<Vec<Rc<Socket>>>,
     pub(super) sends: RefCell<Sends>,
-    /// Slots that the ring can know descriptors by.
-    registered_max: u32,
-    /// Sockets being made known to the ring in this turn.
-    pub(super) registering: RefCell<Vec<Rc<Socket>>>,
     /// Sockets that found no receive buffer.
     pub(super) starved: RefCell<Vec<Rc<Socket>>>,
     /// Sockets with several pieces that their owners have not seen.
     pub(super) unread: RefCell<Vec<Rc<Socket>>>,
     /// The task that looks after parked streams.
     pub(super) keeper: Rc<WakerCell>,
-    pub(super) wake: WakeHandle,
-    pub(super) on_wake: WakerCell,
-    pub(super) rung: Cell<bool>,
+    pub(super) latch: Latch,
     pub(super) now: Cell<Instant>,
 }
 
@@ -98,29 +109,38 @@ impl Core {
     ) -> Self {
         Self {
             ring: RefCell::new(ring),
-            slots: RefCell::default(),
-            vacant: RefCell::default(),
+            table: Table {
+                slots: RefCell::default(),
+                vacant: RefCell::default(),
+                registered_max,
+                registering: RefCell::default(),
+            },
             client_buffers,
             server_buffers,
             timers: Rc::default(),
             acceptors: RefCell::default(),
             queued: RefCell::default(),
             sends: RefCell::new(Sends::new()),
-            registered_max,
-            registering: RefCell::default(),
             starved: RefCell::default(),
             unread: RefCell::default(),
             keeper: Rc::default(),
-            wake,
-            on_wake: WakerCell::default(),
-            rung: Cell::new(false),
+            latch: Latch {
+                handle: wake,
+                is_set: Cell::new(false),
+                waker: WakerCell::default(),
+            },
             now: Cell::new(time::now()),
         }
     }
 
     /// Sockets in the table, those being closed included.
     pub(super) fn sockets(&self) -> usize {
-        self.slots.borrow().len() - self.vacant.borrow().len()
+        self.table.slots.borrow().len() - self.table.vacant.borrow().len()
+    }
+
+    /// Notes that the kernel has taken all that was queued.
+    pub(super) fn submitted(&self) {
+        self.table.registering.borrow_mut().clear();
     }
 
     /// The socket an operation was for. A slot stays taken while any of its operations is with the kernel,
@@ -128,7 +148,7 @@ impl Core {
     pub(super) fn socket_of(&self, user_data: u64) -> Rc<Socket> {
         let slot = (user_data & u64::from(u32::MAX)) as usize;
         let generation = (user_data >> 32) as u32 & GENERATION_MASK;
-        let slots = self.slots.borrow();
+        let slots = self.table.slots.borrow();
         let socket = slots.get(slot).and_then(|slot| slot.socket.as_ref());
         let socket = socket.filter(|socket| socket.id.generation & GENERATION_MASK == generation);
         Rc::clone(socket.expect("a slot outlives its operations"))
@@ -136,8 +156,8 @@ impl Core {
 
     /// Gives a descriptor a slot of its own.
     pub(super) fn adopt(&self, descriptor: OwnedFd, side: Side) -> Rc<Socket> {
-        let slot = self.vacant.borrow_mut().pop();
-        let mut slots = self.slots.borrow_mut();
+        let slot = self.table.vacant.borrow_mut().pop();
+        let mut slots = self.table.slots.borrow_mut();
         let slot = slot.unwrap_or_else(|| {
             slots.push(Slot::default());
             (slots.len() - 1) as u32
@@ -152,7 +172,7 @@ impl Core {
             slot,
             generation: place.generation,
         };
-        let is_registered = slot < self.registered_max;
+        let is_registered = slot < self.table.registered_max;
         let socket = Socket::new(
             id,
             descriptor.into_raw_fd(),
@@ -163,7 +183,7 @@ impl Core {
         place.socket = Some(Rc::clone(&socket));
         if is_registered {
             self.register(slot, &socket.descriptor);
-            self.registering.borrow_mut().push(Rc::clone(&socket));
+            self.table.registering.borrow_mut().push(Rc::clone(&socket));
         }
         socket
     }
@@ -192,8 +212,8 @@ impl Core {
         if socket.is_registered {
             self.register(socket.id.slot, &NO_DESCRIPTOR);
         }
-        self.slots.borrow_mut()[socket.id.slot as usize].socket = None;
-        self.vacant.borrow_mut().push(socket.id.slot);
+        self.table.slots.borrow_mut()[socket.id.slot as usize].socket = None;
+        self.table.vacant.borrow_mut().push(socket.id.slot);
     }
 
     /// Queues an operation of `socket`. Inlined, so that an entry is written where the kernel reads it.

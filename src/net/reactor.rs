@@ -109,10 +109,10 @@ impl Reactor {
     /// Ends when another thread called [`WakeHandle::wake`] since the last time.
     pub async fn woken(&self) {
         std::future::poll_fn(|context| {
-            if self.core.rung.take() {
+            if self.core.latch.is_set.take() {
                 return std::task::Poll::Ready(());
             }
-            self.core.on_wake.register(context);
+            self.core.latch.waker.register(context);
             std::task::Poll::Pending
         })
         .await;
@@ -154,7 +154,7 @@ impl Core {
         self.server_buffers.offer();
         self.start_sends();
         self.enter(completions)?;
-        self.registering.borrow_mut().clear();
+        self.submitted();
         self.now.set(time::now());
         for completion in completions.drain(..) {
             self.dispatch(completion);
@@ -223,7 +223,7 @@ impl Core {
     /// Arms the watch on the event descriptor of other threads.
     fn watch_wake(&self) {
         let entry = io_uring::opcode::PollAdd::new(
-            io_uring::types::Fd(self.wake.raw()),
+            io_uring::types::Fd(self.latch.handle.raw()),
             libc::POLLIN as u32,
         )
         .multi(true)
@@ -234,9 +234,9 @@ impl Core {
     }
 
     fn rung(&self, completion: Completion) {
-        self.wake.reset();
-        self.rung.set(true);
-        self.on_wake.wake();
+        self.latch.handle.reset();
+        self.latch.is_set.set(true);
+        self.latch.waker.wake();
         if !completion.more() {
             self.watch_wake();
         }
