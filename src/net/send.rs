@@ -32,13 +32,14 @@ impl Core {
             return;
         }
         socket
-            .outbound_bytes
-            .set(socket.outbound_bytes.get() + chunk.len());
-        let mut outbound = socket.outbound.borrow_mut();
+            .outbound
+            .bytes
+            .set(socket.outbound.bytes.get() + chunk.len());
+        let mut outbound = socket.outbound.chunks.borrow_mut();
         outbound.push_back(chunk);
-        match socket.sending.get() {
+        match socket.outbound.sending.get() {
             Sending::Idle => {
-                socket.sending.set(Sending::Queued);
+                socket.outbound.sending.set(Sending::Queued);
                 self.queued.borrow_mut().push(Rc::clone(socket));
             }
             Sending::Waiting => outbound.back_mut().into_iter().for_each(Chunk::detach),
@@ -50,8 +51,8 @@ impl Core {
     pub(super) fn start_sends(self: &Rc<Self>) {
         let mut queued = std::mem::take(&mut *self.queued.borrow_mut());
         for socket in queued.drain(..) {
-            if socket.outbound.borrow().is_empty() {
-                socket.sending.set(Sending::Idle);
+            if socket.outbound.chunks.borrow().is_empty() {
+                socket.outbound.sending.set(Sending::Idle);
                 self.try_finish_close(&socket);
             } else {
                 self.start_instant(socket);
@@ -64,7 +65,7 @@ impl Core {
     fn start_instant(&self, socket: Rc<Socket>) {
         const INSTANT: i32 = ALL | libc::MSG_DONTWAIT;
         let mut sends = self.sends.borrow_mut();
-        let (content, pieces) = sends.gather.collect(&socket.outbound.borrow());
+        let (content, pieces) = sends.gather.collect(&socket.outbound.chunks.borrow());
         let (target, target_flags) = socket.target();
         let push = |entry: squeue::Entry| {
             let entry = entry
@@ -87,7 +88,7 @@ impl Core {
                 push(entry.flags(INSTANT as u32).build());
             }
         }
-        socket.sending.set(Sending::Instant(pieces));
+        socket.outbound.sending.set(Sending::Instant(pieces));
         sends.are_awaited |= self.is_awaited(&socket, pieces);
         sends.instant.push(socket);
     }
@@ -95,8 +96,8 @@ impl Core {
     /// True when something happens once these pieces are out: more pieces, a waiting owner, a close, or
     /// the use of a receive buffer that another socket lacks.
     fn is_awaited(&self, socket: &Socket, pieces: u16) -> bool {
-        usize::from(pieces) < socket.outbound.borrow().len()
-            || socket.drain_wanted.get()
+        usize::from(pieces) < socket.outbound.chunks.borrow().len()
+            || socket.outbound.drain_wanted.get()
             || socket.life.get() != Life::Open
             || !self.starved.borrow().is_empty()
     }
@@ -106,14 +107,14 @@ impl Core {
         if socket.life.get() == Life::Lingering {
             self.limit_linger(Rc::clone(socket));
         }
-        let outbound = socket.outbound.borrow();
+        let outbound = socket.outbound.chunks.borrow();
         let (target, target_flags) = socket.target();
         let entry = opcode::Send::new(target, outbound[0].as_ptr(), outbound[0].len() as u32)
             .flags(ALL)
             .build()
             .flags(target_flags)
             .user_data(user_data(Operation::Send, socket.id));
-        socket.sending.set(Sending::Waiting);
+        socket.outbound.sending.set(Sending::Waiting);
         socket.enter();
         // SAFETY: the piece is heap memory that stays the first of `outbound` until its completion; only
         // `sent` and the end of the slot take it off, and a slot ends after its last completion.
@@ -122,8 +123,8 @@ impl Core {
 
     /// A send reported: the rest of an instant one, or the outcome of a waiting one.
     pub(super) fn sent(self: &Rc<Self>, socket: &Rc<Socket>, result: i32) {
-        if matches!(socket.sending.get(), Sending::Instant(_)) {
-            socket.shortfall.set(Some(result));
+        if matches!(socket.outbound.sending.get(), Sending::Instant(_)) {
+            socket.outbound.shortfall.set(Some(result));
             return;
         }
         socket.leave();
@@ -147,12 +148,12 @@ impl Core {
     }
 
     fn finish_instant(self: &Rc<Self>, socket: &Rc<Socket>) {
-        let Sending::Instant(pieces) = socket.sending.get() else {
+        let Sending::Instant(pieces) = socket.outbound.sending.get() else {
             return;
         };
-        match socket.shortfall.take() {
+        match socket.outbound.shortfall.take() {
             None => {
-                socket.finish_pieces(pieces);
+                socket.outbound.finish_pieces(pieces);
                 self.send_next(socket);
             }
             Some(result) => self.send_progress(socket, result),
@@ -164,35 +165,35 @@ impl Core {
         match -result {
             libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM => {}
             errno if errno > 0 => return self.send_failed(socket, errno),
-            _ => socket.finish_bytes(result as usize),
+            _ => socket.outbound.finish_bytes(result as usize),
         }
-        if socket.outbound.borrow().is_empty() {
+        if socket.outbound.chunks.borrow().is_empty() {
             return self.send_next(socket);
         }
         if socket.life.get() == Life::Closing {
             return self.send_failed(socket, libc::ECANCELED);
         }
-        socket.detach_outbound();
+        socket.outbound.detach();
         self.start_waiting(socket);
         socket.notify();
     }
 
     fn send_failed(self: &Rc<Self>, socket: &Rc<Socket>, errno: i32) {
-        socket.sending.set(Sending::Idle);
+        socket.outbound.sending.set(Sending::Idle);
         socket.fail(errno);
         self.try_finish_close(socket);
     }
 
     /// What comes after the pieces of an attempt are out.
     fn send_next(self: &Rc<Self>, socket: &Rc<Socket>) {
-        if socket.outbound.borrow().is_empty() {
-            socket.sending.set(Sending::Idle);
+        if socket.outbound.chunks.borrow().is_empty() {
+            socket.outbound.sending.set(Sending::Idle);
             self.try_finish_close(socket);
         } else {
-            socket.sending.set(Sending::Queued);
+            socket.outbound.sending.set(Sending::Queued);
             self.queued.borrow_mut().push(Rc::clone(socket));
         }
-        if socket.drain_wanted.take() {
+        if socket.outbound.drain_wanted.take() {
             socket.notify();
         }
     }

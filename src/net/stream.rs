@@ -81,12 +81,12 @@ impl Stream {
     /// The next piece that came in goes to `place`, where none is.
     #[inline]
     pub fn poll_receive(&self, context: &Context<'_>, place: &mut Chunk) -> Poll<Arrived> {
-        let mut inbound = self.socket.inbound.borrow_mut();
+        let mut inbound = self.socket.inbound.chunks.borrow_mut();
         if let Some(chunk) = inbound.pop_front() {
             let empty = inbound.is_empty();
             drop(inbound);
             *place = chunk;
-            self.socket.awaited.set(false);
+            self.socket.inbound.awaited.set(false);
             if empty {
                 self.core.arm_receive(&self.socket);
             }
@@ -96,7 +96,7 @@ impl Stream {
             Some(Ok(())) => Poll::Ready(Arrived::End),
             Some(Err(errno)) => Poll::Ready(Arrived::Broken(error_of(errno))),
             None => {
-                self.socket.awaited.set(true);
+                self.socket.inbound.awaited.set(true);
                 self.socket.waker.register(context);
                 Poll::Pending
             }
@@ -115,26 +115,26 @@ impl Stream {
 
     /// True when bytes or the end have arrived that nobody has taken.
     pub fn has_news(&self) -> bool {
-        !self.socket.inbound.borrow().is_empty() || self.socket.end.get().is_some()
+        !self.socket.inbound.chunks.borrow().is_empty() || self.socket.end.get().is_some()
     }
 
     /// Puts bytes back in front, to be received next.
     pub fn unreceive(&self, mut chunk: Chunk) {
         chunk.detach();
         if !chunk.is_empty() {
-            self.socket.inbound.borrow_mut().push_front(chunk);
+            self.socket.inbound.chunks.borrow_mut().push_front(chunk);
         }
     }
 
     /// Stops taking bytes from the kernel; what has arrived can still be received.
     pub fn pause(&self) {
-        self.socket.paused.set(true);
+        self.socket.inbound.paused.set(true);
         self.core.stop_receive(&self.socket);
     }
 
     /// Takes bytes from the kernel again.
     pub fn resume(&self) {
-        self.socket.paused.set(false);
+        self.socket.inbound.paused.set(false);
         self.core.arm_receive(&self.socket);
     }
 
@@ -143,7 +143,7 @@ impl Stream {
     pub async fn detach(self) -> Option<Detached> {
         self.pause();
         // What the kernel receives until it has stopped would be lost to the other core.
-        poll_fn(|context| match self.socket.receiving.get() {
+        poll_fn(|context| match self.socket.inbound.receiving.get() {
             Receiving::Idle => Poll::Ready(()),
             _ => {
                 self.socket.waker.register(context);
@@ -200,13 +200,13 @@ impl Stream {
     /// Bytes that the peer's kernel has not taken.
     #[inline]
     pub fn unsent(&self) -> usize {
-        self.socket.outbound_bytes.get()
+        self.socket.outbound.bytes.get()
     }
 
     /// True when the peer takes bytes more slowly than they come.
     #[inline]
     pub fn is_congested(&self) -> bool {
-        self.socket.sending.get() == Sending::Waiting
+        self.socket.outbound.sending.get() == Sending::Waiting
     }
 
     /// Ready once fewer than `bytes` are unsent, or the connection is broken.
@@ -214,7 +214,7 @@ impl Stream {
         if self.unsent() < bytes || matches!(self.socket.end.get(), Some(Err(_))) {
             return Poll::Ready(());
         }
-        self.socket.drain_wanted.set(true);
+        self.socket.outbound.drain_wanted.set(true);
         self.socket.waker.register(context);
         Poll::Pending
     }
