@@ -48,7 +48,7 @@ impl Core {
         if socket.outbound.sending.get() == Sending::Waiting {
             self.cancel(user_data(Operation::Send, socket.id));
         }
-        if socket.connecting.in_flight.get() {
+        if socket.connecting.is_in_flight() {
             self.cancel(user_data(Operation::Connect, socket.id));
         }
         self.try_finish_close(socket);

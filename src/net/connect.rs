@@ -91,7 +91,6 @@ impl Core {
             .insert(Box::new(address))
             .as_ref() as *const SockAddr;
         let (target, flags) = socket.target();
-        socket.connecting.in_flight.set(true);
         socket.enter();
         // SAFETY: the address is boxed in the socket until the completion takes it out.
         let entry =
@@ -106,7 +105,6 @@ impl Core {
     /// The connect is over.
     pub(super) fn connected(&self, socket: &Rc<Socket>, result: i32) {
         socket.leave();
-        socket.connecting.in_flight.set(false);
         socket.connecting.address.take();
         socket.connecting.result.set(Some(-result));
         socket.notify();

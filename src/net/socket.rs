@@ -94,9 +94,7 @@ pub(super) struct Outbound {
 /// Connecting to a server.
 #[derive(Default)]
 pub(super) struct Connecting {
-    /// The operation is with the kernel.
-    pub(super) in_flight: Cell<bool>,
-    /// Address that the kernel reads meanwhile.
+    /// Address that the kernel reads, as long as the operation is with it.
     pub(super) address: RefCell<Option<Box<socket2::SockAddr>>>,
     /// Error number of the outcome, 0 when it succeeded.
     pub(super) result: Cell<Option<i32>>,
@@ -159,6 +157,13 @@ impl Outbound {
     /// Gives every receive buffer in the queue back by copying what it holds.
     pub(super) fn detach(&self) {
         self.chunks.borrow_mut().iter_mut().for_each(Chunk::detach);
+    }
+}
+
+impl Connecting {
+    /// True while a connect is with the kernel.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.address.borrow().is_some()
     }
 }
 
