@@ -1,7 +1,7 @@
 //! The main future of a worker core: submit, sleep, turn completions into wake-ups, let tasks run.
 //!
-//! What an operation's completion means is told in `accept`, `connect`, `receive`, `send` and `close`;
-//! this file owns the turn, and never looks at a byte.
+//! The meaning of a completion is told in `accept`, `connect`, `receive`, `send` and `close`; this file owns the
+//! turn, and never looks at a byte.
 
 use std::{
     future::Future,

@@ -119,7 +119,7 @@ impl Core {
         }
     }
 
-    /// What owners have left unread that have had their turn keeps no receive buffers.
+    /// Copies to the heap what owners have left unread although they had their turn, so that it keeps no receive buffer.
     pub(super) fn settle_unread(&self) {
         if self.unread.borrow().is_empty() {
             return;

@@ -184,7 +184,7 @@ impl Core {
         self.try_finish_close(socket);
     }
 
-    /// What comes after the pieces of an attempt are out.
+    /// Goes on once the pieces of an attempt are out: the next ones in the next turn, or the end.
     fn send_next(self: &Rc<Self>, socket: &Rc<Socket>) {
         if socket.outbound.chunks.borrow().is_empty() {
             socket.outbound.sending.set(Sending::Idle);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::ids::ConnectionId;
 
-/// Who is at the other end; decides the size of receive buffers.
+/// Peer at the other end; decides the size of receive buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// A client: short statements.
@@ -27,7 +27,7 @@ pub enum Side {
     Server,
 }
 
-/// What a socket's receive operation is doing.
+/// State of a socket's receive operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
     /// No operation is with the kernel.
@@ -40,7 +40,7 @@ pub(super) enum Receiving {
     Starved,
 }
 
-/// What a socket's send operation is doing.
+/// State of a socket's send operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
     /// Nothing is queued.

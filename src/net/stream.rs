@@ -19,7 +19,7 @@ use super::{
 };
 use crate::ids::ConnectionId;
 
-/// What came in.
+/// Bytes that came in, or the end.
 #[derive(Debug)]
 pub enum Received {
     /// Bytes, in the order in which they were sent.
@@ -30,7 +30,7 @@ pub enum Received {
     Broken(io::Error),
 }
 
-/// The same, when the bytes have been put in their place.
+/// Outcome of a receive whose bytes were put where the caller wanted them.
 #[derive(Debug)]
 pub enum Arrived {
     /// Bytes.

@@ -5,7 +5,7 @@ use crate::ids::ConnectionId;
 /// Bits of the generation that travel in the user data.
 pub(crate) const GENERATION_MASK: u32 = (1 << 28) - 1;
 
-/// What an operation was for; the top four bits of its user data.
+/// Kind of an operation: the top four bits of its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Operation {

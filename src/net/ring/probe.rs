@@ -1,4 +1,4 @@
-//! What pgring needs of the kernel, asked at start, each lack named with its cure.
+//! Needs that pgring has of the kernel: asked for at start, each lack named with its cure.
 
 use std::{
     io::{self, Read},

@@ -10,7 +10,7 @@ use io_uring::{
 use super::descriptors::descriptor_limit;
 use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
 
-/// What the kernel says of one operation.
+/// Completion of one operation. A negative `result` is an error number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Completion {
     pub(crate) user_data: u64,
