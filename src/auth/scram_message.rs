@@ -88,7 +88,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What stands before the first comma and what behind it.
+/// The text before the first comma and the text behind it; without a comma, all of it and nothing.
 pub(super) fn split_at_comma(text: &[u8]) -> (&[u8], &[u8]) {
     let end = memchr::memchr(b',', text).unwrap_or(text.len());
     let (before, after) = text.split_at(end);

@@ -59,7 +59,7 @@ impl ServerError {
         }
     }
 
-    /// What the client reads before the connection ends.
+    /// Report that the client reads before the connection ends.
     #[must_use]
     pub fn report(&self, user: &[u8]) -> ErrorReport {
         match self {
@@ -113,7 +113,7 @@ impl fmt::Debug for MockSecret {
     }
 }
 
-/// What a client's proof is checked against.
+/// Verifier that a client's proof is checked against; a made-up one for a user who cannot log in.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     verifier: Verifier,
@@ -188,7 +188,7 @@ fn server_first(nonce: &[u8], verifier: &Verifier) -> Vec<u8> {
 
 /// The client's first message, taken apart.
 struct ClientFirst<'a> {
-    /// What its second message must say in `c=`.
+    /// Value that its second message must have in `c=`, in base64.
     channel_binding: &'static [u8],
     bare: &'a [u8],
     nonce: &'a [u8],

@@ -47,7 +47,7 @@ fn log_in(credentials: Credentials, password: &[u8]) -> Result<Proven, ServerErr
     Ok(proven)
 }
 
-/// What PostgreSQL 15 stored for these passwords (`select rolpassword from pg_authid`).
+/// Passwords, and what PostgreSQL 15 stored for each (`select rolpassword from pg_authid`).
 const STORED: [(&str, &str); 9] = [
     (
         "pencil",

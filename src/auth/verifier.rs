@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::keys::{KEY_BYTES, SaltedKeys, ServerKey, StoredKey};
 use crate::limits::{SCRAM_ITERATIONS_MAX, SCRAM_SALT_BYTES_MAX};
 
-/// What every verifier begins with.
+/// Beginning of every verifier.
 pub const PREFIX: &str = "SCRAM-SHA-256$";
 
 /// Bytes of a new salt, as many as PostgreSQL makes.

@@ -18,7 +18,7 @@ const PACKET_BYTES_MAX: usize = STARTUP_BYTES_MAX + LENGTH_BYTES;
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// What names of protocol options begin with; all other parameters are settings.
+/// Beginning of the names of protocol options; all other parameters are settings.
 const PROTOCOL_OPTION_PREFIX: &[u8] = b"_pq_.";
 
 /// The first packet of a connection.
@@ -143,7 +143,7 @@ impl<'a> StartupPacket<'a> {
         self.version
     }
 
-    /// Who connects: the last `user` of the packet; never empty.
+    /// User that connects: the last `user` of the packet; never empty.
     #[must_use]
     pub const fn user(&self) -> &'a [u8] {
         self.user
@@ -172,7 +172,7 @@ impl<'a> StartupPacket<'a> {
         self.parameters().filter_map(same).last()
     }
 
-    /// What a session starts with: all parameters but user, database and protocol options.
+    /// Settings that the session starts with: all parameters but user, database and protocol options.
     /// `options` and `replication` are among them.
     pub fn settings(&self) -> impl Iterator<Item = Pair<'a>> + Clone + use<'a> {
         let setting =
@@ -208,7 +208,7 @@ fn is_protocol_option(name: &[u8]) -> bool {
     name.starts_with(PROTOCOL_OPTION_PREFIX)
 }
 
-/// What a NegotiateProtocolVersion has to say.
+/// Content of the NegotiateProtocolVersion that a startup packet calls for.
 #[derive(Clone, Copy, Debug)]
 pub struct Negotiation<'a> {
     newest: ProtocolVersion,

@@ -13,7 +13,7 @@ pub struct ProtocolVersion {
 }
 
 impl ProtocolVersion {
-    /// What every server and client speaks.
+    /// The version that every server and client speaks.
     pub const V3_0: ProtocolVersion = ProtocolVersion { major: 3, minor: 0 };
     /// Adds cancel keys of up to 256 bytes. The newest version we speak.
     pub const V3_2: ProtocolVersion = ProtocolVersion { major: 3, minor: 2 };
