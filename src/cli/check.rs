@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// What a right file means, in a few lines.
+/// Summary of a right file: its meaning, in a few lines.
 struct Summary<'s> {
     file: &'s Path,
     settings: &'s Settings,

@@ -15,7 +15,7 @@ pub(super) enum Error {
     System {
         /// The verb and its object.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Somebody wanted an end before everything stood.

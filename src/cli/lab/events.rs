@@ -1,4 +1,4 @@
-//! What a lab waits for: signals to it, the end of one of its processes, the end of its command.
+//! Events that a lab waits for: signals to it, the end of one of its processes, the end of its command.
 //! Never polls.
 
 use std::{

@@ -44,7 +44,7 @@ pub enum Error {
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No TCP port of 127.0.0.1 could be bound.
@@ -58,7 +58,7 @@ pub enum Error {
     Spawn {
         /// Its name or path.
         program: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A program ran and failed.
@@ -68,7 +68,7 @@ pub enum Error {
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
     /// A process that should have run on has ended.
@@ -78,7 +78,7 @@ pub enum Error {
         name: String,
         /// How it ended.
         status: ExitStatus,
-        /// What was waited for.
+        /// Words that were waited for.
         awaited: String,
         /// The last lines of its log.
         log: String,
@@ -88,7 +88,7 @@ pub enum Error {
     Silent {
         /// Which process.
         name: String,
-        /// What was waited for.
+        /// Words that were waited for.
         awaited: String,
         /// For how long.
         waited: Duration,

@@ -59,7 +59,7 @@ impl Installation {
         }
     }
 
-    /// What this folder holds; `None` unless all programs are there.
+    /// The installation in this folder; `None` unless all programs are there.
     fn at(bin: &Path) -> Option<Self> {
         Some(Self {
             bin: bin.to_owned(),

@@ -25,7 +25,7 @@ const LINES_KEPT_MAX: usize = 10_000;
 /// Lines of a log that an error message quotes.
 const LINES_QUOTED: usize = 20;
 
-/// What a process can be told.
+/// Signals that a process can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGHUP: read the configuration again.
@@ -127,7 +127,7 @@ impl Process {
         Ok(process)
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -131,7 +131,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// What it says when clients may come; a standby becomes a primary, and the other way round.
+    /// Words of its log when clients may come; asked anew each time, for a standby becomes a primary and the other
+    /// way round.
     fn ready(&self) -> &'static str {
         match self.data.join("standby.signal").exists() {
             true => "ready to accept read-only connections",
@@ -223,7 +224,7 @@ impl Postgres {
         self.sql_with(database, sql, &[])
     }
 
-    /// The same with `psql` variables, which the text quotes itself: `:'value'`, `:"name"`.
+    /// Runs SQL as [`Self::sql`] does, with `psql` variables, which the text quotes itself: `:'value'`, `:"name"`.
     pub fn sql_with(
         &self,
         database: &str,
