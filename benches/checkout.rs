@@ -1,4 +1,4 @@
-//! What lies between taking a server connection and giving it back, without the I/O: the permit, the snapshot,
+//! The way from taking a server connection to giving it back, without the I/O: the permit, the snapshot,
 //! and the session's rules for every message of a round trip, up to "may it go back?".
 
 mod support;

@@ -1,4 +1,4 @@
-//! What it costs to know a statement: the flags of short and long texts, and their `class`, in a database with 3000
+//! Cost of knowing a statement: the flags of short and long texts, and their `class`, in a database with 3000
 //! functions and 500 relations. In nanoseconds, and in nanoseconds per byte.
 
 use std::hint::black_box;
@@ -70,7 +70,11 @@ fn reads() -> Vec<(&'static str, String)> {
     ]
 }
 
+<<<<<<< HEAD
 /// What is no read, and of which the flags alone are asked.
+=======
+/// Statements that are no reads, and of which the facts alone are asked.
+>>>>>>> floor-a
 fn others() -> Vec<(&'static str, String)> {
     let row = |n: usize| format!(", ({}, '{} {}')", scattered(n), word(n), word(n + 3));
     vec![

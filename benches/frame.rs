@@ -1,4 +1,4 @@
-//! What it costs to find where messages end: per message and per byte, in the pieces in which they arrive.
+//! Cost of finding where messages end: per message and per byte, in the pieces in which they arrive.
 
 mod support;
 

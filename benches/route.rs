@@ -1,4 +1,4 @@
-//! What it costs to decide where a read goes.
+//! Cost of deciding where a read goes.
 
 #[path = "../tests/support/snapshot.rs"]
 mod snapshot;

@@ -1,4 +1,4 @@
-//! What the messages cost that pgring writes itself: appended to a vector that keeps its memory.
+//! Cost of the messages that pgring writes itself: appended to a vector that keeps its memory.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
-//! What must hold of any bytes, by target: no panic, and the properties below. `tests/fuzz.rs` holds them against the stored
-//! corpus, the programs in `targets/` against what libFuzzer makes of it.
+//! Properties that must hold of any bytes, by target: no panic, and those below. `tests/fuzz.rs` holds them against the
+//! stored corpus, the programs in `targets/` against what libFuzzer makes of it.
 
 use std::hint::black_box;
 
@@ -92,7 +92,7 @@ fn cut_in_two(bytes: &[u8], cut: usize) -> Vec<(pgring::protocol::Tag, Vec<u8>)>
     }
 }
 
-/// What a client sends first.
+/// A client's first packet: it is read as stated, and what is said of it agrees.
 pub(crate) fn startup(bytes: &[u8]) {
     let Ok(Some((initial, length))) = Initial::read(bytes) else {
         return;

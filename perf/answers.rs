@@ -35,7 +35,7 @@ const PARAMETERS: [(&str, &str); 13] = [
     ("TimeZone", "Etc/UTC"),
 ];
 
-/// What a statement does to the session and which answer it gets.
+/// Kind of statement, by what it does to the session and which answer it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Statement {
     Row {

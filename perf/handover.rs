@@ -47,7 +47,7 @@ struct Client {
     process_id: i32,
 }
 
-/// What clients in turn on one server connection waited for each query.
+/// Waits per query of clients that take turns on one server connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handover {
     /// The connection was on the client's core: p50 and p99 in microseconds.
@@ -81,7 +81,7 @@ impl Handover {
         })
     }
 
-    /// What the hand-over adds to both.
+    /// Microseconds that the hand-over adds to p50 and to p99.
     pub(crate) fn added(&self) -> [f64; 2] {
         [0, 1].map(|part| self.far[part] - self.near[part])
     }

@@ -21,12 +21,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// A proxy with its idle clients, or why that failed.
 pub(crate) type IdleOutcome = (Peer, Result<Idle, String>);
 
-/// What idle clients cost one proxy.
+/// Cost of idle clients to one proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Idle {
     pub(crate) before: procfs::Memory,
     pub(crate) after: procfs::Memory,
-    /// What the proxy used while nothing happened: without clients, then with all of them.
+    /// CPU of the proxy while nothing happened: without clients, then with all of them.
     pub(crate) empty: Rest,
     pub(crate) full: Rest,
 }

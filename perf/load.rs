@@ -83,12 +83,12 @@ struct Client {
     completed: u64,
 }
 
-/// What happens once every connection is up.
+/// Manner of the load once every connection is up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     /// Rounds without pause until the measurement is over.
     Measure,
-    /// The same, with a new connection for each round.
+    /// Rounds without pause, with a new connection for each.
     Storm,
     /// One round each, then silence until standard input ends.
     Idle,
@@ -107,7 +107,7 @@ struct Load {
     window: Option<Window>,
     lengths: (u64, u64),
     watch: Vec<u32>,
-    /// What was measured, from the end of the window on: connections then leave in good order.
+    /// Figures measured, from the end of the window on: connections then leave in good order.
     sample: Option<Sample>,
     gone: usize,
     /// Idle connections that have had their one answer.

@@ -3,7 +3,7 @@
 use crate::{peers::first_line, procfs, suite::Findings};
 use std::process::Command;
 
-/// What a reader needs to repeat or to doubt a record.
+/// Machine, versions and commit behind a record: all that is needed to repeat or to doubt it.
 pub(crate) struct Facts {
     /// `YYYY-MM-DD`.
     pub(crate) date: String,

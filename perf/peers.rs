@@ -37,7 +37,7 @@ pub(crate) enum Peer {
     PgringSplits,
     /// pgring with one worker that may run on every CPU.
     PgringOne,
-    /// The same with two.
+    /// pgring with two cores.
     PgringTwo,
     PgBouncer,
     /// PgBouncer with session pooling, for what it cannot do per transaction.

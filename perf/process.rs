@@ -64,7 +64,7 @@ pub(crate) fn wait_for<T>(
     }
 }
 
-/// Who runs a process that refuses to run as root.
+/// Account for a process that refuses to run as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) user: u32,

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::fmt::Write;
 
-/// What `make perf` prints: all tables, the targets last, where the eye ends.
+/// Output of `make perf`: all tables, the targets last, where the eye ends.
 pub(crate) fn text(findings: &Findings, facts: &Facts) -> String {
     let mut out = String::from("\n");
     put_tables(&mut out, findings);
@@ -229,7 +229,7 @@ pub(crate) fn find<'a>(findings: &'a Findings, name: &str) -> Option<&'a Finding
         .find(|finding| finding.name == name)
 }
 
-/// What a proxy did in a scenario.
+/// Rounds of one proxy in a scenario; `None` when it took no part.
 pub(crate) fn row(finding: &Finding, peer: Peer) -> Option<&Rounds> {
     finding
         .rows

@@ -26,7 +26,7 @@ const COMPLETION_ENTRIES: u32 = 32768;
 /// One completion, copied out of the kernel's queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
-    /// What the operation was submitted with.
+    /// User data that the operation was submitted with.
     pub(crate) user_data: u64,
     /// Bytes, a descriptor, or a negative errno.
     pub(crate) result: i32,

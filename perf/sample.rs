@@ -17,7 +17,7 @@ pub(crate) enum Metric {
 
 const METRICS: usize = Metric::MegabytesPerSecond as usize + 1;
 
-/// What one round found.
+/// Figures of one round.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample([f64; METRICS]);
 
@@ -47,7 +47,7 @@ impl Sample {
     }
 }
 
-/// What all rounds of one scenario found for one proxy, in order; a failed round keeps its sentence.
+/// Results of all rounds of one scenario for one proxy, in order; a failed round keeps its sentence.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rounds(pub(crate) Vec<Result<Sample, String>>);
 

@@ -61,7 +61,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     scenarios
 }
 
-/// What splitting reads off costs where none is: they are judged, and stay at the primary.
+/// Cost of splitting off reads where none is: they are judged, and stay at the primary.
 fn splitting() -> impl Iterator<Item = Scenario> {
     let works = [("select", true), ("tpcb", false)].into_iter();
     works.flat_map(|(name, select_only)| {

@@ -17,7 +17,7 @@ pub(crate) enum Form {
     Extended,
 }
 
-/// What to send.
+/// Queries to send.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Arguments {
     /// How queries are sent

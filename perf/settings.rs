@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// What the question contains that pgring asks for session state.
+/// Text by which the state query of pgring is known.
 const QUESTION: &str = "SELECT 'b', 'statement_timeout'";
 
-/// What one session has set, names in lower case.
+/// Settings of one session, names in lower case.
 #[derive(Default)]
 pub(crate) struct Settings(BTreeMap<String, String>);
 

@@ -98,7 +98,7 @@ impl Arguments {
     }
 }
 
-/// What one scenario found.
+/// Results of one scenario, by peer.
 pub(crate) struct Finding {
     pub(crate) name: String,
     pub(crate) title: String,
@@ -113,7 +113,7 @@ pub(crate) struct Findings {
     pub(crate) handover: Option<Handover>,
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) commands: Vec<String>,
-    /// What did not work, in order.
+    /// Peers that failed, in order, each with its error.
     pub(crate) failures: Vec<(Peer, String)>,
 }
 

@@ -16,7 +16,7 @@ struct Target {
     what: String,
     wanted: String,
     measured: Option<String>,
-    /// The same ratio for the floor, which no proxy can pass.
+    /// That ratio for the floor, which no proxy can pass.
     floor: Option<String>,
     met: bool,
 }
@@ -48,9 +48,9 @@ impl Bound {
 const OF_FLOOR: Bound = Bound::AtLeast(0.92, Some(0.97));
 const OF_PGBOUNCER: Bound = Bound::AtLeast(1.20, Some(1.30));
 
-/// What equal settings may cost.
+/// Least ratio of the figure with equal settings to the one without any.
 const OF_PLAIN: Bound = Bound::AtLeast(0.98, None);
-/// What looking for a node may cost.
+/// Least ratio of the figure with a node to look for to the one without.
 const OF_ONE_NODE: Bound = Bound::AtLeast(0.97, None);
 /// Microseconds in which a query is answered whose server connection has to change cores first, 99 times of 100.
 const HANDOVER_P99_MAX: f64 = 50.0;

@@ -9,8 +9,8 @@ pub const AUTHENTICATION_BYTES_MAX: usize = 65_535;
 /// Longest message the protocol can name: the length field is a signed 32-bit number.
 pub const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Longest message that is held whole because its content must be understood, in bytes.
-/// What is longer streams through and goes to the primary.
+/// Longest message that is held whole because its content must be understood, in bytes. A longer one streams
+/// through and goes to the primary.
 pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest Parse that is kept, to be parsed again on another connection, in bytes; and where the names in a
@@ -210,7 +210,7 @@ pub const REGISTERED_DESCRIPTORS_MAX: u32 = 32 * 1024;
 /// counts. One that is busy with a long statement notices later.
 pub const FAREWELL_MS_MAX: u64 = 1_000;
 
-/// What a server may still say meanwhile, in bytes; one that sends more is cut off.
+/// Bytes that a server may still send in [`FAREWELL_MS_MAX`]; one that sends more is cut off.
 pub const FAREWELL_BYTES_MAX: usize = 64 * 1024;
 
 /// By how much longer another core's first client must have waited than one's own before a connection changes
@@ -221,7 +221,8 @@ pub const HAND_OVER_ORDER_US: u64 = 1_000;
 /// of its own pool wait for, in microseconds; many times what a login takes.
 pub const EVICTION_ORDER_US: u64 = 100_000;
 
-/// The same as a part of the wait: where all wait for long, an eighth more or less is no difference.
+/// By how much longer that client must have waited besides, as a part of one's own wait: where all wait for long, an
+/// eighth more or less is no difference.
 pub const ORDER_PART_OF_WAIT: u64 = 8;
 
 /// Questions to pgring itself (`SHOW POOL_NODES`) that one client may have prepared and bound: nobody needs more than

@@ -59,7 +59,7 @@ macro_rules! key {
 }
 
 key! {
-    /// What proves that its holder knows the password. As good as the password for every verifier with its salt.
+    /// Key that proves that its holder knows the password. As good as the password for every verifier with its salt.
     ClientKey
 }
 
@@ -69,7 +69,7 @@ key! {
 }
 
 key! {
-    /// What proves to a client that the server knows the verifier.
+    /// Key that proves to a client that the server knows the verifier.
     ServerKey
 }
 

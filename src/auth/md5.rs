@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// What a stored hash and an answer begin with.
+/// Beginning of a stored hash and of an answer.
 pub const PREFIX: &str = "md5";
 
 /// Hexadecimal digits of an MD5 sum.

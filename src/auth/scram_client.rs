@@ -5,12 +5,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
 
-use super::NONCE_BYTES;
 use super::keys::{self, SaltedKeys, ServerKey};
-use super::scram_message::{Attributes, MessageError, is_nonce};
+use super::scram_message::{Attributes, MessageError, NONCE_BYTES, is_nonce};
 use super::verifier::{read_iterations, read_key, read_salt};
 
-/// What goes before our first message: no channel binding, no other identity.
+/// Header before our first message: no channel binding, no other identity.
 const GS2_HEADER: &[u8] = b"n,,";
 
 /// Why the exchange with a server fails. Except for `Keys` the server, or someone in between, is at fault.

@@ -1,6 +1,12 @@
 //! The comma-separated attributes of SCRAM messages (RFC 5802, section 7), read in order.
 //! Never gives meaning to an attribute.
 
+/// Name of the one SASL mechanism we speak.
+pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Random bytes in our part of a SCRAM nonce, as many as PostgreSQL takes.
+pub const NONCE_BYTES: usize = 18;
+
 /// Why bytes are no SCRAM message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -82,7 +88,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What stands before the first comma and what behind it.
+/// The text before the first comma and the text behind it; without a comma, all of it and nothing.
 pub(super) fn split_at_comma(text: &[u8]) -> (&[u8], &[u8]) {
     let end = memchr::memchr(b',', text).unwrap_or(text.len());
     let (before, after) = text.split_at(end);

@@ -7,10 +7,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroize;
 
+use super::failed::password_failed;
 use super::keys::{self, ClientKey, SaltedKeys, ServerKey, StoredKey};
-use super::scram_message::{Attributes, MessageError, is_nonce, split_at_comma};
-use super::verifier::{Verifier, read_key};
-use super::{MECHANISM, NONCE_BYTES, SALT_BYTES, password_failed};
+use super::scram_message::{
+    Attributes, MECHANISM, MessageError, NONCE_BYTES, is_nonce, split_at_comma,
+};
+use super::verifier::{SALT_BYTES, Verifier, read_key};
 use crate::protocol::{ErrorReport, SqlState};
 
 /// Why a client is not let in.
@@ -57,7 +59,7 @@ impl ServerError {
         }
     }
 
-    /// What the client reads before the connection ends.
+    /// Report that the client reads before the connection ends.
     #[must_use]
     pub fn report(&self, user: &[u8]) -> ErrorReport {
         match self {
@@ -111,7 +113,7 @@ impl fmt::Debug for MockSecret {
     }
 }
 
-/// What a client's proof is checked against.
+/// Verifier that a client's proof is checked against; a made-up one for a user who cannot log in.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     verifier: Verifier,
@@ -186,7 +188,7 @@ fn server_first(nonce: &[u8], verifier: &Verifier) -> Vec<u8> {
 
 /// The client's first message, taken apart.
 struct ClientFirst<'a> {
-    /// What its second message must say in `c=`.
+    /// Value that its second message must have in `c=`, in base64.
     channel_binding: &'static [u8],
     bare: &'a [u8],
     nonce: &'a [u8],

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::scram_message::MessageError;
 use super::scram_server::{Challenge, Proven};
 use super::*;
+use crate::protocol::SqlState;
 
 const SALT: &[u8] = b"0123456789abcdef";
 
@@ -46,7 +47,7 @@ fn log_in(credentials: Credentials, password: &[u8]) -> Result<Proven, ServerErr
     Ok(proven)
 }
 
-/// What PostgreSQL 15 stored for these passwords (`select rolpassword from pg_authid`).
+/// Passwords, and what PostgreSQL 15 stored for each (`select rolpassword from pg_authid`).
 const STORED: [(&str, &str); 9] = [
     (
         "pencil",

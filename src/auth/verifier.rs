@@ -10,8 +10,14 @@ use base64::prelude::BASE64_STANDARD;
 use super::keys::{KEY_BYTES, SaltedKeys, ServerKey, StoredKey};
 use crate::limits::{SCRAM_ITERATIONS_MAX, SCRAM_SALT_BYTES_MAX};
 
-/// What every verifier begins with.
+/// Beginning of every verifier.
 pub const PREFIX: &str = "SCRAM-SHA-256$";
+
+/// Bytes of a new salt, as many as PostgreSQL makes.
+pub const SALT_BYTES: usize = 16;
+
+/// PBKDF2 rounds of a new verifier: PostgreSQL's default.
+pub const ITERATIONS: u32 = 4096;
 
 /// `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, decoded and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, process::ExitCode};
 
-use super::CheckArgs;
+use super::command_line::CheckArgs;
 use crate::{
     cluster::settings::{AuthMethod, Capacity, NodeAddress, PoolSettings, Settings},
     control::config::{self, method_name, mode_name, written_duration},
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// What a right file means, in a few lines.
+/// Summary of a right file: its meaning, in a few lines.
 struct Summary<'s> {
     file: &'s Path,
     settings: &'s Settings,

@@ -5,24 +5,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::ValueEnum;
 use zeroize::Zeroizing;
 
-use super::PasswdArgs;
+use super::command_line::{Method, PasswdArgs};
 use crate::{
     auth::{ITERATIONS, Md5Hash, SALT_BYTES, Verifier, derive_with_pbkdf2},
     random,
 };
-
-/// What clients will be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Method {
-    /// A SCRAM-SHA-256 verifier
-    #[value(name = "scram-sha-256")]
-    ScramSha256,
-    /// PostgreSQL's md5 hash, only for clients that know nothing better
-    Md5,
-}
 
 /// Why there is no verifier.
 #[derive(Debug, thiserror::Error)]

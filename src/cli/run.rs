@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{RunArgs, log};
+use super::{command_line::RunArgs, log};
 use crate::{
     control::{self, Join, WorkerStart, config},
     worker::WorkerPlan,
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
 /// Starts a worker as the control plane orders it.
 ///
 /// # Errors
-/// What kept its thread from starting, as a text for the log.
+/// Fails when its thread cannot be started; the text is for the log.
 pub fn start_worker(start: WorkerStart) -> Result<Join, String> {
     let plan = WorkerPlan {
         id: start.id,

@@ -5,7 +5,8 @@ use std::{rc::Rc, time::Duration};
 use io_uring::{opcode, squeue::Flags, types::Fd};
 
 use super::{
-    reactor::{Core, Operation, user_data},
+    core::Core,
+    ring::operation::{Operation, user_data},
     socket::{Life, Sending, Socket},
     task,
     timer::Sleep,
@@ -15,14 +16,14 @@ use crate::{limits::LINGER_MS_MAX, time};
 impl Core {
     /// The owner is gone. Bytes already queued are sent, for a bounded time.
     pub(super) fn close(self: &Rc<Self>, socket: &Rc<Socket>) {
-        socket.inbound.borrow_mut().clear();
+        socket.inbound.chunks.borrow_mut().clear();
         socket.waker.clear();
-        if socket.sending.get() == Sending::Idle {
+        if socket.outbound.sending.get() == Sending::Idle {
             return self.close_now(socket);
         }
         socket.life.set(Life::Lingering);
         self.stop_receive(socket);
-        if socket.sending.get() == Sending::Waiting {
+        if socket.outbound.sending.get() == Sending::Waiting {
             self.limit_linger(Rc::clone(socket));
         }
     }
@@ -44,10 +45,10 @@ impl Core {
     pub(super) fn close_now(self: &Rc<Self>, socket: &Rc<Socket>) {
         socket.life.set(Life::Closing);
         self.stop_receive(socket);
-        if socket.sending.get() == Sending::Waiting {
+        if socket.outbound.sending.get() == Sending::Waiting {
             self.cancel(user_data(Operation::Send, socket.id));
         }
-        if socket.connecting.get() {
+        if socket.connecting.is_in_flight() {
             self.cancel(user_data(Operation::Connect, socket.id));
         }
         self.try_finish_close(socket);
@@ -55,12 +56,15 @@ impl Core {
 
     /// Ends a closing socket once no operation of its own is left with the kernel.
     pub(super) fn try_finish_close(self: &Rc<Self>, socket: &Rc<Socket>) {
-        if matches!(socket.sending.get(), Sending::Queued | Sending::Instant(_)) {
+        if matches!(
+            socket.outbound.sending.get(),
+            Sending::Queued | Sending::Instant(_)
+        ) {
             return;
         }
         match socket.life.get() {
             Life::Open | Life::Closed => {}
-            Life::Lingering if socket.sending.get() == Sending::Waiting => {}
+            Life::Lingering if socket.outbound.sending.get() == Sending::Waiting => {}
             Life::Lingering => self.close_now(socket),
             Life::Closing if socket.in_flight.get() > 0 => {}
             Life::Closing => self.finish_close(socket),
@@ -69,7 +73,7 @@ impl Core {
 
     fn finish_close(&self, socket: &Rc<Socket>) {
         socket.life.set(Life::Closed);
-        socket.drop_outbound();
+        socket.outbound.drop_unsent();
         let entry = opcode::Close::new(Fd(socket.descriptor))
             .build()
             .flags(Flags::SKIP_SUCCESS)

@@ -8,9 +8,10 @@ use io_uring::opcode;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
 use super::{
-    reactor::{Core, Operation, Reactor, user_data},
-    socket::{Socket, error_of},
-    stream::{Side, Stream},
+    core::{Core, Reactor},
+    ring::operation::{Operation, user_data},
+    socket::{Side, Socket, error_of},
+    stream::Stream,
 };
 
 /// Where to connect to.
@@ -60,7 +61,7 @@ impl Reactor {
         let stream = self.adopt_unconnected(descriptor);
         let socket = stream.socket();
         self.core.start_connect(socket, address);
-        poll_fn(|context| match socket.connect_result.take() {
+        poll_fn(|context| match socket.connecting.result.take() {
             Some(0) => Poll::Ready(Ok(())),
             Some(errno) => Poll::Ready(Err(error_of(errno))),
             None => {
@@ -84,12 +85,12 @@ impl Reactor {
 impl Core {
     fn start_connect(&self, socket: &Rc<Socket>, address: SockAddr) {
         let address = socket
-            .connect_address
+            .connecting
+            .address
             .borrow_mut()
             .insert(Box::new(address))
             .as_ref() as *const SockAddr;
         let (target, flags) = socket.target();
-        socket.connecting.set(true);
         socket.enter();
         // SAFETY: the address is boxed in the socket until the completion takes it out.
         let entry =
@@ -104,9 +105,8 @@ impl Core {
     /// The connect is over.
     pub(super) fn connected(&self, socket: &Rc<Socket>, result: i32) {
         socket.leave();
-        socket.connecting.set(false);
-        socket.connect_address.take();
-        socket.connect_result.set(Some(-result));
+        socket.connecting.address.take();
+        socket.connecting.result.set(Some(-result));
         socket.notify();
     }
 }

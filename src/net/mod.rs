@@ -9,28 +9,32 @@
 )]
 
 mod accept;
-mod buffers;
 mod close;
 mod connect;
-mod probe;
+mod core;
+mod detached;
+mod listen;
 mod reactor;
 mod receive;
+mod ring;
 mod send;
 mod socket;
 mod stream;
 pub mod task;
 mod timer;
-mod uring;
-mod wake;
 
-pub use accept::{Incoming, Listener};
-pub use buffers::Chunk;
+pub use self::core::Reactor;
+pub use accept::Incoming;
 pub use connect::Address;
-pub use probe::{ProbeError, raise_descriptor_limit};
-pub use reactor::{BufferSizes, Reactor};
-pub use stream::{Arrived, Detached, Received, Side, Stream};
+pub use detached::Detached;
+pub use listen::Listener;
+pub use reactor::BufferSizes;
+pub use ring::{
+    buffers::Chunk, descriptors::raise_descriptor_limit, probe::ProbeError, wake::WakeHandle,
+};
+pub use socket::Side;
+pub use stream::{Arrived, Received, Stream};
 pub use timer::{Elapsed, Sleep};
-pub use wake::WakeHandle;
 
 #[cfg(test)]
 mod tests;

@@ -1,33 +1,28 @@
 //! The main future of a worker core: submit, sleep, turn completions into wake-ups, let tasks run.
 //!
-//! What an operation's completion means is told in `accept`, `connect`, `receive`, `send` and `close`;
-//! this file owns the turn and the table of sockets, and never looks at a byte.
+//! The meaning of a completion is told in `accept`, `connect`, `receive`, `send` and `close`; this file owns the
+//! turn, and never looks at a byte.
 
 use std::{
-    cell::{Cell, RefCell},
     future::Future,
     io,
-    os::fd::{IntoRawFd, OwnedFd, RawFd},
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use io_uring::squeue;
-
 use super::{
-    accept::Acceptor,
-    buffers::Buffers,
-    probe::{self, ProbeError},
-    send::Gather,
-    socket::Socket,
-    stream::Side,
+    core::{Core, Reactor},
+    ring::{
+        buffers::Buffers,
+        operation::Operation,
+        probe::{self, ProbeError},
+        uring::{Completion, Ring, Wait},
+        wake::WakeHandle,
+    },
     task,
-    timer::{self, Elapsed, Sleep, Timers},
-    uring::{Completion, Ring, Wait},
-    wake::WakeHandle,
+    timer::{self, Elapsed, Sleep},
 };
 use crate::{
-    ids::ConnectionId,
     limits::{
         CLIENT_BUFFER_BYTES, REGISTERED_DESCRIPTORS_MAX, SERVER_BUFFER_BYTES, TASK_ROUNDS_MAX,
     },
@@ -43,88 +38,8 @@ pub struct BufferSizes {
     pub server: usize,
 }
 
-/// What an operation was for; the top four bits of its user data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub(super) enum Operation {
-    /// Nobody waits for it.
-    Ignored = 0,
-    Accept = 1,
-    Receive = 2,
-    Send = 3,
-    Connect = 4,
-    Wake = 5,
-    Registered = 6,
-}
-
-impl Operation {
-    fn of(user_data: u64) -> Self {
-        match user_data >> 60 {
-            1 => Self::Accept,
-            2 => Self::Receive,
-            3 => Self::Send,
-            4 => Self::Connect,
-            5 => Self::Wake,
-            6 => Self::Registered,
-            _ => Self::Ignored,
-        }
-    }
-}
-
-/// Takes a descriptor out of the ring's table.
-static NO_DESCRIPTOR: RawFd = -1;
-
-/// Bits of the generation that travel in the user data.
-const GENERATION_MASK: u32 = (1 << 28) - 1;
-
 /// A time against which a turn is short.
 const FAR: Duration = Duration::from_millis(20);
-
-/// User data of an operation on a socket.
-pub(super) fn user_data(operation: Operation, id: ConnectionId) -> u64 {
-    (operation as u64) << 60 | u64::from(id.generation & GENERATION_MASK) << 32 | u64::from(id.slot)
-}
-
-/// One place in the table of sockets.
-#[derive(Default)]
-struct Slot {
-    generation: u32,
-    socket: Option<Rc<Socket>>,
-}
-
-/// All that the reactor and its streams share on one core.
-pub(super) struct Core {
-    pub(super) ring: RefCell<Ring>,
-    slots: RefCell<Vec<Slot>>,
-    vacant: RefCell<Vec<u32>>,
-    pub(super) client_buffers: Rc<Buffers>,
-    pub(super) server_buffers: Rc<Buffers>,
-    pub(super) timers: Rc<Timers>,
-    pub(super) acceptors: RefCell<Vec<Rc<Acceptor>>>,
-    /// Sockets with something to send at the end of this turn.
-    pub(super) queued: RefCell<Vec<Rc<Socket>>>,
-    pub(super) gather: RefCell<Gather>,
-    /// Slots that the ring can know descriptors by.
-    registered_max: u32,
-    /// Sockets being made known to the ring in this turn.
-    registering: RefCell<Vec<Rc<Socket>>>,
-    /// Sockets that found no receive buffer.
-    pub(super) starved: RefCell<Vec<Rc<Socket>>>,
-    /// Sockets with several pieces that their owners have not seen.
-    pub(super) unread: RefCell<Vec<Rc<Socket>>>,
-    /// The task that looks after parked streams.
-    keeper: Rc<task::WakerCell>,
-    wake: WakeHandle,
-    on_wake: task::WakerCell,
-    rung: Cell<bool>,
-    now: Cell<Instant>,
-}
-
-/// Handle of one core's reactor. Cheap to clone; stays on its core.
-#[derive(Clone)]
-pub struct Reactor {
-    pub(super) core: Rc<Core>,
-}
 
 impl Reactor {
     /// Sets up the ring of the calling thread. `wake` is how other threads reach it.
@@ -141,26 +56,7 @@ impl Reactor {
         };
         let client_buffers = register(0, CLIENT_BUFFER_BYTES, sizes.client)?;
         let server_buffers = register(1, SERVER_BUFFER_BYTES, sizes.server)?;
-        let core = Core {
-            ring: RefCell::new(ring),
-            slots: RefCell::default(),
-            vacant: RefCell::default(),
-            client_buffers,
-            server_buffers,
-            timers: Rc::default(),
-            acceptors: RefCell::default(),
-            queued: RefCell::default(),
-            gather: RefCell::new(Gather::new()),
-            registered_max,
-            registering: RefCell::default(),
-            starved: RefCell::default(),
-            unread: RefCell::default(),
-            keeper: Rc::default(),
-            wake,
-            on_wake: task::WakerCell::default(),
-            rung: Cell::new(false),
-            now: Cell::new(time::now()),
-        };
+        let core = Core::new(ring, registered_max, client_buffers, server_buffers, wake);
         let reactor = Self {
             core: Rc::new(core),
         };
@@ -213,10 +109,10 @@ impl Reactor {
     /// Ends when another thread called [`WakeHandle::wake`] since the last time.
     pub async fn woken(&self) {
         std::future::poll_fn(|context| {
-            if self.core.rung.take() {
+            if self.core.latch.is_set.take() {
                 return std::task::Poll::Ready(());
             }
-            self.core.on_wake.register(context);
+            self.core.latch.waker.register(context);
             std::task::Poll::Pending
         })
         .await;
@@ -239,7 +135,7 @@ impl Reactor {
 
     /// Sockets in the table, those being closed included.
     pub fn sockets(&self) -> usize {
-        self.core.slots.borrow().len() - self.core.vacant.borrow().len()
+        self.core.sockets()
     }
 
     /// Receive buffers that nobody holds, of all there are: clients, then servers.
@@ -258,7 +154,7 @@ impl Core {
         self.server_buffers.offer();
         self.start_sends();
         self.enter(completions)?;
-        self.registering.borrow_mut().clear();
+        self.submitted();
         self.now.set(time::now());
         for completion in completions.drain(..) {
             self.dispatch(completion);
@@ -285,7 +181,7 @@ impl Core {
 
     /// How long this turn may sleep.
     fn wait(&self) -> Wait {
-        if task::any_runnable() || self.gather.borrow().is_awaited() {
+        if task::any_runnable() || self.sends.borrow().are_awaited {
             return Wait::No;
         }
         match self.timers.first() {
@@ -324,93 +220,10 @@ impl Core {
         self.try_finish_close(&socket);
     }
 
-    /// The socket an operation was for. A slot stays taken while any of its operations is with the kernel,
-    /// so another generation here means that two sockets were confused: better no worker than that.
-    fn socket_of(&self, user_data: u64) -> Rc<Socket> {
-        let slot = (user_data & u64::from(u32::MAX)) as usize;
-        let generation = (user_data >> 32) as u32 & GENERATION_MASK;
-        let slots = self.slots.borrow();
-        let socket = slots.get(slot).and_then(|slot| slot.socket.as_ref());
-        let socket = socket.filter(|socket| socket.id.generation & GENERATION_MASK == generation);
-        Rc::clone(socket.expect("a slot outlives its operations"))
-    }
-
-    /// Gives a descriptor a slot of its own.
-    pub(super) fn adopt(&self, descriptor: OwnedFd, side: Side) -> Rc<Socket> {
-        let slot = self.vacant.borrow_mut().pop();
-        let mut slots = self.slots.borrow_mut();
-        let slot = slot.unwrap_or_else(|| {
-            slots.push(Slot::default());
-            (slots.len() - 1) as u32
-        });
-        let place = &mut slots[slot as usize];
-        place.generation = place.generation.wrapping_add(1);
-        let buffers = match side {
-            Side::Client => &self.client_buffers,
-            Side::Server => &self.server_buffers,
-        };
-        let id = ConnectionId {
-            slot,
-            generation: place.generation,
-        };
-        let is_registered = slot < self.registered_max;
-        let socket = Socket::new(
-            id,
-            descriptor.into_raw_fd(),
-            is_registered,
-            Rc::clone(buffers),
-            Rc::clone(&self.keeper),
-        );
-        place.socket = Some(Rc::clone(&socket));
-        if is_registered {
-            self.register(slot, &socket.descriptor);
-            self.registering.borrow_mut().push(Rc::clone(&socket));
-        }
-        socket
-    }
-
-    /// Makes the ring know `descriptor` (-1: nothing) by the number of a slot. Operations queued later see it.
-    ///
-    /// The descriptor must stay where it is until the end of the turn.
-    fn register(&self, slot: u32, descriptor: &RawFd) {
-        let entry = io_uring::opcode::FilesUpdate::new(descriptor, 1)
-            .offset(slot as i32)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data((Operation::Registered as u64) << 60);
-        // SAFETY: the kernel reads the number while it takes the entry; `registering` keeps it until then,
-        // or it is a constant.
-        unsafe { self.push(&entry) }
-    }
-
-    /// Makes a slot free for the next socket.
-    pub(super) fn vacate(&self, socket: &Socket) {
-        assert_eq!(
-            socket.in_flight.get(),
-            0,
-            "a slot is vacated after its last completion"
-        );
-        if socket.is_registered {
-            self.register(socket.id.slot, &NO_DESCRIPTOR);
-        }
-        self.slots.borrow_mut()[socket.id.slot as usize].socket = None;
-        self.vacant.borrow_mut().push(socket.id.slot);
-    }
-
-    /// Queues an operation of `socket`. Inlined, so that an entry is written where the kernel reads it.
-    ///
-    /// # Safety
-    /// As [`Ring::push`].
-    #[inline(always)]
-    pub(super) unsafe fn push(&self, entry: &squeue::Entry) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.ring.borrow_mut().push(entry) }
-    }
-
     /// Arms the watch on the event descriptor of other threads.
     fn watch_wake(&self) {
         let entry = io_uring::opcode::PollAdd::new(
-            io_uring::types::Fd(self.wake.raw()),
+            io_uring::types::Fd(self.latch.handle.raw()),
             libc::POLLIN as u32,
         )
         .multi(true)
@@ -421,9 +234,9 @@ impl Core {
     }
 
     fn rung(&self, completion: Completion) {
-        self.wake.reset();
-        self.rung.set(true);
-        self.on_wake.wake();
+        self.latch.handle.reset();
+        self.latch.is_set.set(true);
+        self.latch.waker.wake();
         if !completion.more() {
             self.watch_wake();
         }

@@ -5,20 +5,24 @@ use std::rc::Rc;
 use io_uring::opcode;
 
 use super::{
-    buffers::Chunk,
-    reactor::{Core, Operation, user_data},
+    core::Core,
+    ring::{
+        buffers::Chunk,
+        operation::{Operation, user_data},
+        uring::Completion,
+    },
     socket::{Life, Receiving, Socket},
-    uring::Completion,
 };
 use crate::limits::INBOUND_BUFFERS_MAX;
 
 impl Core {
     /// Arms the receive of `socket` unless it is armed, over, or not wanted.
     pub(super) fn arm_receive(&self, socket: &Rc<Socket>) {
-        let idle = socket.receiving.get() == Receiving::Idle;
-        let wanted =
-            !socket.paused.get() && socket.life.get() == Life::Open && socket.end.get().is_none();
-        if !idle || !wanted || socket.inbound.borrow().len() >= INBOUND_BUFFERS_MAX {
+        let idle = socket.inbound.receiving.get() == Receiving::Idle;
+        let wanted = !socket.inbound.paused.get()
+            && socket.life.get() == Life::Open
+            && socket.end.get().is_none();
+        if !idle || !wanted || socket.inbound.chunks.borrow().len() >= INBOUND_BUFFERS_MAX {
             return;
         }
         let (target, flags) = socket.target();
@@ -26,7 +30,7 @@ impl Core {
             .build()
             .flags(flags)
             .user_data(user_data(Operation::Receive, socket.id));
-        socket.receiving.set(Receiving::Armed);
+        socket.inbound.receiving.set(Receiving::Armed);
         socket.enter();
         // SAFETY: the buffers that the kernel may pick belong to the group, which the socket keeps alive.
         unsafe { self.push(&entry) }
@@ -34,16 +38,16 @@ impl Core {
 
     /// Asks the kernel to stop receiving for `socket`.
     pub(super) fn stop_receive(&self, socket: &Socket) {
-        if socket.receiving.get() == Receiving::Starved {
+        if socket.inbound.receiving.get() == Receiving::Starved {
             self.starved
                 .borrow_mut()
                 .retain(|starved| starved.id != socket.id);
-            socket.receiving.set(Receiving::Idle);
+            socket.inbound.receiving.set(Receiving::Idle);
         }
-        if socket.receiving.get() != Receiving::Armed {
+        if socket.inbound.receiving.get() != Receiving::Armed {
             return;
         }
-        socket.receiving.set(Receiving::Stopping);
+        socket.inbound.receiving.set(Receiving::Stopping);
         self.cancel(user_data(Operation::Receive, socket.id));
     }
 
@@ -58,7 +62,7 @@ impl Core {
     pub(super) fn received(self: &Rc<Self>, socket: &Rc<Socket>, completion: Completion) {
         if !completion.more() {
             socket.leave();
-            socket.receiving.set(Receiving::Idle);
+            socket.inbound.receiving.set(Receiving::Idle);
         }
         match completion.result {
             bytes if bytes > 0 => self.received_bytes(socket, completion),
@@ -80,10 +84,10 @@ impl Core {
         if socket.life.get() != Life::Open {
             return;
         }
-        if !socket.awaited.get() {
+        if !socket.inbound.awaited.get() {
             chunk.detach();
         }
-        let mut inbound = socket.inbound.borrow_mut();
+        let mut inbound = socket.inbound.chunks.borrow_mut();
         inbound.push_back(chunk);
         if inbound.len() == 2 {
             self.unread.borrow_mut().push(Rc::clone(socket));
@@ -103,25 +107,25 @@ impl Core {
                 socket.notify();
             }
             libc::ENOBUFS => {
-                socket.receiving.set(Receiving::Starved);
+                socket.inbound.receiving.set(Receiving::Starved);
                 self.starved.borrow_mut().push(Rc::clone(socket));
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
             errno => socket.fail(errno),
         }
-        if socket.paused.get() {
+        if socket.inbound.paused.get() {
             // An owner may wait for this, to detach.
             socket.notify();
         }
     }
 
-    /// What owners have left unread that have had their turn keeps no receive buffers.
+    /// Copies to the heap what owners have left unread although they had their turn, so that it keeps no receive buffer.
     pub(super) fn settle_unread(&self) {
         if self.unread.borrow().is_empty() {
             return;
         }
         for socket in self.unread.borrow_mut().drain(..) {
-            let mut inbound = socket.inbound.borrow_mut();
+            let mut inbound = socket.inbound.chunks.borrow_mut();
             inbound.iter_mut().for_each(Chunk::detach);
         }
     }
@@ -145,7 +149,7 @@ impl Core {
             .collect();
         drop(starved);
         for socket in fed {
-            socket.receiving.set(Receiving::Idle);
+            socket.inbound.receiving.set(Receiving::Idle);
             self.arm_receive(&socket);
         }
     }

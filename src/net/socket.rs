@@ -13,12 +13,21 @@ use std::{
 use io_uring::{squeue::Flags, types::Fd};
 
 use super::{
-    buffers::{Buffers, Chunk},
+    ring::buffers::{Buffers, Chunk},
     task::WakerCell,
 };
 use crate::ids::ConnectionId;
 
-/// What a socket's receive operation is doing.
+/// Peer at the other end; decides the size of receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A client: short statements.
+    Client,
+    /// A server: results.
+    Server,
+}
+
+/// State of a socket's receive operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
     /// No operation is with the kernel.
@@ -31,7 +40,7 @@ pub(super) enum Receiving {
     Starved,
 }
 
-/// What a socket's send operation is doing.
+/// State of a socket's send operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
     /// Nothing is queued.
@@ -57,6 +66,40 @@ pub(super) enum Life {
     Closed,
 }
 
+/// Bytes that come in.
+pub(super) struct Inbound {
+    /// Pieces that the owner has not taken, in the order in which they came.
+    pub(super) chunks: RefCell<VecDeque<Chunk>>,
+    pub(super) receiving: Cell<Receiving>,
+    /// The owner does not want more for now.
+    pub(super) paused: Cell<bool>,
+    /// The owner waits for bytes. What comes at another time is moved to the heap, so that no receive buffer waits for
+    /// somebody who may not look for long.
+    pub(super) awaited: Cell<bool>,
+}
+
+/// Bytes that go out.
+pub(super) struct Outbound {
+    /// Pieces that the peer's kernel has not taken, the next one first.
+    pub(super) chunks: RefCell<VecDeque<Chunk>>,
+    /// Bytes in them.
+    pub(super) bytes: Cell<usize>,
+    pub(super) sending: Cell<Sending>,
+    /// Result of an instant send that the kernel did not finish.
+    pub(super) shortfall: Cell<Option<i32>>,
+    /// The owner waits for the queue to shrink.
+    pub(super) drain_wanted: Cell<bool>,
+}
+
+/// Connecting to a server.
+#[derive(Default)]
+pub(super) struct Connecting {
+    /// Address that the kernel reads, as long as the operation is with it.
+    pub(super) address: RefCell<Option<Box<socket2::SockAddr>>>,
+    /// Error number of the outcome, 0 when it succeeded.
+    pub(super) result: Cell<Option<i32>>,
+}
+
 /// One socket.
 pub(super) struct Socket {
     pub(super) id: ConnectionId,
@@ -70,30 +113,58 @@ pub(super) struct Socket {
     /// Nobody owns it for now: the core's keeper of parked streams hears what happens.
     pub(super) parked: Cell<bool>,
     pub(super) keeper: Rc<WakerCell>,
-    pub(super) inbound: RefCell<VecDeque<Chunk>>,
-    pub(super) receiving: Cell<Receiving>,
-    /// The owner does not want more for now.
-    pub(super) paused: Cell<bool>,
-    /// The owner waits for bytes. What comes at another time is moved to the heap, so that no receive buffer waits for
-    /// somebody who may not look for long.
-    pub(super) awaited: Cell<bool>,
+    pub(super) inbound: Inbound,
     /// How receiving ended: `Ok` at the peer's end of stream.
     pub(super) end: Cell<Option<Result<(), i32>>>,
-    pub(super) outbound: RefCell<VecDeque<Chunk>>,
-    pub(super) outbound_bytes: Cell<usize>,
-    pub(super) sending: Cell<Sending>,
-    /// Result of an instant send that the kernel did not finish.
-    pub(super) shortfall: Cell<Option<i32>>,
-    /// The owner waits for the outbound queue to shrink.
-    pub(super) drain_wanted: Cell<bool>,
-    /// A connect is with the kernel.
-    pub(super) connecting: Cell<bool>,
-    /// What the kernel reads while it connects.
-    pub(super) connect_address: RefCell<Option<Box<socket2::SockAddr>>>,
-    /// Error number of the connect, 0 when it succeeded.
-    pub(super) connect_result: Cell<Option<i32>>,
+    pub(super) outbound: Outbound,
+    pub(super) connecting: Connecting,
     /// Operations that are with the kernel and report by themselves.
     pub(super) in_flight: Cell<u16>,
+}
+
+impl Outbound {
+    /// Forgets all that was not sent, but for the piece that the kernel is reading.
+    pub(super) fn drop_unsent(&self) {
+        let held = usize::from(self.sending.get() == Sending::Waiting);
+        self.chunks.borrow_mut().truncate(held);
+        self.bytes.set(0);
+    }
+
+    /// Takes `pieces` finished pieces off the queue.
+    pub(super) fn finish_pieces(&self, pieces: u16) {
+        let mut chunks = self.chunks.borrow_mut();
+        for _ in 0..pieces {
+            if let Some(piece) = chunks.pop_front() {
+                self.bytes.set(self.bytes.get().saturating_sub(piece.len()));
+            }
+        }
+    }
+
+    /// Takes `bytes` sent bytes off the queue.
+    pub(super) fn finish_bytes(&self, mut bytes: usize) {
+        let mut chunks = self.chunks.borrow_mut();
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+        while let Some(front) = chunks.front_mut() {
+            if bytes < front.len() {
+                front.advance(bytes);
+                return;
+            }
+            bytes -= front.len();
+            chunks.pop_front();
+        }
+    }
+
+    /// Gives every receive buffer in the queue back by copying what it holds.
+    pub(super) fn detach(&self) {
+        self.chunks.borrow_mut().iter_mut().for_each(Chunk::detach);
+    }
+}
+
+impl Connecting {
+    /// True while a connect is with the kernel.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.address.borrow().is_some()
+    }
 }
 
 impl Socket {
@@ -113,19 +184,21 @@ impl Socket {
             waker: WakerCell::default(),
             parked: Cell::new(false),
             keeper,
-            inbound: RefCell::default(),
-            receiving: Cell::new(Receiving::Idle),
-            paused: Cell::new(false),
-            awaited: Cell::new(true),
+            inbound: Inbound {
+                chunks: RefCell::default(),
+                receiving: Cell::new(Receiving::Idle),
+                paused: Cell::new(false),
+                awaited: Cell::new(true),
+            },
             end: Cell::new(None),
-            outbound: RefCell::default(),
-            outbound_bytes: Cell::new(0),
-            sending: Cell::new(Sending::Idle),
-            shortfall: Cell::new(None),
-            drain_wanted: Cell::new(false),
-            connecting: Cell::new(false),
-            connect_address: RefCell::default(),
-            connect_result: Cell::new(None),
+            outbound: Outbound {
+                chunks: RefCell::default(),
+                bytes: Cell::new(0),
+                sending: Cell::new(Sending::Idle),
+                shortfall: Cell::new(None),
+                drain_wanted: Cell::new(false),
+            },
+            connecting: Connecting::default(),
             in_flight: Cell::new(0),
         })
     }
@@ -168,49 +241,8 @@ impl Socket {
         if self.end.get().is_none() {
             self.end.set(Some(Err(errno)));
         }
-        self.drop_outbound();
+        self.outbound.drop_unsent();
         self.notify();
-    }
-
-    /// Forgets all that was not sent, but for the piece that the kernel is reading.
-    pub(super) fn drop_outbound(&self) {
-        let held = usize::from(self.sending.get() == Sending::Waiting);
-        self.outbound.borrow_mut().truncate(held);
-        self.outbound_bytes.set(0);
-    }
-
-    /// Takes `pieces` finished pieces off the outbound queue.
-    pub(super) fn finish_pieces(&self, pieces: u16) {
-        let mut outbound = self.outbound.borrow_mut();
-        for _ in 0..pieces {
-            if let Some(piece) = outbound.pop_front() {
-                self.outbound_bytes
-                    .set(self.outbound_bytes.get().saturating_sub(piece.len()));
-            }
-        }
-    }
-
-    /// Takes `bytes` sent bytes off the outbound queue.
-    pub(super) fn finish_bytes(&self, mut bytes: usize) {
-        let mut outbound = self.outbound.borrow_mut();
-        self.outbound_bytes
-            .set(self.outbound_bytes.get().saturating_sub(bytes));
-        while let Some(front) = outbound.front_mut() {
-            if bytes < front.len() {
-                front.advance(bytes);
-                return;
-            }
-            bytes -= front.len();
-            outbound.pop_front();
-        }
-    }
-
-    /// Gives every receive buffer in the outbound queue back by copying what it holds.
-    pub(super) fn detach_outbound(&self) {
-        self.outbound
-            .borrow_mut()
-            .iter_mut()
-            .for_each(Chunk::detach);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::Shutdown,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -12,22 +12,14 @@ use std::{
 use socket2::{SockAddr, SockRef};
 
 use super::{
-    buffers::Chunk,
-    reactor::Core,
+    core::Core,
+    detached::Detached,
+    ring::buffers::Chunk,
     socket::{Life, Receiving, Sending, Socket, error_of},
 };
 use crate::ids::ConnectionId;
 
-/// Who is at the other end; decides the size of receive buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// A client: short statements.
-    Client,
-    /// A server: results.
-    Server,
-}
-
-/// What came in.
+/// Bytes that came in, or the end.
 #[derive(Debug)]
 pub enum Received {
     /// Bytes, in the order in which they were sent.
@@ -38,7 +30,7 @@ pub enum Received {
     Broken(io::Error),
 }
 
-/// The same, when the bytes have been put in their place.
+/// Outcome of a receive whose bytes were put where the caller wanted them.
 #[derive(Debug)]
 pub enum Arrived {
     /// Bytes.
@@ -47,23 +39,6 @@ pub enum Arrived {
     End,
     /// The connection is broken, in both directions.
     Broken(io::Error),
-}
-
-/// A connection that no core has an operation on: just accepted, or on its way from one core to another. All that a stream
-/// needs to go on there goes with it.
-#[derive(Debug)]
-pub struct Detached {
-    descriptor: OwnedFd,
-}
-
-impl Detached {
-    pub(super) fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor }
-    }
-
-    pub(super) fn into_descriptor(self) -> OwnedFd {
-        self.descriptor
-    }
 }
 
 /// One end of a connection, owned by one task. Dropping it sends what is queued, for a bounded time, and closes.
@@ -106,12 +81,12 @@ impl Stream {
     /// The next piece that came in goes to `place`, where none is.
     #[inline]
     pub fn poll_receive(&self, context: &Context<'_>, place: &mut Chunk) -> Poll<Arrived> {
-        let mut inbound = self.socket.inbound.borrow_mut();
+        let mut inbound = self.socket.inbound.chunks.borrow_mut();
         if let Some(chunk) = inbound.pop_front() {
             let empty = inbound.is_empty();
             drop(inbound);
             *place = chunk;
-            self.socket.awaited.set(false);
+            self.socket.inbound.awaited.set(false);
             if empty {
                 self.core.arm_receive(&self.socket);
             }
@@ -121,7 +96,7 @@ impl Stream {
             Some(Ok(())) => Poll::Ready(Arrived::End),
             Some(Err(errno)) => Poll::Ready(Arrived::Broken(error_of(errno))),
             None => {
-                self.socket.awaited.set(true);
+                self.socket.inbound.awaited.set(true);
                 self.socket.waker.register(context);
                 Poll::Pending
             }
@@ -140,26 +115,26 @@ impl Stream {
 
     /// True when bytes or the end have arrived that nobody has taken.
     pub fn has_news(&self) -> bool {
-        !self.socket.inbound.borrow().is_empty() || self.socket.end.get().is_some()
+        !self.socket.inbound.chunks.borrow().is_empty() || self.socket.end.get().is_some()
     }
 
     /// Puts bytes back in front, to be received next.
     pub fn unreceive(&self, mut chunk: Chunk) {
         chunk.detach();
         if !chunk.is_empty() {
-            self.socket.inbound.borrow_mut().push_front(chunk);
+            self.socket.inbound.chunks.borrow_mut().push_front(chunk);
         }
     }
 
     /// Stops taking bytes from the kernel; what has arrived can still be received.
     pub fn pause(&self) {
-        self.socket.paused.set(true);
+        self.socket.inbound.paused.set(true);
         self.core.stop_receive(&self.socket);
     }
 
     /// Takes bytes from the kernel again.
     pub fn resume(&self) {
-        self.socket.paused.set(false);
+        self.socket.inbound.paused.set(false);
         self.core.arm_receive(&self.socket);
     }
 
@@ -168,7 +143,7 @@ impl Stream {
     pub async fn detach(self) -> Option<Detached> {
         self.pause();
         // What the kernel receives until it has stopped would be lost to the other core.
-        poll_fn(|context| match self.socket.receiving.get() {
+        poll_fn(|context| match self.socket.inbound.receiving.get() {
             Receiving::Idle => Poll::Ready(()),
             _ => {
                 self.socket.waker.register(context);
@@ -225,13 +200,13 @@ impl Stream {
     /// Bytes that the peer's kernel has not taken.
     #[inline]
     pub fn unsent(&self) -> usize {
-        self.socket.outbound_bytes.get()
+        self.socket.outbound.bytes.get()
     }
 
     /// True when the peer takes bytes more slowly than they come.
     #[inline]
     pub fn is_congested(&self) -> bool {
-        self.socket.sending.get() == Sending::Waiting
+        self.socket.outbound.sending.get() == Sending::Waiting
     }
 
     /// Ready once fewer than `bytes` are unsent, or the connection is broken.
@@ -239,7 +214,7 @@ impl Stream {
         if self.unsent() < bytes || matches!(self.socket.end.get(), Some(Err(_))) {
             return Poll::Ready(());
         }
-        self.socket.drain_wanted.set(true);
+        self.socket.outbound.drain_wanted.set(true);
         self.socket.waker.register(context);
         Poll::Pending
     }

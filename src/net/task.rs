@@ -66,7 +66,7 @@ impl<F: Future<Output = ()> + 'static> Run for Task<F> {
 }
 
 impl<F: Future<Output = ()> + 'static> Task<F> {
-    /// What a waker does. Its pointer comes from `Rc::into_raw` and stands for one reference.
+    /// Functions of a waker. Its pointer comes from `Rc::into_raw` and stands for one reference.
     const WAKER: &'static RawWakerVTable = &RawWakerVTable::new(
         |data| {
             Self::at_home(data);

@@ -234,7 +234,7 @@ fn an_owner_that_does_not_look_takes_a_bounded_number_of_buffers() {
         peer.set_nonblocking(true).unwrap();
         let block = pattern(4096);
         let mut written = 0;
-        while stream.socket().inbound.borrow().len() < INBOUND_BUFFERS_MAX {
+        while stream.socket().inbound.chunks.borrow().len() < INBOUND_BUFFERS_MAX {
             written += peer.write(&block).unwrap_or(0);
             reactor.sleep(Duration::from_millis(1)).await;
         }

@@ -5,10 +5,11 @@ use super::error::{ErrorReport, ProtocolError, Severity};
 pub use super::frontend::Oids;
 use super::reader::Reader;
 use super::sqlstate::SqlState;
-use super::startup::{ProtocolVersion, checked_cancel_key};
+use super::startup::checked_cancel_key;
 use super::tag::Tag;
+use super::version::ProtocolVersion;
 
-/// What the server wants before it lets us in, or that it does.
+/// Proof that the server wants before it lets us in, or its word that we are in.
 #[derive(Clone, Copy, Debug)]
 pub enum Authentication<'a> {
     /// We are in.
@@ -134,7 +135,7 @@ impl<'a> ParameterStatus<'a> {
     }
 }
 
-/// What a cancel request for this session must show.
+/// Numbers that a CancelRequest for this session must show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BackendKeyData<'a> {
     /// Process id of the server's session.
@@ -238,7 +239,7 @@ impl<'a> ErrorFields<'a> {
         self.field(b'C').and_then(SqlState::from_bytes)
     }
 
-    /// What happened; empty when the server did not say.
+    /// Primary message (field `M`); empty when the server sent none.
     #[must_use]
     pub fn message(&self) -> &'a [u8] {
         self.field(b'M').unwrap_or_default()
@@ -438,7 +439,7 @@ pub struct NotificationResponse<'a> {
     pub process_id: i32,
     /// The channel.
     pub channel: &'a [u8],
-    /// What it said.
+    /// Text given to NOTIFY; empty when there was none.
     pub payload: &'a [u8],
 }
 
@@ -461,7 +462,7 @@ impl<'a> NotificationResponse<'a> {
 /// The server speaks an older minor version, or does not know some options.
 #[derive(Clone, Copy, Debug)]
 pub struct NegotiateProtocolVersion<'a> {
-    /// What is spoken from now on, as on the wire.
+    /// Version that is spoken from now on.
     pub version: ProtocolVersion,
     /// Protocol options it does not know.
     pub unknown_options: Strings<'a>,

@@ -16,7 +16,7 @@ pub struct Cutter {
     passing: usize,
 }
 
-/// What to do with a message that is not whole in its piece.
+/// Treatment of a message that is not whole in its piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partial {
     /// Show its beginning and let it stream.
@@ -25,7 +25,7 @@ pub enum Partial {
     Hold,
 }
 
-/// What stands at the cursor.
+/// Message, or part of one, at the cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cut<'a> {
     /// A whole message that was held; it took this many bytes of the piece. [`Cutter::take_held`] has it.
@@ -149,7 +149,7 @@ impl Cutter {
         std::mem::take(&mut self.held)
     }
 
-    /// The same with what comes after it, to be cut anew.
+    /// Held bytes and the `rest` that follows them, to be cut anew.
     pub fn unite(&mut self, rest: &[u8]) -> Vec<u8> {
         let mut united = self.take_held();
         united.extend_from_slice(rest);
@@ -207,7 +207,7 @@ mod tests {
         [&[tag][..], &length.to_be_bytes(), body].concat()
     }
 
-    /// What a reader of the pieces sees.
+    /// Bytes and messages that a reader of the pieces sees.
     #[derive(Debug, Default)]
     struct Seen {
         /// Everything passed on, in order.

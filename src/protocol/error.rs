@@ -1,12 +1,12 @@
-//! What can be wrong with bytes of a peer, and the report that a peer gets to read.
+//! Errors that bytes of a peer can hold, and the report that a peer gets to read.
 //! Never logs, never decides whether the connection ends.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::sqlstate::SqlState;
-use super::startup::ProtocolVersion;
 use super::tag::Tag;
+use super::version::ProtocolVersion;
 
 /// A peer broke the protocol. One variant per cause, with the figures a reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +116,7 @@ pub enum ProtocolError {
         ProtocolVersion::V3_2
     )]
     UnsupportedVersion {
-        /// What the client asked for.
+        /// Version that the client asked for.
         requested: ProtocolVersion,
     },
     /// The list of startup parameters does not end with the packet.
@@ -173,7 +173,7 @@ impl ProtocolError {
         )
     }
 
-    /// What the client reads before the connection ends.
+    /// Report that the client reads before the connection ends.
     #[must_use]
     pub fn report(&self) -> ErrorReport {
         ErrorReport::fatal(self.sqlstate(), self.to_string())
@@ -252,7 +252,7 @@ pub struct ErrorReport {
     pub message: Cow<'static, str>,
     /// More about it.
     pub detail: Option<Cow<'static, str>>,
-    /// What to do about it.
+    /// Advice: a thing to do about it.
     pub hint: Option<Cow<'static, str>>,
 }
 
@@ -285,7 +285,7 @@ impl ErrorReport {
         ErrorReport::new(Severity::Fatal, sqlstate, message)
     }
 
-    /// The same report with a detail.
+    /// This report with a detail.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> ErrorReport {
         ErrorReport {
@@ -294,7 +294,7 @@ impl ErrorReport {
         }
     }
 
-    /// The same report with a hint.
+    /// This report with a hint.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> ErrorReport {
         ErrorReport {

@@ -11,7 +11,7 @@ const LENGTH_BYTES: u32 = 4;
 /// Tag and length of a message, checked: `4 <= length <= i32::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What message it is.
+    /// Kind of message.
     pub tag: Tag,
     /// Length as on the wire: it counts itself and the body, not the tag.
     pub length: u32,
@@ -91,7 +91,7 @@ const fn impossible_length(tag: Tag, length: u32) -> ProtocolError {
 /// One whole message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What message it is.
+    /// Kind of message.
     pub tag: Tag,
     /// Everything after the header.
     pub body: &'a [u8],
@@ -115,7 +115,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// What has not been cut yet: at the end, the beginning of an unfinished message or nothing.
+    /// Bytes that have not been cut yet: at the end, the beginning of an unfinished message or nothing.
     #[inline]
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {

@@ -106,7 +106,7 @@ impl<'a> Bind<'a> {
     }
 }
 
-/// What Describe and Close speak of.
+/// Kind of object that Describe and Close name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A prepared statement.

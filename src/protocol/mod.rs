@@ -9,6 +9,7 @@ pub mod reader;
 pub mod tag;
 
 pub mod startup;
+pub mod version;
 
 pub mod frontend;
 

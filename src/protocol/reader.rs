@@ -3,7 +3,7 @@
 
 use super::error::ProtocolError;
 
-/// What is left of a message body. Cheap to copy; a failed read leaves it where it was.
+/// The unread rest of a message body. Cheap to copy; a failed read leaves it where it was.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     left: &'a [u8],

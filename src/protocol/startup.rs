@@ -1,10 +1,9 @@
 //! The first packet of a connection, which has no tag: startup, TLS or GSS request, or cancel request.
 //! Valid here is what PostgreSQL 18 finds valid. Never decides who may connect.
 
-use std::fmt;
-
 use super::error::ProtocolError;
 use super::reader::Reader;
+pub use super::version::ProtocolVersion;
 use crate::limits::{CANCEL_KEY_BYTES_MAX, CANCEL_KEY_BYTES_MIN, STARTUP_BYTES_MAX};
 
 /// Bytes of the length field, which counts itself.
@@ -19,66 +18,8 @@ const PACKET_BYTES_MAX: usize = STARTUP_BYTES_MAX + LENGTH_BYTES;
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// What names of protocol options begin with; all other parameters are settings.
+/// Beginning of the names of protocol options; all other parameters are settings.
 const PROTOCOL_OPTION_PREFIX: &[u8] = b"_pq_.";
-
-/// A protocol version, or the request code that stands in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProtocolVersion {
-    /// 3 since PostgreSQL 7.4; 1234 for request codes.
-    pub major: u16,
-    /// 0 until PostgreSQL 17, 2 since 18.
-    pub minor: u16,
-}
-
-impl ProtocolVersion {
-    /// What every server and client speaks.
-    pub const V3_0: ProtocolVersion = ProtocolVersion { major: 3, minor: 0 };
-    /// Adds cancel keys of up to 256 bytes. The newest version we speak.
-    pub const V3_2: ProtocolVersion = ProtocolVersion { major: 3, minor: 2 };
-    /// Code of a CancelRequest.
-    pub(super) const CANCEL: ProtocolVersion = ProtocolVersion {
-        major: 1234,
-        minor: 5678,
-    };
-    /// Code of an SSLRequest.
-    pub(super) const SSL: ProtocolVersion = ProtocolVersion {
-        major: 1234,
-        minor: 5679,
-    };
-    /// Code of a GSSENCRequest.
-    pub(super) const GSS: ProtocolVersion = ProtocolVersion {
-        major: 1234,
-        minor: 5680,
-    };
-
-    /// As on the wire: the major version in the high 16 bits.
-    #[must_use]
-    pub const fn from_u32(wire: u32) -> ProtocolVersion {
-        ProtocolVersion {
-            major: (wire >> 16) as u16,
-            minor: (wire & 0xffff) as u16,
-        }
-    }
-
-    /// As on the wire: the major version in the high 16 bits.
-    #[must_use]
-    pub const fn to_u32(self) -> u32 {
-        ((self.major as u32) << 16) | self.minor as u32
-    }
-
-    /// Whether cancel keys may be longer than 4 bytes.
-    #[must_use]
-    pub fn has_long_cancel_keys(self) -> bool {
-        self >= ProtocolVersion::V3_2
-    }
-}
-
-impl fmt::Display for ProtocolVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
 
 /// The first packet of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -202,7 +143,7 @@ impl<'a> StartupPacket<'a> {
         self.version
     }
 
-    /// Who connects: the last `user` of the packet; never empty.
+    /// User that connects: the last `user` of the packet; never empty.
     #[must_use]
     pub const fn user(&self) -> &'a [u8] {
         self.user
@@ -231,7 +172,7 @@ impl<'a> StartupPacket<'a> {
         self.parameters().filter_map(same).last()
     }
 
-    /// What a session starts with: all parameters but user, database and protocol options.
+    /// Settings that the session starts with: all parameters but user, database and protocol options.
     /// `options` and `replication` are among them.
     pub fn settings(&self) -> impl Iterator<Item = Pair<'a>> + Clone + use<'a> {
         let setting =
@@ -267,7 +208,7 @@ fn is_protocol_option(name: &[u8]) -> bool {
     name.starts_with(PROTOCOL_OPTION_PREFIX)
 }
 
-/// What a NegotiateProtocolVersion has to say.
+/// Content of the NegotiateProtocolVersion that a startup packet calls for.
 #[derive(Clone, Copy, Debug)]
 pub struct Negotiation<'a> {
     newest: ProtocolVersion,

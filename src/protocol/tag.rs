@@ -21,8 +21,7 @@ impl fmt::Debug for Tag {
 
 /// Messages that a client sends.
 pub mod frontend {
-    use super::Tag;
-    use crate::limits;
+    use crate::{limits, protocol::tag::Tag};
 
     /// Simple query.
     pub const QUERY: Tag = Tag(b'Q');
@@ -69,7 +68,7 @@ pub mod frontend {
 
 /// Messages that a server sends.
 pub mod backend {
-    use super::Tag;
+    use crate::protocol::tag::Tag;
 
     /// A request for authentication, or its end.
     pub const AUTHENTICATION: Tag = Tag(b'R');

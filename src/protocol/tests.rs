@@ -10,7 +10,7 @@ use super::startup::{Initial, ProtocolVersion};
 use super::tag::{backend, frontend};
 use super::*;
 
-/// What `write` appends, cut into its one frame.
+/// The one frame that `write` appends: its tag and its body.
 fn written(
     write: impl for<'w, 'o> FnOnce(&'w mut Writer<'o>) -> &'w mut Writer<'o>,
 ) -> (Tag, Vec<u8>) {

@@ -3,8 +3,8 @@
 
 use super::backend::{Field, TransactionStatus};
 use super::error::ErrorReport;
-use super::startup::ProtocolVersion;
 use super::tag::{Tag, backend};
+use super::version::ProtocolVersion;
 use super::writer::{Body, Writer};
 
 /// Why the calls below cannot fail.

@@ -3,8 +3,9 @@
 
 use super::error::ProtocolError;
 use super::frontend::Target;
-use super::startup::{ProtocolVersion, checked_cancel_key};
+use super::startup::checked_cancel_key;
 use super::tag::frontend;
+use super::version::ProtocolVersion;
 use super::writer::Writer;
 use crate::limits::STARTUP_BYTES_MAX;
 

@@ -1,4 +1,4 @@
-//! What a lab tells the person who started it. Never decides anything.
+//! Text that a lab prints for the person who started it. Never decides anything.
 
 use std::fmt::Write;
 

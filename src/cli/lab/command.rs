@@ -7,7 +7,11 @@ use std::{
 
 use signal_hook::consts::{SIGHUP, SIGINT};
 
-use super::{Error, cannot, events::Events, stage::Stage};
+use super::{
+    error::{Error, cannot},
+    events::Events,
+    stage::Stage,
+};
 use crate::cli::postgres::{Signal, signal, signal_group};
 
 /// A shell and what it runs.

@@ -1,4 +1,4 @@
-//! What a lab waits for: signals to it, the end of one of its processes, the end of its command.
+//! Events that a lab waits for: signals to it, the end of one of its processes, the end of its command.
 //! Never polls.
 
 use std::{
@@ -12,7 +12,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{Error, cannot};
+use super::error::{Error, cannot};
 use crate::cli::postgres::Process;
 
 /// One thing that happened.

@@ -3,6 +3,7 @@
 
 mod banner;
 mod command;
+mod error;
 mod events;
 mod stage;
 
@@ -13,44 +14,11 @@ use std::{
 
 use signal_hook::consts::SIGTERM;
 
-use super::{LabArgs, postgres};
+use super::command_line::LabArgs;
 use command::Command;
+use error::Error;
 use events::{Event, Events};
 use stage::{PROXY, Stage};
-
-/// Why there is no lab, or not any more.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    /// A server, a file or the proxy could not be had.
-    #[error(transparent)]
-    Postgres(#[from] postgres::Error),
-    /// The system refused something else.
-    #[error("cannot {what}: {source}")]
-    System {
-        /// The verb and its object.
-        what: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Somebody wanted an end before everything stood.
-    #[error("interrupted")]
-    Interrupted,
-    /// One of its processes ended by itself.
-    #[error("{name} ended by itself ({status}); its last words:\n{log}")]
-    Lost {
-        /// Which one.
-        name: String,
-        /// How.
-        status: ExitStatus,
-        /// The last lines of its log.
-        log: String,
-    },
-}
-
-/// For `map_err` on an I/O error.
-fn cannot(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::System { what, source }
-}
 
 /// Builds the lab and keeps it until Ctrl-C, or until the command has ended.
 pub(crate) fn run(args: &LabArgs) -> ExitCode {

@@ -10,8 +10,14 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use super::{Error, LabArgs, cannot, events::Events};
-use crate::cli::postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port};
+use super::{
+    error::{Error, cannot},
+    events::Events,
+};
+use crate::cli::{
+    command_line::LabArgs,
+    postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port},
+};
 
 /// The database and the user of the lab.
 pub(super) const NAME: &str = "app";
@@ -25,7 +31,7 @@ const WATCHER: &str = "pgring";
 /// Where people expect a pooler; another port is taken when this one is in use.
 const PORT_USUAL: u16 = 6432;
 
-/// What the proxy says, after a space, when clients may come.
+/// Word of the proxy's log, after a space, once clients may come.
 const READY: &str = " ready";
 
 /// Lines of a lost process's log that are quoted.
@@ -144,7 +150,7 @@ impl Stage {
         }
     }
 
-    /// The same programs as the servers', whatever else is installed.
+    /// `PATH` with the folder of the servers' programs first, whatever else is installed.
     fn search_path(&self) -> OsString {
         let usual = env::var_os("PATH").unwrap_or_default();
         let folders = [self.installation.bin().to_owned()]

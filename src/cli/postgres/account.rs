@@ -11,9 +11,9 @@ use std::{
     process::Command,
 };
 
-use super::Error;
+use super::error::Error;
 
-/// Who runs PostgreSQL and owns its files.
+/// Account that runs PostgreSQL and owns its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {
     /// The account we run as.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Error, Installation, Postgres, Workplace,
-    server::{Access, SUPERUSER},
+    error::Error,
+    install::Installation,
+    server::{Access, Postgres, SUPERUSER},
+    workplace::Workplace,
 };
 
-/// What every server of ours is set to: it is thrown away later, so nothing needs to survive a crash of
+/// Settings of every server of ours: it is thrown away later, so nothing needs to survive a crash of
 /// the machine, and shared memory files live in the folder that will be removed.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
@@ -30,7 +32,7 @@ log_min_messages = warning
 pub struct Options {
     /// Number of streaming standbys.
     pub standbys: u8,
-    /// What TCP clients must do: the method of the last line of `pg_hba.conf`, e.g. `trust`.
+    /// Authentication method of TCP clients: that of the last line of `pg_hba.conf`, e.g. `trust`.
     pub host_auth: String,
     /// Lines of `pg_hba.conf` that come before it.
     pub hba: Vec<String>,
@@ -160,7 +162,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Stop, *};
+    use super::{super::server::Stop, *};
 
     fn cluster(options: &Options) -> Cluster {
         let installation = Installation::find().unwrap();

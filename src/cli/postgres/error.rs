@@ -2,24 +2,24 @@
 
 use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
-use super::VERSION_MIN;
-
 /// Each variant says what happened and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No folder holds the server programs.
     #[error(
-        "no PostgreSQL server programs found; looked in {}. Install PostgreSQL {VERSION_MIN} or newer \
+        "no PostgreSQL server programs found; looked in {}. Install PostgreSQL {version_min} or newer \
          (Debian, Ubuntu: apt-get install postgresql), or name their folder in PGRING_POSTGRES_BIN",
         looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NotFound {
         /// Every folder that was looked at.
         looked: Vec<PathBuf>,
+        /// Oldest major version that serves.
+        version_min: u32,
     },
-    /// The newest one found is older than [`VERSION_MIN`].
+    /// The newest one found is older than `version_min`.
     #[error(
-        "PostgreSQL {found} in {} is too old: version {VERSION_MIN} or newer is needed. Install one, or name \
+        "PostgreSQL {found} in {} is too old: version {version_min} or newer is needed. Install one, or name \
          its folder in PGRING_POSTGRES_BIN",
         bin.display()
     )]
@@ -28,6 +28,8 @@ pub enum Error {
         bin: PathBuf,
         /// Its major version.
         found: u32,
+        /// Oldest major version that serves.
+        version_min: u32,
     },
     /// PostgreSQL refuses to run as root and there is no account to run it as.
     #[error(
@@ -42,7 +44,7 @@ pub enum Error {
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No TCP port of 127.0.0.1 could be bound.
@@ -56,7 +58,7 @@ pub enum Error {
     Spawn {
         /// Its name or path.
         program: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A program ran and failed.
@@ -66,7 +68,7 @@ pub enum Error {
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
     /// A process that should have run on has ended.
@@ -76,7 +78,7 @@ pub enum Error {
         name: String,
         /// How it ended.
         status: ExitStatus,
-        /// What was waited for.
+        /// Words that were waited for.
         awaited: String,
         /// The last lines of its log.
         log: String,
@@ -86,7 +88,7 @@ pub enum Error {
     Silent {
         /// Which process.
         name: String,
-        /// What was waited for.
+        /// Words that were waited for.
         awaited: String,
         /// For how long.
         waited: Duration,

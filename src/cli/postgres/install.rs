@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::Error;
+use super::error::Error;
 
 /// Oldest major version that serves.
 pub const VERSION_MIN: u32 = 15;
@@ -46,16 +46,20 @@ impl Installation {
             .filter_map(|folder| Self::at(folder))
             .max_by_key(|found| found.version);
         match newest {
-            None => Err(Error::NotFound { looked: folders }),
+            None => Err(Error::NotFound {
+                looked: folders,
+                version_min: VERSION_MIN,
+            }),
             Some(old) if old.version < VERSION_MIN => Err(Error::TooOld {
                 bin: old.bin,
                 found: old.version,
+                version_min: VERSION_MIN,
             }),
             Some(found) => Ok(found),
         }
     }
 
-    /// What this folder holds; `None` unless all programs are there.
+    /// The installation in this folder; `None` unless all programs are there.
     fn at(bin: &Path) -> Option<Self> {
         Some(Self {
             bin: bin.to_owned(),
@@ -69,6 +73,7 @@ impl Installation {
     pub fn of_server(bin: &Path, tools: &Self) -> Result<Self, Error> {
         let version = version_at(bin, &SERVER_PROGRAMS).ok_or_else(|| Error::NotFound {
             looked: vec![bin.to_owned()],
+            version_min: VERSION_MIN,
         })?;
         Ok(Self {
             bin: bin.to_owned(),

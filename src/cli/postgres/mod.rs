@@ -18,12 +18,6 @@ pub use error::Error;
 pub use install::{Installation, VERSION_MIN};
 pub use port::free_port;
 pub(crate) use process::signal_group;
-pub use process::{Ended, Mark, Process, Signal, signal};
+pub use process::{Ended, Mark, PATIENCE, Process, Signal, signal};
 pub use server::{Postgres, Stop};
 pub use workplace::Workplace;
-
-use std::time::Duration;
-
-/// Longest wait for a server or a proxy to start, stop or say something: a loaded machine may need
-/// tens of seconds, and past this the process is stuck rather than slow.
-pub const PATIENCE: Duration = Duration::from_secs(60);

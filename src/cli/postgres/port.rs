@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use super::Error;
+use super::error::Error;
 
 /// First port given out: below are the well-known ones.
 const PORT_MIN: u16 = 10_000;

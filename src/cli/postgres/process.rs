@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Error, PATIENCE};
+use super::error::Error;
+
+/// Longest wait for a server or a proxy to start, stop or say something: a loaded machine may need
+/// tens of seconds, and past this the process is stuck rather than slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines of a log kept in memory; the file has them all.
 const LINES_KEPT_MAX: usize = 10_000;
@@ -21,7 +25,7 @@ const LINES_KEPT_MAX: usize = 10_000;
 /// Lines of a log that an error message quotes.
 const LINES_QUOTED: usize = 20;
 
-/// What a process can be told.
+/// Signals that a process can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGHUP: read the configuration again.
@@ -123,7 +127,7 @@ impl Process {
         Ok(process)
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -10,7 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, Installation, PATIENCE, Process, Signal, Workplace, free_port};
+use super::{
+    error::Error,
+    install::Installation,
+    port::free_port,
+    process::{PATIENCE, Process, Signal},
+    workplace::Workplace,
+};
 
 /// The superuser of every cluster we build: whoever is the servers' account, or built them, on the Unix socket.
 pub(super) const SUPERUSER: &str = "postgres";
@@ -125,7 +131,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// What it says when clients may come; a standby becomes a primary, and the other way round.
+    /// Words of its log when clients may come; asked anew each time, for a standby becomes a primary and the other
+    /// way round.
     fn ready(&self) -> &'static str {
         match self.data.join("standby.signal").exists() {
             true => "ready to accept read-only connections",
@@ -217,7 +224,7 @@ impl Postgres {
         self.sql_with(database, sql, &[])
     }
 
-    /// The same with `psql` variables, which the text quotes itself: `:'value'`, `:"name"`.
+    /// Runs SQL as [`Self::sql`] does, with `psql` variables, which the text quotes itself: `:'value'`, `:"name"`.
     pub fn sql_with(
         &self,
         database: &str,

@@ -12,12 +12,16 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Account, Error, Process, Signal};
+use super::{
+    account::Account,
+    error::Error,
+    process::{Process, Signal},
+};
 
 /// Longest folder path: a Unix socket's address has 107 bytes, and its file name needs some.
 const PATH_BYTES_MAX: usize = 80;
 
-/// What the watcher runs. Its input ends when we do, however that happens; then it ends the processes it
+/// Shell script of the watcher. Its input ends when we do, however that happens; then it ends the processes it
 /// was told about, as long as they still work in this folder, and removes the folder.
 const WATCHER: &str = r#"
 folder=$1
@@ -77,7 +81,7 @@ impl Workplace {
         &self.path
     }
 
-    /// Who owns it.
+    /// Account that owns it.
     pub fn account(&self) -> Account {
         self.account
     }

@@ -22,7 +22,7 @@ use super::uring::Ring;
 const WINDOW_BUFFERS_MIN: u16 = 64;
 
 /// One group of equal buffers that the kernel picks from.
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     group: u16,
     buffer_bytes: usize,
     count: u16,
@@ -68,7 +68,7 @@ impl Drop for Region {
 
 impl Buffers {
     /// Registers `total_bytes` of buffers (a power of two of them, at least 16) as `group`.
-    pub(super) fn register(
+    pub(crate) fn register(
         ring: &Ring,
         group: u16,
         buffer_bytes: usize,
@@ -100,22 +100,22 @@ impl Buffers {
     }
 
     /// Number of the group, for receive operations.
-    pub(super) fn group(&self) -> u16 {
+    pub(crate) fn group(&self) -> u16 {
         self.group
     }
 
     /// Buffers held by nobody: offered to the kernel or spare.
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         usize::from(self.offered.get()) + self.spare.borrow().len()
     }
 
     /// All buffers of the group.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         usize::from(self.count)
     }
 
     /// Lets the kernel pick from `window` buffers again. Called once a turn, before submitting.
-    pub(super) fn offer(&self) {
+    pub(crate) fn offer(&self) {
         if self.offered.get() >= self.window.get() {
             return;
         }
@@ -129,14 +129,14 @@ impl Buffers {
     }
 
     /// The kernel found no buffer: offer more from now on.
-    pub(super) fn widen(&self) {
+    pub(crate) fn widen(&self) {
         self.window
             .set(self.window.get().saturating_mul(2).min(self.count));
         self.offer();
     }
 
     /// Takes over what the kernel put into `buffer`.
-    pub(super) fn receive(self: &Rc<Self>, buffer: u16, bytes: usize) -> Chunk {
+    pub(crate) fn receive(self: &Rc<Self>, buffer: u16, bytes: usize) -> Chunk {
         assert!(
             bytes <= self.buffer_bytes,
             "the kernel wrote past a buffer's end"
@@ -155,7 +155,7 @@ impl Buffers {
     }
 
     /// A receive ended without using the buffer it had picked.
-    pub(super) fn return_unused(&self, buffer: u16) {
+    pub(crate) fn return_unused(&self, buffer: u16) {
         self.offered.set(self.offered.get() - 1);
         self.spare.borrow_mut().push(buffer);
     }

@@ -7,31 +7,32 @@ use io_uring::{
     types::{SubmitArgs, Timespec},
 };
 
+use super::descriptors::descriptor_limit;
 use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
 
-/// What the kernel says of one operation.
+/// Completion of one operation. A negative `result` is an error number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Completion {
-    pub(super) user_data: u64,
-    pub(super) result: i32,
-    pub(super) flags: u32,
+pub(crate) struct Completion {
+    pub(crate) user_data: u64,
+    pub(crate) result: i32,
+    pub(crate) flags: u32,
 }
 
 impl Completion {
     /// The provided buffer that was filled, if one was.
-    pub(super) fn buffer(&self) -> Option<u16> {
+    pub(crate) fn buffer(&self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
 
     /// True while a multishot operation stays armed.
-    pub(super) fn more(&self) -> bool {
+    pub(crate) fn more(&self) -> bool {
         cqueue::more(self.flags)
     }
 }
 
 /// How long one turn may sleep in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// Not at all: tasks are runnable.
     No,
     /// Until something completes.
@@ -41,13 +42,13 @@ pub(super) enum Wait {
 }
 
 /// The ring of one worker core.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     ring: IoUring,
 }
 
 impl Ring {
     /// Makes a ring for the calling thread alone, with completions run only when it asks.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -58,14 +59,14 @@ impl Ring {
     }
 
     /// The registration interface, for buffer rings and probes.
-    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+    pub(crate) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
     }
 
     /// Makes a table in which the ring knows descriptors by numbers below `size`, or fewer where the limit of
     /// open descriptors is lower; answers how many.
-    pub(super) fn make_table(&self, size: u32) -> io::Result<u32> {
-        let limit = super::probe::descriptor_limit()?;
+    pub(crate) fn make_table(&self, size: u32) -> io::Result<u32> {
+        let limit = descriptor_limit()?;
         let size = size.min(u32::try_from(limit).unwrap_or(u32::MAX));
         self.ring.submitter().register_files_sparse(size)?;
         Ok(size)
@@ -77,7 +78,7 @@ impl Ring {
     /// Memory that `entry` names must stay valid until its completion arrives (or, for an operation that
     /// cannot outlive its submission, until the next [`Ring::enter`] returns).
     #[inline(always)]
-    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) {
+    pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller keeps the memory valid.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.make_room();
@@ -94,7 +95,7 @@ impl Ring {
     }
 
     /// Submits all that is queued and sleeps as told. Interruptions and timeouts are a normal return.
-    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+    pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let submitter = self.ring.submitter();
         let entered = match wait {
             Wait::No => {
@@ -114,12 +115,12 @@ impl Ring {
     }
 
     /// True when the kernel has taken every queued entry.
-    pub(super) fn is_submitted(&mut self) -> bool {
+    pub(crate) fn is_submitted(&mut self) -> bool {
         self.ring.submission().is_empty()
     }
 
     /// Moves every completion into `target`.
-    pub(super) fn drain(&mut self, target: &mut Vec<Completion>) {
+    pub(crate) fn drain(&mut self, target: &mut Vec<Completion>) {
         target.extend(self.ring.completion().map(|entry| Completion {
             user_data: entry.user_data(),
             result: entry.result(),

@@ -49,7 +49,7 @@ impl WakeHandle {
     }
 
     /// Takes the event back; every `wake` after this one rings again.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let mut count = [0_u8; 8];
         // SAFETY: reads at most eight bytes into this stack frame.
         unsafe { libc::read(self.raw(), count.as_mut_ptr().cast(), count.len()) };
@@ -57,7 +57,7 @@ impl WakeHandle {
         self.0.raised.swap(false, Ordering::AcqRel);
     }
 
-    pub(super) fn raw(&self) -> RawFd {
+    pub(crate) fn raw(&self) -> RawFd {
         self.0.descriptor.as_raw_fd()
     }
 }

@@ -1,4 +1,4 @@
-//! What pgring needs of the kernel, asked at start, each lack named with its cure.
+//! Needs that pgring has of the kernel: asked for at start, each lack named with its cure.
 
 use std::{
     io::{self, Read},
@@ -39,7 +39,7 @@ pub enum ProbeError {
     Buffers(io::Error),
 }
 
-pub(super) fn ring_refused(error: io::Error) -> ProbeError {
+pub(crate) fn ring_refused(error: io::Error) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => ProbeError::Forbidden(error),
         Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
@@ -47,7 +47,7 @@ pub(super) fn ring_refused(error: io::Error) -> ProbeError {
     }
 }
 
-pub(super) fn buffers_refused(error: io::Error) -> ProbeError {
+pub(crate) fn buffers_refused(error: io::Error) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
         _ => ProbeError::Buffers(error),
@@ -55,7 +55,7 @@ pub(super) fn buffers_refused(error: io::Error) -> ProbeError {
 }
 
 /// Asks for every operation that `net/` uses.
-pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
+pub(crate) fn operations(ring: &Ring) -> Result<(), ProbeError> {
     let mut probe = Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -79,7 +79,7 @@ pub(super) fn operations(ring: &Ring) -> Result<(), ProbeError> {
     }
 }
 
-pub(super) fn table_refused(error: io::Error) -> ProbeError {
+pub(crate) fn table_refused(error: io::Error) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::ENOMEM) => ProbeError::LockedMemory(error),
         _ => ProbeError::OldKernel(error),
@@ -89,7 +89,7 @@ pub(super) fn table_refused(error: io::Error) -> ProbeError {
 /// True when the kernel closes a descriptor as soon as it leaves a ring's table. Before Linux 6.13 it first waits for
 /// every operation that was begun earlier on any descriptor of the table, so that a closed socket stays open for as long
 /// as another client says nothing. Asked once in the process.
-pub(super) fn table_lets_go() -> bool {
+pub(crate) fn table_lets_go() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| closes_beside_an_older_operation().unwrap_or(false))
 }
@@ -112,35 +112,4 @@ fn closes_beside_an_older_operation() -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// How many descriptors may be open.
-pub(super) fn descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes one struct on this stack frame.
-    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
-        0 => Ok(limit.rlim_cur),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Raises the limit of open descriptors to its hard limit; answers the limit now in force.
-pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes one struct on this stack frame.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: reads one struct on this stack frame.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(limit.rlim_cur)
 }
