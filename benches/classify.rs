@@ -70,11 +70,7 @@ fn reads() -> Vec<(&'static str, String)> {
     ]
 }
 
-<<<<<<< HEAD
-/// What is no read, and of which the flags alone are asked.
-=======
-/// Statements that are no reads, and of which the facts alone are asked.
->>>>>>> floor-a
+/// Statements that are no reads, and of which the flags alone are asked.
 fn others() -> Vec<(&'static str, String)> {
     let row = |n: usize| format!(", ({}, '{} {}')", scattered(n), word(n), word(n + 3));
     vec![
