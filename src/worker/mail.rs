@@ -14,8 +14,8 @@ use hashbrown::HashMap;
 use super::{
     Worker, accept, cancel,
     clients::{ClientInfo, Kill},
-    console,
     pool::server_database,
+    report,
 };
 use crate::{
     auth::SaltedKeys,
@@ -111,7 +111,7 @@ impl Worker {
             ToWorker::Granted(budget) => self.granted(&budget),
             ToWorker::Ask(ticket, asker, kind) => {
                 self.shared
-                    .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
+                    .tell(asker, ToWorker::Told(ticket, report::report(self, kind)));
             }
             ToWorker::Told(ticket, report) => {
                 let asked = self.questions.reports.borrow().get(&ticket).cloned();
@@ -302,7 +302,7 @@ impl Worker {
             .reports
             .borrow_mut()
             .insert(ticket, Rc::clone(&awaited));
-        awaited.answer(console::report(self, kind));
+        awaited.answer(report::report(self, kind));
         self.shared
             .tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
         let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);

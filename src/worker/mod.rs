@@ -12,6 +12,7 @@ mod date_style;
 mod guard;
 mod mail;
 mod pool;
+mod report;
 pub mod route;
 mod session;
 mod startup;

@@ -7,7 +7,7 @@ mod tables;
 use std::{rc::Rc, task::Poll};
 
 pub(super) use show::Route;
-pub(super) use tables::{Table, report};
+pub(super) use tables::Table;
 
 use super::{
     Worker,
