@@ -306,6 +306,12 @@ impl Worker {
         }
     }
 
+    /// How long this core has run, in seconds, at least one.
+    fn seconds_up(&self) -> u64 {
+        let up = self.reactor.now().saturating_duration_since(self.started);
+        up.as_secs().max(1)
+    }
+
     /// Now, as the budgets count time.
     pub(crate) fn micros(&self) -> Micros {
         self.shared.budgets.micros(self.reactor.now())

@@ -3,6 +3,7 @@
 mod nodes;
 mod show;
 mod tables;
+mod write;
 
 use std::{rc::Rc, task::Poll};
 
@@ -197,7 +198,8 @@ impl Console {
                 Table::timeouts(&self.worker.ask_all(ReportKind::Timeouts).await)
             }
             ["show", "stats"] => {
-                Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
+                let reports = self.worker.ask_all(ReportKind::Pools).await;
+                Table::stats(&reports, self.worker.seconds_up())
             }
             _ => match Show::read(text.as_bytes()).filter(Show::is_of_cluster) {
                 Some(show) => show.answer(&self.worker, None, Route::nowhere).await,

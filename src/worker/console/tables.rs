@@ -9,21 +9,19 @@ use crate::{
             ClientReport, Counters, PinReport, PoolReport, Report, ServerReport, TimeoutReport,
         },
     },
-    protocol::{Writer, backend::Field},
     time,
-    worker::Worker,
 };
 
 /// Columns and rows.
 pub(in crate::worker) struct Table {
-    columns: &'static [&'static str],
-    rows: Vec<Vec<String>>,
+    pub(super) columns: &'static [&'static str],
+    pub(super) rows: Vec<Vec<String>>,
     /// Its numbers are of type int8; else all is text.
-    has_numbers: bool,
+    pub(super) has_numbers: bool,
 }
 
 /// Columns of text in tables that have numbers.
-const TEXTS: [&str; 16] = [
+pub(super) const TEXTS: [&str; 16] = [
     "database",
     "user",
     "pool_mode",
@@ -162,26 +160,6 @@ impl Table {
         }
     }
 
-    /// Appends the answer to a Query, but for ReadyForQuery.
-    pub(in crate::worker) fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        let is_text = |name: &str| !self.has_numbers || TEXTS.contains(&name);
-        writer.row_description(self.columns.iter().map(|name| match is_text(name) {
-            true => Field::text(name.as_bytes()),
-            false => Field::int8(name.as_bytes()),
-        }));
-        self.write_rows(out);
-    }
-
-    /// The same without the description of the columns.
-    pub(in crate::worker) fn write_rows(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        for row in &self.rows {
-            writer.data_row(row.iter().map(|value| Some(value.as_bytes())));
-        }
-        writer.command_complete("SHOW");
-    }
-
     pub(super) fn version() -> Self {
         let version = format!("pgring {}", env!("CARGO_PKG_VERSION"));
         Self::of_text(&["version"], vec![vec![version]])
@@ -288,7 +266,8 @@ impl Table {
         Self::with_numbers(TIMEOUTS, rows)
     }
 
-    pub(super) fn stats(worker: &Worker, reports: &[Report]) -> Self {
+    /// `seconds`: how long the counters have counted, at least one.
+    pub(super) fn stats(reports: &[Report], seconds: u64) -> Self {
         let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
         for pool in merged_pools(reports).into_values() {
             databases
@@ -296,12 +275,6 @@ impl Table {
                 .or_default()
                 .add(&pool.counters);
         }
-        let seconds = worker
-            .reactor
-            .now()
-            .saturating_duration_since(worker.started)
-            .as_secs()
-            .max(1);
         let rows = databases
             .into_iter()
             .map(|(database, counters)| stats_row(database, &counters, seconds));
