@@ -1,14 +1,9 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
-mod nodes;
 mod show;
-mod tables;
 mod write;
 
 use std::{rc::Rc, task::Poll};
-
-pub(super) use show::Route;
-pub(super) use tables::Table;
 
 use super::{
     Worker,
@@ -17,6 +12,7 @@ use super::{
 };
 use crate::session::show::Show;
 use crate::{
+    admin::{Route, Table},
     cluster::{report::ReportKind, snapshot::Snapshot},
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},

@@ -1,7 +1,9 @@
 //! A table as the answer to a query: RowDescription, DataRows, CommandComplete. Decides nothing.
 
-use super::tables::{TEXTS, Table};
-use crate::protocol::{Writer, backend::Field};
+use crate::{
+    admin::{TEXTS, Table},
+    protocol::{Writer, backend::Field},
+};
 
 impl Table {
     /// Appends the answer to a Query, but for ReadyForQuery.

@@ -9,14 +9,12 @@ use crate::session::{
 };
 use crate::sql::hint;
 use crate::{
+    admin::{Route, Table},
     ids::NodeId,
     protocol::{Header, Writer},
     session::show::Show,
     sql::class::Class,
-    worker::{
-        console::{Route, Table},
-        route,
-    },
+    worker::route,
 };
 
 impl Session {

@@ -1,6 +1,6 @@
 //! The tables about nodes: with Pgpool-II's columns, which its users' scripts read.
 
-use super::{show::Route, tables::Table};
+use super::{route::Route, tables::Table};
 use crate::{
     cluster::{
         node::{NodeState, Role},
@@ -13,7 +13,7 @@ use crate::{
 
 impl Table {
     /// Columns of `SHOW POOL_NODES`.
-    pub(super) const NODES: &[&str] = &[
+    pub(crate) const NODES: &[&str] = &[
         "node_id",
         "hostname",
         "port",
@@ -31,7 +31,7 @@ impl Table {
     ];
 
     /// Columns of `SHOW POOL_BACKEND_STATS`.
-    pub(super) const BACKEND_STATS: &[&str] = &{
+    pub(crate) const BACKEND_STATS: &[&str] = &{
         let mut columns = [
             "node_id", "hostname", "port", "status", "role", "", "", "", "", "", "", "", "", "",
         ];
@@ -44,10 +44,10 @@ impl Table {
     };
 
     /// Columns of `SHOW ROUTE`.
-    pub(super) const ROUTE: &[&str] = &["class", "reason", "node", "chosen", "why_not"];
+    pub(crate) const ROUTE: &[&str] = &["class", "reason", "node", "chosen", "why_not"];
 
     /// All nodes; `reads` is the one that takes the session's reads.
-    pub(super) fn nodes(snapshot: &Snapshot, reports: &[Report], reads: Option<NodeId>) -> Self {
+    pub(crate) fn nodes(snapshot: &Snapshot, reports: &[Report], reads: Option<NodeId>) -> Self {
         let counters = merged(snapshot, reports);
         let rows = snapshot.ids().zip(counters).filter_map(|(node, counters)| {
             let state = snapshot.state(node)?;
@@ -63,7 +63,7 @@ impl Table {
     }
 
     /// What each node has answered.
-    pub(super) fn backend_stats(snapshot: &Snapshot, reports: &[Report]) -> Self {
+    pub(crate) fn backend_stats(snapshot: &Snapshot, reports: &[Report]) -> Self {
         let counters = merged(snapshot, reports);
         let rows = snapshot.ids().zip(counters).map(|(node, counters)| {
             let [host, port] = host_and_port(&snapshot.node(node).address);
@@ -82,13 +82,13 @@ impl Table {
     }
 
     /// The version, by the name that Pgpool-II's tools know.
-    pub(super) fn pool_version() -> Self {
+    pub(crate) fn pool_version() -> Self {
         let version = format!("pgring {}", env!("CARGO_PKG_VERSION"));
         Self::of_text(&["pool_version"], vec![vec![version]])
     }
 
     /// Where a statement would go: a line a node.
-    pub(super) fn route(snapshot: &Snapshot, route: &Route) -> Self {
+    pub(crate) fn route(snapshot: &Snapshot, route: &Route) -> Self {
         let rows = snapshot.ids().map(|node| {
             let is_chosen = route.chosen == Some(node);
             let objection = route.objections.get(usize::from(node.0));
@@ -106,7 +106,7 @@ impl Table {
 }
 
 /// What all cores have counted, by node.
-pub(super) fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounters> {
+fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounters> {
     let mut merged = vec![NodeCounters::default(); snapshot.nodes.len()];
     for report in reports {
         if let Report::Nodes(counters) = report {
@@ -118,7 +118,7 @@ pub(super) fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounter
 }
 
 /// Host and port, or the folder of the socket and the port in its name.
-pub(super) fn host_and_port(address: &NodeAddress) -> [String; 2] {
+fn host_and_port(address: &NodeAddress) -> [String; 2] {
     match address {
         NodeAddress::Tcp(address) => [address.ip().to_string(), address.port().to_string()],
         NodeAddress::Unix(path) => {

@@ -13,15 +13,15 @@ use crate::{
 };
 
 /// Columns and rows.
-pub(in crate::worker) struct Table {
-    pub(super) columns: &'static [&'static str],
-    pub(super) rows: Vec<Vec<String>>,
+pub(crate) struct Table {
+    pub(crate) columns: &'static [&'static str],
+    pub(crate) rows: Vec<Vec<String>>,
     /// Its numbers are of type int8; else all is text.
-    pub(super) has_numbers: bool,
+    pub(crate) has_numbers: bool,
 }
 
 /// Columns of text in tables that have numbers.
-pub(super) const TEXTS: [&str; 16] = [
+pub(crate) const TEXTS: [&str; 16] = [
     "database",
     "user",
     "pool_mode",
@@ -160,12 +160,12 @@ impl Table {
         }
     }
 
-    pub(super) fn version() -> Self {
+    pub(crate) fn version() -> Self {
         let version = format!("pgring {}", env!("CARGO_PKG_VERSION"));
         Self::of_text(&["version"], vec![vec![version]])
     }
 
-    pub(super) fn pools(reports: &[Report]) -> Self {
+    pub(crate) fn pools(reports: &[Report]) -> Self {
         let rows = merged_pools(reports).into_values().map(|pool| {
             vec![
                 pool.key.database.to_string(),
@@ -190,7 +190,7 @@ impl Table {
         Self::with_numbers(POOLS, rows)
     }
 
-    pub(super) fn clients(reports: &[Report]) -> Self {
+    pub(crate) fn clients(reports: &[Report]) -> Self {
         let clients = reports.iter().flat_map(|report| match report {
             Report::Clients(clients) => &clients[..],
             _ => &[],
@@ -198,7 +198,7 @@ impl Table {
         Self::with_numbers(CLIENTS, clients.map(client_row))
     }
 
-    pub(super) fn servers(reports: &[Report]) -> Self {
+    pub(crate) fn servers(reports: &[Report]) -> Self {
         let servers = reports.iter().flat_map(|report| match report {
             Report::Servers(servers) => &servers[..],
             _ => &[],
@@ -206,7 +206,7 @@ impl Table {
         Self::with_numbers(SERVERS, servers.map(server_row))
     }
 
-    pub(super) fn cancels(reports: &[Report]) -> Self {
+    pub(crate) fn cancels(reports: &[Report]) -> Self {
         let rows = reports.iter().filter_map(|report| match report {
             Report::Cancels(worker, counts) => Some(vec![
                 worker.to_string(),
@@ -221,7 +221,7 @@ impl Table {
         Self::with_numbers(CANCELS, rows)
     }
 
-    pub(super) fn pins(reports: &[Report]) -> Self {
+    pub(crate) fn pins(reports: &[Report]) -> Self {
         let mut merged: Vec<PinReport> = Vec::new();
         for report in reports {
             let Report::Pins(pins) = report else { continue };
@@ -246,7 +246,7 @@ impl Table {
         Self::with_numbers(PINS, rows)
     }
 
-    pub(super) fn timeouts(reports: &[Report]) -> Self {
+    pub(crate) fn timeouts(reports: &[Report]) -> Self {
         let mut merged: Vec<TimeoutReport> = Vec::new();
         for report in reports {
             let Report::Timeouts(timeouts) = report else {
@@ -267,7 +267,7 @@ impl Table {
     }
 
     /// `seconds`: how long the counters have counted, at least one.
-    pub(super) fn stats(reports: &[Report], seconds: u64) -> Self {
+    pub(crate) fn stats(reports: &[Report], seconds: u64) -> Self {
         let mut databases: BTreeMap<String, Counters> = BTreeMap::new();
         for pool in merged_pools(reports).into_values() {
             databases
