@@ -40,7 +40,7 @@ pub mod cluster;
 
 pub mod session;
 
-mod admin;
+pub mod admin;
 
 pub mod net;
 

@@ -1,9 +1,10 @@
 //! What operators are shown, as plain tables: made of the cores' reports and the cluster's snapshot, which both planes
-//! have. Pure; knows no wire format.
+//! have. Pure; knows no wire format. The console is one face of them.
 
+mod connections;
+mod counts;
+pub mod listings;
 mod nodes;
-mod route;
-mod tables;
-
-pub(crate) use route::Route;
-pub(crate) use tables::{TEXTS, Table};
+mod pools;
+pub mod route;
+pub mod table;

@@ -1,7 +1,7 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
 mod show;
-mod write;
+pub(in crate::worker) mod write;
 
 use std::{rc::Rc, task::Poll};
 
@@ -12,8 +12,11 @@ use super::{
 };
 use crate::session::show::Show;
 use crate::{
-    admin::{Route, Table},
-    cluster::{report::ReportKind, snapshot::Snapshot},
+    admin::{
+        listings::listing,
+        table::{Dialect, Listing},
+    },
+    cluster::snapshot::Snapshot,
     limits::HELD_MESSAGE_BYTES_MAX,
     net::{Chunk, Stream},
     protocol::{
@@ -179,34 +182,28 @@ impl Console {
             .trim_end_matches(';')
             .split_ascii_whitespace()
             .collect();
-        let table = match words[..] {
-            [] => {
-                Writer::new(out).empty_query();
-                return;
-            }
-            ["show", "version"] => Table::version(),
-            ["show", "pools"] => Table::pools(&self.worker.ask_all(ReportKind::Pools).await),
-            ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
-            ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
-            ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
-            ["show", "pins"] => Table::pins(&self.worker.ask_all(ReportKind::Pins).await),
-            ["show", "timeouts"] => {
-                Table::timeouts(&self.worker.ask_all(ReportKind::Timeouts).await)
-            }
-            ["show", "stats"] => {
-                let reports = self.worker.ask_all(ReportKind::Pools).await;
-                Table::stats(&reports, self.worker.seconds_up())
-            }
-            _ => match Show::read(text.as_bytes()).filter(Show::is_of_cluster) {
-                Some(show) => show.answer(&self.worker, None, Route::nowhere).await,
-                None => {
-                    Writer::new(out).error(&unknown(&text));
-                    return;
-                }
-            },
+        if words.is_empty() {
+            Writer::new(out).empty_query();
+            return;
+        }
+        let Some(listing) = listing_of(&words, &text) else {
+            Writer::new(out).error(&unknown(&text));
+            return;
         };
-        table.write(out);
+        write::write(&self.worker.table(listing, None, None).await, out);
     }
+}
+
+/// The table that a command asks for, which is in lower case, as words and as a whole. Those with Pgpool-II's names are
+/// read as sessions read them.
+fn listing_of(words: &[&str], text: &str) -> Option<&'static Listing> {
+    if let ["show", name] = words
+        && let Some(found) = listing(name).filter(|found| found.dialect == Dialect::PgBouncer)
+    {
+        return Some(found);
+    }
+    let show = Show::read(text.as_bytes()).filter(Show::is_of_cluster)?;
+    Some(show.listing())
 }
 
 /// True for what no client sends once it is logged in.

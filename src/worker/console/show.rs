@@ -1,41 +1,36 @@
-//! The answers to what any session may ask of pgring itself: `SHOW POOL_NODES` and its like.
+//! Tables for those who are connected to this core: the cores' reports are gathered, the answer is made of them.
 
 use std::rc::Rc;
 
 use crate::{
-    admin::{Route, Table},
-    cluster::report::ReportKind,
+    admin::{
+        route::Route,
+        table::{Listing, Sources, Table},
+    },
     ids::NodeId,
-    session::show::Show,
     worker::Worker,
 };
 
-impl Show {
-    /// The names of the answer's columns.
-    pub(in crate::worker) fn columns(&self) -> &'static [&'static str] {
-        match self {
-            Self::Nodes => Table::NODES,
-            Self::BackendStats => Table::BACKEND_STATS,
-            Self::Version => &["pool_version"],
-            Self::Route(_) => Table::ROUTE,
-        }
-    }
-
-    /// The answer. `reads`: the node that takes the session's reads. `route`: what it says of a statement.
-    pub(in crate::worker) async fn answer(
-        &self,
-        worker: &Rc<Worker>,
+impl Worker {
+    /// A table as of now. `reads`: node that takes the reads of the session that asks. `route`: where the statement in
+    /// question would go.
+    pub(in crate::worker) async fn table(
+        self: &Rc<Self>,
+        listing: &'static Listing,
         reads: Option<NodeId>,
-        route: impl FnOnce(&[u8]) -> Route,
+        route: Option<Route>,
     ) -> Table {
-        let snapshot = worker.snapshot();
-        match self {
-            Self::Nodes => Table::nodes(&snapshot, &worker.ask_all(ReportKind::Nodes).await, reads),
-            Self::BackendStats => {
-                Table::backend_stats(&snapshot, &worker.ask_all(ReportKind::Nodes).await)
-            }
-            Self::Version => Table::pool_version(),
-            Self::Route(statement) => Table::route(&snapshot, &route(statement)),
-        }
+        let snapshot = self.snapshot();
+        let reports = match listing.wants {
+            Some(kind) => self.ask_all(kind).await,
+            None => Vec::new(),
+        };
+        listing.table(&Sources {
+            snapshot: &snapshot,
+            reports: &reports,
+            seconds_up: self.seconds_up(),
+            reads,
+            route,
+        })
     }
 }

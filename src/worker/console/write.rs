@@ -1,28 +1,33 @@
-//! A table as the answer to a query: RowDescription, DataRows, CommandComplete. Decides nothing.
+//! A table as SQL clients read it: RowDescription, DataRows, CommandComplete. Decides nothing.
 
 use crate::{
-    admin::{TEXTS, Table},
+    admin::table::{Column, ColumnType, Dialect, Listing, Table},
     protocol::{Writer, backend::Field},
 };
 
-impl Table {
-    /// Appends the answer to a Query, but for ReadyForQuery.
-    pub(in crate::worker) fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        let is_text = |name: &str| !self.has_numbers || TEXTS.contains(&name);
-        writer.row_description(self.columns.iter().map(|name| match is_text(name) {
-            true => Field::text(name.as_bytes()),
-            false => Field::int8(name.as_bytes()),
-        }));
-        self.write_rows(out);
-    }
+/// Appends the RowDescription of a table.
+pub(in crate::worker) fn describe(listing: &Listing, out: &mut Vec<u8>) {
+    let is_text = |column: &Column| {
+        listing.dialect == Dialect::Pgpool || column.column_type == ColumnType::Text
+    };
+    let fields = listing.columns.iter().map(|column| match is_text(column) {
+        true => Field::text(column.name.as_bytes()),
+        false => Field::int8(column.name.as_bytes()),
+    });
+    Writer::new(out).row_description(fields);
+}
 
-    /// The same without the description of the columns.
-    pub(in crate::worker) fn write_rows(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        for row in &self.rows {
-            writer.data_row(row.iter().map(|value| Some(value.as_bytes())));
-        }
-        writer.command_complete("SHOW");
+/// Appends the answer to an Execute: the rows and CommandComplete.
+pub(in crate::worker) fn write_rows(table: &Table, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out);
+    for row in &table.rows {
+        writer.data_row(row.iter().map(|value| Some(value.to_string())));
     }
+    writer.command_complete("SHOW");
+}
+
+/// Appends the answer to a Query, but for ReadyForQuery.
+pub(in crate::worker) fn write(table: &Table, out: &mut Vec<u8>) {
+    describe(table.listing, out);
+    write_rows(table, out);
 }
