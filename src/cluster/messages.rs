@@ -16,9 +16,51 @@ use crate::{
     net::Detached,
 };
 
-/// A question's number, so that its answer finds who asked.
+/// A question's number, so that its reply finds the task that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
+
+/// A core with a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// One of the data plane.
+    Worker(WorkerId),
+    /// That of the control plane.
+    Control,
+}
+
+/// Place where the reply to a question goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyTo {
+    /// The core that asked.
+    pub core: Core,
+    /// Number of its question.
+    pub ticket: Ticket,
+}
+
+/// Reply to a question between cores.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`ToWorker::Cancel`], once that has had its effect.
+    Cancelled,
+    /// To [`ToWorker::Ask`].
+    Report(Report),
+    /// To a [`KeyOrder`].
+    Keys(Arc<SaltedKeys>),
+}
+
+/// SCRAM keys that are to be derived, which takes milliseconds, away from the workers.
+#[derive(Debug)]
+pub struct KeyOrder {
+    /// Where they go.
+    pub reply_to: ReplyTo,
+    /// The password.
+    pub password: String,
+    /// The server's salt.
+    pub salt: Vec<u8>,
+    /// The server's count of rounds.
+    pub iterations: u32,
+}
 
 /// To a worker core.
 #[derive(Debug)]
@@ -29,25 +71,19 @@ pub enum ToWorker {
         process_id: i32,
         /// The key that client was given.
         key: Vec<u8>,
-        /// Who wants to know when that has had its effect.
-        asker: WorkerId,
-        /// What the answer shall carry.
-        ticket: Ticket,
+        /// Where it is said when that has had its effect.
+        reply_to: ReplyTo,
     },
-    /// Answer to `Cancel`.
-    Cancelled(Ticket),
-    /// Answer to [`ToControl::Derive`].
-    Keys(Ticket, Arc<SaltedKeys>),
     /// Clients wait for this pool, and this core has a connection for them, or the place of one.
     Seek(Arc<Budget>),
     /// A live server connection for the clients that wait here.
     Handed(Box<Handed>),
     /// A permit was taken for the clients of this pool that wait here, or what they wait for has changed.
     Granted(Arc<Budget>),
-    /// Another core wants to know what this one does.
-    Ask(Ticket, WorkerId, ReportKind),
-    /// Answer to `Ask`.
-    Told(Ticket, Report),
+    /// Another core wants a report of this one.
+    Ask(ReplyTo, ReportKind),
+    /// Reply to a question of this core.
+    Reply(Ticket, Reply),
     /// Serve this client, accepted elsewhere and counted here already.
     Adopt(Detached),
     /// Settings changed.
@@ -158,21 +194,10 @@ pub struct Shape {
 /// To the control core.
 #[derive(Debug)]
 pub enum ToControl {
-    /// Run PBKDF2, which takes milliseconds, away from the workers.
-    Derive {
-        /// Who asks.
-        worker: WorkerId,
-        /// What the answer shall carry.
-        ticket: Ticket,
-        /// The password.
-        password: String,
-        /// The server's salt.
-        salt: Vec<u8>,
-        /// The server's count of rounds.
-        iterations: u32,
-    },
-    /// Answer to the control core's own question for SCRAM keys.
-    Keys(Ticket, Arc<SaltedKeys>),
+    /// Have SCRAM keys derived.
+    Derive(KeyOrder),
+    /// Reply to a question of the control core.
+    Reply(Ticket, Reply),
     /// A worker could not use a node: it is to be probed now.
     Suspect(NodeId),
     /// An operator wants this node to be used, whatever pgring believes of it.

@@ -1,15 +1,6 @@
 //! What other cores tell this one, and the questions this one asked them.
 
-use std::{
-    cell::{Cell, RefCell},
-    future::poll_fn,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
-
-use hashbrown::HashMap;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     Worker, accept, cancel,
@@ -20,15 +11,14 @@ use super::{
 use crate::{
     auth::SaltedKeys,
     cluster::{
-        messages::{Ticket, ToControl, ToWorker},
+        messages::{KeyOrder, Reply, ReplyTo, ToControl, ToWorker},
         node::{NodeState, Role},
         report::{ClientReport, Report, ReportKind},
         settings::DrainFor,
     },
     ids::WorkerId,
-    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX, VACATE_AFTER_MS},
-    net::task::{self, WakerCell},
-    time,
+    limits::{CANCEL_SECONDS_MAX, VACATE_AFTER_MS},
+    net::task,
 };
 
 /// Reads the mailbox for the life of the core.
@@ -45,79 +35,21 @@ pub(super) async fn read(worker: &Rc<Worker>) {
     }
 }
 
-/// Answers that are awaited.
-#[derive(Default)]
-pub(super) struct Questions {
-    keys: RefCell<HashMap<Ticket, Rc<Awaited<Arc<SaltedKeys>>>>>,
-    reports: RefCell<HashMap<Ticket, Rc<Awaited<Report>>>>,
-    cancels: RefCell<HashMap<Ticket, Rc<Awaited<()>>>>,
-}
-
-/// Answers to one question.
-struct Awaited<T> {
-    answers: RefCell<Vec<T>>,
-    missing: Cell<usize>,
-    waker: WakerCell,
-}
-
-impl<T> Awaited<T> {
-    fn new(count: usize) -> Rc<Self> {
-        Rc::new(Self {
-            answers: RefCell::default(),
-            missing: Cell::new(count),
-            waker: WakerCell::default(),
-        })
-    }
-
-    fn answer(&self, answer: T) {
-        self.answers.borrow_mut().push(answer);
-        self.missing.set(self.missing.get().saturating_sub(1));
-        self.waker.wake();
-    }
-
-    async fn all(&self) -> Vec<T> {
-        poll_fn(|context| {
-            if self.missing.get() == 0 {
-                return Poll::Ready(self.answers.take());
-            }
-            self.waker.register(context);
-            Poll::Pending
-        })
-        .await
-    }
-}
-
 impl Worker {
     fn on_message(self: &Rc<Self>, message: ToWorker) {
         match message {
             ToWorker::Cancel {
                 process_id,
                 key,
-                asker,
-                ticket,
-            } => self.cancel_for(asker, ticket, process_id, key),
-            ToWorker::Cancelled(ticket) => {
-                let asked = self.questions.cancels.borrow_mut().remove(&ticket);
-                asked.into_iter().for_each(|asked| asked.answer(()));
-            }
-            ToWorker::Keys(ticket, keys) => {
-                let asked = self.questions.keys.borrow_mut().remove(&ticket);
-                asked
-                    .into_iter()
-                    .for_each(|asked| asked.answer(Arc::clone(&keys)));
-            }
+                reply_to,
+            } => self.cancel_for(reply_to, process_id, key),
+            ToWorker::Reply(ticket, reply) => self.replies.arrived(ticket, reply),
             ToWorker::Seek(budget) => self.seek(&budget),
             ToWorker::Handed(handed) => self.handed(*handed),
             ToWorker::Granted(budget) => self.granted(&budget),
-            ToWorker::Ask(ticket, asker, kind) => {
+            ToWorker::Ask(to, kind) => {
                 self.shared
-                    .tell(asker, ToWorker::Told(ticket, report::report(self, kind)));
-            }
-            ToWorker::Told(ticket, report) => {
-                let asked = self.questions.reports.borrow().get(&ticket).cloned();
-                asked
-                    .into_iter()
-                    .for_each(|asked| asked.answer(report.clone()));
+                    .reply(to, Reply::Report(report::report(self, kind)));
             }
             ToWorker::Adopt(client) => accept::adopt(self, client),
             ToWorker::Reload => {
@@ -206,11 +138,11 @@ impl Worker {
     }
 
     /// Another core had a cancel request for a client of this one.
-    fn cancel_for(self: &Rc<Self>, asker: WorkerId, ticket: Ticket, process_id: i32, key: Vec<u8>) {
+    fn cancel_for(self: &Rc<Self>, reply_to: ReplyTo, process_id: i32, key: Vec<u8>) {
         let worker = Rc::clone(self);
         task::spawn(async move {
             cancel::run(&worker, process_id, &key).await;
-            worker.shared.tell(asker, ToWorker::Cancelled(ticket));
+            worker.shared.reply(reply_to, Reply::Cancelled);
         });
     }
 
@@ -222,24 +154,17 @@ impl Worker {
         process_id: i32,
         key: Vec<u8>,
     ) -> bool {
-        let ticket = self.shared.ticket();
-        let awaited = Awaited::new(1);
-        self.questions
-            .cancels
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
+        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
         let question = ToWorker::Cancel {
             process_id,
             key,
-            asker: self.id,
-            ticket,
+            reply_to: inquiry.reply_to(),
         };
         let told = self.shared.tell(owner, question);
         if told {
-            let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-            let _ = self.reactor.deadline(deadline, awaited.all()).await;
+            let limit = Duration::from_secs(CANCEL_SECONDS_MAX);
+            inquiry.within(&self.reactor, limit).await;
         }
-        self.questions.cancels.borrow_mut().remove(&ticket);
         told
     }
 
@@ -273,41 +198,25 @@ impl Worker {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Option<Arc<SaltedKeys>> {
-        let ticket = self.shared.ticket();
-        let awaited = Awaited::new(1);
-        self.questions
-            .keys
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
-        let question = ToControl::Derive {
-            worker: self.id,
-            ticket,
+        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
+        let order = KeyOrder {
+            reply_to: inquiry.reply_to(),
             password,
             salt,
             iterations,
         };
-        if self.shared.control.put(question).is_err() {
-            self.questions.keys.borrow_mut().remove(&ticket);
-            return None;
+        let told = self.shared.control.put(ToControl::Derive(order));
+        match told {
+            Ok(()) => inquiry.keys().await,
+            Err(_) => None,
         }
-        awaited.all().await.pop()
     }
 
     /// Asks every core, this one included.
     pub(super) async fn ask_all(self: &Rc<Self>, kind: ReportKind) -> Vec<Report> {
-        let ticket = self.shared.ticket();
-        let others = self.shared.workers.len() - 1;
-        let awaited = Awaited::new(others + 1);
-        self.questions
-            .reports
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
-        awaited.answer(report::report(self, kind));
-        self.shared
-            .tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
-        let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);
-        let told = self.reactor.deadline(deadline, awaited.all()).await;
-        self.questions.reports.borrow_mut().remove(&ticket);
-        told.unwrap_or_else(|_| awaited.answers.take())
+        let own = report::report(self, kind);
+        self.replies
+            .reports(&self.shared, &self.reactor, kind, Some(own))
+            .await
     }
 }

@@ -33,7 +33,6 @@ use self::{
     cancel::Cancels,
     clients::Clients,
     counters::WorkerCounters,
-    mail::Questions,
     pool::{Janitor, Pool, PoolSet},
 };
 use crate::link::wire;
@@ -41,9 +40,10 @@ use crate::session::{context::Words, prepared::Store, state::parameters::Interne
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},
-        messages::ToControl,
+        messages::{Core, ToControl},
         node::Status,
         publish::Reader,
+        replies::Replies,
         report::NodeCounters,
         shared::Shared,
         snapshot::Snapshot,
@@ -73,7 +73,7 @@ pub(crate) struct Worker {
     cancels: Cancels,
     counters: WorkerCounters,
     doors: RefCell<Vec<Rc<Incoming>>>,
-    questions: Questions,
+    replies: Replies,
     started: Instant,
     draining: Cell<bool>,
     stopping: Cell<bool>,
@@ -167,7 +167,7 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
         cancels: Cancels::default(),
         counters: WorkerCounters::default(),
         doors: RefCell::default(),
-        questions: Questions::default(),
+        replies: Replies::new(Core::Worker(plan.id)),
         started: time::now(),
         draining: Cell::new(false),
         stopping: Cell::new(false),

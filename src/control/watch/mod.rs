@@ -28,9 +28,7 @@ use super::{
     status_file,
 };
 use crate::{
-    auth::SaltedKeys,
     cluster::{
-        messages::Ticket,
         node::{Live, Lsn},
         settings::Settings,
     },
@@ -121,11 +119,6 @@ impl Watch {
             task::spawn(asking::run(Rc::clone(self), place));
             task::spawn(probing::run(Rc::clone(self), place));
         }
-    }
-
-    /// Keys that were asked for are there.
-    pub(super) fn derived(&self, ticket: Ticket, keys: Arc<SaltedKeys>) {
-        self.deriver.answered(ticket, keys);
     }
 
     /// True when nodes are looked at.
