@@ -8,7 +8,10 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{cancel, pool::Facts};
+use super::{
+    cancel::{inbox::Inbox, process_id::process_id},
+    pool::Facts,
+};
 use crate::session::state::pin::Pin;
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
@@ -65,7 +68,7 @@ pub(crate) struct ClientInfo {
     /// Those that it keeps and that are not at work.
     pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
     pub(crate) kill: Cell<Option<Kill>>,
-    pub(crate) cancel: cancel::Inbox,
+    pub(crate) cancel: Inbox,
     /// The number of the statement under way for which nobody may be connected to some database; 0: it is none such.
     pub(crate) vacates: Cell<u64>,
     /// Settings may have changed since the session last looked.
@@ -92,7 +95,7 @@ impl Clients {
         let taken = self.by_process_id.borrow();
         loop {
             self.numbers.set(self.numbers.get().wrapping_add(1));
-            let id = cancel::process_id(worker, self.numbers.get());
+            let id = process_id(worker, self.numbers.get());
             if !taken.contains_key(&id) {
                 return id;
             }

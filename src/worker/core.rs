@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::{
     arena::Arena,
-    cancel::Cancels,
+    cancel::under_way::Cancels,
     clients::Clients,
     counters::WorkerCounters,
     pool::{self, Janitor, Pool, PoolSet},
