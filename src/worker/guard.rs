@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Worker,
-    startup::Refused,
-    wire::{Wire, WireError},
-};
+use super::{core::Worker, refused::Refused};
 use crate::{
     auth::{self, Credentials, NONCE_BYTES, ScramServer},
     cluster::{
@@ -14,6 +10,7 @@ use crate::{
         snapshot::{Snapshot, User},
     },
     limits::AUTHENTICATION_BYTES_MAX,
+    link::wire::{Wire, WireError},
     net::Stream,
     protocol::{
         ErrorReport, SqlState, Writer,

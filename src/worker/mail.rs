@@ -3,8 +3,9 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    Worker, accept, cancel,
+    accept, cancel,
     clients::{ClientInfo, Kill},
+    core::Worker,
     pool::server_database,
     report,
 };

@@ -13,6 +13,7 @@ mod date_style;
 mod guard;
 mod mail;
 mod pool;
+mod refused;
 mod report;
 pub mod route;
 mod session;

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::{
-    Worker, cancel,
+    cancel,
     clients::{ClientInfo, State},
+    core::Worker,
     pool::{Backend, Facts, PoolSet},
 };
 use crate::{

@@ -7,17 +7,16 @@ use std::{
 };
 
 use super::{
-    Worker, cancel,
+    cancel,
     clients::{ClientInfo, State},
-    console::{self, Console},
+    console,
+    core::Worker,
     counters::Timeout,
     date_style,
     guard::Guard,
-    pool::{CheckoutError, Greeting, PoolSet},
-    route,
-    session::task::Session,
+    pool::{Greeting, PoolSet},
+    refused::Refused,
     welcome,
-    wire::{Wire, WireError},
 };
 use crate::session::state::parameters::{self, Parameters};
 use crate::{
@@ -25,9 +24,10 @@ use crate::{
         budget::{ClientPermit, PoolKey, Refusal},
         snapshot::Snapshot,
     },
+    link::wire::{Wire, WireError},
     net::{Chunk, Elapsed, Stream},
     protocol::{
-        ErrorReport, Severity, SqlState, Writer,
+        ErrorReport, SqlState, Writer,
         backend::TransactionStatus,
         startup::{Initial, ProtocolVersion, StartupPacket},
         tag::backend,
@@ -62,50 +62,11 @@ enum Encryption {
     Gss,
 }
 
-/// Why a login ends.
-pub(super) enum Refused {
-    /// The client is told.
-    Report(ErrorReport),
-    /// The client is told in the server's own words.
-    Server(Rc<[u8]>),
-    /// The client is gone, or speaks another protocol.
-    Silently(WireError),
-}
-
-impl From<WireError> for Refused {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Protocol(error) if !error.closes_silently() => Self::Report(error.report()),
-            error => Self::Silently(error),
-        }
-    }
-}
-
-impl From<ErrorReport> for Refused {
-    fn from(report: ErrorReport) -> Self {
-        Self::Report(report)
-    }
-}
-
-impl From<CheckoutError> for Refused {
-    fn from(error: CheckoutError) -> Self {
-        match error {
-            CheckoutError::Refused(body) => Self::Server(body),
-            CheckoutError::Own(mut report) | CheckoutError::Unreachable(mut report) => {
-                report.severity = Severity::Fatal;
-                Self::Report(report)
-            }
-            CheckoutError::Moved => route::no_node().into(),
-        }
-    }
-}
-
 /// Logs a client in. `None` when the connection is over: refused, a cancel request, or gone.
 /// `refuse`: the process has as many clients as it may have.
-pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -> Option<Admitted> {
-    let refused = match let_in(worker, &stream, refuse).await {
-        Ok(Some(login)) => return Some(login.admitted(worker, stream)),
-        Ok(None) => return None,
+pub(super) async fn welcome(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Option<Login> {
+    let refused = match let_in(worker, stream, refuse).await {
+        Ok(login) => return login,
         Err(refused) => refused,
     };
     let id = stream.id();
@@ -187,44 +148,19 @@ struct Guest {
 }
 
 /// A client that is logged in.
-struct Login {
-    info: Rc<ClientInfo>,
-    rest: Chunk,
-    service: Service,
+pub(super) struct Login {
+    pub(super) info: Rc<ClientInfo>,
+    /// Bytes that it sent beyond its login.
+    pub(super) rest: Chunk,
+    pub(super) service: Service,
 }
 
-enum Service {
+/// Database that a logged-in client is served by.
+pub(super) enum Service {
+    /// One of the servers.
     Pool(Rc<PoolSet>, Parameters, Greeting),
+    /// The virtual one.
     Console,
-}
-
-/// What a logged-in client is served by.
-pub(super) enum Admitted {
-    /// A database.
-    Session(Box<Session>),
-    /// The virtual database.
-    Console(Console),
-}
-
-impl Login {
-    fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
-        match self.service {
-            Service::Pool(pool, parameters, greeting) => Admitted::Session(Box::new(Session::new(
-                Rc::clone(worker),
-                stream,
-                self.info,
-                pool,
-                (parameters, greeting),
-                self.rest,
-            ))),
-            Service::Console => Admitted::Console(Console::new(
-                Rc::clone(worker),
-                stream,
-                self.info,
-                self.rest,
-            )),
-        }
-    }
 }
 
 /// What a client wants, once it may want no encryption any more.

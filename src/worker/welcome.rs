@@ -8,16 +8,16 @@ use std::{
 };
 
 use super::{
-    Worker,
+    core::Worker,
     pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
+    refused::Refused,
     route,
-    startup::Refused,
-    wire::WireError,
 };
 use crate::session::state::parameters::Parameters;
 use crate::{
     cluster::welcome::Welcome,
     ids::NodeId,
+    link::wire::WireError,
     net::Stream,
     protocol::{
         ErrorReport, Severity, SqlState,

@@ -20,8 +20,8 @@ use crate::{
     session::work::Work,
     time,
     worker::{
-        Worker,
         clients::{ClientInfo, State},
+        core::Worker,
         pool::{Facts, Lease},
     },
 };

@@ -6,9 +6,8 @@ pub(in crate::worker) mod write;
 use std::{rc::Rc, task::Poll};
 
 use super::{
-    Worker,
     clients::{self, ClientInfo},
-    wire::{Wire, WireError},
+    core::Worker,
 };
 use crate::session::show::Show;
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     },
     cluster::snapshot::Snapshot,
     limits::HELD_MESSAGE_BYTES_MAX,
+    link::wire::{Wire, WireError},
     net::{Chunk, Stream},
     protocol::{
         ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus,

@@ -8,7 +8,7 @@ use crate::{
         table::{Listing, Sources, Table},
     },
     ids::NodeId,
-    worker::Worker,
+    worker::core::Worker,
 };
 
 impl Worker {
