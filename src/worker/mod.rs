@@ -22,8 +22,7 @@ mod welcome;
 
 use std::{io, rc::Rc, sync::Arc};
 
-pub(crate) use self::core::Worker;
-use crate::link::wire;
+use self::core::Worker;
 use crate::{
     cluster::{messages::ToControl, shared::Shared},
     ids::WorkerId,

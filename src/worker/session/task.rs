@@ -26,8 +26,8 @@ use crate::{
     },
     session::state::parameters::{Belief, Parameters},
     worker::{
-        Worker,
         clients::{self, ClientInfo, Kill, State},
+        core::Worker,
         pool::{Greeting, Lease, Owner, PoolSet},
     },
 };
