@@ -85,17 +85,17 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// The session begins to wait for a server connection.
-    pub(in crate::worker) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.dequeued.set(false);
     }
 
     /// True when the session shall not wait for a server connection any more.
-    pub(in crate::worker) fn is_dequeued(&self) -> bool {
+    pub(crate) fn is_dequeued(&self) -> bool {
         self.dequeued.get()
     }
 
     /// The session has gone: nothing is left to cancel.
-    pub(in crate::worker) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.work.set(Work::Nothing);
         if let Some(round) = self.round.take() {
             round.end();

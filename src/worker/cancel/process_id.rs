@@ -11,7 +11,7 @@ const WORKERS_MASK: u16 = 0x3ff;
 /// The process id of the client with this number on its worker. It says who the worker is, so that any core finds the
 /// client, and is above all that an operating system gives a process (2^22 at most on Linux): a driver that ends "its own"
 /// backend must not meet another client's.
-pub(in crate::worker) fn process_id(worker: WorkerId, number: u32) -> i32 {
+pub(crate) fn process_id(worker: WorkerId, number: u32) -> i32 {
     let number = number & ((1 << NUMBER_BITS) - 1);
     1 << 30 | i32::from(worker.0 & WORKERS_MASK) << NUMBER_BITS | number.cast_signed()
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A cancel request came in on this core. Ends when it has had what effect it will have.
-pub(in crate::worker) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
+pub(crate) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>) {
     let owner = owner(process_id);
     if usize::from(owner.0) >= worker.shared.workers.len() {
         return tracing::info!(process_id, "cancel request with a wrong key");
@@ -40,7 +40,7 @@ pub(in crate::worker) async fn requested(worker: &Rc<Worker>, process_id: i32, k
 }
 
 /// Cancels what the client of that key runs, if it runs anything.
-pub(in crate::worker) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
+pub(crate) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     let Some(info) = worker.clients.with_process_id(process_id) else {
         return;
     };
@@ -65,7 +65,7 @@ pub(in crate::worker) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[
 }
 
 /// The cancel requests that are under way now, by pool.
-pub(in crate::worker) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
+pub(crate) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
     let mut pools: HashMap<PoolKey, PoolCancels> = HashMap::new();
     for info in worker.clients.all() {
         let round = info.cancel.round.borrow();
@@ -140,7 +140,7 @@ fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
 
 /// The session tells what its server connection does now. Cheap when that has not changed.
 #[inline]
-pub(in crate::worker) fn note_work(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
+pub(crate) fn note_work(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
     if info.cancel.work.replace(work) != work {
         release_held(worker, info, work);
     }
@@ -162,7 +162,7 @@ fn release_held(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
 }
 
 /// The client's request has taken too long: it is cancelled as if the client had asked for it.
-pub(in crate::worker) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
+pub(crate) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
     let request = info.request.get();
     let before = info.cancel.round.borrow().clone();
     match before {
@@ -183,7 +183,7 @@ pub(in crate::worker) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
 
 /// Ends what still runs over a connection that nobody will use any more, then closes it. Its permit is kept
 /// until then, because the server does not notice a closed connection before it has something to say.
-pub(in crate::worker) fn abandon(worker: &Rc<Worker>, key: &PoolKey, lease: Lease) {
+pub(crate) fn abandon(worker: &Rc<Worker>, key: &PoolKey, lease: Lease) {
     if !worker.cancels.enter(key, &lease.backend().facts) {
         return;
     }
@@ -219,7 +219,7 @@ async fn send(worker: &Worker, facts: &Facts) {
 }
 
 /// What a request gets that was cancelled before a server took it.
-pub(in crate::worker) fn cancelled() -> ErrorReport {
+pub(crate) fn cancelled() -> ErrorReport {
     ErrorReport::error(
         SqlState::QUERY_CANCELED,
         "canceling statement due to user request",

@@ -1,7 +1,7 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
 mod show;
-pub(in crate::worker) mod write;
+pub(crate) mod write;
 
 use std::{rc::Rc, task::Poll};
 

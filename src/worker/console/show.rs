@@ -14,7 +14,7 @@ use crate::{
 impl Worker {
     /// A table as of now. `reads`: node that takes the reads of the session that asks. `route`: where the statement in
     /// question would go.
-    pub(in crate::worker) async fn table(
+    pub(crate) async fn table(
         self: &Rc<Self>,
         listing: &'static Listing,
         reads: Option<NodeId>,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Appends the RowDescription of a table.
-pub(in crate::worker) fn describe(listing: &Listing, out: &mut Vec<u8>) {
+pub(crate) fn describe(listing: &Listing, out: &mut Vec<u8>) {
     let is_text = |column: &Column| {
         listing.dialect == Dialect::Pgpool || column.column_type == ColumnType::Text
     };
@@ -18,7 +18,7 @@ pub(in crate::worker) fn describe(listing: &Listing, out: &mut Vec<u8>) {
 }
 
 /// Appends the answer to an Execute: the rows and CommandComplete.
-pub(in crate::worker) fn write_rows(table: &Table, out: &mut Vec<u8>) {
+pub(crate) fn write_rows(table: &Table, out: &mut Vec<u8>) {
     let mut writer = Writer::new(out);
     for row in &table.rows {
         writer.data_row(row.iter().map(|value| Some(value.to_string())));
@@ -27,7 +27,7 @@ pub(in crate::worker) fn write_rows(table: &Table, out: &mut Vec<u8>) {
 }
 
 /// Appends the answer to a Query, but for ReadyForQuery.
-pub(in crate::worker) fn write(table: &Table, out: &mut Vec<u8>) {
+pub(crate) fn write(table: &Table, out: &mut Vec<u8>) {
     describe(table.listing, out);
     write_rows(table, out);
 }
