@@ -1,4 +1,4 @@
-//! What other cores tell this one, and the questions this one asked them.
+//! Messages of other cores to this one.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -10,15 +10,13 @@ use super::{
     report,
 };
 use crate::{
-    auth::SaltedKeys,
     cluster::{
-        messages::{KeyOrder, Reply, ReplyTo, ToControl, ToWorker},
+        messages::{Reply, ReplyTo, ToControl, ToWorker},
         node::{NodeState, Role},
         report::{ClientReport, Report, ReportKind},
         settings::DrainFor,
     },
-    ids::WorkerId,
-    limits::{CANCEL_SECONDS_MAX, VACATE_AFTER_MS},
+    limits::VACATE_AFTER_MS,
     net::task,
 };
 
@@ -147,28 +145,6 @@ impl Worker {
         });
     }
 
-    /// Passes a cancel request on to its owner and waits until it has had its effect; false when the owner has
-    /// too much to do.
-    pub(super) async fn ask_to_cancel(
-        &self,
-        owner: WorkerId,
-        process_id: i32,
-        key: Vec<u8>,
-    ) -> bool {
-        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
-        let question = ToWorker::Cancel {
-            process_id,
-            key,
-            reply_to: inquiry.reply_to(),
-        };
-        let told = self.shared.tell(owner, question);
-        if told {
-            let limit = Duration::from_secs(CANCEL_SECONDS_MAX);
-            inquiry.within(&self.reactor, limit).await;
-        }
-        told
-    }
-
     fn drain(&self, until: DrainFor) {
         self.draining.set(true);
         self.doors.borrow().iter().for_each(|door| door.stop());
@@ -190,34 +166,5 @@ impl Worker {
         if self.draining.get() && self.clients.is_empty() {
             let _ = self.shared.control.put(ToControl::Drained(self.id));
         }
-    }
-
-    /// Has the control core run PBKDF2; `None` when it has too much to do.
-    pub(super) async fn derive(
-        &self,
-        password: String,
-        salt: Vec<u8>,
-        iterations: u32,
-    ) -> Option<Arc<SaltedKeys>> {
-        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
-        let order = KeyOrder {
-            reply_to: inquiry.reply_to(),
-            password,
-            salt,
-            iterations,
-        };
-        let told = self.shared.control.put(ToControl::Derive(order));
-        match told {
-            Ok(()) => inquiry.keys().await,
-            Err(_) => None,
-        }
-    }
-
-    /// Asks every core, this one included.
-    pub(super) async fn ask_all(self: &Rc<Self>, kind: ReportKind) -> Vec<Report> {
-        let own = report::report(self, kind);
-        self.replies
-            .reports(&self.shared, &self.reactor, kind, Some(own))
-            .await
     }
 }

@@ -4,6 +4,7 @@
 
 mod accept;
 mod arena;
+mod ask;
 mod cancel;
 mod clients;
 mod console;

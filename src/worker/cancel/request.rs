@@ -13,7 +13,8 @@ use super::{
     process_id::owner,
 };
 use crate::{
-    cluster::{budget::PoolKey, report::PoolCancels},
+    cluster::{budget::PoolKey, messages::ToWorker, report::PoolCancels},
+    ids::WorkerId,
     limits::CANCEL_SECONDS_MAX,
     net::{Received, task},
     protocol::{ErrorReport, SqlState, Writer},
@@ -34,9 +35,26 @@ pub(crate) async fn requested(worker: &Rc<Worker>, process_id: i32, key: Vec<u8>
     }
     if owner == worker.id {
         run(worker, process_id, &key).await;
-    } else if !worker.ask_to_cancel(owner, process_id, key).await {
+    } else if !pass_on(worker, owner, process_id, key).await {
         worker.cancels.drop_one();
     }
+}
+
+/// Passes a cancel request on to its owner and waits until it has had its effect; false when the owner has
+/// too much to do.
+async fn pass_on(worker: &Worker, owner: WorkerId, process_id: i32, key: Vec<u8>) -> bool {
+    let inquiry = worker.replies.inquire(worker.shared.ticket(), 1);
+    let question = ToWorker::Cancel {
+        process_id,
+        key,
+        reply_to: inquiry.reply_to(),
+    };
+    let told = worker.shared.tell(owner, question);
+    if told {
+        let limit = Duration::from_secs(CANCEL_SECONDS_MAX);
+        inquiry.within(&worker.reactor, limit).await;
+    }
+    told
 }
 
 /// Cancels what the client of that key runs, if it runs anything.

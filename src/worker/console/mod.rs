@@ -1,6 +1,5 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
-mod show;
 pub(crate) mod write;
 
 use std::{rc::Rc, task::Poll};
