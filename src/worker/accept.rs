@@ -17,7 +17,7 @@ use crate::{
 /// Accepts from `listener` until the worker drains.
 pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
     let incoming = Rc::new(worker.reactor.accept_from(listener));
-    worker.doors.borrow_mut().push(Rc::clone(&incoming));
+    worker.doors.add(&incoming);
     let worker = Rc::clone(worker);
     task::spawn(async move {
         while let Some(accepted) = incoming.next().await {

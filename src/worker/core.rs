@@ -1,7 +1,7 @@
 //! All that the tasks of one core share. Runs nothing by itself.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -14,6 +14,7 @@ use super::{
     cancel::under_way::Cancels,
     clients::Clients,
     counters::WorkerCounters,
+    doors::Doors,
     pool::{self, Janitor, Pool, PoolSet},
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
         snapshot::Snapshot,
     },
     ids::{NodeId, WorkerId},
-    net::{Incoming, Reactor},
+    net::Reactor,
     session::{context::Words, prepared::Store, state::parameters::Interner},
     time,
 };
@@ -46,16 +47,12 @@ pub(crate) struct Worker {
     pub(super) words: RefCell<Words>,
     pub(super) pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     pub(super) janitor: Janitor,
-    /// What each node has answered to clients of this core.
-    pub(super) answered: RefCell<Vec<NodeCounters>>,
     pub(super) clients: Clients,
     pub(super) cancels: Cancels,
     pub(super) counters: WorkerCounters,
-    pub(super) doors: RefCell<Vec<Rc<Incoming>>>,
+    pub(super) doors: Doors,
     pub(super) replies: Replies,
     pub(super) started: Instant,
-    pub(super) draining: Cell<bool>,
-    pub(super) stopping: Cell<bool>,
 }
 
 impl Worker {
@@ -71,15 +68,12 @@ impl Worker {
             words: RefCell::default(),
             pools: RefCell::default(),
             janitor: Janitor::default(),
-            answered: RefCell::default(),
             clients: Clients::default(),
             cancels: Cancels::default(),
             counters: WorkerCounters::default(),
-            doors: RefCell::default(),
+            doors: Doors::default(),
             replies: Replies::new(Core::Worker(id)),
             started: time::now(),
-            draining: Cell::new(false),
-            stopping: Cell::new(false),
         })
     }
 
@@ -136,12 +130,7 @@ impl Worker {
     /// Counts what a node has answered to a client.
     #[inline]
     pub(crate) fn count_answer(&self, node: NodeId, count: impl FnOnce(&mut NodeCounters)) {
-        let mut answered = self.answered.borrow_mut();
-        let place = usize::from(node.0);
-        if answered.len() <= place {
-            answered.resize(place + 1, NodeCounters::default());
-        }
-        count(&mut answered[place]);
+        self.counters.count_answer(node, count);
     }
 
     /// The name of a node.

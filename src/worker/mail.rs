@@ -146,8 +146,7 @@ impl Worker {
     }
 
     fn drain(&self, until: DrainFor) {
-        self.draining.set(true);
-        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.doors.drain();
         if until == DrainFor::Transactions {
             self.clients.kill_all(Kill::Drain);
         }
@@ -155,15 +154,13 @@ impl Worker {
     }
 
     fn stop(&self) {
-        self.draining.set(true);
-        self.stopping.set(true);
-        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.doors.stop();
         self.clients.kill_all(Kill::Stop);
     }
 
     /// A client left: the last one of a draining core is news to the control core.
     pub(super) fn left(&self) {
-        if self.draining.get() && self.clients.is_empty() {
+        if self.doors.is_draining() && self.clients.is_empty() {
             let _ = self.shared.control.put(ToControl::Drained(self.id));
         }
     }

@@ -11,6 +11,7 @@ mod console;
 mod core;
 mod counters;
 mod date_style;
+mod doors;
 mod guard;
 mod mail;
 mod pool;
@@ -108,7 +109,8 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     drop(plan.listeners);
     let _ = worker.shared.control.put(ToControl::Ready(worker.id));
     // Clients that have not logged in by now never will; those that were told to leave have their last word sent.
-    let done = || worker.stopping.get() && worker.clients.is_empty() && !reactor.has_queued_sends();
+    let done =
+        || worker.doors.is_stopping() && worker.clients.is_empty() && !reactor.has_queued_sends();
     let ended = reactor
         .run(done)
         .await

@@ -32,7 +32,7 @@ pub(super) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
         ),
         ReportKind::Servers => Report::Servers(server_reports(worker)),
         ReportKind::Cancels => Report::Cancels(worker.id, worker.cancels.counts()),
-        ReportKind::Nodes => Report::Nodes(worker.answered.borrow().clone()),
+        ReportKind::Nodes => Report::Nodes(worker.counters.answered()),
         ReportKind::Pins => Report::Pins(worker.counters.pins()),
         ReportKind::Timeouts => Report::Timeouts(worker.counters.timeouts()),
     }

@@ -226,7 +226,7 @@ async fn prove(
 }
 
 fn check_serving(worker: &Worker) -> Result<(), Refused> {
-    if !worker.draining.get() {
+    if !worker.doors.is_draining() {
         return Ok(());
     }
     Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into())
