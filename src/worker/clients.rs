@@ -9,7 +9,10 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    cancel::{inbox::Inbox, process_id::process_id},
+    cancel::{
+        backend_key::{BackendKey, process_id},
+        inbox::Inbox,
+    },
     pool::Facts,
 };
 use crate::session::state::pin::Pin;
@@ -48,16 +51,24 @@ pub(crate) enum State {
     Active,
 }
 
+/// Connection by which a client came.
+pub(crate) struct Origin {
+    /// Address and port of its end; `unix` for a Unix socket.
+    pub(crate) address: String,
+    /// Address and port of pgring's end.
+    pub(crate) local_address: String,
+    /// Microseconds since 1970 of its login.
+    pub(crate) connected_us: u64,
+}
+
 /// One logged-in client.
 pub(crate) struct ClientInfo {
     pub(crate) id: ConnectionId,
     pub(crate) key: PoolKey,
-    /// What it was given for cancel requests.
-    pub(crate) process_id: i32,
-    pub(crate) cancel_key: Vec<u8>,
-    /// Addresses of both ends.
-    pub(crate) addresses: (String, String),
-    pub(crate) connected_us: u64,
+    /// Given to it for cancel requests.
+    pub(crate) backend_key: BackendKey,
+    pub(crate) origin: Origin,
+    /// When its last request came.
     pub(crate) request: Cell<Instant>,
     pub(crate) state: Cell<State>,
     /// Why it keeps its server connection.
@@ -112,14 +123,16 @@ impl Clients {
         assert!(before.is_none(), "a slot has one client");
         self.by_process_id
             .borrow_mut()
-            .insert(info.process_id, slot);
+            .insert(info.backend_key.process_id, slot);
         self.count.set(self.count.get() + 1);
     }
 
     pub(crate) fn leave(&self, info: &ClientInfo) {
         let left = self.by_slot.borrow_mut()[info.id.slot as usize].take();
         assert!(left.is_some(), "a client leaves once");
-        self.by_process_id.borrow_mut().remove(&info.process_id);
+        self.by_process_id
+            .borrow_mut()
+            .remove(&info.backend_key.process_id);
         self.count.set(self.count.get() - 1);
         info.cancel.close();
     }

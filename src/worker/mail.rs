@@ -100,7 +100,8 @@ impl Worker {
         let snapshot = self.snapshot();
         let is_there = |other: &ClientReport| {
             let name = server_database(&snapshot.settings, &other.key);
-            other.process_id != client.process_id && name.is_some_and(|name| *name == *database)
+            other.process_id != client.backend_key.process_id
+                && name.is_some_and(|name| *name == *database)
         };
         let uses = |report: &Report| match report {
             Report::Clients(clients) => clients.iter().any(is_there),

@@ -88,9 +88,9 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
             State::Idle => "idle",
             State::Active => "active",
         },
-        address: info.addresses.0.clone(),
-        local_address: info.addresses.1.clone(),
-        connected_us: info.connected_us,
+        address: info.origin.address.clone(),
+        local_address: info.origin.local_address.clone(),
+        connected_us: info.origin.connected_us,
         request_us: time::unix_micros().saturating_sub(ago_us),
         wait_us: if info.state.get() == State::Waiting {
             ago_us
@@ -103,7 +103,7 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
             .borrow()
             .as_ref()
             .map_or(0, |facts| facts.process_id),
-        process_id: info.process_id,
+        process_id: info.backend_key.process_id,
         application_name: String::from_utf8_lossy(&info.application_name.borrow()).into_owned(),
         pinned: info.pinned.get().map_or("", Pin::reason),
     }

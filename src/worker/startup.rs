@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    cancel,
-    clients::{ClientInfo, State},
+    cancel::{self, backend_key::BackendKey},
+    clients::{ClientInfo, Origin, State},
     console,
     core::Worker,
     counters::Timeout,
@@ -351,7 +351,7 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
     // A server may have been waited for: those who come in now would miss that everyone is to leave.
     check_serving(worker)?;
     Writer::new(&mut out)
-        .backend_key_data(info.process_id, &info.cancel_key)
+        .backend_key_data(info.backend_key.process_id, &info.backend_key.secret)
         .ready_for_query(TransactionStatus::Idle);
     stream.send(out.into());
     Ok(Login {
@@ -395,16 +395,22 @@ fn introduce(
     parameters: &Parameters,
     counted: Option<ClientPermit>,
 ) -> Rc<ClientInfo> {
-    let mut cancel_key = vec![0; if hello.long_keys { 32 } else { 4 }];
-    random::fill(&mut cancel_key);
+    let mut secret = vec![0; if hello.long_keys { 32 } else { 4 }];
+    random::fill(&mut secret);
+    let (address, local_address) = stream.addresses();
     let application_name = parameters.get("application_name").unwrap_or_default();
     Rc::new(ClientInfo {
         id: stream.id(),
         key: hello.key.clone(),
-        process_id: worker.clients.new_process_id(worker.id),
-        cancel_key,
-        addresses: stream.addresses(),
-        connected_us: time::unix_micros(),
+        backend_key: BackendKey {
+            process_id: worker.clients.new_process_id(worker.id),
+            secret,
+        },
+        origin: Origin {
+            address,
+            local_address,
+            connected_us: time::unix_micros(),
+        },
         request: Cell::new(time::now()),
         state: Cell::new(State::Idle),
         pinned: Cell::new(None),

@@ -1,7 +1,7 @@
 //! Cancel requests: from the client's key to the statement that is cancelled, or to the queue that is left.
 
+pub(crate) mod backend_key;
 pub(crate) mod inbox;
-pub(crate) mod process_id;
 mod request;
 pub(crate) mod under_way;
 

@@ -6,11 +6,10 @@
 use std::{rc::Rc, time::Duration};
 
 use hashbrown::HashMap;
-use subtle::ConstantTimeEq;
 
 use super::{
+    backend_key::owner,
     inbox::{Counted, Round},
-    process_id::owner,
 };
 use crate::{
     cluster::{budget::PoolKey, messages::ToWorker, report::PoolCancels},
@@ -62,7 +61,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     let Some(info) = worker.clients.with_process_id(process_id) else {
         return;
     };
-    if !is_owner(&info, process_id, key) {
+    if !info.backend_key.is(process_id, key) {
         tracing::info!(process_id, "cancel request with a wrong key");
         return;
     }
@@ -105,10 +104,6 @@ pub(crate) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
         counts.servers_canceled += u32::from(is_first);
     }
     pools
-}
-
-fn is_owner(info: &ClientInfo, process_id: i32, key: &[u8]) -> bool {
-    info.process_id == process_id && bool::from(info.cancel_key.ct_eq(key))
 }
 
 /// Cancels what a client waits for or runs.

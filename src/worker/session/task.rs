@@ -120,7 +120,9 @@ impl Session {
     ) -> Self {
         worker.clients.enter(&info);
         pools.clients.set(pools.clients.get() + 1);
-        let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
+        let placement = Placement::new(
+            u64::from(info.backend_key.process_id as u32) ^ info.origin.connected_us,
+        );
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         let kept = Kept::new(&worker, &pools);
         let conversation = Conversation::new(Self::rules_mode(&kept, &pools));

@@ -1,6 +1,23 @@
-//! Process ids that clients are given for cancel requests: each says which core its client is on. Pure.
+//! Keys that clients are given for cancel requests (BackendKeyData): a process id, which says on which core its client is,
+//! and a secret. Pure.
+
+use subtle::ConstantTimeEq;
 
 use crate::ids::WorkerId;
+
+/// BackendKeyData of one client.
+pub(crate) struct BackendKey {
+    pub(crate) process_id: i32,
+    /// 4 bytes, or 32 in protocol 3.2.
+    pub(crate) secret: Vec<u8>,
+}
+
+impl BackendKey {
+    /// True when a cancel request with these is its client's. Takes as long for a wrong secret as for the right one.
+    pub(super) fn is(&self, process_id: i32, secret: &[u8]) -> bool {
+        self.process_id == process_id && bool::from(self.secret.ct_eq(secret))
+    }
+}
 
 /// Bits of a process id that tell the clients of a worker apart.
 const NUMBER_BITS: u32 = 20;
