@@ -95,7 +95,7 @@ fn split_address(address: &str) -> [Value; 2] {
     }
 }
 
-/// What follows the last colon of a Unix socket's path need not be a number.
+/// The port as a number; as it is when a Unix socket's path has a colon, behind which anything may stand.
 fn port_value(port: &str) -> Value {
     port.parse::<u16>()
         .map_or_else(|_| port.into(), Value::from)

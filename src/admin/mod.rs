@@ -1,5 +1,5 @@
-//! What operators are shown, as plain tables: made of the cores' reports and the cluster's snapshot, which both planes
-//! have. Pure; knows no wire format. The console is one face of them.
+//! Tables for operators, as plain data: made of the cores' reports and the cluster's snapshot, which both planes have.
+//! Pure; knows no wire format. The console is one face of them.
 
 mod connections;
 mod counts;

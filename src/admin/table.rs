@@ -136,7 +136,7 @@ pub struct Sources<'a> {
 pub struct Listing {
     /// Its name in lower case, as in `SHOW name`.
     pub name: &'static str,
-    /// What its rows are, in one sentence.
+    /// Meaning of its rows, in one sentence.
     pub doc: &'static str,
     /// Whose columns it has.
     pub dialect: Dialect,
@@ -149,7 +149,7 @@ pub struct Listing {
 
 /// A listing with its rows.
 pub struct Table {
-    /// What they are rows of.
+    /// Its name, its columns, their meaning.
     pub listing: &'static Listing,
     /// The rows.
     pub rows: Vec<Row>,

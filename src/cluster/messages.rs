@@ -1,4 +1,4 @@
-//! What cores tell each other.
+//! Messages between cores.
 
 use std::{sync::Arc, time::Instant};
 
@@ -127,21 +127,21 @@ pub struct Handed {
     pub used: Instant,
     /// How far a standby had replayed when it was opened; 0 is unknown.
     pub replayed: Lsn,
-    /// What its server said at login.
+    /// Settings that its server reported at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
-    /// How well they are known.
+    /// Whether these are all of them.
     pub belief: Belief,
-    /// Of which generation of its pool it is.
+    /// Generation of its pool to which it belongs.
     pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<Owner>,
-    /// What it has prepared.
+    /// Its prepared statements.
     pub prepared: HandedStatements,
 }
 
-/// What is known of a connection's settings.
+/// How well a connection's settings are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Belief {
     /// All of them.
@@ -161,33 +161,33 @@ pub type HandedParameters = Vec<(String, Box<[u8]>)>;
 pub struct HandedStatements {
     /// The last number that was given to a name.
     pub last: u64,
-    /// Those that may be used again.
+    /// Statements that may be used again.
     pub statements: Vec<HandedStatement>,
-    /// Numbers of those that nobody will use again.
+    /// Numbers of statements that nobody will use again.
     pub unused: Vec<u64>,
 }
 
-/// One of them.
+/// A prepared statement of a server connection between two cores.
 #[derive(Debug)]
 pub struct HandedStatement {
-    /// That of its name.
+    /// Number in its name on the server.
     pub number: u64,
-    /// What was parsed.
+    /// Content of its Parse, behind the name.
     pub content: Arc<[u8]>,
-    /// The settings under which it was.
+    /// Settings under which that was parsed.
     pub context: HandedParameters,
-    /// Its Parse.
+    /// Number of that Parse.
     pub stamp: Stamp,
-    /// When the server has described it.
+    /// Its descriptions; `None` before the server has described it.
     pub shape: Option<Shape>,
 }
 
-/// What tells descriptions of prepared statements apart.
+/// Numbers that tell descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Of their rows.
+    /// Number of the description of its rows.
     pub rows: u64,
-    /// Of their parameters.
+    /// Number of the description of its parameters.
     pub parameters: u64,
 }
 

@@ -1,9 +1,9 @@
-//! What a core tells about its pools, clients and servers, for the operator's console.
+//! Reports of a core on its pools, clients and servers, for operators.
 
 use super::budget::PoolKey;
 use crate::{ids::WorkerId, protocol::Severity};
 
-/// What is asked for.
+/// Kind of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportKind {
     /// A line for each pool.
@@ -14,7 +14,7 @@ pub enum ReportKind {
     Servers,
     /// A line for each core.
     Cancels,
-    /// What each node was sent.
+    /// Answers of each node.
     Nodes,
     /// A line for each reason to pin a session.
     Pins,
@@ -41,7 +41,7 @@ pub enum Report {
     Nodes(Vec<NodeCounters>),
 }
 
-/// What one node has answered to clients, by its command tags and the severity of its errors. (Pgpool-II:
+/// Answers of one node to clients, by their command tags and the severity of its errors. (Pgpool-II:
 /// `SHOW POOL_BACKEND_STATS`.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
@@ -190,9 +190,9 @@ impl Counters {
 /// Cancel requests that are under way for one pool on one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCancels {
-    /// Who asked, and is waiting for the server.
+    /// Clients that asked, and wait for the server.
     pub clients_active: u32,
-    /// Who asked, and whose request has not been sent to the server.
+    /// Clients that asked, and whose request has not been sent to the server.
     pub clients_waiting: u32,
     /// Requests on their way to a server.
     pub servers_active: u32,

@@ -96,7 +96,7 @@ impl Shared {
         self.put(worker, message).is_ok()
     }
 
-    /// The same; gives the message back when the mailbox is full.
+    /// Tells one worker; gives the message back when its mailbox is full, or there is no such worker.
     pub fn put(&self, worker: WorkerId, message: ToWorker) -> Result<(), ToWorker> {
         match self.workers.get(usize::from(worker.0)) {
             Some(mailbox) => mailbox.put(message),

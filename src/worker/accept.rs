@@ -93,7 +93,7 @@ async fn serve(worker: &Rc<Worker>, stream: Stream, refuse: bool) {
     }
 }
 
-/// What a client that is logged in is served by.
+/// Server of a client that is logged in: a session of a database, or the console.
 enum Admitted {
     /// A database of the servers.
     Session(Box<Session>),

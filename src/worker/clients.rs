@@ -1,4 +1,4 @@
-//! Who is connected to this core: what others may know of a session, and how to reach it.
+//! Clients that are logged in to this core: what others may know of a session, and how to reach it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,7 +32,7 @@ pub(crate) enum Kill {
     Stop,
 }
 
-/// What a session is told that has to end.
+/// Error (57P01) that ends a session because pgring stops.
 pub(crate) fn shutting_down() -> ErrorReport {
     ErrorReport::fatal(
         SqlState::ADMIN_SHUTDOWN,
@@ -40,7 +40,7 @@ pub(crate) fn shutting_down() -> ErrorReport {
     )
 }
 
-/// What a session is doing.
+/// State of a session, as `SHOW CLIENTS` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Between transactions.

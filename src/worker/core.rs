@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(super) interner: Interner,
     pub(super) statements: Store,
     pub(super) arena: RefCell<Arena>,
-    /// What the rules of the session at work have to say.
+    /// Messages that the rules of the session at work add, to its client and to its server, before they are sent.
     pub(super) words: RefCell<Words>,
     pub(super) pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
     pub(super) janitor: Janitor,

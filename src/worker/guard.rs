@@ -1,4 +1,4 @@
-//! Who a client is: what it is asked, and whether the answer proves it. Never looks at a server.
+//! Authentication of a client: what it is asked, and whether the answer proves who it is. Never looks at a server.
 
 use std::sync::Arc;
 

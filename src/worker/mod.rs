@@ -32,7 +32,7 @@ use crate::{
     net::{BufferSizes, Listener, ProbeError, Reactor, WakeHandle, task},
 };
 
-/// What a worker core is started with.
+/// Plan of one worker core, by which it is started.
 pub struct WorkerPlan {
     /// Which one.
     pub id: WorkerId,
@@ -44,7 +44,7 @@ pub struct WorkerPlan {
     pub listeners: Vec<Listener>,
     /// How other cores wake it.
     pub wake: WakeHandle,
-    /// What it shares with the other cores.
+    /// State that it shares with the other cores.
     pub shared: Arc<Shared>,
 }
 

@@ -1,4 +1,4 @@
-//! What this core tells of its pools, clients and server connections when a core asks. Asks nobody itself.
+//! Reports of this core on its pools, clients and server connections, for the core that asks. Asks nobody itself.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::{
     time,
 };
 
-/// What this core has to say.
+/// Report of this core, of one kind.
 pub(super) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
     match kind {
         ReportKind::Pools => Report::Pools(pool_reports(worker)),

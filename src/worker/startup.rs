@@ -38,7 +38,7 @@ use crate::{
 /// Name of the virtual database.
 const CONSOLE: &str = "pgring";
 
-/// What a startup packet says.
+/// Content of a startup packet.
 struct Hello {
     key: PoolKey,
     settings: Vec<(String, Vec<u8>)>,
@@ -48,14 +48,14 @@ struct Hello {
     refusal: Option<ErrorReport>,
 }
 
-/// What the first packet asks for.
+/// Request of a packet before the login: SSLRequest or GSSENCRequest, CancelRequest, or a startup packet.
 enum Wish {
     Encryption(Encryption),
     Cancel(i32, Vec<u8>),
     Session(Hello),
 }
 
-/// What a client may ask for once each before its startup packet.
+/// Encryption that a client may ask for before its startup packet, each kind once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     Tls,
@@ -143,7 +143,7 @@ fn too_slow() -> ErrorReport {
 struct Guest {
     hello: Hello,
     snapshot: Arc<Snapshot>,
-    /// What it sent beyond its login.
+    /// Bytes that it sent beyond its login.
     rest: Chunk,
 }
 
@@ -163,7 +163,7 @@ pub(super) enum Service {
     Console,
 }
 
-/// What a client wants, once it may want no encryption any more.
+/// Request of a client that asks for no encryption any more.
 enum Opening {
     Cancel(i32, Vec<u8>),
     Hello(Hello),

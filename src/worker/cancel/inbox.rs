@@ -79,7 +79,7 @@ pub(crate) struct Inbox {
     pub(super) round: RefCell<Option<Rc<Round>>>,
     /// The client waits for a server connection and shall not any more.
     pub(super) dequeued: Cell<bool>,
-    /// Who asks for a later request than the one that is being cancelled.
+    /// Count of those who ask for a later request of the client than the one that is being cancelled.
     pub(super) behind: Cell<u32>,
 }
 

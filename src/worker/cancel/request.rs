@@ -1,6 +1,6 @@
 //! Cancel requests: a key leads to the core and the session; only what that session runs is cancelled.
 //!
-//! Who asked is kept waiting until the server has dealt with the request, as a server does it: once that
+//! The client that asked is kept waiting until the server has dealt with the request, as a server does it: once that
 //! connection closes, no later statement is hit.
 
 use std::{rc::Rc, time::Duration};
@@ -231,7 +231,7 @@ async fn send(worker: &Worker, facts: &Facts) {
     while let Received::Bytes(_) = stream.receive().await {}
 }
 
-/// What a request gets that was cancelled before a server took it.
+/// Error (57014) for a request that was cancelled before a server took it.
 pub(crate) fn cancelled() -> ErrorReport {
     ErrorReport::error(
         SqlState::QUERY_CANCELED,

@@ -50,7 +50,7 @@ pub(super) fn permit(snapshot: &Snapshot, user: &str) -> Result<(), ErrorReport>
     .with_hint("Add the user to [admin] users."))
 }
 
-/// What clients are told at login; drivers refuse to go on without some of it.
+/// Appends the ParameterStatus messages of the console's login; drivers refuse to go on without some of them.
 pub(super) fn write_welcome(out: &mut Vec<u8>) {
     let values = [
         ("server_version", "15.0 (pgring)"),
