@@ -667,7 +667,7 @@ fn every_rule_can_complain() {
     let body = "fn f() {}\n".repeat(INLINE_TEST_LINES_MAX);
     let tests = format!("//! T.\n#[cfg(test)]\nmod tests {{\n{body}}}\n");
     let wide = format!("//! {}\n", "w".repeat(COLUMNS_MAX));
-    let bad: [(Rule, &str, &str, &str); 21] = [
+    let bad: [(Rule, &str, &str, &str); 22] = [
         (
             imports,
             "src/worker/a.rs",
@@ -697,6 +697,12 @@ fn every_rule_can_complain() {
             "src/session/a.rs",
             "use crate::net::Stream;",
             "`session` must not name `net`",
+        ),
+        (
+            imports,
+            "src/admin/a.rs",
+            "use crate::protocol::Writer;",
+            "`admin` must not name `protocol`",
         ),
         (imports, "src/extra/mod.rs", "", "no place in LAYERS"),
         (
