@@ -1,4 +1,4 @@
-//! What it costs to know a statement: the `facts` of short and long texts, and their `class`, in a database with 3000
+//! What it costs to know a statement: the flags of short and long texts, and their `class`, in a database with 3000
 //! functions and 500 relations. In nanoseconds, and in nanoseconds per byte.
 
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use criterion::{
 use pgring::sql::{
     catalog::{Catalog, FunctionFact, RelationFact},
     class::{Class, Knowledge, class, overrides::Overrides},
-    effects::facts,
+    effects::flags_of,
 };
 
 const LONG_BYTES: usize = 10_000;
@@ -70,7 +70,7 @@ fn reads() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is no read, and of which the facts alone are asked.
+/// What is no read, and of which the flags alone are asked.
 fn others() -> Vec<(&'static str, String)> {
     let row = |n: usize| format!(", ({}, '{} {}')", scattered(n), word(n), word(n + 3));
     vec![
@@ -217,6 +217,11 @@ fn main() {
         assert_eq!(class(text.as_bytes()), Class::Read, "{name}");
     }
     measure(&mut criterion, "class", &reads, class);
-    measure(&mut criterion, "facts", &[reads, others()].concat(), facts);
+    measure(
+        &mut criterion,
+        "facts",
+        &[reads, others()].concat(),
+        flags_of,
+    );
     criterion.final_summary();
 }

@@ -136,8 +136,8 @@ pub(crate) fn scram(bytes: &[u8]) {
 
 /// A text: what it may do, and whether it reads.
 pub(crate) fn sql(text: &[u8]) {
-    let facts = effects::facts(text);
-    black_box(effects::facts_of_beginning(text));
+    let flags = effects::flags_of(text);
+    black_box(effects::flags_of_beginning(text));
     black_box((effects::uses(text), hint::hint(text), raw::effects(text)));
     let body = Body::read(text);
     black_box(body.with_literals());
@@ -152,8 +152,8 @@ pub(crate) fn sql(text: &[u8]) {
         explain(text, &knowledge).0 == Class::Read,
         "both ways agree"
     );
-    assert!(!is_read || !facts.commits(), "a read commits nothing");
+    assert!(!is_read || !flags.commits(), "a read commits nothing");
     if effects::begin(text).is_some() {
-        assert!(!is_read || facts.is_single(), "a BEGIN is one statement");
+        assert!(!is_read || flags.is_single(), "a BEGIN is one statement");
     }
 }

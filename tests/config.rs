@@ -274,7 +274,7 @@ fn the_rest_waits_for_a_restart_and_is_named() {
     );
     // Everything but these is as it was.
     let mut expected = old;
-    expected.pool.size = 6;
+    expected.pool.capacity.size = 6;
     expected.routing.read_write_split = false;
     assert_eq!(reload.settings, expected);
 }

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, process::ExitCode};
 
 use super::CheckArgs;
 use crate::{
-    cluster::settings::{AuthMethod, NodeAddress, PoolSettings, Settings},
+    cluster::settings::{AuthMethod, Capacity, NodeAddress, PoolSettings, Settings},
     control::config::{self, method_name, mode_name, written_duration},
 };
 
@@ -116,14 +116,8 @@ struct Pool<'s>(&'s PoolSettings);
 
 impl fmt::Display for Pool<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PoolSettings {
-            mode,
-            size,
-            min_size,
-            checkout_timeout,
-            ..
-        } = self.0;
-        let (mode, wait) = (mode_name(*mode), written_duration(*checkout_timeout));
+        let (mode, Capacity { size, min_size, .. }) = (mode_name(self.0.mode), self.0.capacity);
+        let wait = written_duration(self.0.timeouts.checkout_timeout);
         write!(
             f,
             "{mode}, {min_size} to {size} server connections, clients wait up to {wait}"

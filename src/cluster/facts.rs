@@ -1,4 +1,4 @@
-//! What is known of one database, and up to when that holds.
+//! Facts about one database that workers judge statements by, and up to when they hold.
 
 use std::sync::{
     Arc,
@@ -13,7 +13,7 @@ use crate::sql::catalog::{Catalog, EffectNames};
 pub struct DatabaseFacts {
     /// Its functions and relations.
     pub catalog: Arc<Catalog>,
-    /// What using them leaves at a connection.
+    /// Effects of using them, on a connection.
     pub effects: Arc<EffectNames>,
     /// An operator, the check of a domain or the like may write, so that no look at a statement tells whether it does.
     pub any_may_write: bool,

@@ -1,4 +1,4 @@
-//! Messages between cores.
+//! Messages between cores: to a worker, to the control core, and the server connections that travel in them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -113,21 +113,15 @@ pub struct Handed {
     pub database: Arc<str>,
     /// Its permit, which goes with it.
     pub permit: Permit,
-    /// Its server.
-    pub node: NodeId,
-    /// Process id on the server, for cancel requests.
-    pub process_id: i32,
-    /// Cancel key of the server.
-    pub cancel_key: Box<[u8]>,
-    /// Microseconds since 1970 of its login.
-    pub opened_us: u64,
+    /// The process at its other end.
+    pub process: ServerProcess,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
     pub used: Instant,
     /// How far a standby had replayed when it was opened; 0 is unknown.
     pub replayed: Lsn,
-    /// Settings that its server reported at login.
+    /// Parameters that its server reported at login.
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
@@ -137,8 +131,21 @@ pub struct Handed {
     pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<Owner>,
-    /// Its prepared statements.
+    /// Statements that it has prepared.
     pub prepared: HandedStatements,
+}
+
+/// The process that serves a connection between two cores.
+#[derive(Debug)]
+pub struct ServerProcess {
+    /// Node on which it runs.
+    pub node: NodeId,
+    /// Process id there, for cancel requests.
+    pub process_id: i32,
+    /// Cancel key that the server gave with it.
+    pub cancel_key: Box<[u8]>,
+    /// Microseconds since 1970 of the login.
+    pub opened_us: u64,
 }
 
 /// How well a connection's settings are known.
@@ -172,7 +179,7 @@ pub struct HandedStatements {
 pub struct HandedStatement {
     /// Number in its name on the server.
     pub number: u64,
-    /// Content of its Parse, behind the name.
+    /// Text and parameter types that were parsed.
     pub content: Arc<[u8]>,
     /// Settings under which that was parsed.
     pub context: HandedParameters,
@@ -182,12 +189,12 @@ pub struct HandedStatement {
     pub shape: Option<Shape>,
 }
 
-/// Numbers that tell descriptions of prepared statements apart.
+/// Hashes that tell the descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Number of the description of its rows.
+    /// Hash of the description of its rows.
     pub rows: u64,
-    /// Number of the description of its parameters.
+    /// Hash of the description of its parameters.
     pub parameters: u64,
 }
 

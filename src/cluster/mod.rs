@@ -1,4 +1,4 @@
-//! What both planes see: settings, the snapshot, budgets, and the messages between cores. No socket here.
+//! The ground that both planes stand on: settings, the snapshot, budgets, and the messages between cores. No socket here.
 
 pub mod balance;
 pub mod budget;

@@ -13,7 +13,7 @@ use super::budget::Micros;
 /// A position in the write-ahead log, in bytes; 0 is unknown.
 pub type Lsn = u64;
 
-/// What a node is for the others.
+/// Role of a node in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It takes writes.
@@ -102,13 +102,13 @@ impl Status {
 /// One node as of one snapshot.
 #[derive(Clone, Debug)]
 pub struct NodeState {
-    /// What it is.
+    /// Role that it is taken for.
     pub role: Role,
     /// Whether it is used.
     pub status: Status,
     /// Microseconds since 1970 of the last change of either.
     pub since_us: u64,
-    /// What the last change came from, for people.
+    /// Cause of the last change, for people.
     pub reason: Arc<str>,
     /// The timeline it is on; 0 is unknown.
     pub timeline: u32,
@@ -120,13 +120,13 @@ pub struct NodeState {
     pub sync_state: Arc<str>,
     /// Whether the server answered when it was last tried; `None` before that.
     pub answers: Option<bool>,
-    /// What the server itself says that it is, when it last said so.
+    /// Role that the server itself told last.
     pub claims: Option<Role>,
-    /// What changes all the time.
+    /// Figures that change all the time.
     pub live: Arc<Live>,
 }
 
-/// What changes all the time of a node. Each group has one kind of writer.
+/// Figures of a node that change all the time. Each group has one kind of writer.
 #[derive(Debug, Default)]
 pub struct Live {
     /// By the control core.

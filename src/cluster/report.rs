@@ -3,7 +3,7 @@
 use super::budget::PoolKey;
 use crate::{ids::WorkerId, protocol::Severity};
 
-/// Kind of a report.
+/// Kind of report that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportKind {
     /// A line for each pool.
@@ -14,7 +14,7 @@ pub enum ReportKind {
     Servers,
     /// A line for each core.
     Cancels,
-    /// Answers of each node.
+    /// A line for each node.
     Nodes,
     /// A line for each reason to pin a session.
     Pins,
@@ -41,8 +41,8 @@ pub enum Report {
     Nodes(Vec<NodeCounters>),
 }
 
-/// Answers of one node to clients, by their command tags and the severity of its errors. (Pgpool-II:
-/// `SHOW POOL_BACKEND_STATS`.)
+/// Answers of one node to clients, counted by their command tags and the severity of errors. (Pgpool-II: `SHOW
+/// POOL_BACKEND_STATS`.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
     /// By kind, in the order of [`NodeCounters::KINDS`].
@@ -190,9 +190,9 @@ impl Counters {
 /// Cancel requests that are under way for one pool on one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCancels {
-    /// Clients that asked, and wait for the server.
+    /// Clients that asked for a cancel, and wait for its effect.
     pub clients_active: u32,
-    /// Clients that asked, and whose request has not been sent to the server.
+    /// Clients that asked for a cancel that has not been sent to the server.
     pub clients_waiting: u32,
     /// Requests on their way to a server.
     pub servers_active: u32,

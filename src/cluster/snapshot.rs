@@ -28,9 +28,9 @@ pub struct Snapshot {
     pub nodes: Vec<NodeState>,
     /// The node that takes writes; `None` while there is none.
     pub primary: Option<NodeId>,
-    /// What is known of databases, by their names on the servers.
+    /// Facts about databases, by their names on the servers.
     pub catalogs: HashMap<Arc<str>, Arc<DatabaseFacts>>,
-    /// What the configuration says against the catalogs.
+    /// Functions and patterns of `[routing]` that stand above the catalogs.
     pub overrides: Arc<Overrides>,
 }
 
@@ -39,16 +39,16 @@ pub struct Snapshot {
 pub struct User {
     /// As configured.
     pub settings: Arc<UserSettings>,
-    /// What a SCRAM login is checked against.
+    /// Verifier of SCRAM logins.
     pub verifier: Option<Verifier>,
-    /// What an md5 login is checked against.
+    /// Hash that md5 logins are checked against.
     pub md5: Option<Md5Hash>,
     /// SCRAM keys towards servers: derived from the password, or learned from a client's login.
     pub keys: ArcSwapOption<SaltedKeys>,
 }
 
 impl User {
-    /// What servers are told, when it is a plain text.
+    /// Password towards servers, when it is a plain text.
     pub fn server_password(&self) -> Option<&str> {
         match self.server_secret() {
             Some(Secret::Plain(text)) => Some(text),
@@ -56,7 +56,7 @@ impl User {
         }
     }
 
-    /// What servers are told, as an md5 hash.
+    /// Password towards servers, as an md5 hash.
     pub fn server_md5(&self) -> Option<Md5Hash> {
         match self.server_secret()? {
             Secret::Plain(text) => {

@@ -1,4 +1,4 @@
-//! What a server says of itself at login: the ParameterStatus messages, as they are replayed to clients.
+//! The greeting of a server: the ParameterStatus messages of a login, as they are replayed to clients.
 
 use crate::protocol::{Writer, backend::ParameterStatus};
 
@@ -23,9 +23,8 @@ impl Welcome {
         }
     }
 
-    /// What a client hears that starts with these settings (names in lower case) as well, when that is certain
-    /// without asking a server: each is reported already with that very value, or is an `application_name`
-    /// that no server changes.
+    /// The greeting of a client that starts with these settings (names in lower case) as well, when that is certain without
+    /// asking a server: each is reported already with that very value, or is an `application_name` that no server changes.
     pub fn foretell<'a>(
         &self,
         settings: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -46,7 +45,7 @@ impl Welcome {
         Some(told)
     }
 
-    /// What was reported of a setting.
+    /// The value that was reported of a setting.
     pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
         let known = self.values.iter().find(|(known, _)| known == name);
         known.map(|(_, value)| &**value)
@@ -57,7 +56,7 @@ impl Welcome {
         self.values.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// What a primary with the same configuration says.
+    /// The greeting of a primary with the same configuration.
     #[must_use]
     pub fn of_primary(&self) -> Self {
         let mut told = self.clone();

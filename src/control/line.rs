@@ -29,7 +29,7 @@ pub(super) enum LineError {
     /// The server answered with an error.
     #[error("the server said: {message}")]
     Refused {
-        /// What it called it.
+        /// Its SQLSTATE.
         sqlstate: Option<SqlState>,
         /// Its words.
         message: String,
@@ -52,7 +52,7 @@ impl From<ProtocolError> for LineError {
 }
 
 impl LineError {
-    /// What the server called its refusal, at login or later.
+    /// SQLSTATE of the server's refusal, at login or later.
     pub(super) fn sqlstate(&self) -> Option<SqlState> {
         match self {
             Self::Login(error) => error.sqlstate(),
@@ -68,7 +68,7 @@ pub(super) struct Destination {
     pub(super) address: Address,
     pub(super) role: Rc<str>,
     pub(super) database: Rc<str>,
-    /// What is known of the role; without that it needs no password.
+    /// Secrets of the role; without them it needs no password.
     pub(super) user: Option<Arc<User>>,
     /// For the login, and for each question.
     pub(super) timeout: Duration,

@@ -2,7 +2,7 @@
 
 use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
-use super::ControlError;
+use super::error::ControlError;
 use crate::{cluster::settings::Listen, net::Listener};
 
 /// Opens every listening socket; one list for each worker.

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod cpus;
+mod error;
 mod keys;
 mod line;
 mod listen;
@@ -22,6 +23,7 @@ use std::{
     time::Instant,
 };
 
+pub use self::error::ControlError;
 pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
@@ -44,45 +46,9 @@ use crate::{
         CONTROL_BUFFERS_BYTES, DESCRIPTORS_SPARE, MAILBOX_MESSAGES_MAX, WORKER_IO_MEMORY_BYTES,
     },
     mailbox::Mailbox,
-    net::{BufferSizes, Listener, ProbeError, Reactor, WakeHandle, raise_descriptor_limit, task},
+    net::{BufferSizes, Listener, Reactor, WakeHandle, raise_descriptor_limit, task},
     random, time,
 };
-
-/// Why pgring cannot run, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// A listening socket could not be opened.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(String, io::Error),
-    /// Somebody else listens there.
-    #[error(
-        "cannot listen on {0}: somebody listens there already. Cure: another address in [listen] addresses; or, where that \
-         is another pgring that is to have a part of the clients, [listen] share_addresses = true in both"
-    )]
-    InUse(String),
-    /// Too few descriptors for the clients allowed.
-    #[error(
-        "at most {limit} descriptors may be open here, too few for [listen] max_clients = {clients}. \
-         Cure: raise `ulimit -Hn` (LimitNOFILE=) to at least {needed}, or lower max_clients"
-    )]
-    Descriptors {
-        /// The limit in force.
-        limit: u64,
-        /// Clients allowed by the configuration.
-        clients: u32,
-        /// What would do.
-        needed: u64,
-    },
-    /// The kernel lacks something, for the control core itself.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// A system call of the start failed.
-    #[error("{0}: {1}")]
-    Start(&'static str, io::Error),
-    /// A worker ended that was not told to.
-    #[error("worker {0} ended: {1}")]
-    Worker(WorkerId, String),
-}
 
 /// How the control plane starts a worker: handed in, because the planes do not know each other.
 pub struct WorkerStart {
@@ -96,7 +62,7 @@ pub struct WorkerStart {
     pub listeners: Vec<Listener>,
     /// How other cores wake it.
     pub wake: WakeHandle,
-    /// What it shares with the other cores.
+    /// Everything that it shares with the other cores.
     pub shared: Arc<Shared>,
 }
 
@@ -175,7 +141,7 @@ fn start_workers(
     Ok(joins)
 }
 
-/// What is believed of the nodes before anybody has looked.
+/// State of the nodes before anybody has looked: as the status file has it.
 fn remembered(settings: &Settings) -> State {
     let mut state = State::new(
         watch::members(settings),
@@ -285,7 +251,7 @@ impl Control {
         let reactor = self.reactor.clone();
         let ended = Rc::new(std::cell::RefCell::new(None));
         let result = Rc::clone(&ended);
-        self.watch.start();
+        watch::start(&self.watch);
         task::spawn(async move {
             let outcome = self.read_mail().await;
             listen::clean_up(&self.publishing.current().settings.listen);

@@ -61,7 +61,7 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
     }
 }
 
-/// What the configuration says against the catalogs.
+/// Functions and patterns of `[routing]` that stand above the catalogs.
 fn overrides(routing: &Routing) -> Arc<Overrides> {
     let made = Overrides::new(
         &routing.read_functions,

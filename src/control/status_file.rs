@@ -18,7 +18,7 @@ use crate::{
     ids::NodeId,
 };
 
-/// What the file says.
+/// Content of the file.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct Content {
@@ -56,7 +56,7 @@ enum Unusable {
 /// Forgets what was remembered.
 ///
 /// # Errors
-/// What kept the file from being removed; that there is none is no error.
+/// The file could not be removed; that there is none is no error.
 pub fn discard(settings: &Settings) -> io::Result<()> {
     match &settings.health.status_file {
         None => Ok(()),

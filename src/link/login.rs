@@ -72,7 +72,7 @@ impl LoginError {
         }
     }
 
-    /// What the server called its refusal.
+    /// SQLSTATE of the server's refusal; `None` when it is no refusal of a server.
     pub(crate) fn sqlstate(&self) -> Option<SqlState> {
         match self {
             Self::Refused(body) => ErrorFields::read(body).ok()?.sqlstate(),
@@ -81,13 +81,13 @@ impl LoginError {
     }
 }
 
-/// Who logs in, and where to.
+/// Role that logs in, and its database.
 pub(crate) struct Identity<'a> {
     /// Name of the role.
     pub(crate) name: &'a str,
     /// Name of the database on the server.
     pub(crate) database: &'a str,
-    /// What it can prove; nothing without.
+    /// Secrets that it can prove itself with; none without.
     pub(crate) user: Option<&'a User>,
     /// Settings for the connection.
     pub(crate) settings: &'a [(&'a str, &'a str)],
@@ -98,7 +98,7 @@ pub(crate) struct Opened {
     pub(crate) stream: Stream,
     /// Process id and cancel key.
     pub(crate) key: (i32, Box<[u8]>),
-    /// What the server said of itself.
+    /// Parameters that the server reported.
     pub(crate) welcome: Welcome,
 }
 
@@ -188,7 +188,7 @@ impl Failure {
     }
 }
 
-/// What the server asks for next.
+/// Proof that the server asks for next.
 enum Asked {
     Nothing,
     Cleartext,

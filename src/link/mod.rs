@@ -1,4 +1,4 @@
-//! What both planes say to servers: whole messages over a stream, and logging in. Owns no connection, and knows
+//! Talking to servers, as both planes do it: whole messages over a stream, and logging in. Owns no connection, and knows
 //! neither pools nor sessions.
 
 pub(crate) mod login;

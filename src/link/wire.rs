@@ -104,7 +104,7 @@ impl<'a> Wire<'a> {
         self.taken < self.received.len()
     }
 
-    /// What was received and not taken.
+    /// Bytes that were received and not taken.
     pub(crate) fn into_rest(mut self) -> Chunk {
         self.received.drain(..self.taken);
         Chunk::from(self.received)

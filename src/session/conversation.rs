@@ -565,8 +565,8 @@ fn is_extended(tag: Tag) -> bool {
 fn parses_commit(header: Header, body: &[u8]) -> bool {
     let content = split_parse(body).map_or(&b""[..], |(_, content)| content);
     let facts = match text_bytes(content) {
-        None if body.len() < header.body_bytes() => effects::facts_of_beginning(content),
-        end => effects::facts(&content[..end.unwrap_or(content.len())]),
+        None if body.len() < header.body_bytes() => effects::flags_of_beginning(content),
+        end => effects::flags_of(&content[..end.unwrap_or(content.len())]),
     };
     facts.commits()
 }

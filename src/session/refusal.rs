@@ -203,7 +203,7 @@ impl Conversation {
             return false;
         }
         let text = body.strip_suffix(b"\0").unwrap_or(body);
-        let Some(pin) = self.forbidden(effects::facts(text), text, desk) else {
+        let Some(pin) = self.forbidden(effects::flags_of(text), text, desk) else {
             return false;
         };
         self.refused_pin = Some(pin);

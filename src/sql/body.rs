@@ -3,13 +3,14 @@
 //! command from a name, and errs towards too much.
 
 use super::{
-    effects::Effects,
+    effects::{Effects, settings::is_local},
+    quoted::{content, undoubled},
     token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALTER, BEGIN, CONSTRAINTS, CREATE, DEALLOCATE, DISCARD, DO, DROP, ELSE, EXECUTE, FUNCTION,
         GLOBAL, GRANT, HOLD, IMPORT, INTO, LISTEN, LOAD, LOCAL, LOOP, ON, PREPARE, PROCEDURE,
         REASSIGN, REPLACE, RESET, REVOKE, SECURITY, SESSION, SET, TEMP, TEMPORARY, THEN, TO,
-        TRANSACTION, TRUE, UNLISTEN, UPDATE, USING, WITH, folded,
+        TRANSACTION, UNLISTEN, UPDATE, USING, WITH, folded,
     },
 };
 
@@ -79,16 +80,16 @@ const KNOWN: [(&[u8], Effects); 55] = [
     (b"xpath_table", Effects::UNSEEN),
 ];
 
-/// What a text may do.
+/// The effects of a text, and the names in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
-    /// What its own words leave behind.
+    /// Effects of its own words.
     pub effects: Effects,
     /// Settings with a dot that it may set, in small letters.
     pub settings: Vec<Box<str>>,
     /// Names that it mentions, which may be those of functions and relations, as the server stores them.
     pub mentions: Vec<Box<[u8]>>,
-    /// What its literals say, should something run them.
+    /// Its literals as texts, should something run them.
     pub literals: Option<Box<Self>>,
     /// It is a literal of no more than SET, as those are of which an UPDATE is made.
     is_bare_set: bool,
@@ -101,7 +102,7 @@ impl Body {
         Self::read_deep(text, 0)
     }
 
-    /// What is known to leave this, whatever its text.
+    /// The body of something that is known to leave this, whatever its text.
     pub fn leaving(effects: Effects) -> Self {
         Self {
             effects,
@@ -422,103 +423,6 @@ fn literal_argument(mut rest: Tokens<'_>) -> Option<String> {
     }
     let name = String::from_utf8(name).ok()?;
     name.is_ascii().then(|| name.to_ascii_lowercase())
-}
-
-/// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument is TRUE
-/// itself.
-pub(crate) fn is_local(mut rest: Tokens<'_>) -> bool {
-    let (mut depth, mut commas) = (0_usize, 0);
-    while let Some(token) = rest.next() {
-        match token.kind {
-            Kind::Open => depth += 1,
-            Kind::Close if depth == 0 => return false,
-            Kind::Close => depth -= 1,
-            Kind::Semicolon => return false,
-            Kind::Other if token.text == b"[" => depth += 1,
-            Kind::Other if token.text == b"]" => depth = depth.saturating_sub(1),
-            Kind::Comma if depth == 0 => commas += 1,
-            _ => {}
-        }
-        if commas == 2 {
-            let last = folded(rest.next()) == TRUE;
-            return last && rest.next().is_some_and(|token| token.kind == Kind::Close);
-        }
-    }
-    false
-}
-
-/// What a literal stands for, as far as that is told without its escapes; `None` when they may change what it says.
-fn content(token: Token<'_>) -> Option<Vec<u8>> {
-    let text = token.text;
-    match token.kind {
-        Kind::Literal => joined(text.get(1..text.len().checked_sub(1)?)?, false),
-        Kind::EscapeLiteral => escaped(text.get(2..text.len().checked_sub(1)?)?),
-        Kind::DollarLiteral => {
-            let tag = 2 + memchr::memchr(b'$', text.get(1..)?)?;
-            Some(text.get(tag..text.len().checked_sub(tag)?)?.to_vec())
-        }
-        _ => None,
-    }
-}
-
-/// The value of a literal by what is between its quotes. It may go on in other lines: `'a'` and `'b'` below it are `'ab'`;
-/// `None` where there are comments between. `escapes`: a backslash has the byte behind it, whatever that is.
-fn joined(text: &[u8], escapes: bool) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte != b'\'' {
-            out.push(*byte);
-            if escapes && *byte == b'\\' {
-                out.push(*bytes.next()?);
-            }
-            continue;
-        }
-        match bytes.next()? {
-            b'\'' => out.push(b'\''),
-            space if space.is_ascii_whitespace() || *space == 0x0b => {
-                let next = bytes
-                    .by_ref()
-                    .find(|byte| !byte.is_ascii_whitespace() && **byte != 0x0b)?;
-                if *next != b'\'' {
-                    return None;
-                }
-            }
-            _ => return None,
-        }
-    }
-    Some(out)
-}
-
-/// Two of these quotes stand for one.
-pub(crate) fn undoubled(text: &[u8], quote: u8) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().peekable();
-    while let Some(byte) = bytes.next() {
-        out.push(*byte);
-        if *byte == quote && bytes.peek() == Some(&&quote) {
-            bytes.next();
-        }
-    }
-    out
-}
-
-/// The same with the escapes that make space or signs; `None` for those that make letters.
-fn escaped(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = joined(text, true)?.into_iter();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        match bytes.next()? {
-            b'n' | b'r' | b't' | b'b' | b'f' | b'v' => out.push(b' '),
-            sign if !sign.is_ascii_alphanumeric() => out.push(sign),
-            _ => return None,
-        }
-    }
-    Some(out)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use memchr::memmem;
 
 use super::token::{Kind, Reading, Tokens};
 
-/// What a comment asks for.
+/// A node that a comment asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint<'a> {
     /// The primary, whatever the statement is: `node=primary`, or Pgpool-II's `/*NO LOAD BALANCE*/`.
@@ -18,8 +18,8 @@ pub enum Hint<'a> {
 
 const NO_LOAD_BALANCE: &[u8] = b"NO LOAD BALANCE";
 
-/// What the comments of a text ask for: the primary if any does, else what the first says that says anything. Comments
-/// within quotes are none.
+/// The hint in the comments of a text: the primary if any asks for it, else the first one that is a hint. Comments within
+/// quotes are none.
 pub fn hint(text: &[u8]) -> Option<Hint<'_>> {
     if !may_have_comment(text) {
         return None;
@@ -62,7 +62,7 @@ fn may_have_comment(text: &[u8]) -> bool {
 /// The insides of the block comments of a text.
 struct Comments<'a> {
     tokens: Tokens<'a>,
-    /// What is left of the gap before the token that was read last.
+    /// The rest of the gap before the token that was read last.
     gap: &'a [u8],
     over: bool,
 }
@@ -122,7 +122,7 @@ impl<'a> Iterator for Comments<'a> {
     }
 }
 
-/// What the inside of a comment asks for.
+/// The hint that the inside of a comment is.
 fn of_comment(comment: &[u8]) -> Option<Hint<'_>> {
     let comment = comment.trim_ascii();
     if comment.eq_ignore_ascii_case(NO_LOAD_BALANCE) {
@@ -140,7 +140,7 @@ fn of_comment(comment: &[u8]) -> Option<Hint<'_>> {
     (!node.is_empty()).then_some(Hint::Node(node))
 }
 
-/// What is behind a prefix and space.
+/// The text behind a prefix and space; `None` without that prefix.
 fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start

@@ -29,7 +29,7 @@ pub(super) fn window<'w>(
     end
 }
 
-/// What [`bits`] wants in a byte in which something is found: bit n in each of the eight bytes of part n.
+/// Bytes that [`bits`] wants where something is found: bit n in each of the eight bytes of part n.
 pub(super) static FOUND: [u8; BLOCK] = weights();
 
 const fn weights() -> [u8; BLOCK] {
@@ -116,7 +116,7 @@ pub(super) fn prefixes(window: &[u8; WINDOW]) -> u64 {
     bits(&found)
 }
 
-/// The same as [`is_in_word`], without a table, so that the compiler makes vectors of it.
+/// True for the bytes of [`is_in_word`], without a table, so that the compiler makes vectors of it.
 #[inline]
 fn may_be_in_word(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;

@@ -8,6 +8,7 @@ pub mod effects;
 pub(crate) mod encoding;
 pub mod hint;
 mod lanes;
+mod quoted;
 pub mod raw;
 pub(crate) mod token;
 pub(crate) mod word;

@@ -18,7 +18,7 @@ const LASTING: [&[u8]; 5] = [
     b"dblink_open",
 ];
 
-/// What the bytes may spell: more than they do, most likely.
+/// Effects that the bytes may spell: more than they have, most likely.
 pub fn effects(bytes: &[u8]) -> Effects {
     let text = bytes.to_ascii_lowercase();
     let has = |part: &[u8]| memchr::memmem::find(&text, part).is_some();

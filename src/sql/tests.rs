@@ -86,7 +86,7 @@ fn finds_every_commit() {
         "ROLLBACK; COMMIT",
     ];
     for text in commits_for_sure {
-        assert!(facts(text.as_bytes()).commits(), "{text}");
+        assert!(flags_of(text.as_bytes()).commits(), "{text}");
     }
     for text in [
         "",
@@ -96,9 +96,9 @@ fn finds_every_commit() {
         "SELECT 1 -- ; x\n; ROLLBACK",
         "SELECT 'commit'",
     ] {
-        assert!(!facts(text.as_bytes()).commits(), "{text}");
+        assert!(!flags_of(text.as_bytes()).commits(), "{text}");
     }
-    assert!(!facts(b"SELECT '; COMMIT'").commits());
+    assert!(!flags_of(b"SELECT '; COMMIT'").commits());
 }
 
 #[test]
@@ -175,8 +175,8 @@ proptest! {
         prop_assert!(!is_empty(&text) || is_single(&text) && ending(&text).is_none());
         prop_assert!(!chains(&text) || !is_empty(&text));
         // What ends with COMMIT commits, whatever else is there.
-        prop_assert!(ending(&text) != Some(Ending::Commit) || facts(&text).commits());
-        prop_assert!(facts(&[b";COMMIT;", text.as_slice()].concat()).commits());
+        prop_assert!(ending(&text) != Some(Ending::Commit) || flags_of(&text).commits());
+        prop_assert!(flags_of(&[b";COMMIT;", text.as_slice()].concat()).commits());
         // Comments and empty statements before it change nothing.
         let later = [b" /* a; */ ; -- b\n".as_slice(), &text].concat();
         prop_assert_eq!(ending(&later), ending(&text));

@@ -8,7 +8,7 @@ use Class::{
     Semicolon, Slash, Space, Symbol,
 };
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A keyword or an identifier without quotes.
@@ -99,7 +99,7 @@ pub(crate) struct Tokens<'a> {
     doubtful: bool,
 }
 
-/// What a byte begins.
+/// The kind of token that a byte begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     End,
@@ -416,7 +416,7 @@ impl<'a> Tokens<'a> {
         memchr2(b'\n', b'\r', rest).map(|length| at + length)
     }
 
-    /// What follows a block comment; they nest. `None` for an endless one.
+    /// End of a block comment; they nest. `None` for an endless one.
     #[cold]
     fn block_end(&self, start: usize) -> Option<usize> {
         let mut depth = 1_usize;
@@ -438,7 +438,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// What follows the comment at `at`; `None` when it has no end.
+    /// End of the comment at `at`; `None` when it has none.
     #[cold]
     pub(crate) fn comment_end(&self, at: usize) -> Option<usize> {
         if self.byte(at) == b'-' {

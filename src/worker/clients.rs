@@ -13,7 +13,7 @@ use super::{
         backend_key::{BackendKey, process_id},
         inbox::Inbox,
     },
-    pool::Facts,
+    pool::BackendInfo,
 };
 use crate::session::state::pin::Pin;
 use crate::{
@@ -75,9 +75,9 @@ pub(crate) struct ClientInfo {
     pub(crate) pinned: Cell<Option<Pin>>,
     pub(crate) application_name: RefCell<Vec<u8>>,
     /// The server connection it holds.
-    pub(crate) server: RefCell<Option<Rc<Facts>>>,
+    pub(crate) server: RefCell<Option<Rc<BackendInfo>>>,
     /// Those that it keeps and that are not at work.
-    pub(crate) kept: RefCell<Vec<Rc<Facts>>>,
+    pub(crate) kept: RefCell<Vec<Rc<BackendInfo>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: Inbox,
     /// The number of the statement under way for which nobody may be connected to some database; 0: it is none such.
@@ -172,7 +172,7 @@ impl Clients {
     /// Tells the sessions that have a server connection to such a node that they may wait in vain.
     pub(crate) fn wake_those_at(&self, is_such: impl Fn(NodeId) -> bool) {
         for info in self.all() {
-            let node = info.server.borrow().as_ref().map(|facts| facts.node);
+            let node = info.server.borrow().as_ref().map(|server| server.node);
             if node.is_some_and(&is_such) {
                 info.reloaded.set(true);
                 info.waker.wake();

@@ -6,7 +6,7 @@ use super::{
     cancel,
     clients::{ClientInfo, State},
     core::Worker,
-    pool::{Backend, Facts, PoolSet},
+    pool::{Backend, BackendInfo, PoolSet},
 };
 use crate::{
     cluster::{
@@ -102,7 +102,7 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
             .server
             .borrow()
             .as_ref()
-            .map_or(0, |facts| facts.process_id),
+            .map_or(0, |server| server.process_id),
         process_id: info.backend_key.process_id,
         application_name: String::from_utf8_lossy(&info.application_name.borrow()).into_owned(),
         pinned: info.pinned.get().map_or("", Pin::reason),
@@ -122,7 +122,7 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
             servers.push(server_report(
                 worker,
                 &pool.key,
-                &backend.facts,
+                &backend.info,
                 "idle",
                 idle_us,
             ));
@@ -137,12 +137,12 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
             .as_micros() as u64;
         servers.extend(
             held.iter()
-                .map(|facts| server_report(worker, &info.key, facts, "active", ago_us)),
+                .map(|server| server_report(worker, &info.key, server, "active", ago_us)),
         );
         let kept = info.kept.borrow();
         servers.extend(
             kept.iter()
-                .map(|facts| server_report(worker, &info.key, facts, "used", ago_us)),
+                .map(|server| server_report(worker, &info.key, server, "used", ago_us)),
         );
     }
     servers
@@ -151,18 +151,18 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
 fn server_report(
     worker: &Worker,
     key: &PoolKey,
-    facts: &Facts,
+    server: &BackendInfo,
     state: &'static str,
     ago_us: u64,
 ) -> ServerReport {
     ServerReport {
         key: key.clone(),
         state,
-        node: worker.with_snapshot(|snapshot| snapshot.node(facts.node).name.clone()),
-        address: facts.address.to_string(),
-        connected_us: facts.opened_us,
+        node: worker.with_snapshot(|snapshot| snapshot.node(server.node).name.clone()),
+        address: server.address.to_string(),
+        connected_us: server.opened_us,
         request_us: time::unix_micros().saturating_sub(ago_us),
-        id: format!("{}:{}", worker.id, facts.id),
-        process_id: facts.process_id,
+        id: format!("{}:{}", worker.id, server.id),
+        process_id: server.process_id,
     }
 }

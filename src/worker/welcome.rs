@@ -121,7 +121,7 @@ async fn ask(
         if parameters.is_empty() {
             break Arc::clone(&lease.backend().welcome);
         }
-        let deadline = time::now() + pools.settings().connect_timeout;
+        let deadline = time::now() + pools.settings().connections.connect_timeout;
         let applied = apply(&mut lease, &none, parameters);
         let applied = worker.reactor.deadline(deadline, applied).await;
         match applied.unwrap_or(Err(None)) {
@@ -163,7 +163,7 @@ async fn any_server(
     pools: &Rc<PoolSet>,
 ) -> Result<Lease, Refused> {
     let hold = worker.with_snapshot(|snapshot| snapshot.settings.failover.hold);
-    let patience = time::now() + hold.min(pools.settings().connect_timeout);
+    let patience = time::now() + hold.min(pools.settings().connections.connect_timeout);
     loop {
         let (node, other) = worker.with_snapshot(|snapshot| {
             let answers = |node: &NodeId| {

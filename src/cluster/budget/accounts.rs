@@ -39,7 +39,7 @@ pub trait Bounds: Send + Sync {
 impl Bounds for Settings {
     fn pool(&self, key: &PoolKey) -> (u32, u32) {
         let pool = self.pool_for(&key.database, &key.user);
-        (pool.size, pool.reserve_size)
+        (pool.capacity.size, pool.capacity.reserve_size)
     }
 
     fn database(&self, name: &str) -> Limits {
@@ -62,7 +62,7 @@ impl Bounds for Settings {
 pub struct Terms {
     /// Of the snapshot.
     pub epoch: Epoch,
-    /// What it says.
+    /// Bounds that the snapshot's settings set.
     pub bounds: Arc<dyn Bounds>,
 }
 
@@ -76,7 +76,7 @@ impl From<&Snapshot> for Terms {
     }
 }
 
-/// What every budget knows of the others.
+/// Accounts of all budgets: the limits that they share.
 pub(super) struct Accounts {
     register: Mutex<Register>,
     start: Instant,
@@ -88,7 +88,7 @@ pub(super) struct Accounts {
 
 #[derive(Default)]
 pub(super) struct Register {
-    /// What holds.
+    /// Terms that hold.
     newest: Option<Terms>,
     /// How many names may be known before those that nobody uses are looked for.
     kept_max: usize,

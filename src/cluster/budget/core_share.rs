@@ -1,4 +1,4 @@
-//! What one core shows the others of one pool: who waits there, what is idle there, what is on its way to it.
+//! One core's part of a pool, as the others see it: who waits there, what is idle there, what is on its way to it.
 //!
 //! Written by its own core but for `coming` and `granted`. Whoever waits shows it first and looks for a connection
 //! or a permit afterwards; whoever has one to give lays it open first and looks for waiters afterwards. All of it

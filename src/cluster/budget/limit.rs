@@ -43,7 +43,7 @@ impl Limit {
         self.used().saturating_sub(freed) < self.max().saturating_add(more)
     }
 
-    /// The same once those that are about to go have gone.
+    /// Whether one more may come, as in `has_room`, once those that are being closed have gone.
     pub(super) fn will_have_room(&self, more: u32, freed: u32) -> bool {
         self.has_room(more, freed.saturating_add(self.leaving.load(SeqCst)))
     }
@@ -78,7 +78,7 @@ impl Limit {
     }
 }
 
-/// What a database, a user or a node may have, over all pools.
+/// Limits of one database, user or node, over all pools.
 #[derive(Debug, Default)]
 pub(super) struct Party {
     /// Server connections.

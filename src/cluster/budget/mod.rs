@@ -69,7 +69,7 @@ fn place_of(limit: Refusal) -> Option<usize> {
     SHARED.iter().position(|shared| *shared == limit)
 }
 
-/// What to do for a pool whose clients wait.
+/// Step that helps a pool whose clients wait.
 #[derive(Debug)]
 pub enum Sought {
     /// Hand over a connection that is idle on this core.
@@ -82,7 +82,7 @@ pub enum Sought {
     Nothing,
 }
 
-/// What one pool may have on one node, and what its cores show each other.
+/// Server connections that one pool may have on one node, and what its cores show each other.
 #[derive(Debug)]
 pub struct Budget {
     /// Whose it is.
@@ -141,7 +141,7 @@ impl Budget {
         })
     }
 
-    /// The same once the connections have gone that are being closed, and one of `freed`.
+    /// Limit that would refuse a permit once the connections have gone that are being closed, and one of `freed`.
     fn later_refusal(&self, overdue: bool, freed: Option<&Self>) -> Option<Refusal> {
         self.first_full(|place, limit| {
             let is_freed = freed.is_some_and(|freed| std::ptr::eq(freed.limit(place), limit));
@@ -275,10 +275,12 @@ impl Budget {
 
     /// The core on which somebody has waited for longest for whom no connection is on its way, and since when.
     pub fn oldest_want_beside(&self, worker: WorkerId) -> Option<(WorkerId, Micros)> {
-        let wants = self.seats_beside(worker).filter_map(|(other, core_share)| {
-            let since = core_share.waits_for_connection()?;
-            Some((other, since))
-        });
+        let wants = self
+            .shares_beside(worker)
+            .filter_map(|(other, core_share)| {
+                let since = core_share.waits_for_connection()?;
+                Some((other, since))
+            });
         wants.min_by_key(|(_, since)| *since)
     }
 
@@ -286,7 +288,7 @@ impl Budget {
     /// this one for whom none is on its way.
     pub fn oldest_idle_beside(&self, worker: WorkerId) -> Option<Micros> {
         self.core_share(worker).waits_for_connection()?;
-        let idle = self.seats_beside(worker);
+        let idle = self.shares_beside(worker);
         idle.filter_map(|(_, core_share)| core_share.idle_since())
             .min()
     }
@@ -373,7 +375,7 @@ impl Budget {
         waiting.map(|(number, _)| WorkerId(number))
     }
 
-    /// What can be done for the clients that wait, seen from core `at`.
+    /// Step that helps the clients that wait, seen from core `at`.
     pub fn seek(self: &Arc<Self>, at: WorkerId) -> Sought {
         if !self.has_uncovered() {
             return Sought::Nothing;
@@ -382,7 +384,7 @@ impl Budget {
             return Sought::Give;
         }
         let idle = |(_, core_share): &(WorkerId, &CoreShare)| core_share.idle_since().is_some();
-        if let Some((other, _)) = self.seats_beside(at).find(idle) {
+        if let Some((other, _)) = self.shares_beside(at).find(idle) {
             return Sought::Ask(other);
         }
         match self.victim() {
@@ -425,7 +427,7 @@ impl Budget {
         &self.core_shares[usize::from(worker.0)]
     }
 
-    fn seats_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &CoreShare)> {
+    fn shares_beside(&self, worker: WorkerId) -> impl Iterator<Item = (WorkerId, &CoreShare)> {
         let numbered = (0..).map(WorkerId).zip(&self.core_shares);
         let others = numbered.filter(move |(other, _)| *other != worker);
         others.map(|(other, core_share)| (other, &**core_share))
@@ -448,7 +450,7 @@ impl Permit {
         }
     }
 
-    /// What it was taken from.
+    /// The budget that it was taken from.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::Secret;
+use super::access::Secret;
 
 /// `[health]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

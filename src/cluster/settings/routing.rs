@@ -22,7 +22,7 @@ pub enum Strategy {
     LowestLatency,
 }
 
-/// What a read on a standby may miss.
+/// `consistency`: commits that a read on a standby may miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Consistency {
     /// Whatever the standby has not replayed yet.
@@ -44,7 +44,7 @@ pub enum ReadOnlyTransactions {
     All,
 }
 
-/// Who takes the reads of a node that lags too far behind.
+/// `laggards`: nodes that take the reads of one that lags too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Laggards {
     /// They are spread over the other nodes, the primary among them.

@@ -128,7 +128,8 @@ fn buffers(runtime: &Located<Runtime>, report: &Report) {
 }
 
 fn backoff(pool: &Located<PoolSettings>, report: &Report) {
-    if pool.value.login_backoff > pool.value.login_backoff_max {
+    let connections = &pool.value.connections;
+    if connections.login_backoff > connections.login_backoff_max {
         report.add(pool.place.problem("login_backoff", Conflict::Backoff));
     }
 }
@@ -137,12 +138,13 @@ fn backoff(pool: &Located<PoolSettings>, report: &Report) {
 /// each database. A section is blamed once.
 fn sizes(parts: &Parts<'_>, report: &Report) {
     let pool = &parts.pool.value;
+    let is_above = |pool: &PoolSettings| pool.capacity.min_size > pool.capacity.size;
     let above = |pool: &PoolSettings, scope: String| Conflict::MinAboveSize {
-        min_size: pool.min_size,
-        size: pool.size,
+        min_size: pool.capacity.min_size,
+        size: pool.capacity.size,
         scope,
     };
-    if pool.min_size > pool.size {
+    if is_above(pool) {
         report.add(
             parts
                 .pool
@@ -157,7 +159,7 @@ fn sizes(parts: &Parts<'_>, report: &Report) {
     }
     for database in parts.databases {
         let pool = database.value.pool.over(pool);
-        if pool.min_size > pool.size {
+        if is_above(&pool) {
             let conflict = above(&pool, "here".to_owned());
             report.add(database.place.problem("min_size", conflict));
         } else {
@@ -168,9 +170,7 @@ fn sizes(parts: &Parts<'_>, report: &Report) {
         let pools = reached
             .iter()
             .map(|(scope, pool)| (scope, user.value.pool.over(pool)));
-        let wrong = pools
-            .into_iter()
-            .find(|(_, pool)| pool.min_size > pool.size);
+        let wrong = pools.into_iter().find(|(_, pool)| is_above(pool));
         if let Some((scope, pool)) = wrong {
             report.add(user.place.problem("min_size", above(&pool, scope.clone())));
         }

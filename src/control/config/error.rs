@@ -1,5 +1,4 @@
-//! What can be wrong with a configuration file, in words that say where and how to mend it.
-//! Never shows a password.
+//! Errors of a configuration file, in words that say where and how to mend it. Never shows a password.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -11,7 +10,7 @@ pub enum ConfigError {
     Unreadable {
         /// As given on the command line.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The file was read; this is wrong with it.
@@ -71,7 +70,7 @@ pub struct Problem {
     pub line: Option<usize>,
     /// Section and key as the file writes them, e.g. `[pool] size`.
     pub key: String,
-    /// What is wrong.
+    /// Kind of problem, with its cure.
     pub cause: Cause,
 }
 
@@ -96,17 +95,17 @@ pub enum Cause {
     /// A key that must be given.
     #[error("missing; allowed: {allowed}")]
     Missing {
-        /// What it may say.
+        /// Values that the key may have.
         allowed: String,
     },
     /// A key whose value cannot be used.
     #[error("{found} {why}; allowed: {allowed}")]
     Value {
-        /// What the file says.
+        /// Value in the file.
         found: String,
-        /// What is wrong with it.
+        /// Fault of that value.
         why: Wrong,
-        /// What it may say.
+        /// Values that the key may have.
         allowed: String,
     },
     /// `[[pool]]` for `[pool]`, or `pool = 3`.
@@ -237,7 +236,7 @@ pub enum SecretError {
     File {
         /// Complete path.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The environment variable it is in.
@@ -264,7 +263,7 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// What a password may be.
+    /// Forms that a password may have.
     pub(super) const ALLOWED: &str = "a SCRAM verifier, \"md5...\", plain text, \
         { file = \"...\" } or { env = \"...\" }";
 }

@@ -7,10 +7,10 @@ use super::error::Wrong;
 
 /// One kind of value.
 pub(super) trait Form {
-    /// What comes out.
+    /// Type of the value.
     type Value;
 
-    /// What the file may say; follows "allowed: ".
+    /// Values that the file may have; follows "allowed: ".
     fn allowed(&self) -> String;
 
     /// The value, or what is wrong with it.

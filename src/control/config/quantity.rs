@@ -29,7 +29,7 @@ const BYTES: Units = &[
 
 /// A duration of 1 ms to one year.
 pub(super) struct Span {
-    /// What 0 means; not allowed when absent.
+    /// Meaning of 0, in a message's words; 0 is not allowed when absent.
     pub(super) zero: Option<&'static str>,
 }
 

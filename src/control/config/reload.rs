@@ -1,22 +1,22 @@
-//! What a reload may change and what waits for a restart. Pure.
+//! Settings that a reload changes, and those that wait for a restart. Pure.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::cluster::settings::{
-    Admin, Auth, Failover, Health, Listen, Log, NodeSettings, PoolSettings, Routing, Runtime,
-    Settings,
+    Admin, Auth, Capacity, ConnectionSettings, Failover, Health, Listen, Log, NodeSettings,
+    PoolSettings, Routing, Runtime, Settings, Timeouts,
 };
 
 /// The outcome of reading the file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// What holds from now on: the old settings with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
+    /// Settings that hold from now on: the old ones with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
     /// `[[preference]]`, `[health]` and `[failover]`, the new `login_timeout`, and of each `[[node]]` the new
     /// `max_connections`, `weight` and `application_name`.
     pub settings: Settings,
-    /// What has changed and holds, as the file names it: `[pool] size`, `[[user]] app`.
+    /// Keys that have changed and hold, as the file names them: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
-    /// What has changed in the file but holds only after a restart.
+    /// Keys that have changed in the file but hold only after a restart.
     pub needs_restart: Vec<String>,
 }
 
@@ -52,37 +52,7 @@ macro_rules! differing {
 }
 
 fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
-    let mut keys = differing!(
-        PoolSettings,
-        "[pool]",
-        &old.pool,
-        &new.pool,
-        mode,
-        size,
-        min_size,
-        reserve_size,
-        reserve_after,
-        max_waiters,
-        checkout_timeout,
-        query_timeout,
-        transaction_timeout,
-        idle_in_transaction_timeout,
-        client_idle_timeout,
-        connect_timeout,
-        idle_timeout,
-        lifetime,
-        check_after_idle,
-        greeting_age,
-        login_backoff,
-        login_backoff_max,
-        login_waits,
-        state_check,
-        sequence_values,
-        pin,
-        statements_per_connection,
-        statement_bytes_per_client,
-        reset_query,
-    );
+    let mut keys = pool(&old.pool, &new.pool);
     keys.extend(named(
         "[[database]]",
         &old.databases,
@@ -105,6 +75,78 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         hold
     ));
     keys
+}
+
+/// Keys of `[pool]` that differ, groups of settings being no sections in the file.
+fn pool(old: &PoolSettings, new: &PoolSettings) -> Vec<String> {
+    let keys = differing!(
+        PoolSettings,
+        "[pool]",
+        old,
+        new,
+        mode,
+        capacity,
+        timeouts,
+        connections,
+        login_waits,
+        state_check,
+        sequence_values,
+        pin,
+        statements_per_connection,
+        statement_bytes_per_client,
+        reset_query,
+    );
+    let in_file = |key: String| match key.as_str() {
+        "[pool] capacity" => capacity(&old.capacity, &new.capacity),
+        "[pool] timeouts" => timeouts(&old.timeouts, &new.timeouts),
+        "[pool] connections" => connections(&old.connections, &new.connections),
+        _ => vec![key],
+    };
+    keys.into_iter().flat_map(in_file).collect()
+}
+
+fn capacity(old: &Capacity, new: &Capacity) -> Vec<String> {
+    differing!(
+        Capacity,
+        "[pool]",
+        old,
+        new,
+        size,
+        min_size,
+        reserve_size,
+        reserve_after,
+        max_waiters,
+    )
+}
+
+fn timeouts(old: &Timeouts, new: &Timeouts) -> Vec<String> {
+    differing!(
+        Timeouts,
+        "[pool]",
+        old,
+        new,
+        checkout_timeout,
+        query_timeout,
+        transaction_timeout,
+        idle_in_transaction_timeout,
+        client_idle_timeout,
+    )
+}
+
+fn connections(old: &ConnectionSettings, new: &ConnectionSettings) -> Vec<String> {
+    differing!(
+        ConnectionSettings,
+        "[pool]",
+        old,
+        new,
+        connect_timeout,
+        idle_timeout,
+        lifetime,
+        check_after_idle,
+        greeting_age,
+        login_backoff,
+        login_backoff_max,
+    )
 }
 
 fn routing(old: &Routing, new: &Routing) -> Vec<String> {

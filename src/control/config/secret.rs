@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{auth::Verifier, cluster::settings::Secret, limits::AUTHENTICATION_BYTES_MAX};
 
-/// What a configuration refers to outside of its own text.
+/// Files and environment that a configuration may refer to.
 pub(super) struct Surroundings<'s> {
     /// Where relative file names start.
     pub(super) folder: &'s Path,

@@ -15,7 +15,7 @@ use super::{
 
 type Value<'d> = Spanned<DeValue<'d>>;
 
-/// What is found while one file is read.
+/// Problems that are found while one file is read, and keys that were asked for.
 pub(super) struct Report {
     /// Offsets of the first byte of each line but the first.
     line_starts: Vec<usize>,
@@ -143,7 +143,7 @@ impl Place {
     }
 }
 
-/// What was read from a section, and where it stands.
+/// A value that was read from a section, and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub(super) value: T,
@@ -154,9 +154,9 @@ pub(super) struct Located<T> {
 pub(super) struct Section<'d> {
     report: &'d Report,
     place: Place,
-    /// What nobody has asked for yet.
+    /// Keys that nobody has asked for yet.
     rest: BTreeMap<&'d str, &'d Value<'d>>,
-    /// What was asked for, as messages name it.
+    /// Keys that were asked for, as messages name them.
     asked: Vec<String>,
 }
 

@@ -14,9 +14,9 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, DatabaseSettings, DrainFor, Limits, Listen, Log, LogFormat,
-    NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, Runtime,
-    SequenceValues, StateCheck, UserSettings,
+    Admin, Auth, AuthMethod, Capacity, ConnectionSettings, DatabaseSettings, DrainFor, Limits,
+    Listen, Log, LogFormat, NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride,
+    PoolSettings, Runtime, SequenceValues, StateCheck, Timeouts, UserSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -29,7 +29,7 @@ pub(super) const TIMEOUT: Span = Span { zero: None };
 pub(super) const LIMIT: Span = Span {
     zero: Some("never"),
 };
-/// What a limit is that nobody asked for.
+/// Default of limits that are off.
 const OFF: Duration = Duration::ZERO;
 /// How long to wait for others to finish.
 const DRAIN: Span = Span {
@@ -169,23 +169,29 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
     let it = &mut section;
     let pool = PoolSettings {
         mode: it.read("mode", &MODES).unwrap_or(PoolMode::Transaction),
-        size: it.read("size", &SIZE).unwrap_or(20),
-        min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
-        reserve_size: it.read("reserve_size", &MIN_SIZE).unwrap_or(0),
-        reserve_after: timeout(it, "reserve_after", seconds(5)),
-        max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
-        checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
-        query_timeout: limit(it, "query_timeout", OFF),
-        transaction_timeout: limit(it, "transaction_timeout", OFF),
-        idle_in_transaction_timeout: limit(it, "idle_in_transaction_timeout", OFF),
-        client_idle_timeout: limit(it, "client_idle_timeout", OFF),
-        connect_timeout: timeout(it, "connect_timeout", seconds(10)),
-        idle_timeout: limit(it, "idle_timeout", seconds(600)),
-        lifetime: limit(it, "lifetime", seconds(3600)),
-        check_after_idle: limit(it, "check_after_idle", seconds(30)),
-        greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
-        login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
-        login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        capacity: Capacity {
+            size: it.read("size", &SIZE).unwrap_or(20),
+            min_size: it.read("min_size", &MIN_SIZE).unwrap_or(0),
+            reserve_size: it.read("reserve_size", &MIN_SIZE).unwrap_or(0),
+            reserve_after: timeout(it, "reserve_after", seconds(5)),
+            max_waiters: it.read("max_waiters", &WAITERS).unwrap_or(100_000),
+        },
+        timeouts: Timeouts {
+            checkout_timeout: timeout(it, "checkout_timeout", seconds(30)),
+            query_timeout: limit(it, "query_timeout", OFF),
+            transaction_timeout: limit(it, "transaction_timeout", OFF),
+            idle_in_transaction_timeout: limit(it, "idle_in_transaction_timeout", OFF),
+            client_idle_timeout: limit(it, "client_idle_timeout", OFF),
+        },
+        connections: ConnectionSettings {
+            connect_timeout: timeout(it, "connect_timeout", seconds(10)),
+            idle_timeout: limit(it, "idle_timeout", seconds(600)),
+            lifetime: limit(it, "lifetime", seconds(3600)),
+            check_after_idle: limit(it, "check_after_idle", seconds(30)),
+            greeting_age: limit(it, "greeting_age", Duration::from_millis(250)),
+            login_backoff: timeout(it, "login_backoff", Duration::from_millis(100)),
+            login_backoff_max: timeout(it, "login_backoff_max", seconds(15)),
+        },
         login_waits: it.read("login_waits", &Toggle).unwrap_or(false),
         state_check: it
             .read("state_check", &STATE_CHECKS)
@@ -207,7 +213,7 @@ pub(super) fn pool(mut section: Section<'_>) -> Located<PoolSettings> {
     section.finish(pool)
 }
 
-/// What `[[database]]` and `[[user]]` may say about their pools.
+/// Pool settings of `[[database]]` or `[[user]]`.
 fn pool_override(section: &mut Section<'_>) -> PoolOverride {
     PoolOverride {
         mode: section.read("mode", &MODES),
@@ -229,7 +235,7 @@ fn pool_override(section: &mut Section<'_>) -> PoolOverride {
     }
 }
 
-/// What `[[database]]` and `[[user]]` may say about all their pools together.
+/// Limits in `[[database]]` or `[[user]]` of all its pools together.
 fn limits(section: &mut Section<'_>) -> Limits {
     Limits {
         max_connections: section.read("max_connections", &SIZE),
@@ -333,7 +339,7 @@ fn limit(section: &mut Section<'_>, key: &'static str, default: Duration) -> Opt
     or_never(section.read(key, &LIMIT).unwrap_or(default))
 }
 
-/// The same in `[[database]]` and `[[user]]`, when it is given.
+/// A limit in `[[database]]` or `[[user]]`; `Some(None)` for 0, which is never, and `None` without the key.
 fn or_off(section: &mut Section<'_>, key: &'static str) -> Option<Option<Duration>> {
     section.read(key, &LIMIT).map(or_never)
 }

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::cluster::settings::{
-    AuthMethod, Consistency, DrainFor, Health, Limits, Listen, LogFormat, NodeAddress, PinPolicy,
-    PoolMode, PoolOverride, PoolSettings, Preferred, Secret, SequenceValues, StateCheck,
+    AuthMethod, Capacity, ConnectionSettings, Consistency, DrainFor, Health, Limits, Listen,
+    LogFormat, NodeAddress, PinPolicy, PoolMode, PoolOverride, PoolSettings, Preferred, Secret,
+    SequenceValues, StateCheck, Timeouts,
 };
 
 const COMPLETE: &str = include_str!("../../../config/pgring.toml");
@@ -134,23 +135,29 @@ fn the_defaults_are_the_documented_ones() {
     let seconds = Duration::from_secs;
     let pool = PoolSettings {
         mode: PoolMode::Transaction,
-        size: 20,
-        min_size: 0,
-        reserve_size: 0,
-        reserve_after: seconds(5),
-        max_waiters: 100_000,
-        checkout_timeout: seconds(30),
-        query_timeout: None,
-        transaction_timeout: None,
-        idle_in_transaction_timeout: None,
-        client_idle_timeout: None,
-        connect_timeout: seconds(10),
-        idle_timeout: Some(seconds(600)),
-        lifetime: Some(seconds(3600)),
-        check_after_idle: Some(seconds(30)),
-        greeting_age: Some(Duration::from_millis(250)),
-        login_backoff: Duration::from_millis(100),
-        login_backoff_max: seconds(15),
+        capacity: Capacity {
+            size: 20,
+            min_size: 0,
+            reserve_size: 0,
+            reserve_after: seconds(5),
+            max_waiters: 100_000,
+        },
+        timeouts: Timeouts {
+            checkout_timeout: seconds(30),
+            query_timeout: None,
+            transaction_timeout: None,
+            idle_in_transaction_timeout: None,
+            client_idle_timeout: None,
+        },
+        connections: ConnectionSettings {
+            connect_timeout: seconds(10),
+            idle_timeout: Some(seconds(600)),
+            lifetime: Some(seconds(3600)),
+            check_after_idle: Some(seconds(30)),
+            greeting_age: Some(Duration::from_millis(250)),
+            login_backoff: Duration::from_millis(100),
+            login_backoff_max: seconds(15),
+        },
         login_waits: false,
         state_check: StateCheck::Suspected,
         sequence_values: SequenceValues::Transaction,
@@ -206,16 +213,19 @@ fn given_values_arrive() {
         (3, 65_536)
     );
     assert_eq!(
-        (settings.pool.idle_timeout, settings.pool.lifetime),
+        (
+            settings.pool.connections.idle_timeout,
+            settings.pool.connections.lifetime
+        ),
         (None, None)
     );
     let pool = settings.pool_for("app", "eva");
     assert_eq!(
-        (pool.mode, pool.size, pool.min_size),
+        (pool.mode, pool.capacity.size, pool.capacity.min_size),
         (PoolMode::Statement, 9, 8)
     );
-    assert_eq!(pool.lifetime, Some(Duration::from_secs(7200)));
-    let reserve = (pool.reserve_size, pool.reserve_after);
+    assert_eq!(pool.connections.lifetime, Some(Duration::from_secs(7200)));
+    let reserve = (pool.capacity.reserve_size, pool.capacity.reserve_after);
     assert_eq!(reserve, (2, Duration::from_secs(2)));
     assert_eq!(pool.pin, PinPolicy::Refuse);
     assert_eq!(settings.pool.pin, PinPolicy::Allow);

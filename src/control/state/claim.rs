@@ -1,4 +1,4 @@
-//! Who is the primary, who returns, who is fenced: what follows from all that is known. Pure.
+//! The election: who is the primary, who returns, who is fenced. Pure.
 
 use std::cmp::Reverse;
 
@@ -74,7 +74,7 @@ impl State {
         Some(best)
     }
 
-    /// Those who say that they are the primary; of them, those who cannot be are fenced.
+    /// Nodes that claim to be the primary; of them, those that cannot be are fenced.
     fn credible_claimants(&mut self, now_us: u64) -> Vec<NodeId> {
         let claims = |id: &NodeId| {
             let node = self.node(*id);

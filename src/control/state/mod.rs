@@ -1,5 +1,5 @@
-//! What pgring believes of its nodes, and how that changes: which one is the primary, which are down, which are
-//! fenced. Pure: facts and the time in, effects out.
+//! Beliefs about the nodes, and how they change: which one is the primary, which are down, which are fenced. Pure: facts
+//! and the time in, effects out.
 //!
 //! How the primary is found. Every usable node that is not in recovery claims to be it. A claim on an older
 //! timeline than a primary has been seen on is a lie: that node was left behind by a promotion. Among the others
@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) use view::View;
 
-/// What happened.
+/// Something that has happened to a node.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// A probe has ended.
@@ -46,7 +46,7 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// What a node says of itself.
+/// Answer of a node that was asked for its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// It is a standby.
@@ -59,18 +59,18 @@ pub(super) struct Answer {
     pub(super) is_near: bool,
     /// It has replayed what the primary never wrote.
     pub(super) is_ahead: bool,
-    /// What is asked less often.
+    /// Facts, when it was asked for them as well.
     pub(super) facts: Option<Facts>,
 }
 
-/// What a node says less often.
+/// Facts that a node is asked for less often than for its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     /// `system_identifier`: the same on all nodes of a cluster.
     pub(super) system: u64,
     /// Names by which its primary may know it.
     pub(super) names: Vec<String>,
-    /// Those who follow it.
+    /// Standbys that follow it.
     pub(super) followers: Vec<Follower>,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Follower {
     pub(super) sync_state: String,
 }
 
-/// What is to be done.
+/// Something that is to be done after an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Something for people to read; true is a warning.
@@ -93,7 +93,7 @@ pub(super) enum Effect {
     Suspect(NodeId),
     /// The node is to be asked what it is.
     Ask(NodeId),
-    /// What outlasts a restart has changed.
+    /// Write the status file: something that outlasts a restart has changed.
     Save,
 }
 
@@ -114,21 +114,21 @@ struct Node {
     is_alive: Option<bool>,
     /// It was asked and did not answer.
     is_silent: bool,
-    /// What it last answered, since it was last down.
+    /// Its last answer, since it was last down.
     answer: Option<Answer>,
     facts: Facts,
-    /// What the last refusal said.
+    /// Words of the last refusal.
     refusal: String,
 }
 
-/// What the file says of a node.
+/// A `[[node]]` of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) application_name: Option<String>,
 }
 
-/// What a status file says of a node.
+/// A node in a status file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub(super) status: Status,

@@ -1,4 +1,4 @@
-//! What others see of the nodes. Pure.
+//! Views of the nodes for workers, and for the status file. Pure.
 
 use super::{Event, Follower, Remembered, State};
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) struct View {
     pub(crate) sync_state: String,
     /// Whether the last probe went well.
     pub(crate) is_alive: Option<bool>,
-    /// What it says that it is.
+    /// Role that it claims.
     pub(crate) claims: Option<Role>,
 }
 
@@ -87,7 +87,7 @@ impl State {
         !self.primary.is_some_and(streams) && fenced.any(streams)
     }
 
-    /// What outlasts a restart.
+    /// State of each node that outlasts a restart, by its name.
     pub(crate) fn to_remember(&self) -> Vec<(String, Remembered)> {
         let remembered = |id: NodeId| {
             let node = self.node(id);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Watch,
+    nodes::Watch,
     questions::{FACTS, POSITION, Position, Reading},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 /// Has all nodes asked, each `[routing] replay_poll`, and lets the lag of those grow that do not answer.
 pub(super) async fn keep_time(watch: Rc<Watch>) {
     loop {
-        if !watch.is_on() {
+        if !watch.dialer.is_on() {
             watch.on_reload.heard().await;
             continue;
         }
@@ -37,9 +37,19 @@ pub(super) async fn keep_time(watch: Rc<Watch>) {
                 false => node.ask.ring(),
             }
         }
-        let period = watch.publishing.current().settings.routing.replay_poll;
+        let period = watch
+            .dialer
+            .publishing
+            .current()
+            .settings
+            .routing
+            .replay_poll;
         let due = now + period;
-        let _reloaded = watch.reactor.deadline(due, watch.on_reload.heard()).await;
+        let _reloaded = watch
+            .dialer
+            .reactor
+            .deadline(due, watch.on_reload.heard())
+            .await;
     }
 }
 
@@ -70,7 +80,7 @@ impl Asker {
     async fn ask(&mut self, watch: &Watch, place: usize) {
         let now = time::now();
         let id = watch.nodes[place].id;
-        let is_asked = watch.is_on() && watch.state.borrow().is_asked(id);
+        let is_asked = watch.dialer.is_on() && watch.state.borrow().is_asked(id);
         if !is_asked {
             self.line = None;
             return;
@@ -116,7 +126,7 @@ impl Asker {
         }
     }
 
-    /// What the node says, and when it was asked.
+    /// The node's answer, and when it was asked.
     async fn try_once(
         &mut self,
         watch: &Watch,
@@ -128,7 +138,7 @@ impl Asker {
                 self.facts_asked = None;
                 let to = watch.destination(place);
                 let to = to.ok_or(LineError::Nonsense("nobody is to look any more"))?;
-                Line::open(&watch.reactor, &to, &watch.deriver).await?
+                watch.dialer.open(&to).await?
             }
         };
         let start = time::now();
@@ -154,7 +164,7 @@ impl Asker {
     }
 
     fn rest(&mut self, watch: &Watch) {
-        let snapshot = watch.publishing.current();
+        let snapshot = watch.dialer.publishing.current();
         let health = &snapshot.settings.health;
         let first = snapshot.settings.routing.replay_poll;
         let pause = first.saturating_mul(1 << self.failures.min(16));

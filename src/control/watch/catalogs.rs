@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Watch, bell::Bell};
+use super::{bell::Bell, dialer::Dialer};
 use crate::{
     cluster::{
         facts::{DatabaseFacts, Validity},
@@ -42,11 +42,11 @@ SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))); \
 SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') \
 ELSE pg_current_wal_insert_lsn() END";
 
-/// What is known of the databases, and what is to be found out.
-#[derive(Default)]
+/// Databases whose catalogs are loaded, or are to be.
 pub(super) struct Catalogs {
+    dialer: Rc<Dialer>,
     known: RefCell<BTreeMap<Arc<str>, Known>>,
-    /// What came with the servers, the same in all databases.
+    /// Objects that came with the servers, the same in all databases.
     own: RefCell<Option<Rc<Own>>>,
     /// Databases that are being asked.
     loading: Cell<usize>,
@@ -61,7 +61,7 @@ struct Own {
 
 /// One database.
 struct Known {
-    /// Who may look, where no user is set for that.
+    /// Role that may look, where no user is set for that.
     user: Arc<str>,
     /// A worker wants to know it, or it may have changed.
     is_wanted: bool,
@@ -73,7 +73,7 @@ struct Known {
     busy_until: Instant,
     /// When it was last known.
     known_at: Option<Instant>,
-    /// What the question for changes was answered before that.
+    /// Answer to the question for changes before that.
     changes: Vec<Option<String>>,
     /// The connection that asks, between two questions.
     line: Option<Line>,
@@ -117,47 +117,56 @@ struct Answer {
 }
 
 /// Loads what is wanted for as long as pgring runs; a database that takes long keeps no other one waiting.
-pub(super) async fn run(watch: Rc<Watch>) {
+pub(super) async fn run(catalogs: Rc<Catalogs>) {
     loop {
         let now = time::now();
-        match watch.next_catalog(now) {
-            _ if watch.catalogs.loading.get() >= CATALOG_LOADS_MAX => {
-                watch.catalogs.bell.heard().await;
+        match catalogs.next(now) {
+            _ if catalogs.loading.get() >= CATALOG_LOADS_MAX => {
+                catalogs.bell.heard().await;
             }
-            Some((database, due)) if due <= now => start(&watch, database),
+            Some((database, due)) if due <= now => start(&catalogs, database),
             Some((_, due)) => {
-                let _rung = watch
+                let _rung = catalogs
+                    .dialer
                     .reactor
-                    .deadline(due, watch.catalogs.bell.heard())
+                    .deadline(due, catalogs.bell.heard())
                     .await;
             }
             None => {
-                watch.close_unused();
-                watch.catalogs.bell.heard().await;
+                catalogs.close_unused();
+                catalogs.bell.heard().await;
             }
         }
     }
 }
 
 /// Has one database asked, beside others.
-fn start(watch: &Rc<Watch>, database: Arc<str>) {
-    let catalogs = &watch.catalogs;
+fn start(catalogs: &Rc<Catalogs>, database: Arc<str>) {
     catalogs.loading.set(catalogs.loading.get() + 1);
-    watch.with_known(&database, |known| known.is_loading = true);
-    let watch = Rc::clone(watch);
+    catalogs.with_known(&database, |known| known.is_loading = true);
+    let catalogs = Rc::clone(catalogs);
     task::spawn(async move {
-        load(&watch, &database).await;
-        watch.with_known(&database, |known| known.is_loading = false);
-        let catalogs = &watch.catalogs;
+        load(&catalogs, &database).await;
+        catalogs.with_known(&database, |known| known.is_loading = false);
         catalogs.loading.set(catalogs.loading.get() - 1);
         catalogs.bell.ring();
     });
 }
 
-impl Watch {
+impl Catalogs {
+    pub(super) fn new(dialer: Rc<Dialer>) -> Self {
+        Self {
+            dialer,
+            known: RefCell::default(),
+            own: RefCell::default(),
+            loading: Cell::new(0),
+            bell: Bell::default(),
+        }
+    }
+
     /// Statements of this database want its catalog, or it may have changed.
-    pub(in crate::control) fn want_catalog(&self, database: Arc<str>, user: Arc<str>) {
-        let mut known = self.catalogs.known.borrow_mut();
+    pub(super) fn want(&self, database: Arc<str>, user: Arc<str>) {
+        let mut known = self.known.borrow_mut();
         if known.len() >= CATALOGS_MAX && !known.contains_key(&database) {
             known.retain(|_, known| known.failing_since.is_none() || known.is_loading);
             if known.len() >= CATALOGS_MAX {
@@ -169,21 +178,21 @@ impl Watch {
             .or_insert_with(|| Known::new(Arc::clone(&user)));
         (entry.is_wanted, entry.user) = (true, user);
         drop(known);
-        self.catalogs.bell.ring();
+        self.bell.ring();
     }
 
     /// There is another primary, or somebody to look again: what was known may not hold.
-    pub(super) fn doubt_catalogs(&self) {
-        for known in self.catalogs.known.borrow_mut().values_mut() {
+    pub(super) fn doubt(&self) {
+        for known in self.known.borrow_mut().values_mut() {
             known.is_wanted = true;
             // What another primary answers is not to be compared.
             (known.changes, known.line) = (Vec::new(), None);
         }
-        self.catalogs.bell.ring();
+        self.bell.ring();
     }
 
     /// Nobody may be connected to this database for now.
-    pub(in crate::control) fn vacate(&self, database: &str) {
+    pub(super) fn vacate(&self, database: &str) {
         self.with_known(database, |known| {
             known.rest(time::now() + Duration::from_millis(VACANT_MS));
             known.vacated = true;
@@ -191,9 +200,9 @@ impl Watch {
         });
     }
 
-    /// Who is asked: the primary, and while there is none a standby, because reads go on there.
-    fn catalog_node(&self) -> Option<NodeId> {
-        let snapshot = self.publishing.current();
+    /// Node that is asked: the primary, and while there is none a standby, because reads go on there.
+    fn node(&self) -> Option<NodeId> {
+        let snapshot = self.dialer.publishing.current();
         let answers = |node: &NodeId| snapshot.state(*node).is_some_and(|it| it.takes_reads);
         snapshot
             .primary
@@ -201,9 +210,9 @@ impl Watch {
     }
 
     /// The database that is due first, and when. `None` while there is nobody to ask.
-    fn next_catalog(&self, now: Instant) -> Option<(Arc<str>, Instant)> {
-        self.catalog_node()?;
-        let known = self.catalogs.known.borrow();
+    fn next(&self, now: Instant) -> Option<(Arc<str>, Instant)> {
+        self.node()?;
+        let known = self.known.borrow();
         let due = |(name, known): (&Arc<str>, &Known)| {
             let due = match known.is_wanted {
                 true => known.busy_until,
@@ -217,18 +226,18 @@ impl Watch {
 
     /// Somebody has relied on what is known of the database not long ago.
     fn is_used(&self, database: &str) -> bool {
-        let snapshot = self.publishing.current();
+        let snapshot = self.dialer.publishing.current();
         let used = snapshot
             .catalogs
             .get(database)
             .map(|facts| facts.validity.used());
-        let now = self.publishing.shared().budgets.micros(time::now());
+        let now = self.dialer.publishing.shared().budgets.micros(time::now());
         used.is_some_and(|used| now.saturating_sub(used) < CATALOG_UNUSED_MS * 1000)
     }
 
     /// Takes leave of servers whose databases nobody uses.
     fn close_unused(&self) {
-        for (name, known) in self.catalogs.known.borrow_mut().iter_mut() {
+        for (name, known) in self.known.borrow_mut().iter_mut() {
             if !known.is_wanted && !self.is_used(name) {
                 known.line.take().into_iter().for_each(Line::close);
             }
@@ -237,34 +246,40 @@ impl Watch {
 
     /// All is to be asked again, whatever has changed.
     fn is_stale(&self, database: &str) -> bool {
-        let refresh = self.publishing.current().settings.routing.catalog_refresh;
-        let known = self.catalogs.known.borrow();
+        let refresh = self
+            .dialer
+            .publishing
+            .current()
+            .settings
+            .routing
+            .catalog_refresh;
+        let known = self.known.borrow();
         let known_at = known.get(database).and_then(|known| known.known_at);
         known_at.is_none_or(|at| time::now().duration_since(at) > refresh)
     }
 
     fn with_known(&self, database: &str, change: impl FnOnce(&mut Known)) {
-        if let Some(known) = self.catalogs.known.borrow_mut().get_mut(database) {
+        if let Some(known) = self.known.borrow_mut().get_mut(database) {
             change(known);
         }
     }
 }
 
-async fn load(watch: &Watch, database: &Arc<str>) {
+async fn load(catalogs: &Catalogs, database: &Arc<str>) {
     let start = time::now();
-    watch.with_known(database, |known| {
+    catalogs.with_known(database, |known| {
         (known.is_wanted, known.vacated) = (false, false)
     });
     // Read before the look, so that a change during it makes another one necessary.
-    let schema = watch.publishing.shared().schema_version();
-    let outcome = look(watch, database, schema, start).await;
+    let schema = catalogs.dialer.publishing.shared().schema_version();
+    let outcome = look(catalogs, database, schema, start).await;
     let now = time::now();
     let took = now.duration_since(start);
     // A schema that changes all the time must not keep the primary busy with this.
     let pause = Duration::from_millis(CATALOG_PAUSE_MS).max(took);
     let rest = Duration::from_millis(CATALOG_CHECK_MS)
         .max(took.saturating_mul(CATALOG_CHECK_SHARE as u32));
-    watch.with_known(database, |known| {
+    catalogs.with_known(database, |known| {
         known.busy_until = now + pause;
         known.rest_until = match outcome {
             Ok(Look::Same) => now + rest,
@@ -276,11 +291,11 @@ async fn load(watch: &Watch, database: &Arc<str>) {
         }
     });
     if let Err(error) = outcome {
-        failed(watch, database, &error, now);
+        failed(catalogs, database, &error, now);
     }
-    watch.close_unused();
-    if watch.publishing.shared().schema_version() != schema {
-        watch.with_known(database, |known| {
+    catalogs.close_unused();
+    if catalogs.dialer.publishing.shared().schema_version() != schema {
+        catalogs.with_known(database, |known| {
             known.is_wanted = true;
         });
     }
@@ -296,12 +311,12 @@ enum Look {
 
 /// Looks whether anything has changed, and asks for everything if so.
 async fn look(
-    watch: &Watch,
+    catalogs: &Catalogs,
     database: &Arc<str>,
     schema: u64,
     start: Instant,
 ) -> Result<Look, LineError> {
-    let (mut line, is_new) = line_to(watch, database).await?;
+    let (mut line, is_new) = line_to(catalogs, database).await?;
     let mut changes = Vec::new();
     line.ask(CHANGES_SQL, |_, row| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -312,22 +327,27 @@ async fn look(
     let took = time::now().duration_since(start);
     let age = Duration::from_millis(CATALOG_AGE_MS_MAX)
         .max(took.saturating_mul(2 * CATALOG_CHECK_SHARE as u32));
-    let until = watch.publishing.shared().budgets.micros(start + age);
-    let same = still_holds(watch, database, &changes);
+    let until = catalogs
+        .dialer
+        .publishing
+        .shared()
+        .budgets
+        .micros(start + age);
+    let same = still_holds(catalogs, database, &changes);
     let done = match same {
-        Some(facts) if !watch.is_stale(database) => {
-            confirm(watch, database, &facts, schema, until);
+        Some(facts) if !catalogs.is_stale(database) => {
+            confirm(catalogs, database, &facts, schema, until);
             Look::Same
         }
         _ => {
-            let own = own(watch, &mut line, is_new).await?;
+            let own = own(catalogs, &mut line, is_new).await?;
             let answer = ask(&mut line).await?;
-            loaded(watch, database, schema, until, (&own, answer))?;
+            loaded(catalogs, database, schema, until, (&own, answer))?;
             Look::Loaded
         }
     };
     let now = time::now();
-    watch.with_known(database, |known| {
+    catalogs.with_known(database, |known| {
         known.line = Some(line);
         known.changes = changes;
         if matches!(done, Look::Loaded) {
@@ -341,31 +361,31 @@ async fn look(
 }
 
 /// The connection that asks: the one of the last look, or, and then it is true, a new one.
-async fn line_to(watch: &Watch, database: &str) -> Result<(Line, bool), LineError> {
+async fn line_to(catalogs: &Catalogs, database: &str) -> Result<(Line, bool), LineError> {
     let (mut line, mut user) = (None, None);
-    watch.with_known(database, |known| {
+    catalogs.with_known(database, |known| {
         line = known.line.take();
         user = Some(Arc::clone(&known.user));
     });
     if let Some(line) = line.filter(Line::is_open) {
         return Ok((line, false));
     }
-    let to = watch
-        .catalog_node()
+    let to = catalogs
+        .node()
         .zip(user)
-        .and_then(|(node, user)| watch.publishing.looker(node, database, &user));
+        .and_then(|(node, user)| catalogs.dialer.publishing.looker(node, database, &user));
     let to = to.ok_or(LineError::Nonsense("there is no node to be asked"))?;
     let to = Destination {
         timeout: to.timeout.max(Duration::from_millis(CATALOG_MS_MAX)),
         ..to
     };
-    let line = Line::open(&watch.reactor, &to, &watch.deriver).await?;
+    let line = catalogs.dialer.open(&to).await?;
     Ok((line, true))
 }
 
-/// What came with the server; asked again over each new connection, because there may be another server.
-async fn own(watch: &Watch, line: &mut Line, is_new: bool) -> Result<Rc<Own>, LineError> {
-    let known = watch.catalogs.own.borrow().clone();
+/// Objects that came with the server; asked again over each new connection, because there may be another server.
+async fn own(catalogs: &Catalogs, line: &mut Line, is_new: bool) -> Result<Rc<Own>, LineError> {
+    let known = catalogs.own.borrow().clone();
     if let Some(known) = known.filter(|_| !is_new) {
         return Ok(known);
     }
@@ -377,25 +397,25 @@ async fn own(watch: &Watch, line: &mut Line, is_new: bool) -> Result<Rc<Own>, Li
         functions: answer.functions,
         relations: answer.relations,
     });
-    watch.catalogs.own.replace(Some(Rc::clone(&own)));
+    catalogs.own.replace(Some(Rc::clone(&own)));
     Ok(own)
 }
 
-/// What is known of the database, when that question was answered so before.
+/// Facts that are published of the database, when the question for changes was answered so before.
 fn still_holds(
-    watch: &Watch,
+    catalogs: &Catalogs,
     database: &str,
     changes: &[Option<String>],
 ) -> Option<Arc<DatabaseFacts>> {
     let mut is_same = false;
-    watch.with_known(database, |known| is_same = known.changes == changes);
-    let current = watch.publishing.current();
+    catalogs.with_known(database, |known| is_same = known.changes == changes);
+    let current = catalogs.dialer.publishing.current();
     current.catalogs.get(database).filter(|_| is_same).cloned()
 }
 
-/// What is known holds on. Who had what was known before has what is known now.
+/// Published facts hold on. Whoever could rely on them before the look can rely on the new ones.
 fn confirm(
-    watch: &Watch,
+    catalogs: &Catalogs,
     database: &Arc<str>,
     before: &Arc<DatabaseFacts>,
     schema: u64,
@@ -414,7 +434,10 @@ fn confirm(
         lsn: before.lsn,
         read_committed: before.read_committed,
     };
-    watch.publishing.catalog(database, Some(Arc::new(facts)));
+    catalogs
+        .dialer
+        .publishing
+        .catalog(database, Some(Arc::new(facts)));
 }
 
 async fn ask(line: &mut Line) -> Result<Answer, LineError> {
@@ -463,7 +486,7 @@ impl Answer {
 }
 
 fn loaded(
-    watch: &Watch,
+    catalogs: &Catalogs,
     database: &Arc<str>,
     schema: u64,
     until: u64,
@@ -480,7 +503,12 @@ fn loaded(
         &answer.uses,
     );
     let effects = EffectNames::new(&answer.routines, &bodies, &answer.relations, answer.uses);
-    let now = watch.publishing.shared().budgets.micros(time::now());
+    let now = catalogs
+        .dialer
+        .publishing
+        .shared()
+        .budgets
+        .micros(time::now());
     let functions = own.functions.iter().cloned().chain(answer.functions);
     let relations = own.relations.iter().cloned().chain(answer.relations);
     let facts = DatabaseFacts {
@@ -492,16 +520,19 @@ fn loaded(
         lsn,
         read_committed: answer.read_committed,
     };
-    watch.publishing.catalog(database, Some(Arc::new(facts)));
+    catalogs
+        .dialer
+        .publishing
+        .catalog(database, Some(Arc::new(facts)));
     Ok(())
 }
 
-/// What is known stays for a while; then it is better to know nothing.
-fn failed(watch: &Watch, database: &Arc<str>, error: &LineError, now: Instant) {
-    let current = watch.publishing.current();
+/// A look has failed. The published facts stay for `catalog_refresh`; then it is better to know nothing.
+fn failed(catalogs: &Catalogs, database: &Arc<str>, error: &LineError, now: Instant) {
+    let current = catalogs.dialer.publishing.current();
     let patience = current.settings.routing.catalog_refresh;
     let mut is_over = false;
-    watch.with_known(database, |known| {
+    catalogs.with_known(database, |known| {
         if known.failing_since.is_none() {
             tracing::warn!(
                 %database, %error,
@@ -518,6 +549,6 @@ fn failed(watch: &Watch, database: &Arc<str>, error: &LineError, now: Instant) {
         }
     });
     if is_over && current.catalogs.contains_key(database) {
-        watch.publishing.catalog(database, None);
+        catalogs.dialer.publishing.catalog(database, None);
     }
 }

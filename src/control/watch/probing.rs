@@ -2,11 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Watch, outcome_of};
+use super::nodes::Watch;
 use crate::{
     cluster::settings::Health,
     control::{
-        line::{Line, LineError},
+        line::LineError,
         state::{Event, Outcome},
     },
     time,
@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn run(watch: Rc<Watch>, place: usize) {
     let node = &watch.nodes[place];
     loop {
-        let is_probed = watch.is_on() && watch.state.borrow().is_probed(node.id);
+        let is_probed = watch.dialer.is_on() && watch.state.borrow().is_probed(node.id);
         if !is_probed {
             node.probe.heard().await;
             continue;
@@ -25,7 +25,7 @@ pub(super) async fn run(watch: Rc<Watch>, place: usize) {
         watch.on(Event::Probed(node.id, outcome));
         let due = time::now() + pause(&watch, place);
         // Whoever rings wants it now.
-        let _rung = watch.reactor.deadline(due, node.probe.heard()).await;
+        let _rung = watch.dialer.reactor.deadline(due, node.probe.heard()).await;
     }
 }
 
@@ -36,11 +36,21 @@ async fn probe(watch: &Watch, place: usize) -> Outcome {
     }
 }
 
+/// Outcome of a probe that ended with this error.
+fn outcome_of(error: &LineError) -> Outcome {
+    let text = error.to_string();
+    match error.sqlstate().map(|code| code.class()) {
+        // It is going down, coming up, or recovering: there is nothing to be had from it.
+        Some([b'5', b'7']) | None => Outcome::Failed(text),
+        Some(_) => Outcome::Refused(text),
+    }
+}
+
 async fn try_once(watch: &Watch, place: usize) -> Result<(), LineError> {
     let Some(to) = watch.destination(place) else {
         return Ok(());
     };
-    let mut line = Line::open(&watch.reactor, &to, &watch.deriver).await?;
+    let mut line = watch.dialer.open(&to).await?;
     let mut rows = 0;
     let count = |_, _: crate::protocol::backend::DataRow<'_>| {
         rows += 1;
@@ -56,7 +66,7 @@ async fn try_once(watch: &Watch, place: usize) -> Result<(), LineError> {
 
 /// How long to wait for the next probe.
 fn pause(watch: &Watch, place: usize) -> Duration {
-    let snapshot = watch.publishing.current();
+    let snapshot = watch.dialer.publishing.current();
     let failures = watch.state.borrow().failures(watch.nodes[place].id);
     pause_after(&snapshot.settings.health, failures)
 }

@@ -1,4 +1,4 @@
-//! What nodes are asked, and how their answers are read. Pure; never believes that an answer has the form asked for.
+//! Questions to nodes, and how their answers are read. Pure; never believes that an answer has the form asked for.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use crate::cluster::node::Lsn;
 /// So many times `wal_writer_delay`, and one for who is late.
 const DELAYS: u32 = 4;
 
-/// What is known of the end of the log.
+/// The end of the log, as far as the primary has told.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     timeline: u32,
@@ -23,7 +23,7 @@ pub(super) struct Tail {
     told: VecDeque<(Instant, Lsn)>,
     /// All commits up to here are flushed.
     settled: Lsn,
-    /// What was flushed then.
+    /// Position up to which the primary had flushed at its last answer.
     flushed: Lsn,
 }
 

@@ -119,7 +119,7 @@ impl Conversation {
     #[cold]
     fn leave_at_server(&mut self, name: &[u8], beginning: &[u8], desk: &mut Desk<'_>) {
         self.pending_state.keep_forever(Pin::OddStatement);
-        self.prepared_commit |= effects::facts(beginning).commits();
+        self.prepared_commit |= effects::flags_of(beginning).commits();
         if name.is_empty() {
             let server = desk.server.as_deref_mut().expect("a server is at hand");
             // What the connection has without a name is none of ours from now on.

@@ -230,8 +230,8 @@ impl Store {
         // Bytes of its characters may look like ASCII.
         let hides = context.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
         let facts = match hides {
-            true => effects::facts_of_beginning(b""),
-            false => effects::facts(text),
+            true => effects::flags_of_beginning(b""),
+            false => effects::flags_of(text),
         };
         let ends = || effects::plain_ending(&content[..text_bytes]).is_some();
         Statement {

@@ -196,12 +196,12 @@ impl Conversation {
     #[inline]
     pub(crate) fn facts_of(&self, text: &[u8], whole: bool, desk: &Desk<'_>) -> StatementFlags {
         if self.hides_ascii(text, desk) {
-            return effects::facts_of_beginning(b"");
+            return effects::flags_of_beginning(b"");
         }
         if whole {
-            effects::facts(text)
+            effects::flags_of(text)
         } else {
-            effects::facts_of_beginning(text)
+            effects::flags_of_beginning(text)
         }
     }
 

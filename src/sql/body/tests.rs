@@ -1,4 +1,4 @@
-//! What bodies leave behind, by example.
+//! Effects of bodies, by example.
 
 use super::*;
 

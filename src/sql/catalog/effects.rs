@@ -1,19 +1,20 @@
-//! What using each name of a database may leave behind: functions by their texts, and relations by their triggers,
-//! defaults, policies and definitions, followed to the end. Built by the control core, read by workers. Pure.
+//! Effects of using each name of a database: of functions by their texts, and of relations by their triggers, defaults,
+//! policies and definitions, followed to the end. Built by the control core, read by workers. Pure.
 //!
 //! Errs on one side: a name stands for everything of that name, and a text uses whatever it mentions.
 
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    RelationFact,
+    load::RelationFact,
     names::{Identifier, Names},
     routines::{RoutineFact, UseFact, Used, User},
 };
 use crate::sql::{
-    body::{Body, undoubled},
+    body::Body,
     effects::Effects,
     encoding::is_utf8,
+    quoted::undoubled,
     token::{Kind, Reading, Tokens, is_in_word, unquoted},
 };
 
@@ -58,12 +59,12 @@ const HARMLESS_EXTENSIONS: [&str; 34] = [
 /// Words in functions of other languages that keep something for the next call.
 const SHARED: [&str; 6] = ["_SHARED", "GD", "SD", "plv8", "globalThis", "global"];
 
-/// What is known of one name.
+/// Effects of everything that has one name.
 #[derive(Clone, Debug, Default)]
 pub struct NamedEffects {
     /// Calling it, or reading a relation of that name.
     pub reading: Effects,
-    /// The same, and writing one.
+    /// Calling it, and reading or writing a relation of that name.
     pub writing: Effects,
     /// Settings with a dot that this may set.
     pub settings: Vec<Box<str>>,
@@ -160,7 +161,7 @@ struct Node {
     effects: Effects,
     settings: HashSet<Box<str>>,
     uses: Vec<usize>,
-    /// What is used as well once something runs literals.
+    /// Effects and uses that are added once something runs the literals in its text as SQL.
     in_literals: Option<Box<Node>>,
 }
 
@@ -367,7 +368,7 @@ pub fn bodies_of(routines: &[RoutineFact]) -> Vec<Body> {
     routines.iter().map(body_of).collect()
 }
 
-/// What a function does, by its language.
+/// The body of a function, read as its language wants it; feared, where the language hides it.
 fn body_of(routine: &RoutineFact) -> Body {
     let effects = match routine.language.as_str() {
         "sql" | "plpgsql" => return Body::read(routine.source.as_bytes()),
@@ -387,7 +388,7 @@ fn body_of(routine: &RoutineFact) -> Body {
     Body::leaving(effects)
 }
 
-/// What a function is known for by its name, and what must be feared beside that.
+/// The body of a function that is known by its name alone, with the effects that must be feared beside.
 fn named(name: &str, effects: Effects) -> Body {
     let mut body = Body::read(name.as_bytes());
     body.effects = body.effects.and(effects);
@@ -463,7 +464,7 @@ mod tests {
         UseFact { user, used }
     }
 
-    /// What a text may leave as a read and as a write, and which settings with a dot.
+    /// Effects of a text as a read and as a write, and the settings with a dot that it may set.
     fn look(names: &EffectNames, text: &str) -> (Effects, Effects, Vec<String>) {
         let (mut reading, mut writing, mut settings) = (Effects::NONE, Effects::NONE, Vec::new());
         let mut see = |found: &NamedEffects| {

@@ -3,10 +3,7 @@
 
 use thiserror::Error;
 
-use super::{
-    FunctionFact, RelationFact,
-    own::{looking_functions, primary_functions},
-};
+use super::own::{looking_functions, primary_functions};
 
 /// Functions that call themselves volatile, and aggregates over such: an aggregate says that it is immutable, whatever
 /// it calls.
@@ -102,11 +99,45 @@ pub enum FactError {
     Value {
         /// Its number, from 1.
         column: usize,
-        /// What the column has.
+        /// The kind of values that the column has.
         wanted: &'static str,
-        /// What came.
+        /// The value that came.
         value: String,
     },
+}
+
+/// All functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionFact {
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Any of them is volatile, or an aggregate that calls such a function.
+    pub volatile: bool,
+    /// A volatile one takes a row as its first argument, so that `t.f` calls it.
+    pub projects: bool,
+}
+
+/// A table, a view or another relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationFact {
+    /// Its number in `pg_class`.
+    pub oid: u32,
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `relkind`: `r`, `p`, `v`, `m`, `f`, `S`.
+    pub kind: char,
+    /// `relpersistence`: `p`, `u`, `t`.
+    pub persistence: char,
+    /// Row level security is on.
+    pub row_security: bool,
+    /// Relations that it reads when it is read: those in the definition of a view, partitions, heirs. One step only.
+    pub bases: Vec<u32>,
+    /// Its definition or its policies call a function that must not run on a standby.
+    pub calls_writers: bool,
 }
 
 impl FunctionFact {

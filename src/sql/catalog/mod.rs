@@ -1,5 +1,5 @@
-//! What one database has, as of one look at its system catalogs: which functions are never volatile, which relations a
-//! hot standby can read. Built by the control core from plain facts, read by workers. Never talks to a server.
+//! The catalog of one database, as of one look at its system catalogs: which functions are never volatile, which relations
+//! a hot standby can read. Built by the control core from plain facts, read by workers. Never talks to a server.
 //!
 //! Errs on one side: a name is harmless only when everything that it may stand for is.
 
@@ -11,7 +11,10 @@ mod own;
 mod routines;
 
 pub use effects::{EffectNames, NamedEffects, bodies_of};
-pub use load::{FUNCTIONS_SQL, FactError, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL};
+pub use load::{
+    FUNCTIONS_SQL, FactError, FunctionFact, OWN_FUNCTIONS_SQL, OWN_RELATIONS_SQL, RELATIONS_SQL,
+    RelationFact,
+};
 pub use names::Identifier;
 pub use needs::Needs;
 pub use routines::{CHANGES_SQL, ROUTINES_SQL, RoutineFact, USES_SQL, UseFact, Used, User};
@@ -21,40 +24,6 @@ use std::fmt;
 use hashbrown::{HashMap, HashSet};
 
 use names::Names;
-
-/// What is known of all functions of one name in one schema. Procedures are none: SQL cannot call them in a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionFact {
-    /// Its schema's name.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// Any of them is volatile, or an aggregate that calls such a function.
-    pub volatile: bool,
-    /// A volatile one takes a row as its first argument, so that `t.f` calls it.
-    pub projects: bool,
-}
-
-/// What is known of a table, a view or another relation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelationFact {
-    /// Its number in `pg_class`.
-    pub oid: u32,
-    /// Its schema's name.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// `relkind`: `r`, `p`, `v`, `m`, `f`, `S`.
-    pub kind: char,
-    /// `relpersistence`: `p`, `u`, `t`.
-    pub persistence: char,
-    /// Row level security is on.
-    pub row_security: bool,
-    /// What it reads when it is read: relations in the definition of a view, partitions, heirs. One step only.
-    pub bases: Vec<u32>,
-    /// Its definition or its policies call a function that must not run on a standby.
-    pub calls_writers: bool,
-}
 
 /// Why a standby must not read a relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +69,7 @@ pub struct Relation {
     pub is_inherited: bool,
 }
 
-/// What a name that is called may do.
+/// The worst that a call of some name may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Called {
     /// Nothing of that name is known.
@@ -113,7 +82,7 @@ pub enum Called {
     PrimaryOnly,
 }
 
-/// What a name in FROM may stand for.
+/// The worst that a name in FROM may stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// Nothing of that name is known.
@@ -135,7 +104,7 @@ pub struct Catalog {
 /// The relations of one name.
 #[derive(Clone, Debug)]
 struct Relations {
-    /// What the name alone may stand for.
+    /// The worst that the name may stand for without a schema.
     all: Named,
     each: Vec<Relation>,
 }
@@ -210,7 +179,7 @@ impl Catalog {
         relations.all = stands_for(relations.each.iter());
     }
 
-    /// What a call of `name` may do. Without a schema, in whatever schema it may be found.
+    /// The worst that a call of `name` may do. Without a schema, in whatever schema it may be found.
     #[inline]
     pub fn called(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Called {
         let Some(functions) = self.functions.find(name) else {
@@ -227,7 +196,7 @@ impl Catalog {
         worst.unwrap_or(Called::Unknown)
     }
 
-    /// What `name` in FROM may stand for, beside a common table expression.
+    /// The worst that `name` in FROM may stand for, beside a common table expression.
     #[inline]
     pub fn named(&self, schema: Option<Identifier<'_>>, name: Identifier<'_>) -> Named {
         match schema {

@@ -22,7 +22,7 @@ impl<'a> Identifier<'a> {
         Self { name, exact: false }
     }
 
-    /// What is between double quotes, none of them doubled: the name as it is.
+    /// A name between double quotes, none of them doubled in it: it is taken as it is.
     #[inline]
     pub fn quoted(name: &'a [u8]) -> Self {
         Self { name, exact: true }
@@ -65,7 +65,7 @@ pub(super) struct Names<T>(HashTable<Entry<T>>);
 #[derive(Clone, Debug)]
 struct Entry<T> {
     name: Box<[u8]>,
-    /// What words become that are this name; 0 when folding does not tell.
+    /// The fold of words that are this name; 0 when folding does not tell.
     folded: Folded,
     /// It has no large ASCII letters, so that it is what a name without quotes becomes.
     is_small: bool,
@@ -154,7 +154,7 @@ fn hash_folded(name: Folded) -> u64 {
     mix(mix(0, name as u64), (name >> 64) as u64)
 }
 
-/// The same for names that differ in the case of ASCII letters only.
+/// Hash of a name of any length: equal for names that differ in the case of ASCII letters only.
 #[inline]
 fn hash(name: &[u8]) -> u64 {
     let folded = fold(name);

@@ -4,7 +4,8 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    FunctionFact, RelationFact, own,
+    load::{FunctionFact, RelationFact},
+    own,
     routines::{RoutineFact, UseFact, Used, User},
 };
 use crate::sql::{body::Body, effects::Effects};

@@ -1,4 +1,4 @@
-//! What PostgreSQL's own catalogs do not say of themselves: functions that call themselves stable and yet need the
+//! Facts about `pg_catalog` that it does not tell of itself: functions that call themselves stable and yet need the
 //! primary, and views of what each server keeps for itself.
 
 /// Names of `pg_catalog`, `|` between them, for the SQL and for us.
@@ -42,7 +42,7 @@ pub(super) use looking_functions;
 /// The counters of one server.
 const COUNTERS: &str = "pg_stat_get_";
 
-/// What `pg_settings` and its like show is true of one server.
+/// Views of `pg_catalog` whose rows are true of one server: `pg_settings` and its like.
 const SERVER_STATE: [&str; 19] = [
     "pg_aios",
     "pg_available_extension_versions",

@@ -25,8 +25,9 @@ macro_rules! feared {
     };
 }
 
-/// Who uses what, its columns those of [`UseFact::from_columns`]. Functions below 16384 come with the server, and
-/// `pg_depend` does not tell of them: expressions that call those that are feared are given as texts.
+/// Uses of functions and relations by one another, one a row, its columns those of [`UseFact::from_columns`]. Functions
+/// below 16384 come with the server, and `pg_depend` does not tell of them: expressions that call those that are feared are
+/// given as texts.
 pub const USES_SQL: &str = concat!(
     "WITH own AS MATERIALIZED (SELECT oid, proname FROM pg_catalog.pg_proc \
      WHERE oid < 16384 AND proname ~ ",
@@ -145,7 +146,7 @@ pub struct RoutineFact {
     pub extension: String,
 }
 
-/// What is known to use something.
+/// Something that uses a function, a relation, a sequence or an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum User {
     /// Reading a relation (and writing it, too).
@@ -160,7 +161,7 @@ pub enum User {
     AnyChange,
 }
 
-/// What is used.
+/// Something that is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Used {
     /// A function.
@@ -178,9 +179,9 @@ pub enum Used {
 /// That something uses something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UseFact {
-    /// Who.
+    /// The one that uses.
     pub user: User,
-    /// What.
+    /// The one that is used.
     pub used: Used,
 }
 

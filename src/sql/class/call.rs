@@ -1,7 +1,7 @@
-//! What follows a name with a parenthesis behind it: a call, or one of the many places where SQL writes a parenthesis
-//! behind a keyword. Says what may be called; never where in a query it stands.
+//! Calls: a name with a parenthesis behind it, and the many places where SQL writes a parenthesis behind a keyword. Says
+//! what may be called; never where in a query it stands.
 
-use super::{Knowledge, Reason};
+use super::{knowledge::Knowledge, verdict::Reason};
 use crate::sql::catalog::{Called, Identifier};
 use crate::sql::{
     effects::settings,
@@ -78,7 +78,7 @@ enum Form {
     None,
 }
 
-/// What [`form`] knows.
+/// Keywords that [`form`] knows.
 static FORMS: Lengths = Lengths::of(&[
     ALL,
     AND,

@@ -3,23 +3,22 @@
 
 use super::{
     call::{self, Name},
-    fast::{Leap, Sure, Unsure},
+    fast_blocks::{Leap, Sure, Unsure},
     query::check_relation,
 };
 use crate::sql::{
-    lanes::{BLOCK, FOUND, WINDOW, bits},
     token::{Kind, Token, is_in_word, is_space},
     word::{
         AS, DELETE, EXCEPT, FETCH, FOR, FROM, GROUP, HAVING, INSERT, INTERSECT, INTO, JOIN,
         LATERAL, LIMIT, Lengths, MERGE, OFFSET, ONLY, ORDER, ROWS, SELECT, TABLE, TABLESAMPLE,
-        UNION, UPDATE, VALUES, WHERE, WINDOW as WINDOWS, WITH, fold,
+        UNION, UPDATE, VALUES, WHERE, WINDOW, WITH, fold,
     },
 };
 
-/// What [`Leap::source`] looks for.
+/// Words that [`Leap::source`] looks for.
 static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
 
-/// What [`Leap::listed_word`] looks for.
+/// Words that [`Leap::listed_word`] looks for.
 static LISTED: Lengths = Lengths::of(&[
     JOIN,
     WHERE,
@@ -32,7 +31,7 @@ static LISTED: Lengths = Lengths::of(&[
     INTERSECT,
     EXCEPT,
     FETCH,
-    WINDOWS,
+    WINDOW,
     FOR,
     AS,
     FROM,
@@ -47,34 +46,6 @@ static LISTED: Lengths = Lengths::of(&[
     TABLESAMPLE,
 ]);
 
-/// Where something may matter while sources are listed, beside what always does: commas, and beginnings of words that
-/// may be WHERE, WITH, WINDOW, GROUP, HAVING, ORDER, OFFSET, LIMIT, UNION, EXCEPT, FETCH, SELECT or AS.
-#[inline]
-pub(super) fn marks(window: &[u8; WINDOW]) -> u64 {
-    let mut stops = [0; BLOCK];
-    for at in 0..BLOCK {
-        let before = window[at] | 0x20;
-        let byte = window[at + 1];
-        let letter = byte | 0x20;
-        let (next, second) = (window[at + 2] | 0x20, window[at + 3] | 0x20);
-        let begins = before.wrapping_sub(b'a') >= 26;
-        let is_two = second.wrapping_sub(b'a') >= 26;
-        let word = (letter == b'w') & (next & 0xfe == b'h')
-            | (letter == b'g') & (next == b'r')
-            | (letter == b'h') & (second == b'v')
-            | (letter == b'o') & ((second == b'd') | (second == b'f'))
-            | (letter == b'l') & (second == b'm')
-            | (letter == b'u') & (second == b'i')
-            | (letter == b'e') & (second == b'c')
-            | (next == b'e')
-                & ((letter == b'f') & (second == b't') | (letter == b's') & (second == b'l'))
-            | (letter == b'a') & (next == b's') & is_two;
-        let stop = (byte == b',') | begins & word;
-        stops[at] = if stop { FOUND[at] } else { 0 };
-    }
-    bits(&stops)
-}
-
 impl<'a> Leap<'a, '_> {
     /// A word among sources that may be one of those that matter.
     #[inline]
@@ -82,7 +53,7 @@ impl<'a> Leap<'a, '_> {
         let end = start + word.len();
         match fold(word) {
             JOIN | WHERE | GROUP | HAVING | ORDER | LIMIT | OFFSET | UNION | INTERSECT | EXCEPT
-            | FETCH | WINDOWS | FOR | AS => {}
+            | FETCH | WINDOW | FOR | AS => {}
             FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
             | TABLESAMPLE => return Err(Unsure),
             _ => return Ok(()),
@@ -100,6 +71,15 @@ impl<'a> Leap<'a, '_> {
         }
         self.frames.sources &= !1;
         Ok(())
+    }
+
+    /// FOR UPDATE, or FOR of SUBSTRING.
+    pub(super) fn locks(&self, end: usize) -> Sure {
+        let rest = self.text.get(end..).unwrap_or_default().trim_ascii_start();
+        match rest.first().map(u8::to_ascii_lowercase) {
+            Some(b'u' | b'n' | b's' | b'k' | b'/' | b'-' | 0xb) | None => Err(Unsure),
+            _ => Ok(()),
+        }
     }
 
     /// The next token; unsure of comments.
@@ -241,7 +221,7 @@ impl<'a> Leap<'a, '_> {
                     return Plain::Stop;
                 }
                 FROM | INTO | TABLE | INSERT | UPDATE | DELETE | MERGE | SELECT | WITH
-                | TABLESAMPLE | HAVING | OFFSET | UNION | INTERSECT | EXCEPT | FETCH | WINDOWS
+                | TABLESAMPLE | HAVING | OFFSET | UNION | INTERSECT | EXCEPT | FETCH | WINDOW
                 | FOR | AS => return Plain::Stop,
                 _ => {}
             }
@@ -287,7 +267,7 @@ impl<'a> Leap<'a, '_> {
     }
 }
 
-/// What a word among sources says.
+/// The part that a word among sources has.
 enum Plain {
     Word,
     /// A source is next.
@@ -296,7 +276,7 @@ enum Plain {
     Stop,
 }
 
-/// What was found where a source is expected.
+/// The thing that stands where a source is expected.
 #[derive(PartialEq, Eq)]
 enum Found {
     Relation,

@@ -1,4 +1,4 @@
-//! What kind of statement a text is, where that is all there is to know. Errs towards the worse kind.
+//! The kind of statement that a text is, where that is all there is to know. Errs towards the worse kind.
 
 use crate::sql::{
     token::{Kind, Reading, Tokens},

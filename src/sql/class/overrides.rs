@@ -1,5 +1,5 @@
-//! What the configuration says against the classifier: functions that are taken for readers or writers, patterns of
-//! texts that go to the primary. Never looks at a statement's grammar.
+//! Overrides of the classifier by the configuration: functions that are taken for readers or writers, patterns of texts
+//! that go to the primary. Never looks at a statement's grammar.
 
 use regex::bytes::{Regex, RegexBuilder};
 use thiserror::Error;
@@ -28,7 +28,7 @@ pub enum OverrideError {
         list: &'static str,
         /// As it is written.
         text: String,
-        /// What is wrong with it.
+        /// The fault in it.
         source: regex::Error,
     },
 }

@@ -6,8 +6,9 @@
 //! common table expression that is used before it is written, one of a name that a relation of the database has.
 
 use super::{
-    Knowledge, Reason,
     call::{self, Name, identifier},
+    knowledge::Knowledge,
+    verdict::Reason,
 };
 use crate::sql::catalog::{Identifier, Named};
 use crate::sql::{
@@ -26,7 +27,7 @@ const DEPTH_MAX: u32 = 63;
 /// Common table expressions that are remembered at a time.
 const EXPRESSIONS_MAX: usize = 24;
 
-/// What [`Query::keyword`] knows.
+/// Words that [`Query::keyword`] knows.
 static KEYWORDS: Lengths = Lengths::of(&[
     AS,
     DELETE,
@@ -67,7 +68,7 @@ pub(super) enum End {
     Parenthesis,
 }
 
-/// What the next token begins.
+/// The thing that the next token begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     Nothing,
@@ -77,7 +78,7 @@ enum Expect {
     Expression,
 }
 
-/// What is just before, as far as more than one token says it.
+/// The phrase just before, as far as more than one token makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phrase {
     None,
@@ -106,7 +107,7 @@ struct Chain<'a> {
     is_given: bool,
 }
 
-/// What is known of each open parenthesis and bracket; the lowest bits are the innermost's.
+/// One bit for each open parenthesis and bracket and each question about it; the lowest bits are the innermost's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
     /// Commas separate sources.
@@ -225,7 +226,7 @@ pub(super) struct Query<'a, 't, 'k> {
     expect: Expect,
     /// Before the token that is read.
     phrase: Phrase,
-    /// What the last token was, and the name that it ends or is a dot behind.
+    /// The kind of the last token, and the name that it ends or is a dot behind.
     previous: Kind,
     chain: Option<Chain<'a>>,
     expressions: Option<Expressions<'a>>,
@@ -472,7 +473,7 @@ impl<'a, 't, 'k> Query<'a, 't, 'k> {
         Ok(())
     }
 
-    /// What follows a dot may be the call of a function.
+    /// A name behind a dot, which may be the call of a function.
     #[inline]
     fn column(&self, token: Token<'a>) -> Result<(), Reason<'a>> {
         if !self.watches_columns {

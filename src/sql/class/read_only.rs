@@ -2,9 +2,10 @@
 //! names the first thing against it. Never looks inside of a query.
 
 use super::{
-    Knowledge, Reason,
     call::{Name, identifier},
+    knowledge::Knowledge,
     query::{self, End, Query},
+    verdict::Reason,
 };
 use crate::sql::{
     effects::{settings, statement::explained},
@@ -139,7 +140,7 @@ impl<'a> Statement<'a, '_, '_> {
         Ok(())
     }
 
-    /// What follows STDOUT: options, in which nothing is called.
+    /// Options of COPY behind STDOUT, in which nothing is called.
     fn options(&mut self) -> Result<(), Reason<'a>> {
         let end = self
             .tokens

@@ -330,7 +330,7 @@ impl<'a, 'r> Scan<'a, 'r> {
                 self.at = end;
             }
             None => {
-                self.reader.facts = self.reader.facts.without(StatementFlags::SHAREABLE);
+                self.reader.flags = self.reader.flags.without(StatementFlags::SHAREABLE);
                 self.at = self.text.len();
             }
         }

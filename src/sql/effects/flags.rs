@@ -1,8 +1,8 @@
-//! The set of facts about a text. Says what each means; never looks at a text.
+//! The flags of a text of statements. Says what each means; never looks at a text.
 
-use super::Effects;
+use super::set::Effects;
 
-/// What pooling must know of the text of a Query or Parse, over all its statements.
+/// Flags of the text of a Query or Parse, over all its statements.
 ///
 /// StatementFlags are of two kinds. Most say what a statement *may* do: when unsure, they hold. A few promise something
 /// ([`rolls_back`](Self::rolls_back), [`begins`](Self::begins), [`is_empty`](Self::is_empty),
@@ -78,7 +78,7 @@ impl StatementFlags {
         .and(Self::CHANGES_MEANING)
         .and(Self::CHANGES_SCHEMA);
 
-    /// What may be in the part of a text that was not seen. LOAD and PREPARE gain state, and are feared as such.
+    /// Flags of the part of a text that was not seen. LOAD and PREPARE gain state, and are feared as such.
     pub(in crate::sql) const UNSEEN: Self = Self::UNKNOWN
         .and(Self::COMMITS)
         .and(Self::DEALLOCATES)
@@ -88,7 +88,7 @@ impl StatementFlags {
         .and(Self::RUNS_TEXTS)
         .and(Self::CALLS);
 
-    /// What is left behind, whatever it is.
+    /// Flags of statements that leave something behind, whatever it is.
     pub(in crate::sql) const LEAVES: Self = Self::LISTENS
         .and(Self::MAKES_TEMPORARY)
         .and(Self::HOLDS_CURSOR)
@@ -96,7 +96,7 @@ impl StatementFlags {
         .and(Self::TAKES_LOCK)
         .and(Self::LEAVES_PREPARED);
 
-    /// What [`effects`](Self::effects) tells of.
+    /// Flags that [`effects`](Self::effects) tells of.
     const OF_FUNCTIONS: Self = Self::ASKS_SEQUENCES
         .and(Self::USES_SEQUENCES)
         .and(Self::RUNS_TEXTS)
@@ -116,7 +116,7 @@ impl StatementFlags {
         self.0 & bits.0 != 0
     }
 
-    /// What holds of two texts, or of two readings of one: all that either may do, and what both promise.
+    /// Flags of two texts, or of two readings of one: all that either may do, and what both promise.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self((self.0 | other.0) & Self::FEARED | self.0 & other.0)
@@ -172,7 +172,7 @@ impl StatementFlags {
         self.has(Self::PREPARES)
     }
 
-    /// What the functions of PostgreSQL's own in it may leave, beside what gains state.
+    /// Effects of PostgreSQL's own functions in it, beside those that gain state.
     pub fn effects(self) -> Effects {
         if !self.has(Self::OF_FUNCTIONS) {
             return Effects::NONE;
@@ -187,8 +187,8 @@ impl StatementFlags {
         held.fold(Effects::NONE, |effects, (_, more)| effects.and(more))
     }
 
-    /// What some statement leaves behind at the server, if it succeeds, and what only a statement ends. The first
-    /// of several.
+    /// Session state that some statement leaves at the server, if it succeeds, and that only a statement ends. The first of
+    /// several.
     pub fn leaves(self) -> Option<Left> {
         let all = [
             (Self::LISTENS, Left::Listening),

@@ -1,4 +1,4 @@
-//! What a text of statements may do, as far as pooling must know. Pure; allocates nothing but names.
+//! Effects of a text of statements, as far as pooling must know. Pure; allocates nothing but names.
 //!
 //! `token.rs` cuts the text exactly as the server does, `statement.rs` says what one statement may do, and
 //! `fast.rs` hurries through the common ones, and
@@ -25,28 +25,31 @@ pub use {
     uses::{Use, uses},
 };
 
+use fast::Scan;
+use statement::Reader;
+
 use super::{
     token::{Kind, Reading, Token, Tokens},
     word::{self, ABORT, BEGIN, FETCH, MOVE, ROLLBACK, START},
 };
 
-/// The facts about a whole text, without the zero byte that ends it.
+/// Flags of a whole text, without the zero byte that ends it.
 ///
-/// What `'...'` with a backslash is depends on the session; the answer then holds for both cases.
-pub fn facts(text: &[u8]) -> StatementFlags {
+/// The meaning of a backslash in `'...'` depends on the session; the answer then holds for both.
+pub fn flags_of(text: &[u8]) -> StatementFlags {
     let mut tokens = Tokens::new(text, Reading::Standard);
-    let facts = read(text, &mut tokens, statement::read);
+    let flags = read(text, &mut tokens, read_statement);
     if !tokens.is_doubtful() {
-        return facts;
+        return flags;
     }
     let mut tokens = Tokens::new(text, Reading::Backslash);
-    facts.union(read(text, &mut tokens, statement::read))
+    flags.union(read(text, &mut tokens, read_statement))
 }
 
-/// The facts about a text of which only the beginning is there: whatever the rest may do, it may do. With an
+/// Flags of a text of which only the beginning is there: whatever the rest may do, it may do. With an
 /// empty beginning, this is what must be feared of a text that cannot be read at all.
-pub fn facts_of_beginning(text: &[u8]) -> StatementFlags {
-    facts(text).union(StatementFlags::UNSEEN)
+pub fn flags_of_beginning(text: &[u8]) -> StatementFlags {
+    flags_of(text).union(StatementFlags::UNSEEN)
 }
 
 /// Joins what `read_one` says of each statement.
@@ -56,22 +59,22 @@ pub(super) fn read<'a>(
     tokens: &mut Tokens<'a>,
     read_one: impl Fn(Token<'a>, &mut Tokens<'a>) -> StatementFlags,
 ) -> StatementFlags {
-    let mut facts = StatementFlags::NONE;
+    let mut flags = StatementFlags::NONE;
     let mut statements = 0_usize;
     while let Some(first) = tokens.next() {
         if first.kind == Kind::Semicolon {
             continue;
         }
         statements += 1;
-        facts = facts.and(read_one(first, tokens));
+        flags = flags.and(read_one(first, tokens));
         if statements == 1 {
-            facts = facts.and(of_transaction(word::folded(Some(first)), text));
+            flags = flags.and(of_transaction(word::folded(Some(first)), text));
         }
     }
     match statements {
         0 => StatementFlags::EMPTY.and(StatementFlags::SINGLE),
-        1 if !facts.has(StatementFlags::MANY) => facts.and(StatementFlags::SINGLE),
-        _ => facts.without(
+        1 if !flags.has(StatementFlags::MANY) => flags.and(StatementFlags::SINGLE),
+        _ => flags.without(
             StatementFlags::SHAREABLE
                 .and(StatementFlags::FETCHES)
                 .and(StatementFlags::MANY),
@@ -79,7 +82,19 @@ pub(super) fn read<'a>(
     }
 }
 
-/// What the text is, as one whole statement that begins or ends a transaction, or reads on.
+/// Flags of one statement up to its semicolon. `first` is its first token. One that begins as queries do goes the quick way.
+#[inline]
+pub(super) fn read_statement<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
+    let mut reader = Reader::new(first, *tokens);
+    if reader.flags == StatementFlags::SHAREABLE {
+        Scan::new(tokens, &mut reader).run();
+    } else {
+        reader.slowly(first, tokens);
+    }
+    reader.flags
+}
+
+/// Flags of the whole text, as one statement that begins or ends a transaction, or reads on.
 #[inline]
 fn of_transaction(first: word::Folded, text: &[u8]) -> StatementFlags {
     match first {
@@ -92,10 +107,10 @@ fn of_transaction(first: word::Folded, text: &[u8]) -> StatementFlags {
 
 /// True when nothing but space, comments and semicolons follows the first statement.
 pub(crate) fn is_single(text: &[u8]) -> bool {
-    facts(text).is_single()
+    flags_of(text).is_single()
 }
 
 /// True when there is no statement in `text` at all.
 pub(crate) fn is_empty(text: &[u8]) -> bool {
-    facts(text).is_empty()
+    flags_of(text).is_empty()
 }

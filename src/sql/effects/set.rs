@@ -1,7 +1,6 @@
-//! What running SQL may leave at a server connection or do to its database, besides rows: a set of few bits. Never looks
-//! at a text.
+//! Effects of running SQL, besides rows, on a server connection or its database: a set of few bits. Never looks at a text.
 
-/// What may be left behind. Empty: nothing, for sure.
+/// Effects that may be left behind. Empty: nothing, for sure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Effects(u8);
 
@@ -17,7 +16,7 @@ impl Effects {
     pub const UNSEEN: Self = Self(4);
     /// Tables, functions and so on.
     pub const SCHEMA: Self = Self(8);
-    /// What no reset takes off the connection: it must be closed.
+    /// Something that no reset takes off the connection: it must be closed.
     pub const LASTING: Self = Self(16);
     /// It asks for what sequences gave to the session: `currval`, `lastval`.
     pub const ASKS_SEQUENCES: Self = Self(32);

@@ -1,7 +1,10 @@
 //! Settings whose value is the same on whichever node a session asks: those that clients set and pgring carries along,
 //! and those with which a cluster is made. The others are each server's own.
 
-use crate::sql::token::{Kind, Token};
+use crate::sql::{
+    token::{Kind, Token, Tokens},
+    word::{TRUE, folded},
+};
 
 /// In small letters. Not `transaction_read_only` and `in_hot_standby`, by which clients look for the primary.
 const SAME: [&[u8]; 33] = [
@@ -67,4 +70,27 @@ pub(in crate::sql) fn is_same_argument(argument: Option<Token<'_>>) -> bool {
     let literal = argument.filter(|argument| argument.kind == Kind::Literal);
     let name = literal.and_then(|literal| literal.text.get(1..literal.text.len() - 1));
     name.is_some_and(|name| name.contains(&b'.') || is_same_everywhere(name))
+}
+
+/// True when the call of `set_config` whose arguments follow is for the transaction alone: its third argument is TRUE
+/// itself.
+pub(in crate::sql) fn is_local(mut rest: Tokens<'_>) -> bool {
+    let (mut depth, mut commas) = (0_usize, 0);
+    while let Some(token) = rest.next() {
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close if depth == 0 => return false,
+            Kind::Close => depth -= 1,
+            Kind::Semicolon => return false,
+            Kind::Other if token.text == b"[" => depth += 1,
+            Kind::Other if token.text == b"]" => depth = depth.saturating_sub(1),
+            Kind::Comma if depth == 0 => commas += 1,
+            _ => {}
+        }
+        if commas == 2 {
+            let last = folded(rest.next()) == TRUE;
+            return last && rest.next().is_some_and(|token| token.kind == Kind::Close);
+        }
+    }
+    false
 }

@@ -1,10 +1,8 @@
-//! What a statement may do to the session it runs in: told by its first words, and by the names and words
-//! further on that matter wherever they stand. Errs on the side that `flags.rs` says. Never looks into what
-//! functions and operators do, but for those that are known to keep session state.
+//! Flags of one statement: told by its first words, and by the names and words further on that matter wherever they stand.
+//! Errs on the side that `flags.rs` says. Never looks into what functions and operators do, but for those that are known to
+//! keep session state.
 
-use crate::sql::body;
-
-use super::{fast::Scan, flags::StatementFlags, literal, settings};
+use super::{flags::StatementFlags, literal, settings};
 use crate::sql::{
     token::{Kind, Token, Tokens, unquoted},
     word::{
@@ -24,27 +22,15 @@ const EXECUTION: StatementFlags = StatementFlags::EXECUTES
     .and(StatementFlags::LOSES_STATE)
     .and(StatementFlags::CHANGES_MEANING);
 
-/// Reads one statement up to its semicolon. `first` is its first token.
-#[inline]
-pub(in crate::sql) fn read<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
-    let mut reader = Reader::new(first, *tokens);
-    if reader.facts == StatementFlags::SHAREABLE {
-        Scan::new(tokens, &mut reader).run();
-    } else {
-        reader.slowly(first, tokens);
-    }
-    reader.facts
-}
-
-/// The same without the quick way: what that is measured by.
+/// Flags of one statement by the slow way alone: what the quick way is compared with.
 #[cfg(test)]
 pub(in crate::sql) fn read_slowly<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
     reader.slowly(first, tokens);
-    reader.facts
+    reader.flags
 }
 
-/// What the first words of a statement say. `rest` follows the first.
+/// Flags that the first words of a statement tell. `rest` follows the first.
 fn head(first: Token<'_>, rest: Tokens<'_>) -> StatementFlags {
     match first.kind {
         Kind::Word => command(fold(first.text), rest),
@@ -127,7 +113,7 @@ fn meaning_after(name: Option<Token<'_>>, mut rest: Tokens<'_>) -> StatementFlag
     }
 }
 
-/// The same for a call of `set_config` that follows its name.
+/// Whether texts may mean something else after a call of `set_config`; `rest` follows its name.
 fn meaning_after_call(mut rest: Tokens<'_>) -> StatementFlags {
     let is_open = rest.next().is_some_and(|next| next.kind == Kind::Open);
     let name = rest.next().filter(|_| is_open);
@@ -142,13 +128,13 @@ fn meaning_after_call(mut rest: Tokens<'_>) -> StatementFlags {
 }
 
 fn discard(mut rest: Tokens<'_>) -> StatementFlags {
-    let facts = StatementFlags::GAINS_STATE
+    let flags = StatementFlags::GAINS_STATE
         .and(StatementFlags::LOSES_STATE)
         .and(StatementFlags::CHANGES_MEANING);
     if folded(rest.next()) == ALL {
-        return facts.and(StatementFlags::DEALLOCATES);
+        return flags.and(StatementFlags::DEALLOCATES);
     }
-    facts
+    flags
 }
 
 /// PREPARE; TRANSACTION may be the name of what it prepares.
@@ -216,7 +202,7 @@ fn skip_parenthesis(tokens: &mut Tokens<'_>) {
     }
 }
 
-/// What follows CREATE may have a body with semicolons.
+/// True when CREATE makes a function or procedure, whose body may have semicolons. `rest` follows CREATE.
 fn makes_routine(mut rest: Tokens<'_>) -> bool {
     let mut word = folded(rest.next());
     while matches!(word, OR | REPLACE) {
@@ -234,12 +220,12 @@ pub(super) enum Name {
     TemporarySchema,
     /// The view whose UPDATE is a SET.
     Settings,
-    /// What a sequence gave to the session.
+    /// `currval` or `lastval`: the value that a sequence gave to the session.
     SequenceValue,
     NextValue,
     /// SQL in its arguments is run.
     RunsText,
-    /// What no reset takes off a connection.
+    /// A function whose effect no reset takes off a connection.
     Lasts,
 }
 
@@ -335,22 +321,23 @@ pub(super) fn name_of(name: &[u8]) -> Option<Name> {
 pub(super) struct Reader<'a> {
     /// The first word.
     command: Folded,
-    pub(super) facts: StatementFlags,
+    pub(super) flags: StatementFlags,
     /// The token before, as it is written.
     pub(super) previous: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
+    pub(super) fn new(first: Token<'a>, rest: Tokens<'a>) -> Self {
         Self {
             command: folded(Some(first)),
-            facts: head(first, rest),
+            flags: head(first, rest),
             previous: first.text,
         }
     }
 
-    fn slowly(&mut self, first: Token<'a>, tokens: &mut Tokens<'a>) {
+    /// Reads the whole statement token by token, up to its semicolon.
+    pub(super) fn slowly(&mut self, first: Token<'a>, tokens: &mut Tokens<'a>) {
         self.look(first, tokens);
         if self.command == CREATE && makes_routine(*tokens) {
             self.routine(tokens);
@@ -377,22 +364,22 @@ impl<'a> Reader<'a> {
             Kind::Word if may_matter(token.text) => self.word(token.text, *rest),
             Kind::Quoted => self.quoted(token.text, *rest),
             Kind::UnicodeQuoted => self.unreadable_name(token.text, *rest),
-            Kind::Broken => self.facts = self.facts.without(StatementFlags::SHAREABLE),
+            Kind::Broken => self.flags = self.flags.without(StatementFlags::SHAREABLE),
             Kind::Literal
             | Kind::EscapeLiteral
             | Kind::UnicodeLiteral
             | Kind::BitLiteral
             | Kind::DollarLiteral
-                if self.facts.has(StatementFlags::SHAREABLE) && !literal::is_constant(token) =>
+                if self.flags.has(StatementFlags::SHAREABLE) && !literal::is_constant(token) =>
             {
-                self.facts = self.facts.without(StatementFlags::SHAREABLE);
+                self.flags = self.flags.without(StatementFlags::SHAREABLE);
             }
             _ => {}
         }
     }
 
-    fn add(&mut self, facts: StatementFlags) {
-        self.facts = self.facts.and(facts);
+    fn add(&mut self, flags: StatementFlags) {
+        self.flags = self.flags.and(flags);
     }
 
     fn follows(&self, keyword: Folded) -> bool {
@@ -415,7 +402,7 @@ impl<'a> Reader<'a> {
     /// SELECT INTO makes a table.
     fn select_into(&mut self, mut rest: Tokens<'a>) {
         self.add(DDL);
-        self.facts = self.facts.without(StatementFlags::SHAREABLE);
+        self.flags = self.flags.without(StatementFlags::SHAREABLE);
         let target = rest.next();
         let schema = target.and_then(|target| name_of(unquoted(target)));
         let temporary = matches!(folded(target), TEMP | TEMPORARY | LOCAL | GLOBAL);
@@ -437,7 +424,7 @@ impl<'a> Reader<'a> {
             self.add(StatementFlags::GAINS_STATE);
             if self.command == CREATE {
                 // Nobody else can see it.
-                self.facts = self.facts.without(StatementFlags::CHANGES_SCHEMA);
+                self.flags = self.flags.without(StatementFlags::CHANGES_SCHEMA);
             }
             if self.command == CREATE && !drops_on_commit(rest) {
                 self.add(StatementFlags::MAKES_TEMPORARY);
@@ -461,7 +448,7 @@ impl<'a> Reader<'a> {
             self.name(name, rest);
         } else {
             self.add(StatementFlags::UNKNOWN);
-            self.facts = self.facts.without(StatementFlags::SHAREABLE);
+            self.flags = self.flags.without(StatementFlags::SHAREABLE);
         }
     }
 
@@ -487,8 +474,8 @@ impl<'a> Reader<'a> {
             Some(Name::RunsText) => self.add(StatementFlags::RUNS_TEXTS),
             Some(Name::Lasts) => self.add(StatementFlags::LASTS),
             Some(Name::TemporarySchema) => {
-                self.facts = self.facts.without(StatementFlags::SHAREABLE);
-                if self.facts.has(StatementFlags::CHANGES_SCHEMA) {
+                self.flags = self.flags.without(StatementFlags::SHAREABLE);
+                if self.flags.has(StatementFlags::CHANGES_SCHEMA) {
                     self.add(StatementFlags::GAINS_STATE);
                 }
                 let mut behind = rest;
@@ -586,6 +573,6 @@ fn drops_on_commit(rest: Tokens<'_>) -> bool {
 fn is_local(mut rest: Tokens<'_>) -> bool {
     is_call(rest) && {
         rest.next();
-        body::is_local(rest)
+        settings::is_local(rest)
     }
 }

@@ -32,7 +32,7 @@ pub enum Level {
     Serializable,
 }
 
-/// What one transaction mode says.
+/// One transaction mode of BEGIN or START TRANSACTION.
 enum Mode {
     ReadOnly(bool),
     Level(Level),

@@ -2,6 +2,7 @@
 
 use super::statement::explained;
 use crate::sql::{
+    quoted::undoubled,
     token::{Kind, Reading, Token, Tokens, clipped, unquoted},
     word::{
         ALL, AS, CREATE, DEALLOCATE, DISCARD, EXECUTE, EXPLAIN, PREPARE, TRANSACTION, UESCAPE,
@@ -9,9 +10,7 @@ use crate::sql::{
     },
 };
 
-use crate::sql::body::undoubled;
-
-/// What a statement does with statements that SQL has prepared.
+/// One use of a statement that SQL prepares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Use {
     /// PREPARE.

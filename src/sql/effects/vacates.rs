@@ -2,7 +2,7 @@
 
 use super::uses::name;
 use crate::sql::{
-    body::undoubled,
+    quoted::undoubled,
     token::{Kind, Reading, Token, Tokens, unquoted},
     word::{ALTER, CREATE, DROP, EXISTS, SET, folded},
 };

@@ -1,5 +1,5 @@
-//! What holds of the class of every text: what is called a read, the slow reference calls a read too; the quick way
-//! finds what the slow one finds; statements side by side are judged each for itself.
+//! Properties of the class of every text: what is called a read, the slow reference calls a read too; the quick way finds
+//! what the slow one finds; statements side by side are judged each for itself.
 
 use proptest::{
     prelude::*,
@@ -122,7 +122,7 @@ const PIECES: [&str; 96] = [
 
 const GAPS: [&str; 5] = [" ", "\t", "/* a; 'b */", " /* /* \" */ */", " -- c '\n"];
 
-/// What is known, in both forms.
+/// A database as the classifier knows it, and as the reference does.
 struct Database {
     catalog: Catalog,
     overrides: Overrides,

@@ -1,5 +1,5 @@
-//! What holds for every text: facts are there, the quick way finds what the slow one finds, space and comments
-//! change nothing.
+//! Properties of every text: flags are there, the quick way finds what the slow one finds, space and comments change
+//! nothing.
 
 use proptest::{
     prelude::*,
@@ -9,7 +9,8 @@ use proptest::{
 use super::table::{names, statements};
 use crate::sql::{
     effects::{
-        StatementFlags, begin, facts, facts_of_beginning, plain_ending, read, statement, uses,
+        StatementFlags, begin, flags_of, flags_of_beginning, plain_ending, read, read_statement,
+        statement, uses,
     },
     token::{Kind, Reading, Tokens},
 };
@@ -103,7 +104,7 @@ const PIECES: [&str; 85] = [
     ",",
 ];
 
-/// What may stand between tokens.
+/// Texts that may stand between tokens.
 const GAPS: [&str; 6] = [
     " ",
     "\t",
@@ -119,7 +120,7 @@ fn slowly(text: &[u8], reading: Reading) -> StatementFlags {
 }
 
 fn quickly(text: &[u8], reading: Reading) -> StatementFlags {
-    read(text, &mut Tokens::new(text, reading), statement::read)
+    read(text, &mut Tokens::new(text, reading), read_statement)
 }
 
 fn golden() -> impl Strategy<Value = String> {
@@ -189,20 +190,20 @@ proptest! {
 
     #[test]
     fn every_text_has_facts(text in hard_text()) {
-        let facts = facts(&text);
-        prop_assert!(!facts.is_empty() || facts.is_single());
-        prop_assert!(!facts.is_shareable() || facts.is_single() && !facts.commits());
-        prop_assert_eq!(facts.begins(), begin(&text).is_some());
-        prop_assert!(!facts.rolls_back() || plain_ending(&text).is_some());
-        prop_assert!(facts_of_beginning(&text).gains_state());
-        let names_some = facts.prepares() || facts.executes() || facts.deallocates();
+        let flags = flags_of(&text);
+        prop_assert!(!flags.is_empty() || flags.is_single());
+        prop_assert!(!flags.is_shareable() || flags.is_single() && !flags.commits());
+        prop_assert_eq!(flags.begins(), begin(&text).is_some());
+        prop_assert!(!flags.rolls_back() || plain_ending(&text).is_some());
+        prop_assert!(flags_of_beginning(&text).gains_state());
+        let names_some = flags.prepares() || flags.executes() || flags.deallocates();
         prop_assert!(names_some || uses(&text).is_empty());
     }
 
     #[test]
     fn a_second_statement_adds_what_it_alone_may_do(first in whole_golden(), second in hard_text()) {
-        let both = facts(&[first.as_bytes(), b"\n;", &second].concat());
-        let parts = facts(first.as_bytes()).union(facts(&second));
+        let both = flags_of(&[first.as_bytes(), b"\n;", &second].concat());
+        let parts = flags_of(first.as_bytes()).union(flags_of(&second));
         prop_assert_eq!(names(both.union(StatementFlags::NONE)), names(parts.union(StatementFlags::NONE)));
     }
 
@@ -217,7 +218,7 @@ proptest! {
             wide.extend_from_slice(gap.as_bytes());
             wide.extend_from_slice(token.text);
         }
-        let (wide_facts, wide) = (names(facts(&wide)), String::from_utf8_lossy(&wide));
-        prop_assert_eq!(wide_facts, names(facts(text.as_bytes())), "{}", wide);
+        let (wide_flags, wide) = (names(flags_of(&wide)), String::from_utf8_lossy(&wide));
+        prop_assert_eq!(wide_flags, names(flags_of(text.as_bytes())), "{}", wide);
     }
 }

@@ -1,5 +1,5 @@
-//! The same question answered slowly and otherwise: texts become trees of parentheses, names are looked up in lists.
-//! What the classifier calls a read, this must call a read too; not the other way round.
+//! A slow reference for the classifier: texts become trees of parentheses, names are looked up in lists. A text that the
+//! classifier calls a read, this must call a read too; not the other way round.
 
 /// A token, or what a parenthesis or bracket encloses.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +15,7 @@ enum Node {
 
 use Node::{Group, Literal, Number, Quoted, Symbol, Unreadable, Word};
 
-/// What a database has, in lists.
+/// A database, in lists.
 pub(super) struct Lists {
     /// Schema, name, and whether it may only run on the primary.
     pub(super) functions: Vec<(String, String, bool)>,
@@ -344,7 +344,7 @@ struct Walk<'a> {
     given: Vec<Node>,
 }
 
-/// What a group is.
+/// The place that a group stands in.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Query,

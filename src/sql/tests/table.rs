@@ -1,7 +1,7 @@
-//! Hundreds of statements and the facts about each, in a golden table.
+//! Hundreds of statements and the flags of each, in a golden table.
 
 use crate::sql::effects::{
-    Begin, Effects, StatementFlags, Use, begin, facts, facts_of_beginning, plain_ending, uses,
+    Begin, Effects, StatementFlags, Use, begin, flags_of, flags_of_beginning, plain_ending, uses,
 };
 
 const STATEMENTS: &str = include_str!(concat!(
@@ -22,44 +22,44 @@ pub(super) fn lines(table: &str) -> impl Iterator<Item = String> {
         .map(|line| line.replace('↵', "\n"))
 }
 
-/// The names of the facts that hold.
-pub(super) fn names(facts: StatementFlags) -> String {
+/// The names of the flags that are set.
+pub(super) fn names(flags: StatementFlags) -> String {
     let all = [
-        (facts.commits(), "commits"),
-        (facts.gains_state(), "gains"),
-        (facts.loses_state(), "loses"),
-        (facts.changes_meaning(), "meaning"),
-        (facts.changes_schema(), "schema"),
-        (facts.calls(), "calls"),
-        (facts.loads(), "loads"),
-        (facts.deallocates(), "deallocates"),
-        (facts.executes(), "executes"),
-        (facts.prepares(), "prepares"),
+        (flags.commits(), "commits"),
+        (flags.gains_state(), "gains"),
+        (flags.loses_state(), "loses"),
+        (flags.changes_meaning(), "meaning"),
+        (flags.changes_schema(), "schema"),
+        (flags.calls(), "calls"),
+        (flags.loads(), "loads"),
+        (flags.deallocates(), "deallocates"),
+        (flags.executes(), "executes"),
+        (flags.prepares(), "prepares"),
         (
-            facts.effects().has(Effects::ASKS_SEQUENCES),
+            flags.effects().has(Effects::ASKS_SEQUENCES),
             "asks sequences",
         ),
         (
-            facts.effects().has(Effects::USES_SEQUENCES),
+            flags.effects().has(Effects::USES_SEQUENCES),
             "uses sequences",
         ),
-        (facts.effects().has(Effects::UNSEEN), "runs texts"),
-        (facts.effects().has(Effects::LASTING), "lasts"),
-        (facts.rolls_back(), "ROLLS_BACK"),
-        (facts.begins(), "BEGINS"),
-        (facts.is_empty(), "EMPTY"),
-        (facts.is_single(), "SINGLE"),
-        (facts.is_shareable(), "SHAREABLE"),
+        (flags.effects().has(Effects::UNSEEN), "runs texts"),
+        (flags.effects().has(Effects::LASTING), "lasts"),
+        (flags.rolls_back(), "ROLLS_BACK"),
+        (flags.begins(), "BEGINS"),
+        (flags.is_empty(), "EMPTY"),
+        (flags.is_single(), "SINGLE"),
+        (flags.is_shareable(), "SHAREABLE"),
     ];
     let held = all.iter().filter(|(holds, _)| *holds);
     let mut names: Vec<_> = held.map(|(_, name)| (*name).to_owned()).collect();
-    names.extend(facts.leaves().map(|left| format!("LEAVES {left:?}")));
+    names.extend(flags.leaves().map(|left| format!("LEAVES {left:?}")));
     names.join(" ")
 }
 
 /// StatementFlags, and what other questions about it are answered with.
 fn answers(text: &[u8]) -> String {
-    let mut answers = names(facts(text));
+    let mut answers = names(flags_of(text));
     if let Some(Begin { tag, read_only, .. }) = begin(text) {
         answers += &format!(" [{tag}, read only: {read_only:?}]");
     }
@@ -106,11 +106,11 @@ fn a_beginning_promises_nothing_and_fears_what_the_whole_does() {
         .and(StatementFlags::PREPARES)
         .and(StatementFlags::LASTS);
     for text in statements() {
-        let whole = facts(text.as_bytes())
+        let whole = flags_of(text.as_bytes())
             .without(covered)
             .union(StatementFlags::NONE);
         for length in 0..=text.len() {
-            let beginning = facts_of_beginning(&text.as_bytes()[..length]);
+            let beginning = flags_of_beginning(&text.as_bytes()[..length]);
             assert_eq!(
                 beginning,
                 beginning.union(StatementFlags::NONE),

@@ -22,7 +22,7 @@ use crate::{
     worker::{
         clients::{ClientInfo, State},
         core::Worker,
-        pool::{Facts, Lease},
+        pool::{BackendInfo, Lease},
     },
 };
 
@@ -96,11 +96,11 @@ pub(crate) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
         }
     }
     let under_way = worker.cancels.under_way.borrow();
-    for (number, (key, facts)) in under_way.iter().enumerate() {
+    for (number, (key, server)) in under_way.iter().enumerate() {
         let counts = pools.entry(key.clone()).or_default();
         counts.servers_active += 1;
         let mut before = under_way[..number].iter();
-        let is_first = !before.any(|(_, other)| Rc::ptr_eq(other, facts));
+        let is_first = !before.any(|(_, other)| Rc::ptr_eq(other, server));
         counts.servers_canceled += u32::from(is_first);
     }
     pools
@@ -129,19 +129,19 @@ fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
 
 /// Has the server cancel what this client runs.
 fn forward(worker: &Rc<Worker>, info: &Rc<ClientInfo>, round: &Rc<Round>) {
-    let facts = info.server.borrow().clone();
-    let Some(facts) = facts.filter(|facts| worker.cancels.enter(&info.key, facts)) else {
+    let server = info.server.borrow().clone();
+    let Some(server) = server.filter(|server| worker.cancels.enter(&info.key, server)) else {
         info.cancel.round.take();
         return round.end();
     };
     info.cancel.round.replace(Some(Rc::clone(round)));
     // The session does not let go of this connection for others while a cancel is on its way to it.
-    facts.cancels.set(facts.cancels.get() + 1);
+    server.cancels.set(server.cancels.get() + 1);
     let (worker, info, round) = (Rc::clone(worker), Rc::clone(info), Rc::clone(round));
     task::spawn(async move {
-        deliver(&worker, &facts).await;
-        worker.cancels.leave(&facts);
-        facts.cancels.set(facts.cancels.get() - 1);
+        deliver(&worker, &server).await;
+        worker.cancels.leave(&server);
+        server.cancels.set(server.cancels.get() - 1);
         info.cancel
             .round
             .borrow_mut()
@@ -197,32 +197,35 @@ pub(crate) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
 /// Ends what still runs over a connection that nobody will use any more, then closes it. Its permit is kept
 /// until then, because the server does not notice a closed connection before it has something to say.
 pub(crate) fn abandon(worker: &Rc<Worker>, key: &PoolKey, lease: Lease) {
-    if !worker.cancels.enter(key, &lease.backend().facts) {
+    if !worker.cancels.enter(key, &lease.backend().info) {
         return;
     }
     let worker = Rc::clone(worker);
     task::spawn(async move {
         let backend = lease.backend();
         backend.stream.pause();
-        deliver(&worker, &backend.facts).await;
-        worker.cancels.leave(&backend.facts);
+        deliver(&worker, &backend.info).await;
+        worker.cancels.leave(&backend.info);
         drop(lease);
     });
 }
 
 /// Sends the request and waits until the server has dealt with it, which it shows by closing.
-async fn deliver(worker: &Worker, facts: &Facts) {
+async fn deliver(worker: &Worker, server: &BackendInfo) {
     let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-    let _ = worker.reactor.deadline(deadline, send(worker, facts)).await;
+    let _ = worker
+        .reactor
+        .deadline(deadline, send(worker, server))
+        .await;
 }
 
-async fn send(worker: &Worker, facts: &Facts) {
-    let Ok(stream) = worker.reactor.connect(&facts.address).await else {
+async fn send(worker: &Worker, server: &BackendInfo) {
+    let Ok(stream) = worker.reactor.connect(&server.address).await else {
         return;
     };
     let mut out = Vec::new();
     if Writer::new(&mut out)
-        .cancel_request(facts.process_id, &facts.cancel_key)
+        .cancel_request(server.process_id, &server.cancel_key)
         .is_err()
     {
         return;

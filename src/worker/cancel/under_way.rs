@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cluster::{budget::PoolKey, report::CancelReport},
     limits::CANCELS_MAX,
-    worker::pool::Facts,
+    worker::pool::BackendInfo,
 };
 
 /// The cancel requests of one core.
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Cancels {
     counts: Cell<CancelReport>,
     /// Those that are on their way to a server: whose pool, and for which connection.
-    pub(super) under_way: RefCell<Vec<(PoolKey, Rc<Facts>)>>,
+    pub(super) under_way: RefCell<Vec<(PoolKey, Rc<BackendInfo>)>>,
     /// Requests have been dropped, and that was logged, since the last time nothing was under way.
     flooded: Cell<bool>,
 }
@@ -33,7 +33,7 @@ impl Cancels {
     }
 
     /// Takes one of the places for requests to servers; false when there is none.
-    pub(super) fn enter(&self, key: &PoolKey, facts: &Rc<Facts>) -> bool {
+    pub(super) fn enter(&self, key: &PoolKey, server: &Rc<BackendInfo>) -> bool {
         if self.counts.get().active >= CANCELS_MAX {
             self.drop_one();
             return false;
@@ -42,17 +42,17 @@ impl Cancels {
             counts.active += 1;
             counts.forwarded += 1;
         });
-        let entry = (key.clone(), Rc::clone(facts));
+        let entry = (key.clone(), Rc::clone(server));
         self.under_way.borrow_mut().push(entry);
         true
     }
 
-    pub(super) fn leave(&self, facts: &Rc<Facts>) {
+    pub(super) fn leave(&self, server: &Rc<BackendInfo>) {
         self.count(|counts| counts.active -= 1);
         let mut under_way = self.under_way.borrow_mut();
         let place = under_way
             .iter()
-            .position(|(_, other)| Rc::ptr_eq(other, facts));
+            .position(|(_, other)| Rc::ptr_eq(other, server));
         under_way.swap_remove(place.expect("what leaves has entered"));
         if self.counts.get().active == 0 {
             self.flooded.set(false);
@@ -85,7 +85,7 @@ mod tests {
             database: "app".into(),
             user: "app".into(),
         };
-        let facts = Rc::new(Facts {
+        let server = Rc::new(BackendInfo {
             node: NodeId(0),
             address: Address::Unix("/".into()),
             id: ConnectionId {
@@ -97,10 +97,10 @@ mod tests {
             opened_us: 0,
             cancels: Cell::new(0),
         });
-        let enter = || cancels.enter(&key, &facts);
+        let enter = || cancels.enter(&key, &server);
         assert!((0..CANCELS_MAX).all(|_| enter()));
         assert!(!enter() && !enter());
-        cancels.leave(&facts);
+        cancels.leave(&server);
         assert!(enter());
         let counts = cancels.counts();
         assert_eq!(counts.active, CANCELS_MAX);

@@ -19,9 +19,9 @@ use crate::{
 
 pub(crate) use crate::cluster::messages::Owner;
 
-/// What is known of a server connection by those who do not hold it.
+/// Identity of a server connection, for those who do not hold it.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct BackendInfo {
     pub(crate) node: NodeId,
     pub(crate) address: Address,
     pub(crate) id: ConnectionId,
@@ -38,8 +38,8 @@ pub(crate) struct Facts {
 /// A server connection.
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
-    pub(crate) facts: Rc<Facts>,
-    /// What the server said at login.
+    pub(crate) info: Rc<BackendInfo>,
+    /// Parameters that the server reported at login.
     pub(crate) welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub(crate) parameters: Parameters,
@@ -49,23 +49,28 @@ pub(crate) struct Backend {
     pub(super) is_new: bool,
     /// It has what only its end takes away: it is closed when its session gives it up.
     pub(crate) is_spent: bool,
-    /// Of which generation of its pool it is.
-    pub(super) generation: u64,
     /// Whom sequences may have given something here: nobody else may ask for that.
     pub(crate) sequences: Option<Owner>,
-    /// What its session sent last, in case it must run again.
+    /// Bytes that its session sent last, in case they must run again.
     pub(crate) record: Vec<u8>,
     /// The read it was taken for, in case that must go to another node.
     pub(crate) read: Vec<u8>,
     /// How far a standby had replayed when the connection was opened; 0 is unknown.
     pub(crate) replayed: Lsn,
-    /// What it has prepared.
+    /// Statements that it has prepared.
     pub(crate) prepared: Prepared,
-    /// Name of its database on the server.
-    pub(super) database: Arc<str>,
     pub(crate) opened: Instant,
     /// When it was last given back.
     pub(crate) used: Cell<Instant>,
+    pub(super) membership: Membership,
+}
+
+/// The pool that a server connection was opened for, as far as the connection tells of it.
+pub(super) struct Membership {
+    /// Name of its database on the server; another one than the pool's once that was renamed.
+    pub(super) database: Arc<str>,
+    /// Generation of what its server says at login (`cluster/told.rs`): a connection of an older one is closed.
+    pub(super) generation: u64,
     pub(super) permit: Permit,
 }
 
@@ -78,7 +83,7 @@ impl Backend {
             || self.sequences.is_some_and(|owner| owner != session)
     }
 
-    /// What must be sent then: from now on it is so.
+    /// SQL that must be sent before this session may use it; its settings count as the session's from now on.
     pub(crate) fn become_fit(&mut self, settings: &Parameters, session: Owner) -> Vec<u8> {
         let forgets = self.sequences.take_if(|owner| *owner != session).is_some();
         let text = self.parameters.transition(settings, self.belief, forgets);
@@ -132,7 +137,7 @@ impl Permit {
         }
     }
 
-    /// What it was taken from.
+    /// The budget that it was taken from.
     pub(super) fn budget(&self) -> Arc<Budget> {
         let permit = self.permit.as_ref();
         Arc::clone(permit.expect("it is not handed over yet").budget())

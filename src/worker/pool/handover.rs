@@ -6,8 +6,8 @@
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
-    Backend, Facts, Pool,
-    backend::Permit,
+    Backend, BackendInfo, Pool,
+    backend::{Membership, Permit},
     login::address_of,
     scheduler::{self, Schedulers},
     spawn_later,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::{
         budget::Budget,
-        messages::{Handed, HandedStatement, HandedStatements, ToWorker},
+        messages::{Handed, HandedStatement, HandedStatements, ServerProcess, ToWorker},
     },
     ids::WorkerId,
     net::Side,
@@ -34,7 +34,7 @@ impl Worker {
     /// on to the next.
     pub(crate) fn granted(self: &Rc<Self>, budget: &Arc<Budget>) {
         match self.pool_of(budget) {
-            Some(pool) => pool.with_desk(self, |scheduler, effects| scheduler.hear(effects)),
+            Some(pool) => pool.with_scheduler(self, |scheduler, effects| scheduler.hear(effects)),
             None => budget.decline(self.id),
         }
     }
@@ -43,7 +43,7 @@ impl Worker {
     pub(crate) fn handed(self: &Rc<Self>, handed: Handed) {
         handed.permit.budget().settle_promise(self.id);
         let set = self.pools.borrow().get(&handed.key).cloned();
-        if let Some(pool) = set.and_then(|set| set.existing(handed.node)) {
+        if let Some(pool) = set.and_then(|set| set.existing(handed.process.node)) {
             pool.adopt(self, handed);
         }
     }
@@ -79,16 +79,16 @@ impl Schedulers for Rc<Worker> {
 impl Pool {
     /// Another core has clients waiting: it gets a connection that is idle here.
     fn give_up(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |scheduler, effects| scheduler.give_up(effects))
+        self.with_scheduler(worker, |scheduler, effects| scheduler.give_up(effects))
     }
 
     /// Another pool has clients waiting: it gets the place of a connection that is idle here.
     fn evict(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        self.with_desk(worker, |scheduler, effects| scheduler.evict(effects))
+        self.with_scheduler(worker, |scheduler, effects| scheduler.evict(effects))
     }
 
     fn look_around(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |scheduler, effects| scheduler.look_around(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.look_around(effects));
     }
 
     /// Gives a connection that nothing is owed on to a core to which it is promised.
@@ -99,7 +99,7 @@ impl Pool {
         target: WorkerId,
     ) {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
-        let budget = backend.permit.budget();
+        let budget = backend.membership.permit.budget();
         spawn_later(async move {
             let Some(handed) = pool.pack(*backend).await else {
                 budget.settle_promise(target);
@@ -119,18 +119,16 @@ impl Pool {
     async fn pack(&self, backend: Backend) -> Option<Box<Handed>> {
         let Backend {
             stream,
-            facts,
-            database,
+            info,
+            membership,
             welcome,
             parameters,
             belief,
-            generation,
             sequences,
             prepared,
             opened,
             used,
             replayed,
-            permit,
             ..
         } = backend;
         stream.park(false);
@@ -138,19 +136,21 @@ impl Pool {
         Some(Box::new(Handed {
             key: self.key.clone(),
             connection,
-            database,
-            permit: permit.hand_over(),
-            node: facts.node,
-            process_id: facts.process_id,
-            cancel_key: facts.cancel_key.clone(),
-            opened_us: facts.opened_us,
+            database: membership.database,
+            permit: membership.permit.hand_over(),
+            process: ServerProcess {
+                node: info.node,
+                process_id: info.process_id,
+                cancel_key: info.cancel_key.clone(),
+                opened_us: info.opened_us,
+            },
             opened,
             used: used.get(),
             replayed,
             welcome,
             parameters: parameters.to_pairs(),
             belief,
-            generation,
+            generation: membership.generation,
             sequences,
             prepared: pack_prepared(&prepared),
         }))
@@ -172,32 +172,32 @@ impl Pool {
         if self.is_stale(&backend, now) {
             return self.verify(worker, backend);
         }
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.adopt(effects, backend)
         });
     }
 
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {
         let permit = Permit::of(handed.permit, &self.open);
-        let address = worker.with_snapshot(|snapshot| address_of(snapshot, handed.node));
+        let process = handed.process;
+        let address = worker.with_snapshot(|snapshot| address_of(snapshot, process.node));
         let stream = worker.reactor.adopt(handed.connection, Side::Server);
         let pairs = handed.parameters.iter();
         let parameters = worker
             .interner
             .of(pairs.map(|(name, value)| (name.clone(), &value[..])));
-        let facts = Facts {
-            node: handed.node,
+        let info = BackendInfo {
+            node: process.node,
             address,
             id: stream.id(),
-            process_id: handed.process_id,
-            cancel_key: handed.cancel_key,
-            opened_us: handed.opened_us,
+            process_id: process.process_id,
+            cancel_key: process.cancel_key,
+            opened_us: process.opened_us,
             cancels: Cell::new(0),
         };
         Backend {
             stream,
-            facts: Rc::new(facts),
-            database: self.server_database(),
+            info: Rc::new(info),
             welcome: handed.welcome,
             record: Vec::new(),
             read: Vec::new(),
@@ -207,16 +207,19 @@ impl Pool {
             belief: handed.belief,
             is_new: false,
             is_spent: false,
-            generation: handed.generation,
             sequences: handed.sequences,
             opened: handed.opened,
             used: Cell::new(handed.used),
-            permit,
+            membership: Membership {
+                database: self.server_database(),
+                generation: handed.generation,
+                permit,
+            },
         }
     }
 }
 
-/// What a connection has prepared, for another core.
+/// Prepared statements of a connection, for another core.
 fn pack_prepared(prepared: &Prepared) -> HandedStatements {
     // A statement that is not shared has its session on this core, and is of no use elsewhere.
     let unshared = prepared
@@ -232,7 +235,7 @@ fn pack_prepared(prepared: &Prepared) -> HandedStatements {
     }
 }
 
-/// The same on this core.
+/// Prepared statements of a connection that has come to this core.
 fn unpack_prepared(worker: &Worker, handed: HandedStatements) -> Prepared {
     let unpack = |handed: HandedStatement| {
         let pairs = handed.context.iter();

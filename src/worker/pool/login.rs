@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Backend, CheckoutError, Facts, Permit, Pool, Urgency, maintenance::farewell, spawn_later,
+    Backend, BackendInfo, CheckoutError, Permit, Pool, Urgency, backend::Membership,
+    maintenance::farewell, spawn_later,
 };
 pub(crate) use crate::link::login::LoginError;
 use crate::{
@@ -85,7 +86,7 @@ impl Backoff {
         !is_resting && (self.failures == 0 || opening == 0)
     }
 
-    /// What a login hears while no attempt is made.
+    /// Error for a login while no attempt is made; `None` while one may be.
     pub(super) fn refusal(&self, now: Instant) -> Option<CheckoutError> {
         let resting = self.until.is_some_and(|until| until > now);
         let last = self.last.as_ref().filter(|_| resting)?;
@@ -123,11 +124,11 @@ impl Pool {
 
     fn open_failed(self: &Rc<Self>, worker: &Rc<Worker>, error: LoginError) {
         let settings = self.settings();
-        let first = settings.login_backoff;
+        let first = settings.connections.login_backoff;
         let longest = match error.sqlstate() {
             // It is starting, and will be there soon.
             Some(SqlState::CANNOT_CONNECT_NOW) => first,
-            _ => settings.login_backoff_max,
+            _ => settings.connections.login_backoff_max,
         };
         let repeated = self.backoff.borrow().failures > 0;
         let pause = self
@@ -162,7 +163,7 @@ impl Pool {
             .reactor
             .deadline(deadline, farewell(&backend.stream))
             .await;
-        let permit = backend.permit;
+        let permit = backend.membership.permit;
         drop(backend.stream);
         self.open(worker, permit).await
     }
@@ -175,7 +176,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         let node = self.node;
         let address = address_of(&snapshot, node);
-        let deadline = time::now() + self.settings().connect_timeout;
+        let deadline = time::now() + self.settings().connections.connect_timeout;
         let database = self.server_database();
         // A change that is made meanwhile may be missing in what the server says.
         let (began, schema) = (worker.micros(), worker.shared.schema_version());
@@ -188,7 +189,7 @@ impl Pool {
         }
         let parameters = worker.interner.empty();
         let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
-        let facts = Facts {
+        let info = BackendInfo {
             node,
             address,
             id: stream.id(),
@@ -200,28 +201,30 @@ impl Pool {
         let now = time::now();
         let mut backend = Box::new(Backend {
             stream,
-            facts: Rc::new(facts),
+            info: Rc::new(info),
             welcome,
             parameters,
             belief: Belief::Exact,
             is_new: true,
             is_spent: false,
-            generation,
             sequences: None,
             record: Vec::new(),
             read: Vec::new(),
             replayed: 0,
             prepared: Prepared::default(),
-            database,
             opened: now,
             used: Cell::new(now),
-            permit,
+            membership: Membership {
+                database,
+                generation,
+                permit,
+            },
         });
         if self.standing.get().0 == Role::Standby {
             let replayed = worker.reactor.deadline(deadline, backend.ask_replayed());
             let replayed = replayed.await;
             backend.replayed = replayed
-                .map_err(|Elapsed| LoginError::TooSlow(backend.facts.address.to_string()))?;
+                .map_err(|Elapsed| LoginError::TooSlow(backend.info.address.to_string()))?;
         }
         Ok(backend)
     }

@@ -23,7 +23,7 @@ use crate::{
     worker::core::Worker,
 };
 
-/// What takes everything away that a session can leave, but for the schema of its temporary objects.
+/// Takes everything away that a session can leave, but for the schema of its temporary objects.
 const EVERYTHING: &str = "DISCARD ALL";
 
 /// A row where there is such a schema. It stays as long as the connection, and what is done in it differs from what is
@@ -64,7 +64,7 @@ impl Pool {
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         let none = worker.interner.empty();
         task::spawn(async move {
-            let deadline = time::now() + pool.settings().connect_timeout;
+            let deadline = time::now() + pool.settings().connections.connect_timeout;
             let fit = async {
                 // An empty one only shows that the connection lives, or that nothing is to be sent.
                 backend.goes_back(query.as_bytes(), &none).await
@@ -76,7 +76,7 @@ impl Pool {
                 pool.take_back(&worker, backend);
             } else {
                 tracing::debug!(
-                    process_id = backend.facts.process_id,
+                    process_id = backend.info.process_id,
                     query,
                     "server connection is not fit for use; closing it"
                 );
@@ -88,7 +88,7 @@ impl Pool {
 
     /// Closes a connection. It counts until the server has ended it: else there would be one more there than allowed.
     pub(super) fn dismiss(self: &Rc<Self>, worker: &Rc<Worker>, mut backend: Box<Backend>) {
-        backend.permit.leave();
+        backend.membership.permit.leave();
         self.leaving.set(self.leaving.get() + 1);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         spawn_later(async move {
@@ -106,9 +106,9 @@ impl Pool {
     /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
     pub(crate) fn sweep(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Instant> {
         let settings = self.settings();
-        self.with_desk(worker, |scheduler, effects| scheduler.close_excess(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.close_excess(effects));
         let staying = self.open.get() - self.leaving.get();
-        let mut surplus = staying.saturating_sub(settings.min_size);
+        let mut surplus = staying.saturating_sub(settings.capacity.min_size);
         let mut next: Option<Instant> = None;
         let closed = self.scheduler.borrow_mut().take_out(|backend| {
             if backend.stream.has_news() || self.is_old(backend, now) {
@@ -120,10 +120,10 @@ impl Pool {
                 }
                 due <= now
             };
-            if let Some(lifetime) = settings.lifetime {
+            if let Some(lifetime) = settings.connections.lifetime {
                 is_due(backend.opened + lifetime);
             }
-            let Some(limit) = settings.idle_timeout else {
+            let Some(limit) = settings.connections.idle_timeout else {
                 return false;
             };
             let close = is_due(backend.used.get() + limit) && surplus > 0;
@@ -145,11 +145,13 @@ impl Pool {
         {
             return;
         }
-        let least = self.settings().min_size.min(self.settings().size);
+        let capacity = self.settings().capacity;
+        let least = capacity.min_size.min(capacity.size);
         let is_short = || self.budget().used() < least;
         while is_short()
-            && self.with_desk(worker, |scheduler, effects| scheduler.open_spare(effects))
-        {}
+            && self.with_scheduler(worker, |scheduler, effects| scheduler.open_spare(effects))
+        {
+        }
     }
 }
 

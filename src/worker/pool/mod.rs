@@ -24,7 +24,7 @@ use std::{
 
 use hashbrown::HashSet;
 
-pub(crate) use backend::{Backend, Facts, Owner};
+pub(crate) use backend::{Backend, BackendInfo, Owner};
 pub(crate) use login::LoginError;
 pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
@@ -64,7 +64,7 @@ pub(crate) struct Pool {
     /// Those of them whose connections are being closed.
     leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
-    /// What the node was, and whether it was used, when last looked at.
+    /// Role of the node, and whether it was used, when last looked at.
     standing: Cell<(Role, bool)>,
     /// No connection is opened to have one in reserve until then.
     vacant_until: Cell<Option<Instant>>,
@@ -88,7 +88,7 @@ fn spawn_later(future: impl Future<Output = ()> + 'static) {
     });
 }
 
-/// What the scheduler of a pool has done.
+/// Carries out the effects of a pool's scheduler.
 struct Hands<'a> {
     worker: &'a Rc<Worker>,
     pool: &'a Rc<Pool>,
@@ -193,7 +193,7 @@ impl Lease {
         let (now, schema) = (self.worker.micros(), self.worker.shared.schema_version());
         let (welcome, generation) = self.pool.budget().told.hear(welcome, now, schema);
         let backend = self.backend_mut();
-        (backend.welcome, backend.generation) = (welcome, generation);
+        (backend.welcome, backend.membership.generation) = (welcome, generation);
     }
 
     /// Closes the connection, and opens a new one in its place.
@@ -238,7 +238,7 @@ impl Pool {
         let snapshot = worker.snapshot();
         let budget = worker.shared.budgets.of(&common.key, node, &*snapshot);
         let mut scheduler = Scheduler::new(worker.id, budget);
-        scheduler.set_reserve_after(common.settings().reserve_after);
+        scheduler.set_reserve_after(common.settings().capacity.reserve_after);
         Rc::new(Self {
             common,
             node,
@@ -253,7 +253,7 @@ impl Pool {
     }
 
     /// Works at the scheduler, and looks through the process for those who have come to wait there.
-    fn with_desk<T>(
+    fn with_scheduler<T>(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         work: impl FnOnce(&mut Scheduler<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
@@ -277,7 +277,7 @@ impl Pool {
 
     /// Takes over a new snapshot. `renamed`: connections go to another database of the server from now on.
     fn refresh(self: &Rc<Self>, worker: &Rc<Worker>, snapshot: &Snapshot, renamed: bool) {
-        let reserve_after = self.settings().reserve_after;
+        let reserve_after = self.settings().capacity.reserve_after;
         self.scheduler.borrow_mut().set_reserve_after(reserve_after);
         let standing = standing(snapshot, self.node);
         let before = self.standing.replace(standing);
@@ -362,7 +362,7 @@ impl Pool {
     }
 
     fn is_stale(&self, backend: &Backend, now: Instant) -> bool {
-        let limit = self.settings().check_after_idle;
+        let limit = self.settings().connections.check_after_idle;
         limit.is_some_and(|limit| now.saturating_duration_since(backend.used.get()) > limit)
     }
 
@@ -374,20 +374,20 @@ impl Pool {
         if self.is_worn_out(&backend, now) {
             return self.dismiss(worker, backend);
         }
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.place(effects, backend)
         });
     }
 
     fn is_old(&self, backend: &Backend, now: Instant) -> bool {
-        let limit = self.settings().lifetime;
+        let limit = self.settings().connections.lifetime;
         limit.is_some_and(|limit| now.saturating_duration_since(backend.opened) > limit)
     }
 
     /// True when the server has begun to say something else since to those who log in.
     #[inline]
     fn is_bygone(&self, backend: &Backend) -> bool {
-        backend.generation != self.scheduler.borrow().budget().told.generation()
+        backend.membership.generation != self.scheduler.borrow().budget().told.generation()
     }
 
     fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {
@@ -396,7 +396,7 @@ impl Pool {
             || self.is_bygone(backend)
             || backend.stream.has_news()
             || !self.standing.get().1
-            || !self.is_called(&backend.database)
+            || !self.is_called(&backend.membership.database)
     }
 
     /// True when the limits leave room for one more connection, and nobody waits for it.
@@ -435,7 +435,7 @@ impl Pool {
     }
 }
 
-/// What a node is, and whether it is used.
+/// Role of a node, and whether it is used.
 fn standing(snapshot: &Snapshot, node: NodeId) -> (Role, bool) {
     snapshot
         .state(node)

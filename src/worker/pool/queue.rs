@@ -68,7 +68,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         if self.waiter.is_queued.get() {
             let is_this = |waiter: &Rc<Waiter>| Rc::ptr_eq(waiter, &self.waiter);
-            self.pool.with_desk(self.worker, |scheduler, effects| {
+            self.pool.with_scheduler(self.worker, |scheduler, effects| {
                 scheduler.leave(effects, is_this)
             });
         }
@@ -90,7 +90,7 @@ impl Pool {
             return Ok(Some(lease));
         }
         let settings = self.settings();
-        if self.scheduler.borrow().waiting() >= settings.max_waiters {
+        if self.scheduler.borrow().waiting() >= settings.capacity.max_waiters {
             return Err(CheckoutError::Own(self.queue_is_full()));
         }
         if urgency == Urgency::Login
@@ -108,10 +108,10 @@ impl Pool {
             gone(context).map(|()| None)
         });
         let mut granted = pin!(granted);
-        let timeout = settings.checkout_timeout;
+        let timeout = settings.timeouts.checkout_timeout;
         let mut outcome = Err(Elapsed);
-        if settings.reserve_size > 0 && settings.reserve_after < timeout {
-            let until = since + settings.reserve_after;
+        if settings.capacity.reserve_size > 0 && settings.capacity.reserve_after < timeout {
+            let until = since + settings.capacity.reserve_after;
             outcome = worker.reactor.deadline(until, granted.as_mut()).await;
             // From now on the reserve is for this one, too.
             self.serve_waiters(worker);
@@ -145,7 +145,7 @@ impl Pool {
             outcome: RefCell::default(),
             waker: WakerCell::default(),
         });
-        self.with_desk(worker, |scheduler, effects| {
+        self.with_scheduler(worker, |scheduler, effects| {
             scheduler.join(effects, Rc::clone(&waiter));
         });
         Place {
@@ -157,7 +157,7 @@ impl Pool {
 
     /// Opens as many connections as the queue needs and the limits allow.
     pub(crate) fn serve_waiters(self: &Rc<Self>, worker: &Rc<Worker>) {
-        self.with_desk(worker, |scheduler, effects| scheduler.settle(effects));
+        self.with_scheduler(worker, |scheduler, effects| scheduler.settle(effects));
     }
 
     /// A login failed: those who cannot gain by waiting hear it.
@@ -169,15 +169,16 @@ impl Pool {
         let hears = |waiter: &Rc<Waiter>| {
             waiter.urgency == Urgency::Login || is_standby || final_word && self.open.get() == 0
         };
-        let told = self.with_desk(worker, |scheduler, effects| scheduler.leave(effects, hears));
+        let told =
+            self.with_scheduler(worker, |scheduler, effects| scheduler.leave(effects, hears));
         for waiter in told {
             waiter.end(Err(error.to_checkout_error(waiter.urgency)));
         }
     }
 
-    /// Those who wait here look for another node.
+    /// Ends the wait of all clients of this pool: they look for another node.
     pub(super) fn send_waiters_away(self: &Rc<Self>, worker: &Rc<Worker>) {
-        let sent = self.with_desk(worker, |scheduler, effects| {
+        let sent = self.with_scheduler(worker, |scheduler, effects| {
             scheduler.leave(effects, |_| true)
         });
         for waiter in sent {
@@ -189,7 +190,7 @@ impl Pool {
         let settings = self.settings();
         let waited = format!(
             "no server connection became free within {:?}",
-            settings.checkout_timeout
+            settings.timeouts.checkout_timeout
         );
         let report = ErrorReport::error(SqlState::TOO_MANY_CONNECTIONS, waited)
             .with_hint(self.describe_queue());
@@ -210,7 +211,7 @@ impl Pool {
     }
 
     fn describe_queue(&self) -> String {
-        let (key, size) = (&self.key, self.settings().size);
+        let (key, size) = (&self.key, self.settings().capacity.size);
         let waiting = self.scheduler.borrow().waiting();
         let limit = match self.scheduler.borrow().blocked() {
             Some(refusal) => self.describe_limit(refusal),

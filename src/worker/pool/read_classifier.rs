@@ -20,7 +20,7 @@ use crate::{
 /// How often the control core is told that something is wanted, in microseconds.
 const WANT_US: u64 = 50_000;
 
-/// What the statements of one database are judged by.
+/// Classifier of the statements of one database, with the facts that it judges them by.
 pub(crate) struct ReadClassifier {
     /// Its name on the servers, and a role that may look at it.
     database: RefCell<Arc<str>>,
@@ -38,7 +38,7 @@ pub(crate) struct ReadClassifier {
 
 impl ReadClassifier {
     pub(super) fn new(snapshot: &Snapshot, database: &str, role: &Arc<str>) -> Self {
-        let judge = Self {
+        let classifier = Self {
             database: RefCell::new(database.into()),
             role: Arc::clone(role),
             facts: RefCell::default(),
@@ -47,8 +47,8 @@ impl ReadClassifier {
             wanted: Cell::new(None),
             gave_up: Cell::new(false),
         };
-        judge.refresh(snapshot, database);
-        judge
+        classifier.refresh(snapshot, database);
+        classifier
     }
 
     /// Takes over a new snapshot.
@@ -86,7 +86,7 @@ impl ReadClassifier {
         is_read
     }
 
-    /// What may be relied on now: facts of the schema's own version, seen not long ago. With them the snapshot's number,
+    /// Facts that may be relied on now: of the schema's own version, seen not long ago. With them the snapshot's number,
     /// and within it the database, by the place of its facts.
     #[inline]
     fn current(&self, worker: &Worker) -> Option<(Rc<KnownFacts>, ClassKey)> {
@@ -98,7 +98,7 @@ impl ReadClassifier {
         holds.then(|| (Rc::clone(facts), (self.edition.get(), place, version)))
     }
 
-    /// The same for the rules of a session.
+    /// Facts for the rules of a session: current, stale or none. It asks for current ones.
     #[inline]
     pub(crate) fn known(&self, worker: &Worker) -> Known {
         match self.current(worker) {

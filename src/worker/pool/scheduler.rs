@@ -1,5 +1,5 @@
-//! What becomes of connections, permits and waiting clients of one pool on one core. Pure: decisions in, effects
-//! out; the same code runs in the simulation (`tests/simulation.rs`).
+//! Schedules the connections, permits and waiting clients of one pool on one core. Pure: events in, effects out; the same
+//! code runs in the simulation (`tests/simulation.rs`).
 //!
 //! Never opens, closes or moves anything itself, and knows neither sockets nor tasks.
 
@@ -11,7 +11,7 @@ use crate::{
     limits::{EVICTION_ORDER_US, HAND_OVER_ORDER_US, ORDER_PART_OF_WAIT},
 };
 
-/// What a scheduler has done. None of these may come back to the scheduler before it returns.
+/// Effects of a scheduler. None of these may come back to the scheduler before it returns.
 pub(crate) trait Effects {
     /// A server connection.
     type Connection;
@@ -85,7 +85,7 @@ struct Waiting<W> {
     waiter: W,
 }
 
-/// What becomes of a connection that is free.
+/// Destination of a connection that is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// To the first who waits here.
@@ -110,7 +110,7 @@ pub(crate) struct Scheduler<C, W> {
     /// Connections on their way to be idle: being checked or reset.
     tested: u32,
     reserve_after: Micros,
-    /// What the other cores have been shown last.
+    /// Clients that wait, as the other cores have been shown last.
     want: Want,
     idle_since: Option<Micros>,
     blocked: Blocked,

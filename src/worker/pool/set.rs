@@ -25,28 +25,28 @@ use crate::{
     worker::core::Worker,
 };
 
-/// What a client is told at its login.
+/// Greeting of a client at its login.
 #[derive(Clone, Debug)]
 pub(crate) struct Greeting {
-    /// What it is told.
+    /// Parameters that the client is told.
     pub(crate) told: Arc<Welcome>,
-    /// What a server tells those who ask for no settings.
+    /// Parameters that a server reports to those who ask for no settings.
     pub(crate) plain: Arc<Welcome>,
 }
 
-/// What the pools of one database and user share, whatever their node.
+/// Common part of the pools of one database and user, whatever their node.
 pub(crate) struct Common {
     pub(crate) key: PoolKey,
     /// Name of the database on the servers.
     server_database: RefCell<Arc<str>>,
     settings: RefCell<Rc<PoolSettings>>,
     epoch: Cell<Epoch>,
-    /// What clients are told at login, by the settings they ask for, beside what it was foretold from.
+    /// Greetings of clients by the settings they ask for, beside the one they were foretold from.
     welcomes: RefCell<HashMap<Parameters, Greeting>>,
     /// Clients of this database and user on this core.
     pub(crate) clients: Cell<u32>,
     pub(crate) counters: RefCell<Counters>,
-    /// What statements are judged by.
+    /// Classifier of its statements.
     pub(crate) classifier: ReadClassifier,
     /// Until then nobody asks the primary how far it has written: it could not tell.
     no_position_until: Cell<Micros>,
@@ -100,7 +100,7 @@ impl PoolSet {
         pool
     }
 
-    /// The same, unless nobody has needed it.
+    /// The pool of a node, unless nobody has needed it.
     #[inline]
     pub(crate) fn existing(&self, node: NodeId) -> Option<Rc<Pool>> {
         self.pools.borrow().get(usize::from(node.0))?.clone()
@@ -112,8 +112,7 @@ impl PoolSet {
         pools.iter().flatten().for_each(&mut look);
     }
 
-    /// What clients with these settings are told at login, if it is known here or can be foretold from what a
-    /// server told some core.
+    /// Greeting of clients with these settings, if it is known here or can be foretold from what a server told some core.
     pub(crate) fn greeting(&self, worker: &Worker, parameters: &Parameters) -> Option<Greeting> {
         let plain = self.plain_welcome(worker)?;
         if let Some(known) = self.welcomes.borrow().get(parameters)
@@ -130,8 +129,8 @@ impl PoolSet {
         Some(greeting)
     }
 
-    /// What the primary said at the last login of any core, else what a standby said. (Who was a standby at that login
-    /// is none for the clients who are told of it.)
+    /// Greeting of the primary at the last login of any core, else that of a standby. (Who was a standby at that login is
+    /// none for the clients who are told of it.)
     fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
         let snapshot = worker.snapshot();
         let budgets = &worker.shared.budgets;
@@ -167,7 +166,7 @@ impl PoolSet {
     }
 
     fn greeting_age(&self) -> Option<Micros> {
-        let age = self.settings().greeting_age?;
+        let age = self.settings().connections.greeting_age?;
         Some(age.as_micros() as Micros)
     }
 
@@ -200,7 +199,7 @@ impl PoolSet {
         }
     }
 
-    /// What [`Pool::counts`] says of all its pools together.
+    /// Sum of [`Pool::counts`] of all its pools.
     pub(crate) fn counts(&self) -> [u32; 4] {
         let mut all = [0; 4];
         self.for_each(|pool| {

@@ -216,7 +216,8 @@ impl Session {
     /// as somebody else. What one that was used refuses, a new one may take.
     #[cold]
     pub(super) async fn bring(&mut self, mut lease: Lease) -> Result<Lease, Unbrought> {
-        let deadline = self.worker.reactor.now() + self.pools.settings().connect_timeout;
+        let deadline =
+            self.worker.reactor.now() + self.pools.settings().connections.connect_timeout;
         // Who one is decides what one may set.
         let is_itself = !self.parameters.has_identity();
         loop {

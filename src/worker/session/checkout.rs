@@ -248,7 +248,7 @@ impl Session {
 
     /// A server connection has been found.
     async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<Taken, End> {
-        let node = lease.backend().facts.node;
+        let node = lease.backend().info.node;
         if !self.is_proved_for(&lease, need) {
             self.put_back(lease);
             return Ok(Taken::Unproved(node));
@@ -356,7 +356,7 @@ impl Session {
         self.send_settings(&mut lease);
         self.info
             .server
-            .replace(Some(Rc::clone(&lease.backend().facts)));
+            .replace(Some(Rc::clone(&lease.backend().info)));
         self.info.state.set(State::Active);
         self.outtake = Cutter::default();
         self.lease = Some(lease);

@@ -52,10 +52,10 @@ pub(super) struct TimeLimits {
 impl From<&PoolSettings> for TimeLimits {
     fn from(settings: &PoolSettings) -> Self {
         Self {
-            query: settings.query_timeout,
-            transaction: settings.transaction_timeout,
-            idle_in_transaction: settings.idle_in_transaction_timeout,
-            client_idle: settings.client_idle_timeout,
+            query: settings.timeouts.query_timeout,
+            transaction: settings.timeouts.transaction_timeout,
+            idle_in_transaction: settings.timeouts.idle_in_transaction_timeout,
+            client_idle: settings.timeouts.client_idle_timeout,
         }
     }
 }

@@ -274,7 +274,7 @@ impl Session {
         let own = self
             .lease
             .as_ref()
-            .map(|lease| lease.backend().facts.process_id);
+            .map(|lease| lease.backend().info.process_id);
         let Ok(heard) = NotificationResponse::read(body) else {
             return Answer::Forward;
         };
@@ -295,7 +295,7 @@ impl Session {
     #[inline]
     fn count_answer(&self, tag: Tag, body: &[u8]) {
         let Some(lease) = &self.lease else { return };
-        let node = lease.backend().facts.node;
+        let node = lease.backend().info.node;
         self.worker.count_answer(node, |counters| match tag {
             backend::COMMAND_COMPLETE => counters.count_tag(body),
             _ => {
@@ -452,7 +452,7 @@ impl Session {
     #[cold]
     fn read_elsewhere(&mut self, why: &str) -> NodeId {
         let mut lease = self.lease.take().expect("a read has a node");
-        let node = lease.backend().facts.node;
+        let node = lease.backend().info.node;
         tracing::debug!(
             client = %self.info.id, node = self.worker.node_name(node), reason = why,
             "a read goes to another node"

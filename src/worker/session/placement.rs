@@ -272,7 +272,7 @@ impl Session {
         let backend = lease.backend();
         let opened = self.worker.shared.budgets.micros(backend.opened);
         self.worker.with_snapshot(|snapshot| {
-            let node = backend.facts.node;
+            let node = backend.info.node;
             if snapshot.primary == Some(node) {
                 return true;
             }
@@ -326,7 +326,7 @@ impl Session {
 
     /// The same where it matters which node the connection leads to.
     fn begin_judged_purpose(&mut self, lease: &mut Lease, need: Need) {
-        let node = lease.backend().facts.node;
+        let node = lease.backend().info.node;
         let block = self.conversation.deferred_block().cloned();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
@@ -454,7 +454,7 @@ impl Session {
         let Some(lease) = self.lease.as_ref() else {
             return false;
         };
-        let node = lease.backend().facts.node;
+        let node = lease.backend().info.node;
         let takes_reads = self.worker.with_snapshot(|snapshot| {
             let after = self.must_have_seen(snapshot);
             after.is_some_and(|after| route::objection(snapshot, node, after).is_none())
@@ -467,7 +467,7 @@ impl Session {
     /// a standby.
     #[cold]
     pub(super) fn stranded(&self) -> Option<String> {
-        let node = self.lease.as_ref()?.backend().facts.node;
+        let node = self.lease.as_ref()?.backend().info.node;
         self.worker.with_snapshot(|snapshot| {
             let state = snapshot.state(node)?;
             let is_other = snapshot.primary.is_some_and(|primary| primary != node);

@@ -47,7 +47,7 @@ impl Kept {
 
     /// The connection to a node, if it still lives. One that died meanwhile is closed.
     pub(super) fn take(&mut self, node: NodeId) -> Option<Lease> {
-        let is_there = |lease: &Lease| lease.backend().facts.node == node;
+        let is_there = |lease: &Lease| lease.backend().info.node == node;
         let place = self.leases.iter().position(is_there)?;
         let lease = self.leases.swap_remove(place);
         lease.backend().stream.park(false);
@@ -76,8 +76,8 @@ impl Session {
 
     /// Keeps a connection that was used, for the session's next request.
     pub(super) fn keep(&mut self, lease: Lease) {
-        let facts = Rc::clone(&lease.backend().facts);
-        self.info.kept.borrow_mut().push(facts);
+        let server = Rc::clone(&lease.backend().info);
+        self.info.kept.borrow_mut().push(server);
         self.kept.put(lease);
     }
 
@@ -86,13 +86,13 @@ impl Session {
     #[cold]
     pub(super) fn is_better_at_primary(&self, pool: &Pool) -> bool {
         let primary = self.worker.with_snapshot(|snapshot| snapshot.primary);
-        let has_one = |lease: &Lease| Some(lease.backend().facts.node) == primary;
+        let has_one = |lease: &Lease| Some(lease.backend().info.node) == primary;
         primary != Some(pool.node) && self.kept.leases.iter().any(has_one) && !pool.may_open_soon()
     }
 
     fn kept_connection(&mut self, node: NodeId) -> Option<Lease> {
         let mut kept = self.info.kept.borrow_mut();
-        kept.retain(|facts| facts.node != node);
+        kept.retain(|server| server.node != node);
         self.kept.take(node)
     }
 

@@ -100,7 +100,7 @@ impl Session {
             return Route::of_one(snapshot.primary, why);
         }
         if let Some(lease) = &self.lease {
-            let node = lease.backend().facts.node;
+            let node = lease.backend().info.node;
             let why = match self.conversation.pinned() {
                 Some(pin) => format!("the session keeps its server connection: {}", pin.reason()),
                 None => "the session is in a transaction there".to_owned(),

@@ -370,7 +370,7 @@ impl Session {
             return;
         };
         self.account(&lease);
-        if lease.backend().facts.cancels.get() > 0 {
+        if lease.backend().info.cancels.get() > 0 {
             // A cancel is on its way: it must not hit the next client's query.
             return drop(lease);
         }
@@ -480,7 +480,7 @@ impl Session {
         if let Some(lease) = self.unlink()
             && clean
             && !self.conversation.is_lasting()
-            && lease.backend().facts.cancels.get() == 0
+            && lease.backend().info.cancels.get() == 0
         {
             self.account(&lease);
             lease.release_dirty();

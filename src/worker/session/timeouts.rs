@@ -44,7 +44,7 @@ impl Session {
     #[cold]
     fn is_cancel_under_way(&mut self) -> bool {
         let lease = self.lease.as_ref();
-        self.cancelling = lease.is_some_and(|lease| lease.backend().facts.cancels.get() > 0);
+        self.cancelling = lease.is_some_and(|lease| lease.backend().info.cancels.get() > 0);
         self.cancelling
     }
 

@@ -14,7 +14,7 @@ struct Server {
     timeline: u32,
 }
 
-/// What happens to the cluster or to pgring.
+/// One event in the cluster or to pgring.
 #[derive(Clone, Debug)]
 enum Step {
     Die(u16),
@@ -172,7 +172,7 @@ impl World {
         self.check(&before, primary_before, is_attach);
     }
 
-    /// What must hold after every event.
+    /// Checks all that must hold after every event.
     fn check(&mut self, before: &[View], primary_before: Option<NodeId>, is_attach: bool) {
         let views = self.state.views();
         let primaries = views.iter().filter(|view| view.role == Role::Primary);

@@ -34,12 +34,12 @@ fn simulate(seed: u64, totals: &mut Totals) {
         std::mem::forget(world);
         std::panic::resume_unwind(panic);
     }
-    totals.served += world.served.get();
-    totals.handed += world.handed.get();
-    totals.evicted += world.evicted.get();
-    totals.reserved += world.reserved.get();
-    totals.lost += world.lost.get();
-    totals.overtaken_max = totals.overtaken_max.max(world.overtaken_max.get());
+    totals.served += world.counts.served.get();
+    totals.handed += world.counts.handed.get();
+    totals.evicted += world.counts.evicted.get();
+    totals.reserved += world.counts.reserved.get();
+    totals.lost += world.counts.lost.get();
+    totals.overtaken_max = totals.overtaken_max.max(world.counts.overtaken_max.get());
     totals.idle_beside_max = totals.idle_beside_max.max(world.idle_beside_max());
 }
 

@@ -32,7 +32,7 @@ const PLACE: &str = "a place could be freed";
 /// Longest that a server takes to end a connection.
 const FAREWELL_MAX: Micros = 3_000;
 
-/// What the configuration says: the names of pools are `d0/u0`, `d0/u1`, `d1/u0`, `d1/u1`.
+/// Limits of the configuration: the names of pools are `d0/u0`, `d0/u1`, `d1/u0`, `d1/u1`.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) size: [u32; 4],
@@ -57,7 +57,7 @@ impl Rules {
         }
     }
 
-    /// What a connection of `pool` counts for besides the pool, and how many there may be of each.
+    /// Shared limits that a connection of `pool` counts for: name, bound, and the pools that share it.
     fn shared(&self, pool: usize) -> [(&'static str, Option<u32>, [bool; 4]); 3] {
         let (database, user) = (pool / 2, pool % 2);
         [
@@ -112,7 +112,7 @@ pub(super) struct Connection {
     permit: Permit,
 }
 
-/// What cores tell each other.
+/// Messages between cores.
 enum Mail {
     Seek(Arc<Budget>),
     Granted(Arc<Budget>),
@@ -120,7 +120,7 @@ enum Mail {
     Reload,
 }
 
-/// What happens at some time.
+/// Events that are due at some time.
 enum Event {
     /// A client wants a connection.
     Ask(usize),
@@ -204,9 +204,7 @@ pub(super) struct World {
     schedulers: Vec<[RefCell<Scheduler<Connection, usize>>; 4]>,
     /// Since when logins rest, for each core and pool.
     rests_until: Vec<[Cell<Micros>; 4]>,
-    mailboxes: Arc<Vec<Mailbox<Mail>>>,
-    woken: Vec<Arc<AtomicBool>>,
-    turns: RefCell<BTreeSet<usize>>,
+    post: Post,
     clients: Vec<Client>,
     /// Connections that exist, those being opened included.
     alive: RefCell<[u32; 4]>,
@@ -215,12 +213,33 @@ pub(super) struct World {
     neglect: RefCell<Neglect>,
     /// No more new work.
     pub(super) is_closing: Cell<bool>,
+    pub(super) counts: Counts,
+}
+
+/// Everything that a run must have had some of to be worth anything, counted.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Clients that got a connection.
     pub(super) served: Cell<u64>,
+    /// Connections that changed cores.
     pub(super) handed: Cell<u64>,
+    /// Looks for a pool whose connection could make room.
     pub(super) evicted: Cell<u64>,
+    /// Connections beyond a pool's size.
     pub(super) reserved: Cell<u64>,
+    /// Messages that met a full mailbox.
     pub(super) lost: Cell<u64>,
+    /// Most clients that came clearly later and were served before one of their pool.
     pub(super) overtaken_max: Cell<u32>,
+}
+
+/// The mailboxes of all cores, and who has to look into them.
+struct Post {
+    mailboxes: Arc<Vec<Mailbox<Mail>>>,
+    /// By core: it has got mail.
+    woken: Vec<Arc<AtomicBool>>,
+    /// Cores that will read their mail at their next turn.
+    turns: RefCell<BTreeSet<usize>>,
 }
 
 /// One pool of one core, for its scheduler.
@@ -249,7 +268,7 @@ impl Effects for Floor<'_> {
 
     fn hand_over(&self, connection: Connection, target: WorkerId) {
         let world = self.world;
-        world.handed.set(world.handed.get() + 1);
+        world.counts.handed.set(world.counts.handed.get() + 1);
         let event = Event::Packed(self.core, connection, target);
         world.later(5 + world.below(50), event);
     }
@@ -273,24 +292,23 @@ struct Core<'a>(&'a World, usize);
 impl Schedulers for Core<'_> {
     fn give_up(&self, budget: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
-        world.with_desk(core, index(&budget.key), |scheduler, floor| {
+        world.with_scheduler(core, index(&budget.key), |scheduler, floor| {
             scheduler.give_up(floor)
         })
     }
 
     fn evict(&self, victim: &Arc<Budget>) -> bool {
         let Self(world, core) = *self;
-        world.evicted.set(world.evicted.get() + 1);
-        world.with_desk(core, index(&victim.key), |scheduler, floor| {
+        world.counts.evicted.set(world.counts.evicted.get() + 1);
+        world.with_scheduler(core, index(&victim.key), |scheduler, floor| {
             scheduler.evict(floor)
         })
     }
 
     fn ask(&self, other: WorkerId, budget: &Arc<Budget>) {
-        let sent = self.0.mailboxes[usize::from(other.0)].put(Mail::Seek(Arc::clone(budget)));
-        self.0
-            .lost
-            .set(self.0.lost.get() + u64::from(sent.is_err()));
+        let sent = self.0.post.mailboxes[usize::from(other.0)].put(Mail::Seek(Arc::clone(budget)));
+        let lost = &self.0.counts.lost;
+        lost.set(lost.get() + u64::from(sent.is_err()));
     }
 }
 
@@ -348,20 +366,17 @@ impl World {
             rules: RefCell::new(rules),
             epoch: Cell::new(1),
             budgets,
-            mailboxes,
-            woken,
-            turns: RefCell::default(),
+            post: Post {
+                mailboxes,
+                woken,
+                turns: RefCell::default(),
+            },
             clients,
             alive: RefCell::default(),
             leaving: RefCell::default(),
             neglect: RefCell::default(),
             is_closing: Cell::new(false),
-            served: Cell::new(0),
-            handed: Cell::new(0),
-            evicted: Cell::new(0),
-            reserved: Cell::new(0),
-            lost: Cell::new(0),
-            overtaken_max: Cell::new(0),
+            counts: Counts::default(),
         }
     }
 
@@ -393,8 +408,8 @@ impl World {
         self.check_neglect();
         self.happen(due.event);
         self.note_neglect();
-        for (core, woken) in self.woken.iter().enumerate() {
-            if woken.swap(false, Relaxed) && self.turns.borrow_mut().insert(core) {
+        for (core, woken) in self.post.woken.iter().enumerate() {
+            if woken.swap(false, Relaxed) && self.post.turns.borrow_mut().insert(core) {
                 self.later(2 + self.below(200), Event::Turn(core));
             }
         }
@@ -421,7 +436,7 @@ impl World {
         }
     }
 
-    /// What the schedulers say of the longest that somebody waited while a connection was idle elsewhere.
+    /// Longest that a scheduler has seen somebody wait while a connection was idle elsewhere.
     pub(super) fn idle_beside_max(&self) -> Micros {
         let schedulers = self.schedulers.iter().flatten();
         schedulers
@@ -455,7 +470,7 @@ impl World {
             number: self.number(),
             overtaken: 0,
         }));
-        self.with_desk(client.core, client.pool, |scheduler, floor| {
+        self.with_scheduler(client.core, client.pool, |scheduler, floor| {
             scheduler.join(floor, number)
         });
         self.later(self.rules.borrow().reserve_after, Event::Overdue(number));
@@ -470,7 +485,7 @@ impl World {
         if client.round.get() != round || client.waits.take().is_none() {
             return;
         }
-        let left = self.with_desk(client.core, client.pool, |scheduler, floor| {
+        let left = self.with_scheduler(client.core, client.pool, |scheduler, floor| {
             scheduler.leave(floor, |waiter| *waiter == number)
         });
         assert_eq!(left, [number], "who waits is in the queue");
@@ -498,11 +513,11 @@ impl World {
             if theirs.since + 2_000 + wait / 4 < waits.since {
                 theirs.overtaken += 1;
                 other.waits.set(Some(theirs));
-                let most = self.overtaken_max.get().max(theirs.overtaken);
-                self.overtaken_max.set(most);
+                let most = self.counts.overtaken_max.get().max(theirs.overtaken);
+                self.counts.overtaken_max.set(most);
             }
         }
-        self.served.set(self.served.get() + 1);
+        self.counts.served.set(self.counts.served.get() + 1);
         self.lend(number, connection);
     }
 
@@ -534,7 +549,7 @@ impl World {
 
     // What a core does.
 
-    fn with_desk<T>(
+    fn with_scheduler<T>(
         &self,
         core: usize,
         pool: usize,
@@ -560,12 +575,12 @@ impl World {
     }
 
     fn settle(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |scheduler, floor| scheduler.settle(floor));
+        self.with_scheduler(core, pool, |scheduler, floor| scheduler.settle(floor));
     }
 
     fn place(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.place(floor, connection)
         });
     }
@@ -598,7 +613,7 @@ impl World {
                 self.clients.iter().any(|client| overdue(&client)),
                 "the reserve is for the patient"
             );
-            self.reserved.set(self.reserved.get() + 1);
+            self.counts.reserved.set(self.counts.reserved.get() + 1);
         }
         for (what, max, members) in rules.shared(pool) {
             let count = sum(&alive, members);
@@ -657,9 +672,9 @@ impl World {
             budget.settle_promise(target);
             return self.seek(core, &budget);
         }
-        let sent = self.mailboxes[usize::from(target.0)].put(Mail::Handed(connection));
+        let sent = self.post.mailboxes[usize::from(target.0)].put(Mail::Handed(connection));
         if let Err(Mail::Handed(connection)) = sent {
-            self.lost.set(self.lost.get() + 1);
+            self.counts.lost.set(self.counts.lost.get() + 1);
             budget.settle_promise(target);
             self.adopt(core, connection);
         }
@@ -667,18 +682,18 @@ impl World {
 
     fn adopt(&self, core: usize, connection: Connection) {
         let pool = connection.pool;
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.adopt(floor, connection)
         });
     }
 
     fn turn(&self, core: usize) {
-        self.turns.borrow_mut().remove(&core);
-        while let Some(mail) = self.mailboxes[core].take() {
+        self.post.turns.borrow_mut().remove(&core);
+        while let Some(mail) = self.post.mailboxes[core].take() {
             match mail {
                 Mail::Seek(budget) => self.seek(core, &budget),
                 Mail::Granted(budget) => {
-                    self.with_desk(core, index(&budget.key), |scheduler, floor| {
+                    self.with_scheduler(core, index(&budget.key), |scheduler, floor| {
                         scheduler.hear(floor)
                     });
                 }
@@ -692,16 +707,16 @@ impl World {
                 Mail::Reload => (0..4).for_each(|pool| self.refresh(core, pool)),
             }
         }
-        if self.mailboxes[core].has_overflowed() {
+        if self.post.mailboxes[core].has_overflowed() {
             for pool in 0..4 {
-                self.with_desk(core, pool, |scheduler, floor| scheduler.look_around(floor));
+                self.with_scheduler(core, pool, |scheduler, floor| scheduler.look_around(floor));
                 self.refresh(core, pool);
             }
         }
     }
 
     fn refresh(&self, core: usize, pool: usize) {
-        self.with_desk(core, pool, |scheduler, floor| {
+        self.with_scheduler(core, pool, |scheduler, floor| {
             scheduler.settle(floor);
             scheduler.close_excess(floor);
         });
@@ -710,7 +725,7 @@ impl World {
     fn sweep(&self, core: usize) {
         let all = self.is_closing.get();
         for pool in 0..4 {
-            let out = self.with_desk(core, pool, |scheduler, floor| {
+            let out = self.with_scheduler(core, pool, |scheduler, floor| {
                 scheduler.close_excess(floor);
                 scheduler.take_out(|_| all || self.below(8) == 0)
             });
@@ -735,7 +750,7 @@ impl World {
             bounds: rules,
         });
         self.neglect.borrow_mut().clear();
-        for mailbox in self.mailboxes.iter() {
+        for mailbox in self.post.mailboxes.iter() {
             let _ = mailbox.put(Mail::Reload);
         }
     }
