@@ -182,12 +182,12 @@ pub struct HandedStatement {
     pub shape: Option<Shape>,
 }
 
-/// Numbers that tell descriptions of prepared statements apart.
+/// Hashes that tell the descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Number of the description of its rows.
+    /// Hash of the description of its rows.
     pub rows: u64,
-    /// Number of the description of its parameters.
+    /// Hash of the description of its parameters.
     pub parameters: u64,
 }
 
