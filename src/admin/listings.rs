@@ -3,9 +3,8 @@
 use super::{
     connections::{CLIENTS, SERVERS},
     counts::{CANCELS, PINS, TIMEOUTS, VERSION},
-    nodes::{BACKEND_STATS, NODES, POOL_VERSION},
+    nodes::{BACKEND_STATS, NODES, POOL_VERSION, ROUTE},
     pools::{POOLS, STATS},
-    route::ROUTE,
     table::Listing,
 };
 use crate::session::show::Show;

@@ -1,5 +1,5 @@
-//! Tables about nodes, with Pgpool-II's names and columns, which its users' scripts read. Any session may ask for them.
-//! Pure.
+//! Tables about nodes, with Pgpool-II's names and columns, which its users' scripts read, and `SHOW ROUTE`. Any session
+//! may ask for them. Pure.
 
 use super::{
     counts,
@@ -112,6 +112,25 @@ pub(super) const POOL_VERSION: Listing = Listing {
     rows: |_| vec![vec![counts::version().into()]],
 };
 
+/// `SHOW ROUTE <statement>`.
+pub(super) const ROUTE: Listing = Listing {
+    name: "route",
+    doc: "A line for each node: whether the session would send the statement there, and why.",
+    dialect: Dialect::Pgpool,
+    columns: &[
+        text("class", "read or write."),
+        text("reason", "Why it is that."),
+        text("node", "Name of the node."),
+        text(
+            "chosen",
+            "yes for the node that takes the statement, no for the others.",
+        ),
+        text("why_not", "Objection to the node; empty for none."),
+    ],
+    wants: None,
+    rows: route_rows,
+};
+
 /// Counters of all cores together, by node.
 fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounters> {
     let mut merged = vec![NodeCounters::default(); snapshot.nodes.len()];
@@ -198,4 +217,23 @@ fn replication_delay(state: &NodeState, settings: &Settings) -> String {
         "seconds"
     };
     format!("{}.{:06} {unit}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn route_rows(sources: &Sources<'_>) -> Vec<Row> {
+    let Some(route) = &sources.route else {
+        return Vec::new();
+    };
+    let rows = sources.snapshot.ids().map(|node| {
+        let is_chosen = route.chosen == Some(node);
+        let objection = route.objections.get(usize::from(node.0));
+        let objection = objection.filter(|_| !is_chosen).cloned();
+        vec![
+            route.class.clone().into(),
+            route.reason.clone().into(),
+            sources.snapshot.node(node).name.clone().into(),
+            if is_chosen { "yes" } else { "no" }.into(),
+            objection.unwrap_or_default().into(),
+        ]
+    });
+    rows.collect()
 }

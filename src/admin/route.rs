@@ -1,6 +1,5 @@
-//! Where a statement would go: `SHOW ROUTE <statement>`, made of what a session says of it. Pure.
+//! Where a statement would go, as a session tells it for `SHOW ROUTE <statement>`. Pure.
 
-use super::table::{Dialect, Listing, Row, Sources, text};
 use crate::ids::NodeId;
 
 /// Where a statement would go, as the session tells it.
@@ -25,42 +24,4 @@ impl Route {
             objections: Vec::new(),
         }
     }
-}
-
-/// `SHOW ROUTE <statement>`.
-pub(super) const ROUTE: Listing = Listing {
-    name: "route",
-    doc: "A line for each node: whether the session would send the statement there, and why.",
-    dialect: Dialect::Pgpool,
-    columns: &[
-        text("class", "read or write."),
-        text("reason", "Why it is that."),
-        text("node", "Name of the node."),
-        text(
-            "chosen",
-            "yes for the node that takes the statement, no for the others.",
-        ),
-        text("why_not", "Objection to the node; empty for none."),
-    ],
-    wants: None,
-    rows: route_rows,
-};
-
-fn route_rows(sources: &Sources<'_>) -> Vec<Row> {
-    let Some(route) = &sources.route else {
-        return Vec::new();
-    };
-    let rows = sources.snapshot.ids().map(|node| {
-        let is_chosen = route.chosen == Some(node);
-        let objection = route.objections.get(usize::from(node.0));
-        let objection = objection.filter(|_| !is_chosen).cloned();
-        vec![
-            route.class.clone().into(),
-            route.reason.clone().into(),
-            sources.snapshot.node(node).name.clone().into(),
-            if is_chosen { "yes" } else { "no" }.into(),
-            objection.unwrap_or_default().into(),
-        ]
-    });
-    rows.collect()
 }
