@@ -15,8 +15,8 @@
 //! # What holds everywhere
 //!
 //! - [`worker`] and [`control`] never name each other; they meet in [`cluster`] and [`mailbox`]. Imports point
-//!   one way: ids, limits, time, random, mailbox <- protocol <- auth <- sql <- net <- cluster <- session <- link
-//!   <- worker, control <- cli.
+//!   one way: ids, limits, time, random, mailbox <- protocol <- auth <- sql <- net <- cluster <- session <- admin
+//!   <- link <- worker, control <- cli.
 //! - `glommio` is named only in [`net`] and at the top of the two planes, `unsafe` only in [`net`].
 //! - On the path of a query: no lock, no blocking call, no allocation once the core is warm, no collection
 //!   that grows past a bound named in [`limits`] or in the configuration.
@@ -39,6 +39,8 @@ pub mod sql;
 pub mod cluster;
 
 pub mod session;
+
+pub mod admin;
 
 pub mod net;
 

@@ -16,9 +16,51 @@ use crate::{
     net::Detached,
 };
 
-/// A question's number, so that its answer finds who asked.
+/// A question's number, so that its reply finds the task that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
+
+/// A core with a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// One of the data plane.
+    Worker(WorkerId),
+    /// That of the control plane.
+    Control,
+}
+
+/// Place where the reply to a question goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyTo {
+    /// The core that asked.
+    pub core: Core,
+    /// Number of its question.
+    pub ticket: Ticket,
+}
+
+/// Reply to a question between cores.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`ToWorker::Cancel`], once that has had its effect.
+    Cancelled,
+    /// To [`ToWorker::Ask`].
+    Report(Report),
+    /// To a [`KeyOrder`].
+    Keys(Arc<SaltedKeys>),
+}
+
+/// SCRAM keys that are to be derived, which takes milliseconds, away from the workers.
+#[derive(Debug)]
+pub struct KeyOrder {
+    /// Where they go.
+    pub reply_to: ReplyTo,
+    /// The password.
+    pub password: String,
+    /// The server's salt.
+    pub salt: Vec<u8>,
+    /// The server's count of rounds.
+    pub iterations: u32,
+}
 
 /// To a worker core.
 #[derive(Debug)]
@@ -29,25 +71,19 @@ pub enum ToWorker {
         process_id: i32,
         /// The key that client was given.
         key: Vec<u8>,
-        /// Core that is told when that has had its effect.
-        asker: WorkerId,
-        /// Ticket that the answer carries.
-        ticket: Ticket,
+        /// Where it is said when that has had its effect.
+        reply_to: ReplyTo,
     },
-    /// Answer to `Cancel`.
-    Cancelled(Ticket),
-    /// Answer to [`ToControl::Derive`].
-    Keys(Ticket, Arc<SaltedKeys>),
     /// Clients wait for this pool, and this core has a connection for them, or the place of one.
     Seek(Arc<Budget>),
     /// A live server connection for the clients that wait here.
     Handed(Box<Handed>),
     /// A permit was taken for the clients of this pool that wait here, or what they wait for has changed.
     Granted(Arc<Budget>),
-    /// Another core wants to know what this one does.
-    Ask(Ticket, WorkerId, ReportKind),
-    /// Answer to `Ask`.
-    Told(Ticket, Report),
+    /// Another core wants a report of this one.
+    Ask(ReplyTo, ReportKind),
+    /// Reply to a question of this core.
+    Reply(Ticket, Reply),
     /// Serve this client, accepted elsewhere and counted here already.
     Adopt(Detached),
     /// Settings changed.
@@ -89,9 +125,9 @@ pub struct Handed {
     pub welcome: Arc<Welcome>,
     /// Settings beyond those it started with.
     pub parameters: HandedParameters,
-    /// How well they are known.
+    /// Whether these are all of them.
     pub belief: Belief,
-    /// Of which generation of its pool it is.
+    /// Generation of its pool to which it belongs.
     pub generation: u64,
     /// The session to which sequences may have given something there.
     pub sequences: Option<Owner>,
@@ -132,54 +168,43 @@ pub type HandedParameters = Vec<(String, Box<[u8]>)>;
 pub struct HandedStatements {
     /// The last number that was given to a name.
     pub last: u64,
-    /// Those that may be used again.
+    /// Statements that may be used again.
     pub statements: Vec<HandedStatement>,
-    /// Numbers of those that nobody will use again.
+    /// Numbers of statements that nobody will use again.
     pub unused: Vec<u64>,
 }
 
-/// One of them.
+/// A prepared statement of a server connection between two cores.
 #[derive(Debug)]
 pub struct HandedStatement {
-    /// That of its name.
+    /// Number in its name on the server.
     pub number: u64,
     /// Text and parameter types that were parsed.
     pub content: Arc<[u8]>,
-    /// The settings under which it was.
+    /// Settings under which that was parsed.
     pub context: HandedParameters,
-    /// Its Parse.
+    /// Number of that Parse.
     pub stamp: Stamp,
-    /// When the server has described it.
+    /// Its descriptions; `None` before the server has described it.
     pub shape: Option<Shape>,
 }
 
 /// Hashes that tell the descriptions of prepared statements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Of their rows.
+    /// Hash of the description of its rows.
     pub rows: u64,
-    /// Of their parameters.
+    /// Hash of the description of its parameters.
     pub parameters: u64,
 }
 
 /// To the control core.
 #[derive(Debug)]
 pub enum ToControl {
-    /// Run PBKDF2, which takes milliseconds, away from the workers.
-    Derive {
-        /// Core that is told the keys.
-        worker: WorkerId,
-        /// Ticket that the answer carries.
-        ticket: Ticket,
-        /// The password.
-        password: String,
-        /// The server's salt.
-        salt: Vec<u8>,
-        /// The server's count of rounds.
-        iterations: u32,
-    },
-    /// Answer to the control core's own question for SCRAM keys.
-    Keys(Ticket, Arc<SaltedKeys>),
+    /// Have SCRAM keys derived.
+    Derive(KeyOrder),
+    /// Reply to a question of the control core.
+    Reply(Ticket, Reply),
     /// A worker could not use a node: it is to be probed now.
     Suspect(NodeId),
     /// An operator wants this node to be used, whatever pgring believes of it.

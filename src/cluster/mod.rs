@@ -7,6 +7,7 @@ pub mod facts;
 pub mod messages;
 pub mod node;
 pub mod publish;
+pub mod replies;
 pub mod report;
 pub mod settings;
 pub mod shared;

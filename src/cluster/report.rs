@@ -1,4 +1,4 @@
-//! Reports of a core on its pools, clients and servers, for the operator's console.
+//! Reports of a core on its pools, clients and servers, for operators.
 
 use super::budget::PoolKey;
 use crate::{ids::WorkerId, protocol::Severity};
@@ -50,17 +50,20 @@ pub struct NodeCounters {
 }
 
 impl NodeCounters {
-    /// Names of the counts, as Pgpool-II has them.
-    pub const KINDS: [&str; 9] = [
-        "select_cnt",
-        "insert_cnt",
-        "update_cnt",
-        "delete_cnt",
-        "ddl_cnt",
-        "other_cnt",
-        "panic_cnt",
-        "fatal_cnt",
-        "error_cnt",
+    /// Name and meaning of each count.
+    pub const KINDS: [(&str, &str); 9] = [
+        ("select_cnt", "SELECTs."),
+        ("insert_cnt", "INSERTs."),
+        ("update_cnt", "UPDATEs."),
+        ("delete_cnt", "DELETEs."),
+        (
+            "ddl_cnt",
+            "Statements that change what there is, as CREATE does.",
+        ),
+        ("other_cnt", "Other statements."),
+        ("panic_cnt", "Errors of severity PANIC."),
+        ("fatal_cnt", "Errors of severity FATAL."),
+        ("error_cnt", "Other errors."),
     ];
 
     /// Counts the tag of a CommandComplete.

@@ -10,7 +10,7 @@ use super::{
     balance::Loads,
     budget::Budgets,
     commits::Commits,
-    messages::{Ticket, ToControl, ToWorker},
+    messages::{Core, Reply, ReplyTo, Ticket, ToControl, ToWorker},
     publish::Readers,
     stamps::Stamps,
 };
@@ -96,11 +96,20 @@ impl Shared {
         self.put(worker, message).is_ok()
     }
 
-    /// Tells one worker; gives the message back when its mailbox is full.
+    /// Tells one worker; gives the message back when its mailbox is full, or there is no such worker.
     pub fn put(&self, worker: WorkerId, message: ToWorker) -> Result<(), ToWorker> {
         match self.workers.get(usize::from(worker.0)) {
             Some(mailbox) => mailbox.put(message),
             None => Err(message),
+        }
+    }
+
+    /// Sends a reply to the core that asked; one that finds no room is lost, and who asked waits in vain.
+    pub fn reply(&self, to: ReplyTo, reply: Reply) -> bool {
+        let ticket = to.ticket;
+        match to.core {
+            Core::Worker(worker) => self.tell(worker, ToWorker::Reply(ticket, reply)),
+            Core::Control => self.control.put(ToControl::Reply(ticket, reply)).is_ok(),
         }
     }
 

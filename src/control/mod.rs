@@ -35,8 +35,9 @@ use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
-        messages::{ToControl, ToWorker},
+        messages::{Core, ToControl, ToWorker},
         publish::Publisher,
+        replies::Replies,
         settings::{DrainFor, Settings},
         shared::Shared,
     },
@@ -171,6 +172,7 @@ struct Control {
     publishing: Rc<Publishing>,
     watch: Rc<Watch>,
     keys: KeyMaker,
+    replies: Rc<Replies>,
     joins: Vec<Option<Join>>,
     phase: Phase,
     /// Workers that are up.
@@ -221,7 +223,8 @@ impl Control {
         let joins = start_workers(&settings, &shared, wakes, start_worker)?;
         let keys = KeyMaker::start(Arc::clone(&shared)).map_err(made("cannot start a thread"))?;
         let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&shared)));
-        let deriver = Deriver::new(keys.clone(), Arc::clone(&shared));
+        let replies = Rc::new(Replies::new(Core::Control));
+        let deriver = Deriver::new(keys.clone(), Arc::clone(&shared), Rc::clone(&replies));
         let watch = Watch::new(
             reactor.clone(),
             Rc::clone(&publishing),
@@ -235,6 +238,7 @@ impl Control {
             publishing,
             watch,
             keys,
+            replies,
             joins,
             phase: Phase::Starting,
             ready: 0,
@@ -289,17 +293,10 @@ impl Control {
 
     fn on_message(&mut self, message: ToControl) -> Result<(), ControlError> {
         match message {
-            ToControl::Derive {
-                worker,
-                ticket,
-                password,
-                salt,
-                iterations,
-            } => {
-                self.keys
-                    .make(Some(worker), ticket, password, salt, iterations);
+            ToControl::Derive(order) => {
+                self.keys.make(order);
             }
-            ToControl::Keys(ticket, keys) => self.watch.derived(ticket, keys),
+            ToControl::Reply(ticket, reply) => self.replies.arrived(ticket, reply),
             ToControl::Suspect(node) => self.watch.suspect(node),
             ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),

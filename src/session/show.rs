@@ -1,12 +1,12 @@
-//! What any session may ask of pgring itself, by the names that Pgpool-II gave it: `SHOW POOL_NODES` and its like. Pure;
-//! never answers.
+//! Questions that any session may ask pgring itself, by Pgpool-II's names: `SHOW POOL_NODES` and its like. Pure; never
+//! answers.
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Show {
     /// The nodes, their roles and states.
     Nodes,
-    /// What each node has answered.
+    /// Counts of each node's answers.
     BackendStats,
     /// The version, as Pgpool-II's tools ask for it.
     Version,
@@ -44,7 +44,7 @@ impl Show {
     }
 }
 
-/// What follows `word` and space.
+/// Rest of a text behind `word` and space; `None` when it begins otherwise.
 fn after_word<'t>(text: &'t [u8], word: &[u8]) -> Option<&'t [u8]> {
     let (start, rest) = text.split_at_checked(word.len())?;
     let is_word = start.eq_ignore_ascii_case(word) && rest.first()?.is_ascii_whitespace();

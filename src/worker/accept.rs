@@ -3,8 +3,10 @@
 use std::{panic::AssertUnwindSafe, pin::pin, rc::Rc, task::Poll};
 
 use super::{
-    Worker,
-    startup::{self, Admitted},
+    console::Console,
+    core::Worker,
+    session::task::Session,
+    startup::{self, Login, Service},
 };
 use crate::{
     cluster::messages::ToWorker,
@@ -15,7 +17,7 @@ use crate::{
 /// Accepts from `listener` until the worker drains.
 pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
     let incoming = Rc::new(worker.reactor.accept_from(listener));
-    worker.doors.borrow_mut().push(Rc::clone(&incoming));
+    worker.doors.add(&incoming);
     let worker = Rc::clone(worker);
     task::spawn(async move {
         while let Some(accepted) = incoming.next().await {
@@ -84,11 +86,37 @@ pub(super) fn adopt(worker: &Rc<Worker>, client: Detached) {
 
 /// Login, then the session. The login's memory is given back before the session begins.
 async fn serve(worker: &Rc<Worker>, stream: Stream, refuse: bool) {
-    match Box::pin(startup::welcome(worker, stream, refuse)).await {
+    match Box::pin(log_in(worker, stream, refuse)).await {
         Some(Admitted::Session(session)) => session.serve().await,
         Some(Admitted::Console(console)) => Box::pin(console.serve()).await,
         None => {}
     }
+}
+
+/// Server of a client that is logged in: a session of a database, or the console.
+enum Admitted {
+    /// A database of the servers.
+    Session(Box<Session>),
+    /// The virtual database.
+    Console(Console),
+}
+
+/// Logs a client in and begins its session; `None` when the connection is over.
+async fn log_in(worker: &Rc<Worker>, stream: Stream, refuse: bool) -> Option<Admitted> {
+    let Login {
+        info,
+        rest,
+        service,
+    } = startup::welcome(worker, &stream, refuse).await?;
+    let worker = Rc::clone(worker);
+    Some(match service {
+        Service::Pool(pool, parameters, greeting) => {
+            let told = (parameters, greeting);
+            let session = Session::new(worker, stream, info, pool, told, rest);
+            Admitted::Session(Box::new(session))
+        }
+        Service::Console => Admitted::Console(Console::new(worker, stream, info, rest)),
+    })
 }
 
 /// Runs a session's task; a panic ends that session alone. (A panic of the reactor or of a pool aborts.)

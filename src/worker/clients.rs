@@ -1,4 +1,4 @@
-//! Who is connected to this core: what others may know of a session, and how to reach it.
+//! Clients that are logged in to this core: what others may know of a session, and how to reach it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,7 +8,13 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{cancel, pool::BackendInfo};
+use super::{
+    cancel::{
+        backend_key::{BackendKey, process_id},
+        inbox::Inbox,
+    },
+    pool::BackendInfo,
+};
 use crate::session::state::pin::Pin;
 use crate::{
     cluster::budget::{ClientPermit, PoolKey},
@@ -26,7 +32,7 @@ pub(crate) enum Kill {
     Stop,
 }
 
-/// What a session is told that has to end.
+/// Error (57P01) that ends a session because pgring stops.
 pub(crate) fn shutting_down() -> ErrorReport {
     ErrorReport::fatal(
         SqlState::ADMIN_SHUTDOWN,
@@ -34,7 +40,7 @@ pub(crate) fn shutting_down() -> ErrorReport {
     )
 }
 
-/// What a session is doing.
+/// State of a session, as `SHOW CLIENTS` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Between transactions.
@@ -45,16 +51,24 @@ pub(crate) enum State {
     Active,
 }
 
+/// Connection by which a client came.
+pub(crate) struct Origin {
+    /// Address and port of its end; `unix` for a Unix socket.
+    pub(crate) address: String,
+    /// Address and port of pgring's end.
+    pub(crate) local_address: String,
+    /// Microseconds since 1970 of its login.
+    pub(crate) connected_us: u64,
+}
+
 /// One logged-in client.
 pub(crate) struct ClientInfo {
     pub(crate) id: ConnectionId,
     pub(crate) key: PoolKey,
-    /// What it was given for cancel requests.
-    pub(crate) process_id: i32,
-    pub(crate) cancel_key: Vec<u8>,
-    /// Addresses of both ends.
-    pub(crate) addresses: (String, String),
-    pub(crate) connected_us: u64,
+    /// Given to it for cancel requests.
+    pub(crate) backend_key: BackendKey,
+    pub(crate) origin: Origin,
+    /// When its last request came.
     pub(crate) request: Cell<Instant>,
     pub(crate) state: Cell<State>,
     /// Why it keeps its server connection.
@@ -65,7 +79,7 @@ pub(crate) struct ClientInfo {
     /// Those that it keeps and that are not at work.
     pub(crate) kept: RefCell<Vec<Rc<BackendInfo>>>,
     pub(crate) kill: Cell<Option<Kill>>,
-    pub(crate) cancel: cancel::Inbox,
+    pub(crate) cancel: Inbox,
     /// The number of the statement under way for which nobody may be connected to some database; 0: it is none such.
     pub(crate) vacates: Cell<u64>,
     /// Settings may have changed since the session last looked.
@@ -92,7 +106,7 @@ impl Clients {
         let taken = self.by_process_id.borrow();
         loop {
             self.numbers.set(self.numbers.get().wrapping_add(1));
-            let id = cancel::process_id(worker, self.numbers.get());
+            let id = process_id(worker, self.numbers.get());
             if !taken.contains_key(&id) {
                 return id;
             }
@@ -109,14 +123,16 @@ impl Clients {
         assert!(before.is_none(), "a slot has one client");
         self.by_process_id
             .borrow_mut()
-            .insert(info.process_id, slot);
+            .insert(info.backend_key.process_id, slot);
         self.count.set(self.count.get() + 1);
     }
 
     pub(crate) fn leave(&self, info: &ClientInfo) {
         let left = self.by_slot.borrow_mut()[info.id.slot as usize].take();
         assert!(left.is_some(), "a client leaves once");
-        self.by_process_id.borrow_mut().remove(&info.process_id);
+        self.by_process_id
+            .borrow_mut()
+            .remove(&info.backend_key.process_id);
         self.count.set(self.count.get() - 1);
         info.cancel.close();
     }

@@ -1,10 +1,13 @@
-//! What happens rarely, counted on one core by its reason: sessions that are pinned, statements that would have pinned
-//! one, time limits that were reached. Decides nothing.
+//! Counts of one core: sessions that are pinned and statements that would have pinned one, by reason; time limits that were
+//! reached; answers of the nodes. Decides nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use crate::cluster::report::{PinReport, TimeoutReport};
-use crate::session::state::pin::Pin;
+use crate::{
+    cluster::report::{NodeCounters, PinReport, TimeoutReport},
+    ids::NodeId,
+    session::state::pin::Pin,
+};
 
 /// A time limit that somebody reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ struct Pins {
 pub(crate) struct WorkerCounters {
     pins: [Cell<Pins>; Pin::ALL.len()],
     timeouts: [Cell<u64>; Timeout::ALL.len()],
+    /// Statements and errors that each node has answered to clients with.
+    answered: RefCell<Vec<NodeCounters>>,
 }
 
 impl WorkerCounters {
@@ -73,6 +78,22 @@ impl WorkerCounters {
     pub(super) fn timed_out(&self, which: Timeout) {
         let place = &self.timeouts[which as usize];
         place.set(place.get() + 1);
+    }
+
+    /// Counts what a node has answered to a client.
+    #[inline]
+    pub(super) fn count_answer(&self, node: NodeId, count: impl FnOnce(&mut NodeCounters)) {
+        let mut answered = self.answered.borrow_mut();
+        let place = usize::from(node.0);
+        if answered.len() <= place {
+            answered.resize(place + 1, NodeCounters::default());
+        }
+        count(&mut answered[place]);
+    }
+
+    /// Answers of the nodes, by node.
+    pub(super) fn answered(&self) -> Vec<NodeCounters> {
+        self.answered.borrow().clone()
     }
 
     /// All pins.

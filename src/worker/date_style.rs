@@ -1,7 +1,7 @@
 //! `DateStyle` in a startup packet: a style and an order of day, month and year, each of which may be given alone. Given
 //! several times they add up, where every other setting is what was said last (PostgreSQL manual, "DateStyle"). Pure.
 
-/// What several values of DateStyle come to is said once, in the place of the last one.
+/// Makes one DateStyle of several, in the place of the last one. Values that the server would not take stay as they are.
 pub(super) fn add_up(settings: &mut Vec<(String, Vec<u8>)>) {
     let is_it = |setting: &(String, Vec<u8>)| setting.0.eq_ignore_ascii_case("datestyle");
     if settings.iter().filter(|setting| is_it(setting)).count() < 2 {

@@ -1,12 +1,8 @@
-//! Who a client is: what it is asked, and whether the answer proves it. Never looks at a server.
+//! Authentication of a client: what it is asked, and whether the answer proves who it is. Never looks at a server.
 
 use std::sync::Arc;
 
-use super::{
-    Worker,
-    startup::Refused,
-    wire::{Wire, WireError},
-};
+use super::{core::Worker, refused::Refused};
 use crate::{
     auth::{self, Credentials, NONCE_BYTES, ScramServer},
     cluster::{
@@ -14,6 +10,7 @@ use crate::{
         snapshot::{Snapshot, User},
     },
     limits::AUTHENTICATION_BYTES_MAX,
+    link::wire::{Wire, WireError},
     net::Stream,
     protocol::{
         ErrorReport, SqlState, Writer,

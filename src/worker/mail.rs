@@ -1,34 +1,23 @@
-//! What other cores tell this one, and the questions this one asked them.
+//! Messages of other cores to this one.
 
-use std::{
-    cell::{Cell, RefCell},
-    future::poll_fn,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
-
-use hashbrown::HashMap;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
-    Worker, accept, cancel,
+    accept, cancel,
     clients::{ClientInfo, Kill},
-    console,
+    core::Worker,
     pool::server_database,
+    report,
 };
 use crate::{
-    auth::SaltedKeys,
     cluster::{
-        messages::{Ticket, ToControl, ToWorker},
+        messages::{Reply, ReplyTo, ToControl, ToWorker},
         node::{NodeState, Role},
         report::{ClientReport, Report, ReportKind},
         settings::DrainFor,
     },
-    ids::WorkerId,
-    limits::{CANCEL_SECONDS_MAX, REPORT_SECONDS_MAX, VACATE_AFTER_MS},
-    net::task::{self, WakerCell},
-    time,
+    limits::VACATE_AFTER_MS,
+    net::task,
 };
 
 /// Reads the mailbox for the life of the core.
@@ -45,79 +34,21 @@ pub(super) async fn read(worker: &Rc<Worker>) {
     }
 }
 
-/// Answers that are awaited.
-#[derive(Default)]
-pub(super) struct Questions {
-    keys: RefCell<HashMap<Ticket, Rc<Awaited<Arc<SaltedKeys>>>>>,
-    reports: RefCell<HashMap<Ticket, Rc<Awaited<Report>>>>,
-    cancels: RefCell<HashMap<Ticket, Rc<Awaited<()>>>>,
-}
-
-/// Answers to one question.
-struct Awaited<T> {
-    answers: RefCell<Vec<T>>,
-    missing: Cell<usize>,
-    waker: WakerCell,
-}
-
-impl<T> Awaited<T> {
-    fn new(count: usize) -> Rc<Self> {
-        Rc::new(Self {
-            answers: RefCell::default(),
-            missing: Cell::new(count),
-            waker: WakerCell::default(),
-        })
-    }
-
-    fn answer(&self, answer: T) {
-        self.answers.borrow_mut().push(answer);
-        self.missing.set(self.missing.get().saturating_sub(1));
-        self.waker.wake();
-    }
-
-    async fn all(&self) -> Vec<T> {
-        poll_fn(|context| {
-            if self.missing.get() == 0 {
-                return Poll::Ready(self.answers.take());
-            }
-            self.waker.register(context);
-            Poll::Pending
-        })
-        .await
-    }
-}
-
 impl Worker {
     fn on_message(self: &Rc<Self>, message: ToWorker) {
         match message {
             ToWorker::Cancel {
                 process_id,
                 key,
-                asker,
-                ticket,
-            } => self.cancel_for(asker, ticket, process_id, key),
-            ToWorker::Cancelled(ticket) => {
-                let asked = self.questions.cancels.borrow_mut().remove(&ticket);
-                asked.into_iter().for_each(|asked| asked.answer(()));
-            }
-            ToWorker::Keys(ticket, keys) => {
-                let asked = self.questions.keys.borrow_mut().remove(&ticket);
-                asked
-                    .into_iter()
-                    .for_each(|asked| asked.answer(Arc::clone(&keys)));
-            }
+                reply_to,
+            } => self.cancel_for(reply_to, process_id, key),
+            ToWorker::Reply(ticket, reply) => self.replies.arrived(ticket, reply),
             ToWorker::Seek(budget) => self.seek(&budget),
             ToWorker::Handed(handed) => self.handed(*handed),
             ToWorker::Granted(budget) => self.granted(&budget),
-            ToWorker::Ask(ticket, asker, kind) => {
+            ToWorker::Ask(to, kind) => {
                 self.shared
-                    .tell(asker, ToWorker::Told(ticket, console::report(self, kind)));
-            }
-            ToWorker::Told(ticket, report) => {
-                let asked = self.questions.reports.borrow().get(&ticket).cloned();
-                asked
-                    .into_iter()
-                    .for_each(|asked| asked.answer(report.clone()));
+                    .reply(to, Reply::Report(report::report(self, kind)));
             }
             ToWorker::Adopt(client) => accept::adopt(self, client),
             ToWorker::Reload => {
@@ -169,7 +100,8 @@ impl Worker {
         let snapshot = self.snapshot();
         let is_there = |other: &ClientReport| {
             let name = server_database(&snapshot.settings, &other.key);
-            other.process_id != client.process_id && name.is_some_and(|name| *name == *database)
+            other.process_id != client.backend_key.process_id
+                && name.is_some_and(|name| *name == *database)
         };
         let uses = |report: &Report| match report {
             Report::Clients(clients) => clients.iter().any(is_there),
@@ -206,46 +138,16 @@ impl Worker {
     }
 
     /// Another core had a cancel request for a client of this one.
-    fn cancel_for(self: &Rc<Self>, asker: WorkerId, ticket: Ticket, process_id: i32, key: Vec<u8>) {
+    fn cancel_for(self: &Rc<Self>, reply_to: ReplyTo, process_id: i32, key: Vec<u8>) {
         let worker = Rc::clone(self);
         task::spawn(async move {
             cancel::run(&worker, process_id, &key).await;
-            worker.shared.tell(asker, ToWorker::Cancelled(ticket));
+            worker.shared.reply(reply_to, Reply::Cancelled);
         });
     }
 
-    /// Passes a cancel request on to its owner and waits until it has had its effect; false when the owner has
-    /// too much to do.
-    pub(super) async fn ask_to_cancel(
-        &self,
-        owner: WorkerId,
-        process_id: i32,
-        key: Vec<u8>,
-    ) -> bool {
-        let ticket = self.shared.ticket();
-        let awaited = Awaited::new(1);
-        self.questions
-            .cancels
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
-        let question = ToWorker::Cancel {
-            process_id,
-            key,
-            asker: self.id,
-            ticket,
-        };
-        let told = self.shared.tell(owner, question);
-        if told {
-            let deadline = time::now() + Duration::from_secs(CANCEL_SECONDS_MAX);
-            let _ = self.reactor.deadline(deadline, awaited.all()).await;
-        }
-        self.questions.cancels.borrow_mut().remove(&ticket);
-        told
-    }
-
     fn drain(&self, until: DrainFor) {
-        self.draining.set(true);
-        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.doors.drain();
         if until == DrainFor::Transactions {
             self.clients.kill_all(Kill::Drain);
         }
@@ -253,61 +155,14 @@ impl Worker {
     }
 
     fn stop(&self) {
-        self.draining.set(true);
-        self.stopping.set(true);
-        self.doors.borrow().iter().for_each(|door| door.stop());
+        self.doors.stop();
         self.clients.kill_all(Kill::Stop);
     }
 
     /// A client left: the last one of a draining core is news to the control core.
     pub(super) fn left(&self) {
-        if self.draining.get() && self.clients.is_empty() {
+        if self.doors.is_draining() && self.clients.is_empty() {
             let _ = self.shared.control.put(ToControl::Drained(self.id));
         }
-    }
-
-    /// Has the control core run PBKDF2; `None` when it has too much to do.
-    pub(super) async fn derive(
-        &self,
-        password: String,
-        salt: Vec<u8>,
-        iterations: u32,
-    ) -> Option<Arc<SaltedKeys>> {
-        let ticket = self.shared.ticket();
-        let awaited = Awaited::new(1);
-        self.questions
-            .keys
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
-        let question = ToControl::Derive {
-            worker: self.id,
-            ticket,
-            password,
-            salt,
-            iterations,
-        };
-        if self.shared.control.put(question).is_err() {
-            self.questions.keys.borrow_mut().remove(&ticket);
-            return None;
-        }
-        awaited.all().await.pop()
-    }
-
-    /// Asks every core, this one included.
-    pub(super) async fn ask_all(self: &Rc<Self>, kind: ReportKind) -> Vec<Report> {
-        let ticket = self.shared.ticket();
-        let others = self.shared.workers.len() - 1;
-        let awaited = Awaited::new(others + 1);
-        self.questions
-            .reports
-            .borrow_mut()
-            .insert(ticket, Rc::clone(&awaited));
-        awaited.answer(console::report(self, kind));
-        self.shared
-            .tell_all(Some(self.id), || ToWorker::Ask(ticket, self.id, kind));
-        let deadline = time::now() + Duration::from_secs(REPORT_SECONDS_MAX);
-        let told = self.reactor.deadline(deadline, awaited.all()).await;
-        self.questions.reports.borrow_mut().remove(&ticket);
-        told.unwrap_or_else(|_| awaited.answers.take())
     }
 }

@@ -14,10 +14,10 @@ use crate::{
     sql::hint::Hint,
 };
 
-/// What a read asks of its node.
+/// Demands of a read on its node.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
-    /// What its node must have replayed.
+    /// Position in the log that its node must have replayed.
     pub after: Lsn,
     /// Where a comment in it wants it to go.
     pub hint: Option<Hint<'a>>,
@@ -49,9 +49,9 @@ pub enum Objection {
     Suspect,
     /// It has not replayed so far.
     Behind {
-        /// What it must have replayed.
+        /// Position in the log that it must have replayed.
         after: Lsn,
-        /// What it has.
+        /// Position that it has replayed.
         replayed: Lsn,
     },
     /// It lags by so many bytes, or so many microseconds.
@@ -199,7 +199,7 @@ fn least(
     candidates.min_by_key(|node| (cost(*node), chance(*node)))
 }
 
-/// Who takes the read that would have been a laggard's.
+/// Node that takes a read which was drawn for a laggard, by `[routing] laggards`; the drawn one when it is none.
 fn instead_of_laggard(snapshot: &Snapshot, wish: &Wish<'_>, drawn: NodeId) -> Option<NodeId> {
     if !matches!(
         objection(snapshot, drawn, wish.after),
@@ -277,7 +277,7 @@ fn objection_to_standby(state: &NodeState, routing: &Routing, after: Lsn) -> Opt
     is_over.then_some(Objection::Lagging(bytes, us))
 }
 
-/// What a statement gets that no node can take.
+/// Error (57P03) for a statement that no node can take.
 pub fn no_node() -> ErrorReport {
     ErrorReport::error(
         SqlState::CANNOT_CONNECT_NOW,

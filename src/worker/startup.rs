@@ -7,17 +7,16 @@ use std::{
 };
 
 use super::{
-    Worker, cancel,
-    clients::{ClientInfo, State},
-    console::{self, Console},
+    cancel::{self, backend_key::BackendKey},
+    clients::{ClientInfo, Origin, State},
+    console,
+    core::Worker,
     counters::Timeout,
     date_style,
     guard::Guard,
-    pool::{CheckoutError, Greeting, PoolSet},
-    route,
-    session::task::Session,
+    pool::{Greeting, PoolSet},
+    refused::Refused,
     welcome,
-    wire::{Wire, WireError},
 };
 use crate::session::state::parameters::{self, Parameters};
 use crate::{
@@ -25,9 +24,10 @@ use crate::{
         budget::{ClientPermit, PoolKey, Refusal},
         snapshot::Snapshot,
     },
+    link::wire::{Wire, WireError},
     net::{Chunk, Elapsed, Stream},
     protocol::{
-        ErrorReport, Severity, SqlState, Writer,
+        ErrorReport, SqlState, Writer,
         backend::TransactionStatus,
         startup::{Initial, ProtocolVersion, StartupPacket},
         tag::backend,
@@ -38,7 +38,7 @@ use crate::{
 /// Name of the virtual database.
 const CONSOLE: &str = "pgring";
 
-/// What a startup packet says.
+/// Content of a startup packet.
 struct Hello {
     key: PoolKey,
     settings: Vec<(String, Vec<u8>)>,
@@ -48,64 +48,25 @@ struct Hello {
     refusal: Option<ErrorReport>,
 }
 
-/// What the first packet asks for.
+/// Request of a packet before the login: SSLRequest or GSSENCRequest, CancelRequest, or a startup packet.
 enum Wish {
     Encryption(Encryption),
     Cancel(i32, Vec<u8>),
     Session(Hello),
 }
 
-/// What a client may ask for once each before its startup packet.
+/// Encryption that a client may ask for before its startup packet, each kind once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     Tls,
     Gss,
 }
 
-/// Why a login ends.
-pub(super) enum Refused {
-    /// The client is told.
-    Report(ErrorReport),
-    /// The client is told in the server's own words.
-    Server(Rc<[u8]>),
-    /// The client is gone, or speaks another protocol.
-    Silently(WireError),
-}
-
-impl From<WireError> for Refused {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Protocol(error) if !error.closes_silently() => Self::Report(error.report()),
-            error => Self::Silently(error),
-        }
-    }
-}
-
-impl From<ErrorReport> for Refused {
-    fn from(report: ErrorReport) -> Self {
-        Self::Report(report)
-    }
-}
-
-impl From<CheckoutError> for Refused {
-    fn from(error: CheckoutError) -> Self {
-        match error {
-            CheckoutError::Refused(body) => Self::Server(body),
-            CheckoutError::Own(mut report) | CheckoutError::Unreachable(mut report) => {
-                report.severity = Severity::Fatal;
-                Self::Report(report)
-            }
-            CheckoutError::Moved => route::no_node().into(),
-        }
-    }
-}
-
 /// Logs a client in. `None` when the connection is over: refused, a cancel request, or gone.
 /// `refuse`: the process has as many clients as it may have.
-pub(super) async fn welcome(worker: &Rc<Worker>, stream: Stream, refuse: bool) -> Option<Admitted> {
-    let refused = match let_in(worker, &stream, refuse).await {
-        Ok(Some(login)) => return Some(login.admitted(worker, stream)),
-        Ok(None) => return None,
+pub(super) async fn welcome(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Option<Login> {
+    let refused = match let_in(worker, stream, refuse).await {
+        Ok(login) => return login,
         Err(refused) => refused,
     };
     let id = stream.id();
@@ -182,52 +143,27 @@ fn too_slow() -> ErrorReport {
 struct Guest {
     hello: Hello,
     snapshot: Arc<Snapshot>,
-    /// What it sent beyond its login.
+    /// Bytes that it sent beyond its login.
     rest: Chunk,
 }
 
 /// A client that is logged in.
-struct Login {
-    info: Rc<ClientInfo>,
-    rest: Chunk,
-    service: Service,
+pub(super) struct Login {
+    pub(super) info: Rc<ClientInfo>,
+    /// Bytes that it sent beyond its login.
+    pub(super) rest: Chunk,
+    pub(super) service: Service,
 }
 
-enum Service {
+/// Database that a logged-in client is served by.
+pub(super) enum Service {
+    /// One of the servers.
     Pool(Rc<PoolSet>, Parameters, Greeting),
+    /// The virtual one.
     Console,
 }
 
-/// What a logged-in client is served by.
-pub(super) enum Admitted {
-    /// A database.
-    Session(Box<Session>),
-    /// The virtual database.
-    Console(Console),
-}
-
-impl Login {
-    fn admitted(self, worker: &Rc<Worker>, stream: Stream) -> Admitted {
-        match self.service {
-            Service::Pool(pool, parameters, greeting) => Admitted::Session(Box::new(Session::new(
-                Rc::clone(worker),
-                stream,
-                self.info,
-                pool,
-                (parameters, greeting),
-                self.rest,
-            ))),
-            Service::Console => Admitted::Console(Console::new(
-                Rc::clone(worker),
-                stream,
-                self.info,
-                self.rest,
-            )),
-        }
-    }
-}
-
-/// What a client wants, once it may want no encryption any more.
+/// Request of a client that asks for no encryption any more.
 enum Opening {
     Cancel(i32, Vec<u8>),
     Hello(Hello),
@@ -290,7 +226,7 @@ async fn prove(
 }
 
 fn check_serving(worker: &Worker) -> Result<(), Refused> {
-    if !worker.draining.get() {
+    if !worker.doors.is_draining() {
         return Ok(());
     }
     Err(ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "pgring is shutting down").into())
@@ -415,7 +351,7 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
     // A server may have been waited for: those who come in now would miss that everyone is to leave.
     check_serving(worker)?;
     Writer::new(&mut out)
-        .backend_key_data(info.process_id, &info.cancel_key)
+        .backend_key_data(info.backend_key.process_id, &info.backend_key.secret)
         .ready_for_query(TransactionStatus::Idle);
     stream.send(out.into());
     Ok(Login {
@@ -459,16 +395,22 @@ fn introduce(
     parameters: &Parameters,
     counted: Option<ClientPermit>,
 ) -> Rc<ClientInfo> {
-    let mut cancel_key = vec![0; if hello.long_keys { 32 } else { 4 }];
-    random::fill(&mut cancel_key);
+    let mut secret = vec![0; if hello.long_keys { 32 } else { 4 }];
+    random::fill(&mut secret);
+    let (address, local_address) = stream.addresses();
     let application_name = parameters.get("application_name").unwrap_or_default();
     Rc::new(ClientInfo {
         id: stream.id(),
         key: hello.key.clone(),
-        process_id: worker.clients.new_process_id(worker.id),
-        cancel_key,
-        addresses: stream.addresses(),
-        connected_us: time::unix_micros(),
+        backend_key: BackendKey {
+            process_id: worker.clients.new_process_id(worker.id),
+            secret,
+        },
+        origin: Origin {
+            address,
+            local_address,
+            connected_us: time::unix_micros(),
+        },
         request: Cell::new(time::now()),
         state: Cell::new(State::Idle),
         pinned: Cell::new(None),

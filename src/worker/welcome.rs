@@ -1,4 +1,4 @@
-//! What a client is told at login of the server it will talk to: asked of a server once per pool and settings.
+//! The server's settings that a client is told at login (ParameterStatus): asked of a server once per pool and settings.
 
 use std::{
     rc::Rc,
@@ -8,16 +8,16 @@ use std::{
 };
 
 use super::{
-    Worker,
+    core::Worker,
     pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
+    refused::Refused,
     route,
-    startup::Refused,
-    wire::WireError,
 };
 use crate::session::state::parameters::Parameters;
 use crate::{
     cluster::welcome::Welcome,
     ids::NodeId,
+    link::wire::WireError,
     net::Stream,
     protocol::{
         ErrorReport, Severity, SqlState,
@@ -27,8 +27,8 @@ use crate::{
     time,
 };
 
-/// What a server tells a client that starts with these settings; asked of a server when it is not known, or may not be
-/// true any more.
+/// Greeting for a client that starts with these settings; asked of a server when it is not known, or may not be true any
+/// more.
 pub(super) async fn learn(
     worker: &Rc<Worker>,
     stream: &Stream,
@@ -54,8 +54,8 @@ pub(super) async fn learn(
     }
 }
 
-/// The same from a connection that is opened for it, unless there is none or another login is asking already. Only what
-/// a server says to a new connection is what it says now.
+/// Greeting from a connection that is opened for it, because a server tells only a new connection what its settings are
+/// now. `None` when there is no connection to be had in time, or another login is asking already.
 async fn learn_anew(
     worker: &Rc<Worker>,
     stream: &Stream,
@@ -109,7 +109,7 @@ async fn as_new(lease: Lease, since: Instant) -> Result<Lease, CheckoutError> {
     }
 }
 
-/// What the server at hand tells.
+/// Greeting of the server at hand, whose connection goes back to its pool.
 async fn ask(
     worker: &Rc<Worker>,
     pools: &Rc<PoolSet>,

@@ -1,11 +1,9 @@
 //! Opens lines from the control core to nodes: what all tasks of the watch have in common. Says whether anybody may be
 //! asked; never what, and never what follows from an answer.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use crate::{
-    auth::SaltedKeys,
-    cluster::messages::Ticket,
     control::{
         keys::Deriver,
         line::{Destination, Line, LineError},
@@ -39,10 +37,5 @@ impl Dialer {
     /// Connects to a node and logs in.
     pub(super) async fn open(&self, to: &Destination) -> Result<Line, LineError> {
         Line::open(&self.reactor, to, &self.deriver).await
-    }
-
-    /// SCRAM keys that a login in progress has asked for.
-    pub(super) fn derived(&self, ticket: Ticket, keys: Arc<SaltedKeys>) {
-        self.deriver.answered(ticket, keys);
     }
 }

@@ -13,9 +13,7 @@ use super::{
     tail::Tail,
 };
 use crate::{
-    auth::SaltedKeys,
     cluster::{
-        messages::Ticket,
         node::{Live, Lsn},
         settings::Settings,
     },
@@ -99,11 +97,6 @@ impl Watch {
             generation: Cell::new(0),
             surveyed: Cell::new(false),
         })
-    }
-
-    /// Keys that were asked for are there.
-    pub(crate) fn derived(&self, ticket: Ticket, keys: Arc<SaltedKeys>) {
-        self.dialer.derived(ticket, keys);
     }
 
     /// True once the roles are known, or cannot be.

@@ -1,23 +1,22 @@
 //! The virtual database `pgring`: what an operator asks in SQL clothes, answered with PgBouncer's columns.
 
-mod nodes;
-mod show;
-mod tables;
+pub(crate) mod write;
 
 use std::{rc::Rc, task::Poll};
 
-pub(super) use show::Route;
-pub(super) use tables::{Table, report};
-
 use super::{
-    Worker,
     clients::{self, ClientInfo},
-    wire::{Wire, WireError},
+    core::Worker,
 };
 use crate::session::show::Show;
 use crate::{
-    cluster::{report::ReportKind, snapshot::Snapshot},
+    admin::{
+        listings::listing,
+        table::{Dialect, Listing},
+    },
+    cluster::snapshot::Snapshot,
     limits::HELD_MESSAGE_BYTES_MAX,
+    link::wire::{Wire, WireError},
     net::{Chunk, Stream},
     protocol::{
         ErrorReport, Frame, ProtocolError, SqlState, Tag, Writer, backend::TransactionStatus,
@@ -51,7 +50,7 @@ pub(super) fn permit(snapshot: &Snapshot, user: &str) -> Result<(), ErrorReport>
     .with_hint("Add the user to [admin] users."))
 }
 
-/// What clients are told at login; drivers refuse to go on without some of it.
+/// Appends the ParameterStatus messages of the console's login; drivers refuse to go on without some of them.
 pub(super) fn write_welcome(out: &mut Vec<u8>) {
     let values = [
         ("server_version", "15.0 (pgring)"),
@@ -182,33 +181,28 @@ impl Console {
             .trim_end_matches(';')
             .split_ascii_whitespace()
             .collect();
-        let table = match words[..] {
-            [] => {
-                Writer::new(out).empty_query();
-                return;
-            }
-            ["show", "version"] => Table::version(),
-            ["show", "pools"] => Table::pools(&self.worker.ask_all(ReportKind::Pools).await),
-            ["show", "clients"] => Table::clients(&self.worker.ask_all(ReportKind::Clients).await),
-            ["show", "servers"] => Table::servers(&self.worker.ask_all(ReportKind::Servers).await),
-            ["show", "cancels"] => Table::cancels(&self.worker.ask_all(ReportKind::Cancels).await),
-            ["show", "pins"] => Table::pins(&self.worker.ask_all(ReportKind::Pins).await),
-            ["show", "timeouts"] => {
-                Table::timeouts(&self.worker.ask_all(ReportKind::Timeouts).await)
-            }
-            ["show", "stats"] => {
-                Table::stats(&self.worker, &self.worker.ask_all(ReportKind::Pools).await)
-            }
-            _ => match Show::read(text.as_bytes()).filter(Show::is_of_cluster) {
-                Some(show) => show.answer(&self.worker, None, Route::nowhere).await,
-                None => {
-                    Writer::new(out).error(&unknown(&text));
-                    return;
-                }
-            },
+        if words.is_empty() {
+            Writer::new(out).empty_query();
+            return;
+        }
+        let Some(listing) = listing_of(&words, &text) else {
+            Writer::new(out).error(&unknown(&text));
+            return;
         };
-        table.write(out);
+        write::write(&self.worker.table(listing, None, None).await, out);
     }
+}
+
+/// The table that a command asks for, which is in lower case, as words and as a whole. Those with Pgpool-II's names are
+/// read as sessions read them.
+fn listing_of(words: &[&str], text: &str) -> Option<&'static Listing> {
+    if let ["show", name] = words
+        && let Some(found) = listing(name).filter(|found| found.dialect == Dialect::PgBouncer)
+    {
+        return Some(found);
+    }
+    let show = Show::read(text.as_bytes()).filter(Show::is_of_cluster)?;
+    Some(show.listing())
 }
 
 /// True for what no client sends once it is logged in.

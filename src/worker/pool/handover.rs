@@ -20,7 +20,7 @@ use crate::{
     ids::WorkerId,
     net::Side,
     session::prepared::server::Prepared,
-    worker::Worker,
+    worker::core::Worker,
 };
 
 impl Worker {

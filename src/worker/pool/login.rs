@@ -26,7 +26,7 @@ use crate::{
     protocol::{ErrorReport, SqlState, backend::DataRow, tag::backend},
     session::{prepared::server::Prepared, state::parameters::Belief},
     time,
-    worker::Worker,
+    worker::core::Worker,
 };
 
 impl LoginError {

@@ -11,6 +11,7 @@ use super::{Backend, Owner, Pool, spawn_later};
 use crate::{
     cluster::settings::PoolMode,
     limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    link::wire::Wire,
     net::{Received, Stream, task},
     protocol::{
         Tag, Writer,
@@ -19,7 +20,7 @@ use crate::{
     },
     session::state::parameters::{Belief, Parameters},
     time,
-    worker::{Worker, wire::Wire},
+    worker::core::Worker,
 };
 
 /// Takes everything away that a session can leave, but for the schema of its temporary objects.

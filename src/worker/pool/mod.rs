@@ -37,7 +37,7 @@ use self::{
     queue::Waiter,
     scheduler::{Effects, Scheduler},
 };
-use super::Worker;
+use super::core::Worker;
 use crate::{
     cluster::{
         budget::{self, Budget, Micros},

@@ -14,7 +14,7 @@ use crate::{
     cluster::{budget::Refusal, node::Role},
     net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
-    worker::{Worker, counters::Timeout},
+    worker::{core::Worker, counters::Timeout},
 };
 
 /// How a waiter takes a failing server.

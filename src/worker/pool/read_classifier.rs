@@ -14,7 +14,7 @@ use crate::{
         prepared::{ClassKey, Statement},
     },
     sql::class::{Class, Knowledge, Reason, overrides::Overrides},
-    worker::Worker,
+    worker::core::Worker,
 };
 
 /// How often the control core is told that something is wanted, in microseconds.

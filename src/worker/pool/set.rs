@@ -22,7 +22,7 @@ use crate::{
     ids::{Epoch, NodeId},
     limits::POSITION_REST_MS,
     session::state::parameters::Parameters,
-    worker::Worker,
+    worker::core::Worker,
 };
 
 /// Greeting of a client at its login.

@@ -293,7 +293,11 @@ impl Session {
             return Answer::Forward;
         }
         let mut out = Vec::new();
-        Writer::new(&mut out).notification(self.info.process_id, heard.channel, heard.payload);
+        Writer::new(&mut out).notification(
+            self.info.backend_key.process_id,
+            heard.channel,
+            heard.payload,
+        );
         self.conversation.rename(out);
         Answer::Renamed
     }

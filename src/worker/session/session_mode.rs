@@ -10,7 +10,7 @@ use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
     worker::{
-        Worker,
+        core::Worker,
         pool::{Lease, Pool, PoolSet},
     },
 };

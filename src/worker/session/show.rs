@@ -9,14 +9,12 @@ use crate::session::{
 };
 use crate::sql::hint;
 use crate::{
+    admin::{route::Route, table::Table},
     ids::NodeId,
     protocol::{Header, Writer},
     session::show::Show,
     sql::class::Class,
-    worker::{
-        console::{Route, Table},
-        route,
-    },
+    worker::{console::write, route},
 };
 
 impl Session {
@@ -39,17 +37,16 @@ impl Session {
         match question {
             Question::Query(show) => {
                 self.conversation.forget_unnamed();
-                self.table_of(&show).await.write(&mut out);
+                write::write(&self.table_of(&show).await, &mut out);
                 Writer::new(&mut out).ready_for_query(self.conversation.status());
             }
-            Question::Execute(show) => self.table_of(&show).await.write_rows(&mut out),
+            Question::Execute(show) => write::write_rows(&self.table_of(&show).await, &mut out),
             Question::DescribeStatement(show) => {
-                Writer::new(&mut out)
-                    .parameter_description([])
-                    .row_description_text(show.columns());
+                Writer::new(&mut out).parameter_description([]);
+                write::describe(show.listing(), &mut out);
             }
             Question::DescribePortal(show) => {
-                Writer::new(&mut out).row_description_text(show.columns());
+                write::describe(show.listing(), &mut out);
             }
             other => out.extend_from_slice(self.note_question(other)),
         }
@@ -87,8 +84,11 @@ impl Session {
     async fn table_of(&mut self, show: &Show) -> Table {
         let worker = Rc::clone(&self.worker);
         let reads = self.reads_go_to();
-        show.answer(&worker, reads, |statement| self.explain(statement))
-            .await
+        let route = match show {
+            Show::Route(statement) => Some(self.explain(statement)),
+            _ => None,
+        };
+        worker.table(show.listing(), reads, route).await
     }
 
     /// Where a statement would go now.

@@ -22,8 +22,8 @@ use crate::{
     protocol::{ErrorReport, ProtocolError, Writer, backend::TransactionStatus, buffer::Partial},
     session::state::parameters::{Belief, Parameters},
     worker::{
-        Worker,
         clients::{self, ClientInfo, Kill, State},
+        core::Worker,
         pool::{Greeting, Lease, Owner, PoolSet},
     },
 };
@@ -92,7 +92,9 @@ impl Session {
     ) -> Self {
         worker.clients.enter(&info);
         pools.clients.set(pools.clients.get() + 1);
-        let placement = Placement::new(u64::from(info.process_id as u32) ^ info.connected_us);
+        let placement = Placement::new(
+            u64::from(info.backend_key.process_id as u32) ^ info.origin.connected_us,
+        );
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         let kept = Self::kept_connections(&worker, &pools);
         let mut conversation = Conversation::new(Self::rules_mode(&kept, &pools));

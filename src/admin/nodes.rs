@@ -1,0 +1,239 @@
+//! Tables about nodes, with Pgpool-II's names and columns, which its users' scripts read, and `SHOW ROUTE`. Any session
+//! may ask for them. Pure.
+
+use super::{
+    counts,
+    table::{Column, Dialect, Listing, Row, Sources, Value, int8, joined, text},
+};
+use crate::{
+    cluster::{
+        node::{NodeState, Role},
+        report::{NodeCounters, Report, ReportKind},
+        settings::{NodeAddress, Settings},
+        snapshot::Snapshot,
+    },
+    ids::NodeId,
+    time,
+};
+
+const NODE_ID: Column = int8("node_id", "The node's place in the configuration, from 0.");
+const HOSTNAME: Column = text("hostname", "Its address, or the folder of its Unix socket.");
+const PORT: Column = text(
+    "port",
+    "Its port, or the one in the name of its Unix socket.",
+);
+const STATUS: Column = text(
+    "status",
+    "waiting (no connection made yet), up, down, quarantine or unused: whether pgring uses it.",
+);
+const ROLE: Column = text("role", "primary or standby, as pgring uses it.");
+
+/// `SHOW POOL_NODES`.
+pub(super) const NODES: Listing = Listing {
+    name: "pool_nodes",
+    doc: "A line for each node: what it is, whether it is used, how far it is behind.",
+    dialect: Dialect::Pgpool,
+    columns: &[
+        NODE_ID,
+        HOSTNAME,
+        PORT,
+        STATUS,
+        text(
+            "pg_status",
+            "up, down or unknown: whether the server answers.",
+        ),
+        text("lb_weight", "Its part of all weights, six decimals."),
+        ROLE,
+        text(
+            "pg_role",
+            "primary, standby or unknown: what the server says.",
+        ),
+        int8("select_cnt", "SELECTs that it has answered."),
+        text(
+            "load_balance_node",
+            "true for the node that takes the reads of the session that asks.",
+        ),
+        text(
+            "replication_delay",
+            "How far it is behind: bytes, or seconds with their unit when [routing] max_lag holds.",
+        ),
+        text("replication_state", "state of pg_stat_replication."),
+        text(
+            "replication_sync_state",
+            "sync_state of pg_stat_replication.",
+        ),
+        text(
+            "last_status_change",
+            "When role or status changed last, in UTC.",
+        ),
+    ],
+    wants: Some(ReportKind::Nodes),
+    rows: |sources| {
+        let counters = merged(sources.snapshot, sources.reports);
+        let nodes = sources.snapshot.ids().zip(&counters);
+        nodes
+            .filter_map(|(node, counters)| node_row(sources, node, counters))
+            .collect()
+    },
+};
+
+/// `SHOW POOL_BACKEND_STATS`.
+pub(super) const BACKEND_STATS: Listing = Listing {
+    name: "pool_backend_stats",
+    doc: "A line for each node: how many statements it has answered, by their command tags, and how many errors.",
+    dialect: Dialect::Pgpool,
+    columns: &joined::<14>(&[NODE_ID, HOSTNAME, PORT, STATUS, ROLE], &{
+        let mut counts = [NODE_ID; NodeCounters::KINDS.len()];
+        let mut kind = 0;
+        while kind < counts.len() {
+            let (name, doc) = NodeCounters::KINDS[kind];
+            counts[kind] = int8(name, doc);
+            kind += 1;
+        }
+        counts
+    }),
+    wants: Some(ReportKind::Nodes),
+    rows: |sources| {
+        let counters = merged(sources.snapshot, sources.reports);
+        let nodes = sources.snapshot.ids().zip(&counters);
+        nodes
+            .map(|(node, counters)| stats_row(sources.snapshot, node, counters))
+            .collect()
+    },
+};
+
+/// `SHOW POOL_VERSION`.
+pub(super) const POOL_VERSION: Listing = Listing {
+    name: "pool_version",
+    doc: "The version of pgring, by the name that Pgpool-II's tools know.",
+    dialect: Dialect::Pgpool,
+    columns: &[text("pool_version", "Name and version of the program.")],
+    wants: None,
+    rows: |_| vec![vec![counts::version().into()]],
+};
+
+/// `SHOW ROUTE <statement>`.
+pub(super) const ROUTE: Listing = Listing {
+    name: "route",
+    doc: "A line for each node: whether the session would send the statement there, and why.",
+    dialect: Dialect::Pgpool,
+    columns: &[
+        text("class", "read or write."),
+        text("reason", "Why it is that."),
+        text("node", "Name of the node."),
+        text(
+            "chosen",
+            "yes for the node that takes the statement, no for the others.",
+        ),
+        text("why_not", "Objection to the node; empty for none."),
+    ],
+    wants: None,
+    rows: route_rows,
+};
+
+/// Counters of all cores together, by node.
+fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounters> {
+    let mut merged = vec![NodeCounters::default(); snapshot.nodes.len()];
+    for report in reports {
+        if let Report::Nodes(counters) = report {
+            let pairs = merged.iter_mut().zip(counters);
+            pairs.for_each(|(all, one)| all.add(one));
+        }
+    }
+    merged
+}
+
+/// Host and port, or the folder of the socket and the port in its name.
+fn host_and_port(address: &NodeAddress) -> [Value; 2] {
+    match address {
+        NodeAddress::Tcp(address) => [
+            address.ip().to_string().into(),
+            address.port().to_string().into(),
+        ],
+        NodeAddress::Unix(path) => {
+            let port = path.extension().unwrap_or_default().to_string_lossy();
+            let folder = path.parent().unwrap_or(path).display();
+            [folder.to_string().into(), port.into_owned().into()]
+        }
+    }
+}
+
+fn node_row(sources: &Sources<'_>, node: NodeId, counters: &NodeCounters) -> Option<Row> {
+    let snapshot = sources.snapshot;
+    let state = snapshot.state(node)?;
+    let settings = &snapshot.settings;
+    let weights: u64 = settings.nodes.iter().map(|it| u64::from(it.weight)).sum();
+    let weight = f64::from(snapshot.node(node).weight) / (weights.max(1) as f64);
+    let [host, port] = host_and_port(&snapshot.node(node).address);
+    let answers = match state.answers {
+        None => "unknown",
+        Some(true) => "up",
+        Some(false) => "down",
+    };
+    Some(vec![
+        node.0.into(),
+        host,
+        port,
+        state.status.name().into(),
+        answers.into(),
+        format!("{weight:.6}").into(),
+        state.role.name().into(),
+        state.claims.map_or("unknown", Role::name).into(),
+        counters.counts[0].into(),
+        (sources.reads == Some(node)).to_string().into(),
+        replication_delay(state, settings).into(),
+        state.replication_state.to_string().into(),
+        state.sync_state.to_string().into(),
+        time::utc(state.since_us).trim_end_matches(" UTC").into(),
+    ])
+}
+
+fn stats_row(snapshot: &Snapshot, node: NodeId, counters: &NodeCounters) -> Row {
+    let [host, port] = host_and_port(&snapshot.node(node).address);
+    let state = snapshot.state(node);
+    let mut row = vec![
+        node.0.into(),
+        host,
+        port,
+        state.map_or("", |state| state.status.name()).into(),
+        state.map_or("", |state| state.role.name()).into(),
+    ];
+    row.extend(counters.counts.iter().map(|&count| Value::from(count)));
+    row
+}
+
+/// In bytes, or in seconds when that is what reads are limited by.
+fn replication_delay(state: &NodeState, settings: &Settings) -> String {
+    if state.role == Role::Primary {
+        return "0".to_owned();
+    }
+    if settings.routing.max_lag.is_none() {
+        return state.live.lag_bytes().to_string();
+    }
+    let micros = state.live.lag_us();
+    let unit = if micros < 2_000_000 {
+        "second"
+    } else {
+        "seconds"
+    };
+    format!("{}.{:06} {unit}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn route_rows(sources: &Sources<'_>) -> Vec<Row> {
+    let Some(route) = &sources.route else {
+        return Vec::new();
+    };
+    let rows = sources.snapshot.ids().map(|node| {
+        let is_chosen = route.chosen == Some(node);
+        let objection = route.objections.get(usize::from(node.0));
+        let objection = objection.filter(|_| !is_chosen).cloned();
+        vec![
+            route.class.clone().into(),
+            route.reason.clone().into(),
+            sources.snapshot.node(node).name.clone().into(),
+            if is_chosen { "yes" } else { "no" }.into(),
+            objection.unwrap_or_default().into(),
+        ]
+    });
+    rows.collect()
+}

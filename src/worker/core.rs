@@ -1,0 +1,193 @@
+//! All that the tasks of one core share. Runs nothing by itself.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    arena::Arena,
+    cancel::under_way::Cancels,
+    clients::Clients,
+    counters::WorkerCounters,
+    doors::Doors,
+    pool::{self, Janitor, Pool, PoolSet},
+};
+use crate::{
+    cluster::{
+        budget::{Micros, PoolKey},
+        messages::{Core, ToControl},
+        node::Status,
+        publish::Reader,
+        replies::Replies,
+        report::NodeCounters,
+        shared::Shared,
+        snapshot::Snapshot,
+    },
+    ids::{NodeId, WorkerId},
+    net::Reactor,
+    session::{context::Words, prepared::Store, state::parameters::Interner},
+    time,
+};
+
+/// All that the tasks of one core share.
+pub(crate) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) reactor: Reactor,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reader: RefCell<Reader>,
+    pub(super) interner: Interner,
+    pub(super) statements: Store,
+    pub(super) arena: RefCell<Arena>,
+    /// Messages that the rules of the session at work add, to its client and to its server, before they are sent.
+    pub(super) words: RefCell<Words>,
+    pub(super) pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
+    pub(super) janitor: Janitor,
+    pub(super) clients: Clients,
+    pub(super) cancels: Cancels,
+    pub(super) counters: WorkerCounters,
+    pub(super) doors: Doors,
+    pub(super) replies: Replies,
+    pub(super) started: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(id: WorkerId, reactor: Reactor, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            reactor,
+            reader: RefCell::new(shared.readers.reader()),
+            shared,
+            interner: Interner::default(),
+            statements: Store::default(),
+            arena: RefCell::default(),
+            words: RefCell::default(),
+            pools: RefCell::default(),
+            janitor: Janitor::default(),
+            clients: Clients::default(),
+            cancels: Cancels::default(),
+            counters: WorkerCounters::default(),
+            doors: Doors::default(),
+            replies: Replies::new(Core::Worker(id)),
+            started: time::now(),
+        })
+    }
+
+    /// The newest snapshot.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.reader.borrow_mut().load())
+    }
+
+    /// Decides with the newest snapshot, without taking a share of it.
+    #[inline]
+    pub(crate) fn with_snapshot<T>(&self, decide: impl FnOnce(&Snapshot) -> T) -> T {
+        decide(self.reader.borrow_mut().load())
+    }
+
+    /// The pools of a database and user; `None` when there is no such database.
+    pub(crate) fn pool_set(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<PoolSet>> {
+        let snapshot = self.snapshot();
+        pool::server_database(&snapshot.settings, key)?;
+        if let Some(set) = self.pools.borrow().get(key) {
+            set.refresh(self, &snapshot);
+            return Some(Rc::clone(set));
+        }
+        let set = PoolSet::new(&snapshot, key.clone())?;
+        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&set));
+        Some(set)
+    }
+
+    /// Every database and user of this core.
+    pub(crate) fn pool_sets(&self) -> Vec<Rc<PoolSet>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// Every pool of this core.
+    pub(crate) fn pools(&self) -> Vec<Rc<Pool>> {
+        let mut pools = Vec::new();
+        for set in self.pool_sets() {
+            set.for_each(|pool| pools.push(Rc::clone(pool)));
+        }
+        pools
+    }
+
+    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows: he holds so many
+    /// of the sets, and of a pool.
+    pub(crate) fn forget_unused(&self, key: &PoolKey, sets: usize, pools: usize) {
+        let is_unused =
+            |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
+        let mut known = self.pools.borrow_mut();
+        if known.get(key).is_some_and(is_unused) {
+            known.remove(key);
+        }
+    }
+
+    /// Counts what a node has answered to a client.
+    #[inline]
+    pub(crate) fn count_answer(&self, node: NodeId, count: impl FnOnce(&mut NodeCounters)) {
+        self.counters.count_answer(node, count);
+    }
+
+    /// The name of a node.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        self.with_snapshot(|snapshot| snapshot.node(node).name.clone())
+    }
+
+    /// A connection to a node was made for clients.
+    pub(crate) fn note_connected(&self, node: NodeId) {
+        let is_news = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            let is_standby = snapshot.splits() && snapshot.primary != Some(node);
+            is_standby || state.is_some_and(|state| state.status == Status::Waiting)
+        });
+        if is_news {
+            let _ = self.shared.control.put(ToControl::Connected(node));
+        }
+    }
+
+    /// Nobody here will learn how far the log was written after a commit: the control core is to ask.
+    #[cold]
+    pub(crate) fn lost_commit(&self) {
+        if self.shared.control.put(ToControl::LostCommit).is_err() {
+            tracing::error!("the control core does not listen; reads stay at the primary");
+        }
+    }
+
+    /// A node could not be used: the control core is to look at it.
+    #[cold]
+    pub(crate) fn suspect(&self, node: NodeId) {
+        let is_news = self.with_snapshot(|snapshot| {
+            let state = snapshot.state(node);
+            state.is_some_and(|state| state.live.suspect())
+        });
+        if is_news {
+            let _ = self.shared.control.put(ToControl::Suspect(node));
+        }
+    }
+
+    /// How long this core has run, in seconds, at least one.
+    pub(super) fn seconds_up(&self) -> u64 {
+        let up = self.reactor.now().saturating_duration_since(self.started);
+        up.as_secs().max(1)
+    }
+
+    /// Now, as the budgets count time.
+    pub(crate) fn micros(&self) -> Micros {
+        self.shared.budgets.micros(self.reactor.now())
+    }
+
+    /// One client of the process more or less.
+    pub(super) fn count_client(&self, more: bool) -> u32 {
+        let clients = &self.shared.clients;
+        if more {
+            clients.fetch_add(1, Ordering::AcqRel) + 1
+        } else {
+            clients.fetch_sub(1, Ordering::AcqRel) - 1
+        }
+    }
+}
