@@ -47,13 +47,12 @@ fn cut(bytes: &[u8], piece_bytes: usize) -> usize {
     for piece in bytes.chunks(piece_bytes) {
         let mut at = 0;
         loop {
-            if let Some((header, body)) = cutter.whole(&piece[at..]) {
-                black_box(body);
-                messages += 1;
-                at += header.frame_bytes();
-                continue;
-            }
-            let taken = match cutter.cut(&piece[at..], policy) {
+            let taken = match cutter.next(&piece[at..], policy) {
+                Ok(Cut::Whole(header, body)) => {
+                    black_box(body);
+                    messages += 1;
+                    header.frame_bytes()
+                }
                 Ok(Cut::Begins(..)) => {
                     messages += 1;
                     piece.len() - at

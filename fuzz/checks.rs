@@ -75,13 +75,12 @@ fn cut_in_two(bytes: &[u8], cut: usize) -> Vec<(pgring::protocol::Tag, Vec<u8>)>
     let mut pending = first.to_vec();
     let mut rest = Some(second);
     loop {
-        if let Some((header, body)) = cutter.whole(&pending) {
-            found.push((header.tag, body.to_vec()));
-            pending.drain(..header.frame_bytes());
-            continue;
-        }
-        match cutter.cut(&pending, |_: Header, _| Ok(Partial::Hold)) {
+        match cutter.next(&pending, |_: Header, _| Ok(Partial::Hold)) {
             Err(_) => return found,
+            Ok(Cut::Whole(header, body)) => {
+                found.push((header.tag, body.to_vec()));
+                pending.drain(..header.frame_bytes());
+            }
             Ok(Cut::Held(_, taken)) => pending = cutter.unite(&pending[taken..]),
             Ok(Cut::Begins(..) | Cut::Continues(_)) => unreachable!("everything is held"),
             Ok(Cut::Empty) => match rest.take() {

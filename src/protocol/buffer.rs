@@ -5,7 +5,6 @@
 
 use super::error::ProtocolError;
 use super::frame::Header;
-use super::tag::Tag;
 
 /// Where the cursor stands between two pieces.
 #[derive(Debug, Default)]
@@ -28,6 +27,8 @@ pub enum Partial {
 /// Message, or part of one, at the cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cut<'a> {
+    /// A whole message: its body.
+    Whole(Header, &'a [u8]),
     /// A whole message that was held; it took this many bytes of the piece. [`Cutter::take_held`] has it.
     Held(Header, usize),
     /// The first part of a message that streams: its body as far as the piece goes, which it fills.
@@ -39,10 +40,24 @@ pub enum Cut<'a> {
 }
 
 impl Cutter {
+    /// Looks at what stands at the start of `piece`. `partial` decides about a message that is not whole, by the header and
+    /// as much of the body as has come; it is asked again when more comes of one that is held.
+    #[inline]
+    pub fn next<'a>(
+        &mut self,
+        piece: &'a [u8],
+        partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
+    ) -> Result<Cut<'a>, ProtocolError> {
+        match self.whole(piece) {
+            Some((header, body)) => Ok(Cut::Whole(header, body)),
+            None => self.cut(piece, partial),
+        }
+    }
+
     /// The message at the start of `piece` that lies there whole, and takes `header.frame_bytes()` of it. That is the
     /// common case; what comes of any other, [`Cutter::cut`] tells.
     #[inline]
-    pub fn whole<'a>(&self, piece: &'a [u8]) -> Option<(Header, &'a [u8])> {
+    fn whole<'a>(&self, piece: &'a [u8]) -> Option<(Header, &'a [u8])> {
         if !self.is_between() {
             return None;
         }
@@ -51,9 +66,8 @@ impl Cutter {
         Some((header, body))
     }
 
-    /// Looks at what stands at the start of `piece` and is no whole message. `partial` decides about it, by the
-    /// header and as much of the body as has come; it is asked again when more comes of one that is held.
-    pub fn cut<'a>(
+    /// Piece of a message that is not whole, or that more than one piece holds.
+    fn cut<'a>(
         &mut self,
         piece: &'a [u8],
         partial: impl Fn(Header, &[u8]) -> Result<Partial, ProtocolError>,
@@ -176,30 +190,24 @@ impl Cutter {
     }
 }
 
-/// Holds messages of these tags up to `limit` bytes, lets everything else stream.
-pub fn hold_some(hold: impl Fn(Tag) -> bool, limit: usize) -> impl Fn(Header) -> Partial {
-    move |header| {
-        if hold(header.tag) && header.frame_bytes() <= limit {
-            Partial::Hold
-        } else {
-            Partial::Stream
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::indexing_slicing)]
 
     use proptest::{collection::vec, prelude::*, sample::Index};
 
-    use super::*;
+    use super::{super::tag::Tag, *};
 
     const LIMIT: usize = 64;
 
     /// As sessions do: short messages of some tags are held, others stream.
     fn policy(header: Header, _: &[u8]) -> Result<Partial, ProtocolError> {
-        Ok(hold_some(|tag| tag == Tag(b'h'), LIMIT)(header))
+        let holds = header.tag == Tag(b'h') && header.frame_bytes() <= LIMIT;
+        Ok(if holds {
+            Partial::Hold
+        } else {
+            Partial::Stream
+        })
     }
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -227,12 +235,11 @@ mod tests {
             cutter: &mut Cutter,
             piece: &[u8],
         ) -> Result<Option<usize>, ProtocolError> {
-            if let Some((header, body)) = cutter.whole(piece) {
-                self.add(header, body);
-                self.bytes.extend(&piece[..header.frame_bytes()]);
-                return Ok(Some(header.frame_bytes()));
-            }
-            let (used, passed) = match cutter.cut(piece, policy)? {
+            let (used, passed) = match cutter.next(piece, policy)? {
+                Cut::Whole(header, body) => {
+                    self.add(header, body);
+                    (header.frame_bytes(), header.frame_bytes())
+                }
                 Cut::Held(header, used) => {
                     self.add(header, cutter.held_body());
                     self.bytes.extend(cutter.take_held());

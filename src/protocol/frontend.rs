@@ -3,22 +3,43 @@
 
 use super::error::ProtocolError;
 use super::reader::Reader;
-use super::tag::Tag;
+use super::tag::{Tag, frontend};
 
 /// Simple query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
-    /// One or more statements.
+    /// One or more statements, or the beginning of them.
     pub text: &'a [u8],
+    /// The text has its end.
+    pub is_whole: bool,
 }
 
 impl<'a> Query<'a> {
-    /// Reads the body of a Query.
-    pub fn read(body: &'a [u8]) -> Result<Query<'a>, ProtocolError> {
-        let mut reader = Reader::new(body);
-        let text = reader.cstr()?;
-        reader.finish()?;
-        Ok(Query { text })
+    /// Reads the body of a Query, or the beginning of one. A text with a NUL in it, which a server refuses, is left as it is.
+    #[inline]
+    #[must_use]
+    pub const fn read(body: &'a [u8]) -> Query<'a> {
+        match body.split_last() {
+            Some((0, text)) => Query {
+                text,
+                is_whole: true,
+            },
+            _ => Query {
+                text: body,
+                is_whole: false,
+            },
+        }
+    }
+
+    /// The text, when it has its end, and no NUL in front of that.
+    #[inline]
+    pub fn whole(self) -> Result<&'a [u8], ProtocolError> {
+        let left = self.text.len();
+        match memchr::memchr(0, self.text) {
+            Some(at) => Err(ProtocolError::TrailingBytes { count: left - at }),
+            None if self.is_whole => Ok(self.text),
+            None => Err(ProtocolError::MissingTerminator { left }),
+        }
     }
 }
 
@@ -27,25 +48,42 @@ impl<'a> Query<'a> {
 pub struct Parse<'a> {
     /// Name of the statement, empty for the unnamed one.
     pub name: &'a [u8],
-    /// One statement.
-    pub text: &'a [u8],
-    /// Types of its first parameters, 0 where the server shall find out.
-    pub parameter_types: Oids<'a>,
+    /// Everything behind the name: the text, its NUL, and the types of parameters; or the beginning of it.
+    pub content: &'a [u8],
 }
 
 impl<'a> Parse<'a> {
-    /// Reads the body of a Parse.
+    /// Reads the body of a Parse as far as its name, which must have its end.
+    #[inline]
     pub fn read(body: &'a [u8]) -> Result<Parse<'a>, ProtocolError> {
         let mut reader = Reader::new(body);
         let name = reader.cstr()?;
-        let text = reader.cstr()?;
-        let parameter_types = Oids::read(&mut reader)?;
-        reader.finish()?;
         Ok(Parse {
             name,
-            text,
-            parameter_types,
+            content: reader.rest(),
         })
+    }
+
+    /// The statement, when it has its end.
+    #[inline]
+    pub fn text(self) -> Result<&'a [u8], ProtocolError> {
+        Reader::new(self.content).cstr()
+    }
+
+    /// The statement, or the beginning of it.
+    #[inline]
+    #[must_use]
+    pub fn beginning(self) -> &'a [u8] {
+        self.text().unwrap_or(self.content)
+    }
+
+    /// Types of the first parameters, 0 where the server shall find out.
+    pub fn parameter_types(self) -> Result<Oids<'a>, ProtocolError> {
+        let mut reader = Reader::new(self.content);
+        reader.cstr()?;
+        let types = Oids::read(&mut reader)?;
+        reader.finish()?;
+        Ok(types)
     }
 }
 
@@ -154,11 +192,82 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The shape of a statement or portal is asked for.
-pub type Describe<'a> = Named<'a>;
+/// Name of a prepared statement where a Bind uses it, or a Describe or Close of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementUse<'a> {
+    /// Bytes in front of the name: a Bind's portal without its NUL, else the kind of object.
+    pub before: &'a [u8],
+    /// The name, empty for the unnamed statement.
+    pub name: &'a [u8],
+    /// Length of the body up to and with the name's NUL.
+    pub bytes: usize,
+}
 
-/// A statement or portal is given up.
-pub type Close<'a> = Named<'a>;
+impl<'a> StatementUse<'a> {
+    /// Reads the body of a Bind, Describe or Close, or the beginning of one. `None` when it names no statement, or
+    /// cannot be read.
+    #[inline]
+    #[must_use]
+    pub fn read(tag: Tag, body: &'a [u8]) -> Option<StatementUse<'a>> {
+        if tag == frontend::BIND {
+            let bind = Bind::read(body).ok()?;
+            return Some(StatementUse {
+                before: bind.portal,
+                name: bind.statement,
+                bytes: body.len() - bind.rest.len(),
+            });
+        }
+        let named = Named::read(body).ok()?;
+        (named.target == Target::Statement).then_some(StatementUse {
+            before: body.get(..1).unwrap_or_default(),
+            name: named.name,
+            bytes: body.len(),
+        })
+    }
+}
+
+/// Portal that a Describe or Close names. `None` when it names none, or cannot be read.
+#[must_use]
+pub fn named_portal(body: &[u8]) -> Option<&[u8]> {
+    let named = Named::read(body).ok()?;
+    (named.target == Target::Portal).then_some(named.name)
+}
+
+/// True for messages in which a prepared statement may be named.
+#[inline]
+#[must_use]
+pub const fn may_name_statement(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
+    )
+}
+
+/// True when the names in the body of a message that is not whole yet have their ends.
+#[must_use]
+pub fn has_names(tag: Tag, body: &[u8]) -> bool {
+    let names = match tag {
+        frontend::BIND => 2,
+        _ => 1,
+    };
+    memchr::memchr_iter(0, body).take(names).count() == names
+}
+
+/// True for messages that get an answer.
+#[must_use]
+pub const fn is_request(tag: Tag) -> bool {
+    matches!(
+        tag,
+        frontend::QUERY
+            | frontend::PARSE
+            | frontend::BIND
+            | frontend::DESCRIBE
+            | frontend::EXECUTE
+            | frontend::CLOSE
+            | frontend::SYNC
+            | frontend::FUNCTION_CALL
+    )
+}
 
 /// Execute: runs a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,23 +307,6 @@ impl<'a> FunctionCall<'a> {
             function,
             rest: reader.rest(),
         })
-    }
-}
-
-/// CopyFail: the client gives up a COPY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyFail<'a> {
-    /// Why.
-    pub message: &'a [u8],
-}
-
-impl<'a> CopyFail<'a> {
-    /// Reads the body of a CopyFail.
-    pub fn read(body: &'a [u8]) -> Result<CopyFail<'a>, ProtocolError> {
-        let mut reader = Reader::new(body);
-        let message = reader.cstr()?;
-        reader.finish()?;
-        Ok(CopyFail { message })
     }
 }
 

@@ -6,19 +6,17 @@
 
 use std::rc::Rc;
 
+use super::show::Show;
 use super::{
     conversation::Conversation,
-    prepared::{
-        extended::{Naming, split_parse, until_zero},
-        names::Meaning,
-    },
-};
-use super::{
-    prepared::{Statement, text_bytes},
-    show::Show,
+    prepared::{Statement, names::Meaning},
 };
 use crate::{
-    protocol::{Header, tag::frontend},
+    protocol::{
+        Header,
+        frontend::{Execute, Parse, Query, StatementUse, named_portal},
+        tag::frontend,
+    },
     sql::effects,
 };
 
@@ -138,7 +136,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     fn message(&mut self, header: Header, body: &'a [u8]) -> Option<Says> {
         let says = match header.tag {
             frontend::QUERY => {
-                let text = body.strip_suffix(b"\0")?;
+                let text = Query::read(body).whole().ok()?;
                 return Some(match self.passes(&Asked::Text(text)) {
                     true => Says::End,
                     false => Says::Primary,
@@ -147,15 +145,20 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
             frontend::SYNC => return Some(Says::End),
             frontend::PARSE => self.parse(body)?,
             frontend::BIND => {
-                let naming = Naming::read(frontend::BIND, body)?;
+                let naming = StatementUse::read(frontend::BIND, body)?;
                 let lasts = self.may_write && !naming.before.is_empty();
                 !lasts && self.portals.add(naming.before) && self.uses(naming.name)
             }
-            frontend::DESCRIBE => match Naming::read(frontend::DESCRIBE, body) {
+            frontend::DESCRIBE => match StatementUse::read(frontend::DESCRIBE, body) {
                 Some(naming) => self.uses(naming.name),
-                None => self.executes(body.strip_prefix(b"P")?),
+                None => self.executes(named_portal(body)?),
             },
-            frontend::EXECUTE => !(self.may_write && has_limit(body)) && self.executes(body),
+            frontend::EXECUTE => {
+                let execute = Execute::read(body).ok()?;
+                // Rows may be left in the portal.
+                let is_limited = execute.max_rows != 0;
+                !(self.may_write && is_limited) && self.executes(execute.portal)
+            }
             frontend::CLOSE => true,
             _ => false,
         };
@@ -163,9 +166,9 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     }
 
     fn parse(&mut self, body: &'a [u8]) -> Option<bool> {
-        let (name, content) = split_parse(body)?;
-        let text = content.get(..text_bytes(content)?)?;
-        Some(self.statements.add(name) && self.passes(&Asked::Text(text)))
+        let parse = Parse::read(body).ok()?;
+        let text = parse.text().ok()?;
+        Some(self.statements.add(parse.name) && self.passes(&Asked::Text(text)))
     }
 
     /// A statement by its name.
@@ -185,9 +188,8 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
         }
     }
 
-    /// A portal: its name, with what follows it.
-    fn executes(&self, body: &[u8]) -> bool {
-        let portal = until_zero(body);
+    /// A portal by its name.
+    fn executes(&self, portal: &[u8]) -> bool {
         if self.portals.has(portal) {
             return true;
         }
@@ -210,9 +212,4 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
 /// True for what pgring itself answers: it needs no node.
 fn is_question(text: &[u8]) -> bool {
     Show::may_be(text) && Show::read(text).is_some()
-}
-
-/// True for an Execute that may leave rows in its portal.
-fn has_limit(body: &[u8]) -> bool {
-    body.last_chunk() != Some(&[0; 4])
 }

@@ -15,7 +15,7 @@ pub(crate) mod show;
 pub(crate) mod show_messages;
 pub mod state;
 pub(crate) mod transaction;
-mod verdict;
+pub mod verdict;
 pub(crate) mod work;
 
 #[cfg(test)]

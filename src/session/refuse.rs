@@ -15,6 +15,7 @@ use crate::{
     protocol::{
         Tag, Writer,
         backend::TransactionStatus,
+        frontend::Query,
         tag::{backend, frontend},
     },
     sql::effects::{self, StatementFlags},
@@ -158,7 +159,7 @@ impl Conversation {
         if self.block.deferred().is_some() || !self.refuses_pins(context) {
             return false;
         }
-        let text = body.strip_suffix(b"\0").unwrap_or(body);
+        let text = Query::read(body).text;
         let Some(pin) = self.forbidden(effects::flags_of(text), text, context) else {
             return false;
         };

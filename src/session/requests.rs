@@ -9,22 +9,20 @@ use super::{
     context::Context,
     conversation::Conversation,
     ledger::owed::Owed,
-    prepared::{
-        Statement,
-        extended::{may_name_statement, split_parse, until_zero},
-        server::ServerName,
-        text_bytes,
-    },
+    prepared::{Statement, server::ServerName},
     state::{parameters::names_temporary_schema, pin::Pin},
     transaction::{
         block::Handed,
-        failed_block::{FailedBlock, Reply, is_request},
+        failed_block::{FailedBlock, Reply},
     },
     verdict::Verdict,
 };
 use crate::{
     protocol::{
-        ErrorReport, Header, ProtocolError, Tag, Writer, backend::TransactionStatus, tag::frontend,
+        ErrorReport, Header, ProtocolError, Tag, Writer,
+        backend::TransactionStatus,
+        frontend::{Execute, Parse, Query, is_request, may_name_statement},
+        tag::frontend,
     },
     sql::effects::{self, StatementFlags},
 };
@@ -130,7 +128,7 @@ impl Conversation {
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
-        let text = body.strip_suffix(b"\0").filter(|_| whole).unwrap_or(body);
+        let text = Query::read(body).text;
         let facts = self.facts_of(text, whole, context);
         if let Some(pin) = self.forbidden(facts, text, context) {
             return self.refuse_pin(frontend::QUERY, pin, context);
@@ -202,11 +200,14 @@ impl Conversation {
     }
 
     fn judge_execute(&mut self, body: &[u8], context: &mut Context<'_>) -> Verdict {
-        let portal = until_zero(body);
+        let execute = Execute::read(body);
         if self.statements.prepared_commit {
             self.ledger.sends_commit();
         }
-        if let Some(statement) = self.statements.portals.statement(portal) {
+        let statement = execute
+            .ok()
+            .and_then(|it| self.statements.portals.statement(it.portal));
+        if let Some(statement) = statement {
             let statement = Rc::clone(statement);
             if let Some(pin) = self.forbidden(statement.facts, statement.text(), context) {
                 return self.refuse_pin(frontend::EXECUTE, pin, context);
@@ -290,10 +291,13 @@ fn is_extended(tag: Tag) -> bool {
 
 /// True for a Parse of a statement that commits.
 fn parses_commit(header: Header, body: &[u8]) -> bool {
-    let content = split_parse(body).map_or(&b""[..], |(_, content)| content);
-    let facts = match text_bytes(content) {
-        None if body.len() < header.body_bytes() => effects::flags_of_beginning(content),
-        end => effects::flags_of(&content[..end.unwrap_or(content.len())]),
+    let (text, has_end) = match Parse::read(body) {
+        Ok(parse) => (parse.beginning(), parse.text().is_ok()),
+        Err(_) => (&b""[..], false),
     };
-    facts.commits()
+    let flags = match has_end || body.len() == header.body_bytes() {
+        true => effects::flags_of(text),
+        false => effects::flags_of_beginning(text),
+    };
+    flags.commits()
 }

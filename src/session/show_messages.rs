@@ -2,20 +2,17 @@
 //! when all before it is answered, and no server hears of it. Pure.
 
 use super::{
-    context::Context,
-    conversation::Conversation,
-    prepared::{
-        extended::{Naming, split_parse, until_zero},
-        names::Meaning,
-    },
-    verdict::Verdict,
+    context::Context, conversation::Conversation, prepared::names::Meaning, verdict::Verdict,
 };
 use super::{
-    prepared::text_bytes,
     questions::{Question, get},
     show::Show,
 };
-use crate::protocol::{Header, Tag, tag::frontend};
+use crate::protocol::{
+    Header, Tag,
+    frontend::{Bind, Execute, Parse, Query, StatementUse, named_portal},
+    tag::frontend,
+};
 
 impl Conversation {
     /// True when the message may be a question, or touch one: cheap, for every message.
@@ -25,8 +22,7 @@ impl Conversation {
         match tag {
             frontend::QUERY => has_some || Show::may_be(body),
             frontend::PARSE => {
-                let content = split_parse(body).map(|(_, content)| content);
-                has_some || content.is_some_and(Show::may_be)
+                has_some || Parse::read(body).is_ok_and(|parse| Show::may_be(parse.content))
             }
             frontend::BIND
             | frontend::DESCRIBE
@@ -74,32 +70,34 @@ impl Conversation {
         Some(match tag {
             // In an open pipeline it would be its end, which is the server's to tell.
             frontend::QUERY if self.ledger.begins_pipeline() => {
-                Question::Query(Show::read(body.strip_suffix(b"\0")?)?)
+                Question::Query(Show::read(Query::read(body).whole().ok()?)?)
             }
             frontend::PARSE => {
-                let (name, content) = split_parse(body)?;
-                let show = Show::read(content.get(..text_bytes(content)?)?)?;
-                let is_free = name.is_empty() || self.is_free(name);
-                is_free.then(|| Question::Parse(name.into(), show))?
+                let parse = Parse::read(body).ok()?;
+                let show = Show::read(parse.text().ok()?)?;
+                let is_free = parse.name.is_empty() || self.is_free(parse.name);
+                is_free.then(|| Question::Parse(parse.name.into(), show))?
             }
             frontend::BIND => {
-                let naming = Naming::read(frontend::BIND, body)?;
+                let naming = StatementUse::read(frontend::BIND, body)?;
                 Question::Bind(naming.before.into(), self.asks(naming.name)?)
             }
-            frontend::DESCRIBE => match Naming::read(frontend::DESCRIBE, body) {
+            frontend::DESCRIBE => match StatementUse::read(frontend::DESCRIBE, body) {
                 Some(naming) => Question::DescribeStatement(self.asks(naming.name)?),
-                None => Question::DescribePortal(self.portal_asks(body.get(1..)?)?),
+                None => Question::DescribePortal(self.portal_asks(named_portal(body)?)?),
             },
-            frontend::EXECUTE => Question::Execute(self.portal_asks(body)?),
-            frontend::CLOSE => match Naming::read(frontend::CLOSE, body) {
+            frontend::EXECUTE => {
+                Question::Execute(self.portal_asks(Execute::read(body).ok()?.portal)?)
+            }
+            frontend::CLOSE => match StatementUse::read(frontend::CLOSE, body) {
                 Some(naming) => {
                     self.asks(naming.name)?;
                     Question::CloseStatement(naming.name.into())
                 }
                 None => {
-                    let portal = body.get(1..)?;
+                    let portal = named_portal(body)?;
                     self.portal_asks(portal)?;
-                    Question::ClosePortal(until_zero(portal).into())
+                    Question::ClosePortal(portal.into())
                 }
             },
             _ => return None,
@@ -115,8 +113,14 @@ impl Conversation {
                 questions.portals.clear();
             }
             frontend::SYNC => questions.portals.clear(),
-            frontend::PARSE if body.first() == Some(&0) => questions.close_statement(b""),
-            frontend::BIND => questions.close_portal(until_zero(body)),
+            frontend::PARSE if Parse::read(body).is_ok_and(|parse| parse.name.is_empty()) => {
+                questions.close_statement(b"");
+            }
+            frontend::BIND => {
+                if let Ok(bind) = Bind::read(body) {
+                    questions.close_portal(bind.portal);
+                }
+            }
             _ => {}
         }
     }
@@ -132,8 +136,8 @@ impl Conversation {
         get(&self.questions.statements, name).filter(|_| self.is_free(name))
     }
 
-    /// The same for a portal, at whose name `body` begins.
-    pub(crate) fn portal_asks(&self, body: &[u8]) -> Option<Show> {
-        get(&self.questions.portals, until_zero(body))
+    /// The question that a portal asks of pgring.
+    pub(crate) fn portal_asks(&self, portal: &[u8]) -> Option<Show> {
+        get(&self.questions.portals, portal)
     }
 }

@@ -11,20 +11,16 @@ use super::{
     server::{Prepared, ServerName},
 };
 use super::{
-    extended::Naming,
     names::{self, Definition},
     row_shape::{Asked, Of, Parsed, Told, hash_of},
 };
-use crate::session::{
-    context::Context, conversation::Conversation, ledger::owed::Owed,
-    transaction::failed_block::is_request,
-};
+use crate::session::{context::Context, conversation::Conversation, ledger::owed::Owed};
 use crate::{
     cluster::{messages::Shape, stamps::Stamp},
     protocol::{
         Header, Tag, Writer,
         backend::RowDescription,
-        frontend::Target,
+        frontend::{Parse, StatementUse, Target, is_request},
         tag::{backend, frontend},
     },
 };
@@ -203,7 +199,7 @@ impl Parsed {
     /// True when this message leaves the client and pgring without knowledge of the statement, which may be used later.
     fn is_unknown_behind(&self, tag: Tag, body: &[u8]) -> bool {
         let names_it = || {
-            let named = Naming::read(tag, body);
+            let named = StatementUse::read(tag, body);
             named.is_some_and(|naming| names::key(naming.name) == &*self.name)
         };
         match tag {
@@ -211,7 +207,7 @@ impl Parsed {
             _ if !self.name.is_empty() => true,
             // It is of this pipeline, or ends here.
             frontend::BIND | frontend::CLOSE => !names_it(),
-            frontend::PARSE => body.first() != Some(&0),
+            frontend::PARSE => Parse::read(body).is_ok_and(|parse| !parse.name.is_empty()),
             frontend::QUERY => false,
             _ => true,
         }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::{
     Statement,
     server::{NOBODYS, PREFIX, ServerName, TAKEN, write_close},
-    text_bytes, write_head,
+    write_head,
 };
 use super::{
     copies::Place,
@@ -26,19 +26,14 @@ use crate::session::{
 };
 use crate::{
     cluster::{settings::PoolMode, stamps::Stamp},
-    protocol::{Header, Tag, Writer, frontend::Target, tag::frontend},
+    protocol::{
+        Header, Tag, Writer,
+        frontend::{Parse, StatementUse, named_portal},
+        tag::frontend,
+    },
     session::state::parameters::Parameters,
     sql::effects::{self, Use},
 };
-
-/// Where a Bind, Describe or Close names a statement.
-pub(crate) struct Naming<'a> {
-    /// What stands before the name.
-    pub(crate) before: &'a [u8],
-    pub(crate) name: &'a [u8],
-    /// Bytes of the body up to and with the name's NUL.
-    pub(crate) bytes: usize,
-}
 
 impl Conversation {
     /// A message that names a prepared statement, or a Parse.
@@ -71,7 +66,8 @@ impl Conversation {
         body: &[u8],
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let (name, content) = split_parse(body)?;
+        let parse = Parse::read(body).ok()?;
+        let Parse { name, content } = parse;
         if body.len() < header.body_bytes() || std::str::from_utf8(name).is_err() {
             // Too long to be kept, or perhaps no name at all.
             if self.refuses_pins(context) {
@@ -80,7 +76,7 @@ impl Conversation {
             self.leave_at_server(name, content, context);
             return None;
         }
-        text_bytes(content)?;
+        parse.text().ok()?;
         let statement = context.store.of(content, self.sharing(context));
         if !name.is_empty() {
             let unsure = statement.has_literals() && self.state.pending.is_unsettled();
@@ -231,7 +227,7 @@ impl Conversation {
         body: &[u8],
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let Some(naming) = Naming::read(tag, body) else {
+        let Some(naming) = StatementUse::read(tag, body) else {
             return self.describe_portal(tag, body, context);
         };
         let meaning = self
@@ -314,10 +310,7 @@ impl Conversation {
         body: &[u8],
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let portal = body
-            .strip_prefix(b"P")
-            .and_then(|name| name.strip_suffix(b"\0"))
-            .filter(|_| tag == frontend::DESCRIBE)?;
+        let portal = named_portal(body).filter(|_| tag == frontend::DESCRIBE)?;
         let bound = self.statements.portals.bound(portal)?;
         if bound.statement.facts.executes() {
             let statement = Rc::clone(&bound.statement);
@@ -335,7 +328,7 @@ impl Conversation {
         &mut self,
         tag: Tag,
         header: Header,
-        naming: &Naming<'_>,
+        naming: &StatementUse<'_>,
         context: &mut Context<'_>,
     ) -> Verdict {
         let server = context.server.as_deref_mut().expect("a server is at hand");
@@ -352,7 +345,7 @@ impl Conversation {
     }
 
     fn judge_close(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<Verdict> {
-        let Some(naming) = Naming::read(frontend::CLOSE, body) else {
+        let Some(naming) = StatementUse::read(frontend::CLOSE, body) else {
             self.close_portal(body);
             return None;
         };
@@ -379,10 +372,7 @@ impl Conversation {
     }
 
     fn close_portal(&mut self, body: &[u8]) {
-        if let Some(portal) = body
-            .strip_prefix(b"P")
-            .and_then(|rest| rest.strip_suffix(b"\0"))
-        {
+        if let Some(portal) = named_portal(body) {
             self.statements.portals.bind(portal, None);
             self.ledger.closes_portal();
         }
@@ -410,7 +400,7 @@ fn parse_nothing(name: &[u8], ahead: &mut Vec<u8>) {
 fn rewrite(
     tag: Tag,
     header: Header,
-    naming: &Naming<'_>,
+    naming: &StatementUse<'_>,
     name: &[u8],
     ahead: &mut Vec<u8>,
 ) -> Verdict {
@@ -427,55 +417,4 @@ fn rewrite(
         ahead.push(0);
     }
     Verdict::Instead(Header::BYTES + naming.bytes)
-}
-
-/// A Parse's name, and what it names: the text and what follows it. `None` while the name has no end.
-pub(crate) fn split_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let name_bytes = memchr::memchr(0, body)?;
-    Some((&body[..name_bytes], &body[name_bytes + 1..]))
-}
-
-/// The string at the beginning of a message's body, or of a part of it; its end may be missing.
-pub(crate) fn until_zero(body: &[u8]) -> &[u8] {
-    body.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-impl<'a> Naming<'a> {
-    /// `None` when the message names no statement, or cannot be read.
-    pub(crate) fn read(tag: Tag, body: &'a [u8]) -> Option<Self> {
-        let start = if tag == frontend::BIND {
-            memchr::memchr(0, body)? + 1
-        } else {
-            (*body.first()? == Target::Statement.byte()).then_some(1)?
-        };
-        let rest = body.get(start..)?;
-        let length = memchr::memchr(0, rest)?;
-        let before_end = if tag == frontend::BIND {
-            start - 1
-        } else {
-            start
-        };
-        Some(Self {
-            before: &body[..before_end],
-            name: &rest[..length],
-            bytes: start + length + 1,
-        })
-    }
-}
-
-/// True for messages in which a prepared statement may be named.
-pub(crate) fn may_name_statement(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::CLOSE
-    )
-}
-
-/// True when the names in the body of a message that is not whole yet are.
-pub(crate) fn has_names(tag: Tag, body: &[u8]) -> bool {
-    let names = match tag {
-        frontend::BIND => 2,
-        _ => 1,
-    };
-    memchr::memchr_iter(0, body).take(names).count() == names
 }

@@ -6,11 +6,11 @@
 //! refused, as PostgreSQL does ("cached plan must not change result type").
 
 use super::client::Replan;
-use super::extended::may_name_statement;
 use super::server::{PREFIX, Prepared};
 use crate::protocol::{
     SqlState, Tag,
     backend::{ErrorFields, TransactionStatus},
+    frontend::may_name_statement,
 };
 use crate::session::conversation::Conversation;
 

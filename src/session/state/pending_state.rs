@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limits::HIDDEN_SETTINGS_MAX,
-    protocol::backend::ParameterStatus,
+    protocol::{backend::ParameterStatus, frontend::FunctionCall},
     sql::{
         body::Body,
         effects::{Effects, StatementFlags},
@@ -320,8 +320,7 @@ pub(crate) fn dotted_names(body: &[u8]) -> impl Iterator<Item = String> {
 }
 
 fn is_of_large_objects(body: &[u8]) -> bool {
-    let function = body.first_chunk().map(|id| u32::from_be_bytes(*id));
-    function.is_some_and(|id| LARGE_OBJECTS.contains(&id))
+    FunctionCall::read(body).is_ok_and(|call| LARGE_OBJECTS.contains(&call.function))
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ impl Backend {
     fn read(&mut self, frame: Frame<'_>) {
         match frame.tag {
             frontend::QUERY => {
-                let text = string(Query::read(frame.body).unwrap().text);
+                let text = string(Query::read(frame.body).whole().unwrap());
                 if let Err(report) = self.query(&text) {
                     self.fail(&report);
                 }
@@ -256,7 +256,7 @@ impl Backend {
 
     fn parse(&mut self, parse: &Parse<'_>) -> Done {
         self.implicit = true;
-        let (name, text) = (string(parse.name), string(parse.text));
+        let (name, text) = (string(parse.name), string(parse.text().unwrap()));
         if name.is_empty() {
             self.unnamed = None;
         }

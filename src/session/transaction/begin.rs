@@ -9,7 +9,7 @@ use super::block::Begun;
 use crate::session::{context::Context, conversation::Conversation, ledger::owed::Owed};
 use crate::{
     cluster::settings::PoolMode,
-    protocol::{Writer, backend::TransactionStatus},
+    protocol::{Writer, backend::TransactionStatus, frontend::Query},
     session::prepared::{Statement, server::Presence},
     sql::effects::{self, Ending},
 };
@@ -17,7 +17,7 @@ use crate::{
 impl Conversation {
     /// Answers what begins or ends a block that no server has seen.
     pub(crate) fn answer_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
-        let text = body.strip_suffix(b"\0").unwrap_or(body);
+        let text = Query::read(body).text;
         if self.block.deferred().is_some() {
             let Some(ending) = effects::plain_ending(text) else {
                 return false;

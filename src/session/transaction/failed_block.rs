@@ -4,15 +4,12 @@
 //! a COMMIT of a client that has not been told yet is an error, so that nobody takes it for committed. Never
 //! fails on a message: what it cannot read is refused as everything else.
 
-use crate::session::prepared::{
-    extended::until_zero,
-    names::{Meaning, Names},
-};
+use crate::session::prepared::names::{Meaning, Names};
 use crate::{
     protocol::{
-        ErrorReport, Header, Reader, SqlState, Tag, Writer,
+        ErrorReport, Header, SqlState, Tag, Writer,
         backend::TransactionStatus,
-        frontend::{Bind, Target},
+        frontend::{Bind, Named, Parse, Query, Target, is_request},
         tag::frontend,
     },
     sql::effects::{self, Ending},
@@ -126,7 +123,7 @@ impl FailedBlock {
     }
 
     fn answer_query(&mut self, body: &[u8], whole: bool, out: &mut Vec<u8>) -> Reply {
-        let text = until_zero(body);
+        let text = Query::read(body).text;
         let ending = ending(text).filter(|_| whole);
         let single = effects::is_single(text);
         match ending {
@@ -140,14 +137,12 @@ impl FailedBlock {
     }
 
     fn answer_parse(&mut self, body: &[u8], whole: bool, out: &mut Vec<u8>) -> Option<()> {
-        let mut reader = Reader::new(body);
-        let name = reader.cstr().ok()?;
-        let text = reader.cstr().ok()?;
+        let parse = Parse::read(body).ok()?;
         // A named statement would have to be there after the transaction too.
-        if !name.is_empty() || !whole {
+        if !parse.name.is_empty() || !whole {
             return None;
         }
-        self.parsed = possible(text);
+        self.parsed = possible(parse.text().ok()?);
         self.parsed?;
         Writer::new(out).parse_complete();
         Some(())
@@ -176,7 +171,7 @@ impl FailedBlock {
 
     /// None of the possible statements has result columns.
     fn answer_describe(&self, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        if *body.first()? == Target::Statement.byte() {
+        if Named::read(body).ok()?.target == Target::Statement {
             self.parsed?;
             Writer::new(out).parameter_description([]);
         } else {
@@ -226,21 +221,6 @@ fn possible(text: &[u8]) -> Option<Statement> {
 /// How the first statement ends the transaction for good. One that begins another is not possible here.
 fn ending(text: &[u8]) -> Option<Ending> {
     effects::ending(text).filter(|_| !effects::chains(text))
-}
-
-/// Messages that get an answer.
-pub(crate) fn is_request(tag: Tag) -> bool {
-    matches!(
-        tag,
-        frontend::QUERY
-            | frontend::PARSE
-            | frontend::BIND
-            | frontend::DESCRIBE
-            | frontend::EXECUTE
-            | frontend::CLOSE
-            | frontend::SYNC
-            | frontend::FUNCTION_CALL
-    )
 }
 
 /// What a client reads first when its transaction is gone.

@@ -5,13 +5,11 @@
 
 use std::rc::Rc;
 
-use super::failed_block::is_request;
 use crate::session::{
     context::Context,
     conversation::{Conversation, Verdict},
     ledger::owed::Owed,
     prepared::{
-        extended::{Naming, split_parse},
         names::{self, Change, Definition, Meaning},
         portals::Bound,
     },
@@ -21,9 +19,10 @@ use crate::{
     protocol::{
         Header, Writer,
         backend::TransactionStatus,
+        frontend::{Execute, Parse, StatementUse, is_request, named_portal},
         tag::{backend, frontend},
     },
-    session::prepared::{Statement, server::Prepared, text_bytes},
+    session::prepared::{Statement, server::Prepared},
     sql::effects,
 };
 
@@ -85,8 +84,9 @@ impl Conversation {
     }
 
     fn answer_parse(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
-        let (name, content) = split_parse(body)?;
-        text_bytes(content)?;
+        let parse = Parse::read(body).ok()?;
+        parse.text().ok()?;
+        let Parse { name, content } = parse;
         std::str::from_utf8(name).ok()?;
         let statement = context.store.of(content, self.sharing(context));
         if !statement.needs_no_server() {
@@ -118,7 +118,7 @@ impl Conversation {
     }
 
     fn answer_close(&mut self, body: &[u8]) -> Option<()> {
-        let naming = Naming::read(frontend::CLOSE, body)?;
+        let naming = StatementUse::read(frontend::CLOSE, body)?;
         self.say_later(
             Owed::SaidClose,
             Change::Remove(names::key(naming.name).into()),
@@ -128,7 +128,7 @@ impl Conversation {
 
     /// A Bind of a BEGIN.
     fn answer_bind(&mut self, body: &[u8]) -> Option<()> {
-        let naming = Naming::read(frontend::BIND, body)?;
+        let naming = StatementUse::read(frontend::BIND, body)?;
         let begin = self.begin_named(naming.name)?;
         let blocks = self.mode() == PoolMode::Transaction;
         let plain = naming.before.is_empty() && has_no_parameters(&body[naming.bytes..]);
@@ -155,12 +155,12 @@ impl Conversation {
     }
 
     fn answer_describe(&mut self, body: &[u8]) -> Option<()> {
-        if let Some(naming) = Naming::read(frontend::DESCRIBE, body) {
+        if let Some(naming) = StatementUse::read(frontend::DESCRIBE, body) {
             self.begin_named(naming.name)?;
             self.ledger.owe(Owed::SaidNothing);
             return Some(());
         }
-        self.bound_begin(body.strip_prefix(b"P")?)?;
+        self.bound_begin(named_portal(body)?)?;
         self.ledger.owe(Owed::SaidNoData);
         Some(())
     }
@@ -171,12 +171,12 @@ impl Conversation {
             .statements
             .portals
             .statement(b"")
-            .filter(|_| portal.first() == Some(&0))?;
+            .filter(|_| portal.is_empty())?;
         bound.facts.begins().then_some(bound)
     }
 
     fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
-        let begin = Rc::clone(self.bound_begin(body)?);
+        let begin = Rc::clone(self.bound_begin(Execute::read(body).ok()?.portal)?);
         if !self.block.execute() {
             return None;
         }

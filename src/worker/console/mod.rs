@@ -148,8 +148,8 @@ impl Console {
         match frame.tag {
             frontend::QUERY => {
                 let mut out = Vec::new();
-                match Query::read(frame.body) {
-                    Ok(query) => self.run(query.text, &mut out).await,
+                match Query::read(frame.body).whole() {
+                    Ok(text) => self.run(text, &mut out).await,
                     Err(error) => {
                         Writer::new(&mut out).error(&error.report());
                     }

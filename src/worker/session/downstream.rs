@@ -138,33 +138,30 @@ impl Session {
                 return Ok(());
             }
             let link = self.link.as_mut().expect(LINKED);
-            let (answer, taken) = if let Some((header, body)) = link.cutter.whole(piece) {
-                (
+            let rules = &self.conversation;
+            let partial = |header: Header, _: &[u8]| {
+                partial_from_server(header, rules.awaits_rows(), rules.awaits_shape())
+            };
+            let (answer, taken) = match link.cutter.next(piece, partial)? {
+                Cut::Whole(header, body) => (
                     self.judge(header, body, *decided > 0)?,
                     header.frame_bytes(),
-                )
-            } else {
-                let awaits_rows = self.conversation.awaits_rows();
-                let awaits_shape = self.conversation.awaits_shape();
-                match link.cutter.cut(piece, |header, _| {
-                    partial_from_server(header, awaits_rows, awaits_shape)
-                })? {
-                    Cut::Begins(header, body) => {
-                        let taken = piece.len();
-                        let answer = self.judge(header, body, *decided > 0)?;
-                        if let Some(link) = &mut self.link {
-                            link.forwards = answer != Answer::Swallow;
-                        }
-                        (answer, taken)
+                ),
+                Cut::Begins(header, body) => {
+                    let taken = piece.len();
+                    let answer = self.judge(header, body, *decided > 0)?;
+                    if let Some(link) = &mut self.link {
+                        link.forwards = answer != Answer::Swallow;
                     }
-                    Cut::Continues(count) if link.forwards => (Answer::Forward, count),
-                    Cut::Continues(count) => (Answer::Swallow, count),
-                    Cut::Held(_, taken) => {
-                        *chunk = Chunk::from(link.cutter.unite(&chunk[taken..]));
-                        continue;
-                    }
-                    Cut::Empty => return Ok(()),
+                    (answer, taken)
                 }
+                Cut::Continues(count) if link.forwards => (Answer::Forward, count),
+                Cut::Continues(count) => (Answer::Swallow, count),
+                Cut::Held(_, taken) => {
+                    *chunk = Chunk::from(link.cutter.unite(&chunk[taken..]));
+                    continue;
+                }
+                Cut::Empty => return Ok(()),
             };
             match answer {
                 Answer::Forward | Answer::Ready => *decided += taken,

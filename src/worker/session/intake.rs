@@ -1,6 +1,6 @@
 //! A session's intake: bytes that its client sent and nobody has judged, and where its messages end.
 
-use crate::{net::Chunk, protocol::buffer::Cutter};
+use crate::{net::Chunk, protocol::buffer::Cutter, session::verdict::Verdict};
 
 /// The client's side of a session.
 #[derive(Default)]
@@ -15,4 +15,14 @@ pub(super) struct Intake {
     pub(super) stalled: bool,
     /// The client will send no more.
     pub(super) is_over: bool,
+}
+
+impl Intake {
+    /// The beginning of a long message was judged, and the rest is to come. It is cut anew when it must be judged again.
+    pub(super) fn begins(&mut self, verdict: Verdict) {
+        if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
+            self.cutter = Cutter::default();
+        }
+        self.forwards = matches!(verdict, Verdict::Forward | Verdict::Instead(_));
+    }
 }

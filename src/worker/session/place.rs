@@ -10,10 +10,13 @@ use crate::{
         snapshot::Snapshot,
     },
     ids::NodeId,
-    protocol::{Header, tag::frontend},
+    protocol::{
+        Header,
+        frontend::{Parse, Query},
+        tag::frontend,
+    },
     session::{
         lookahead::{Asked, Need},
-        prepared::{extended::split_parse, text_bytes},
         transaction::block::Begun,
     },
     sql::{
@@ -222,11 +225,8 @@ fn first_text(bytes: &[u8]) -> Option<&[u8]> {
     let header = Header::read(bytes).ok()??;
     let body = bytes.get(Header::BYTES..header.frame_bytes())?;
     match header.tag {
-        frontend::QUERY => body.strip_suffix(b"\0"),
-        frontend::PARSE => {
-            let (_, content) = split_parse(body)?;
-            content.get(..text_bytes(content)?)
-        }
+        frontend::QUERY => Query::read(body).whole().ok(),
+        frontend::PARSE => Parse::read(body).ok()?.text().ok(),
         _ => None,
     }
 }

@@ -9,8 +9,7 @@ use super::{
 };
 use crate::session::{
     context::{Context, Words},
-    conversation::{Conversation, Verdict},
-    prepared::extended::has_names,
+    conversation::Verdict,
     state::pending_state::FUNCTION_BYTES,
 };
 use crate::{
@@ -22,7 +21,8 @@ use crate::{
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
         backend::TransactionStatus,
-        buffer::{Cut, Cutter, Partial},
+        buffer::{Cut, Partial},
+        frontend::has_names,
         tag::frontend,
     },
     session::context::Known,
@@ -65,16 +65,6 @@ macro_rules! context {
             ahead: &mut $words.ahead,
         }
     };
-}
-
-#[inline]
-fn judge(
-    rules: &mut Conversation,
-    header: Header,
-    body: &[u8],
-    context: &mut Context<'_>,
-) -> Result<Verdict, ProtocolError> {
-    rules.client_message(header, body, context)
 }
 
 impl Session {
@@ -138,40 +128,31 @@ impl Session {
             if piece.is_empty() {
                 break;
             }
-            let (verdict, taken) = if let Some((header, body)) = self.intake.cutter.whole(piece) {
-                let verdict = judge(
-                    &mut self.conversation,
-                    header,
-                    body,
-                    &mut context!(self, words, known),
-                )?;
-                (verdict, header.frame_bytes())
-            } else {
-                match self.intake.cutter.cut(piece, partial_from_client)? {
-                    Cut::Begins(header, body) => {
-                        let taken = piece.len();
-                        let context = &mut context!(self, words, known);
-                        let verdict = judge(&mut self.conversation, header, body, context)?;
-                        if matches!(verdict, Verdict::NeedServer | Verdict::Wait) {
-                            self.intake.cutter = Cutter::default();
-                        }
-                        self.intake.forwards =
-                            matches!(verdict, Verdict::Forward | Verdict::Instead(_));
-                        (verdict, taken)
-                    }
-                    Cut::Continues(count) if self.intake.forwards => {
-                        if self.conversation.is_unread() {
-                            self.conversation.note_rest(&piece[..count], &known);
-                        }
-                        (Verdict::Forward, count)
-                    }
-                    Cut::Continues(count) => (Verdict::Discard, count),
-                    Cut::Held(_, taken) => {
-                        self.unite_held(taken);
-                        continue;
-                    }
-                    Cut::Empty => break,
+            let (verdict, taken) = match self.intake.cutter.next(piece, partial_from_client)? {
+                Cut::Whole(header, body) => {
+                    let context = &mut context!(self, words, known);
+                    let verdict = self.conversation.client_message(header, body, context)?;
+                    (verdict, header.frame_bytes())
                 }
+                Cut::Begins(header, body) => {
+                    let taken = piece.len();
+                    let context = &mut context!(self, words, known);
+                    let verdict = self.conversation.client_message(header, body, context)?;
+                    self.intake.begins(verdict);
+                    (verdict, taken)
+                }
+                Cut::Continues(count) if self.intake.forwards => {
+                    if self.conversation.is_unread() {
+                        self.conversation.note_rest(&piece[..count], &known);
+                    }
+                    (Verdict::Forward, count)
+                }
+                Cut::Continues(count) => (Verdict::Discard, count),
+                Cut::Held(_, taken) => {
+                    self.unite_held(taken);
+                    continue;
+                }
+                Cut::Empty => break,
             };
             decided = match self.follow(verdict, decided, taken, words)? {
                 Followed::On(decided) => decided,
