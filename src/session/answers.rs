@@ -53,7 +53,7 @@ impl Conversation {
             _ if self.ledger.received(tag) => {
                 self.statements
                     .names
-                    .settle(self.ledger.settled(), Some(server));
+                    .settle(self.ledger.client.settled(), Some(server));
                 return Ok(Answer::Swallow);
             }
             backend::COMMAND_COMPLETE if !self.statements.commands.is_empty() => {
@@ -70,7 +70,7 @@ impl Conversation {
         self.statements.replan = Replan::Impossible;
         self.statements
             .names
-            .settle(self.ledger.settled(), Some(server));
+            .settle(self.ledger.client.settled(), Some(server));
         Ok(Answer::Forward)
     }
 
@@ -89,14 +89,14 @@ impl Conversation {
             // The client hears of it, and must not hear of it twice.
             self.stop_recording();
         }
-        if self.ledger.is_last_pipeline() {
+        if self.ledger.client.is_last_pipeline() {
             self.state.restore.request_failed();
         }
-        let failed = self.ledger.refused();
+        let failed = self.ledger.client.refused();
         self.ledger.received(backend::ERROR_RESPONSE);
         self.statements
             .names
-            .refute(failed, self.ledger.settled(), Some(server));
+            .refute(failed, self.ledger.client.settled(), Some(server));
         match told {
             _ if again => Answer::Swallow,
             Some(body) => {
@@ -150,12 +150,12 @@ impl Conversation {
         self.ledger.received_ready(status);
         self.statements
             .names
-            .settle(self.ledger.settled(), Some(server));
+            .settle(self.ledger.client.settled(), Some(server));
         self.turns.rolls_back = false;
         self.turns.is_unread &= !self.ledger.waits_for_client();
         self.turns.may_turn &= !self.ledger.is_at_rest();
         if !self.statements.commands.is_empty()
-            && self.ledger.settled() > self.statements.commands_ticket
+            && self.ledger.client.settled() > self.statements.commands_ticket
         {
             self.statements.commands.clear();
         }

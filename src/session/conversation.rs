@@ -82,7 +82,7 @@ impl Conversation {
 
     /// The client's unnamed statement was destroyed by a Query that pgring answered.
     pub(crate) fn forget_unnamed(&mut self) {
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         self.drop_unnamed(None);
         self.statements.names.settle(ticket + 1, None);
     }
@@ -107,7 +107,7 @@ impl Conversation {
     /// What the next message does to the names; called before it is entered in the ledger.
     #[inline]
     pub(crate) fn note_change(&mut self, at: Option<ServerName>, change: Change) {
-        let (ticket, pipeline) = (self.ledger.ticket(), self.ledger.pipeline());
+        let (ticket, pipeline) = (self.ledger.client.ticket(), self.ledger.client.pipeline());
         self.statements.names.change(ticket, pipeline, at, change);
     }
 
@@ -188,7 +188,7 @@ impl Conversation {
 
     /// True when what the server says next may tell the client of a commit.
     pub(crate) fn may_commit(&self) -> bool {
-        self.ledger.is_committing()
+        self.ledger.client.is_committing()
             || self.ledger.status() == TransactionStatus::Idle
             || self.turns.may_turn
     }
@@ -212,7 +212,7 @@ impl Conversation {
     /// True when so much is outstanding that the client must wait.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.ledger.outstanding() >= OUTSTANDING_MESSAGES_MAX
+        self.ledger.client.outstanding() >= OUTSTANDING_MESSAGES_MAX
     }
 
     /// Where the client's transaction stands, as far as the last ReadyForQuery says.

@@ -180,7 +180,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
             .rules
             .statements
             .names
-            .find(name, self.rules.ledger.pipeline())
+            .find(name, self.rules.ledger.client.pipeline())
         {
             Meaning::Statement(definition) => self.passes(&Asked::Statement(&definition.statement)),
             Meaning::Nothing => self.rules.asks(name).is_some(),

@@ -26,7 +26,7 @@ impl Conversation {
     /// been told.
     #[cold]
     pub(crate) fn have_refused(&mut self, why: Why, context: &mut Context<'_>) -> bool {
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         if self.is_refusing() {
             let before = self
                 .refusals
@@ -37,7 +37,7 @@ impl Conversation {
         }
         let server = context.server.as_deref_mut().expect("a server is at hand");
         server.doubt_unnamed();
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         self.refusals.at_server = Some(Refusing {
             ticket,
             pipeline,
@@ -58,13 +58,13 @@ impl Conversation {
         self.refusals
             .at_server
             .as_ref()
-            .is_some_and(|refusing| refusing.ticket >= self.ledger.settled())
+            .is_some_and(|refusing| refusing.ticket >= self.ledger.client.settled())
     }
 
     /// The error that the client gets in place of the one about our nonsense, when that is what the server refuses.
     #[cold]
     pub(crate) fn refusal_error(&mut self) -> Option<Vec<u8>> {
-        let settled = self.ledger.settled();
+        let settled = self.ledger.client.settled();
         let refused = self
             .refusals
             .at_server
@@ -78,7 +78,7 @@ impl Conversation {
     #[cold]
     pub(crate) fn tell_parameters(&mut self, types: &[u8]) {
         if let Some(refusing) = &mut self.refusals.at_server
-            && refusing.ticket + 1 == self.ledger.ticket()
+            && refusing.ticket + 1 == self.ledger.client.ticket()
         {
             Writer::new(&mut refusing.before).message(backend::PARAMETER_DESCRIPTION, types);
         }

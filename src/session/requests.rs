@@ -51,7 +51,7 @@ impl Conversation {
             _ if context.server.is_none() => return Ok(self.without_server(header, body, context)),
             _ if self.is_replanning() || self.waits_for_settings() => return Ok(Verdict::Wait),
             // Should one of ours fail, the server would skip this together with the request before it.
-            tag if self.ledger.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
+            tag if self.ledger.client.is_risky() && is_extended(tag) => return Ok(Verdict::Wait),
             _ => {}
         }
         if self.ledger.is_unasked() {
@@ -91,12 +91,12 @@ impl Conversation {
     /// sent, the answers come by themselves.
     #[cold]
     pub(crate) fn hasten_answers(&mut self, context: &mut Context<'_>) -> bool {
-        let settled = self.ledger.settled();
+        let settled = self.ledger.client.settled();
         self.say_due(context);
-        if self.ledger.settled() > settled {
+        if self.ledger.client.settled() > settled {
             return true;
         }
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         let keeps_answers = self.ledger.waits_for_client() && !self.ledger.is_at_rest();
         if self.flushed != ticket && keeps_answers {
             self.flushed = ticket;
@@ -123,7 +123,7 @@ impl Conversation {
 
     /// A Query that goes to the server.
     fn judge_query(&mut self, header: Header, body: &[u8], context: &mut Context<'_>) -> Verdict {
-        if self.ledger.is_at_risk() || self.is_refusing() {
+        if self.ledger.client.is_at_risk() || self.is_refusing() {
             // Should one of ours fail, the server skips up to a Sync, and would skip both requests.
             return Verdict::Wait;
         }
@@ -226,7 +226,7 @@ impl Conversation {
     }
 
     fn judge_call(&mut self, header: Header, body: &[u8], context: &mut Context<'_>) -> Verdict {
-        if self.ledger.is_at_risk() || self.is_refusing() {
+        if self.ledger.client.is_at_risk() || self.is_refusing() {
             return Verdict::Wait;
         }
         let whole = body.len() == header.body_bytes();
@@ -260,7 +260,7 @@ impl Conversation {
             && let Some(report) = self.refusals.local.take()
         {
             self.say_due(context);
-            self.ledger.sync_alone();
+            self.ledger.client.sync_alone();
             self.answer_with(header.tag, &report, context.out);
         }
         true

@@ -49,8 +49,11 @@ impl Conversation {
             self.forget_replaced(header.tag, body);
             return None;
         };
-        while self.ledger.outstanding() > 0 && self.hasten_answers(context) {}
-        if self.ledger.outstanding() > 0 || !self.own_requests_are_done() || self.is_replanning() {
+        while self.ledger.client.outstanding() > 0 && self.hasten_answers(context) {}
+        if self.ledger.client.outstanding() > 0
+            || !self.own_requests_are_done()
+            || self.is_replanning()
+        {
             return Some(Verdict::Wait);
         }
         let adds = matches!(question, Question::Parse(..) | Question::Bind(..));
@@ -127,7 +130,10 @@ impl Conversation {
 
     /// True when the name means no other statement.
     fn is_free(&self, name: &[u8]) -> bool {
-        let meaning = self.statements.names.find(name, self.ledger.pipeline());
+        let meaning = self
+            .statements
+            .names
+            .find(name, self.ledger.client.pipeline());
         matches!(meaning, Meaning::Nothing)
     }
 

@@ -131,7 +131,7 @@ impl Conversation {
 
     /// How many statements of ours the server executes before the client's first, within its pipeline.
     pub(crate) fn own_executes_ahead(&self) -> usize {
-        self.ledger.own_executes_ahead()
+        self.ledger.client.own_executes_ahead()
     }
 
     /// True when nothing that pgring itself asked is outstanding.

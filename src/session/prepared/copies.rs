@@ -113,7 +113,7 @@ impl Conversation {
         definition: &Definition,
         context: &mut Context<'_>,
     ) -> Presence {
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let renewed = self.statements.names.row_shapes().renewed;
         let server = context.server.as_deref_mut().expect("a server is at hand");
         let is_allowed = |found: &Found| found.stamp == renewed || definition.allows(found.stamp);
@@ -291,7 +291,7 @@ impl Conversation {
         is_unnamed: bool,
         context: &mut Context<'_>,
     ) -> Found {
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let server = context.server.as_deref_mut().expect("a server is at hand");
         let statement = &definition.statement;
         let (name, stamp) = if is_unnamed {
@@ -349,7 +349,11 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> ServerName {
         let server = context.server.as_deref_mut().expect("a server is at hand");
-        let name = server.prepare_named(statement, context.stamps.next(), self.ledger.pipeline());
+        let name = server.prepare_named(
+            statement,
+            context.stamps.next(),
+            self.ledger.client.pipeline(),
+        );
         statement.write_parse(name.bytes(), statement.types(), context.ahead);
         self.note_parse_ahead(name, statement);
         name

@@ -32,7 +32,7 @@ impl Conversation {
         if definition.statement.is_plain() {
             return;
         }
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         self.statements.names.row_shapes_mut().parsed = Some(Parsed {
             ticket,
             name: names::key(name).into(),
@@ -90,7 +90,7 @@ impl Conversation {
         at: &[u8],
         ahead: &mut Vec<u8>,
     ) {
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         let asked = Asked { ticket, of, tells };
         self.statements
             .names
@@ -112,7 +112,7 @@ impl Conversation {
                 .row_shapes()
                 .is_telling(definition.own)
         {
-            let ticket = self.ledger.ticket();
+            let ticket = self.ledger.client.ticket();
             let statement = Rc::clone(&definition.statement);
             self.statements
                 .names
@@ -135,7 +135,7 @@ impl Conversation {
         {
             return;
         }
-        let ticket = self.ledger.ticket();
+        let ticket = self.ledger.client.ticket();
         self.statements
             .names
             .row_shapes_mut()
@@ -156,7 +156,7 @@ impl Conversation {
     /// A part of a description has come.
     #[inline]
     pub(crate) fn note_shape(&mut self, tag: Tag, body: &[u8], server: &mut Prepared) {
-        let answered = self.ledger.settled();
+        let answered = self.ledger.client.settled();
         let row_shapes = self.statements.names.row_shapes_mut();
         let is_next = |asked: &Asked| asked.ticket == answered;
         if !row_shapes.asked.front().is_some_and(is_next) {

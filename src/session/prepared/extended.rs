@@ -87,7 +87,11 @@ impl Conversation {
             if odd {
                 self.state.pending.keep_forever(Pin::OddStatement);
             }
-            match self.statements.names.find(name, self.ledger.pipeline()) {
+            match self
+                .statements
+                .names
+                .find(name, self.ledger.client.pipeline())
+            {
                 Meaning::Unsure => return Some(Verdict::Wait),
                 Meaning::Statement(_) => return Some(self.parse_again(name, content, context)),
                 Meaning::Nothing => {}
@@ -139,7 +143,7 @@ impl Conversation {
         statement: &Rc<Statement>,
         context: &mut Context<'_>,
     ) -> Verdict {
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let server = context.server.as_deref_mut().expect("a server is at hand");
         let (verdict, at, own) = if name.is_empty() {
             let own = Stamp::apart(context.store.number());
@@ -233,7 +237,7 @@ impl Conversation {
         let meaning = self
             .statements
             .names
-            .find(naming.name, self.ledger.pipeline());
+            .find(naming.name, self.ledger.client.pipeline());
         let mut definition = match meaning {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing => {
@@ -352,7 +356,7 @@ impl Conversation {
         match self
             .statements
             .names
-            .find(naming.name, self.ledger.pipeline())
+            .find(naming.name, self.ledger.client.pipeline())
         {
             Meaning::Unsure => return Some(Verdict::Wait),
             Meaning::Nothing if !naming.name.is_empty() && !naming.name.starts_with(PREFIX) => {

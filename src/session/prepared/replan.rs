@@ -80,7 +80,8 @@ impl Conversation {
         }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible = self.statements.replan == Replan::Possible && self.ledger.is_one_pipeline();
+        let possible =
+            self.statements.replan == Replan::Possible && self.ledger.client.is_one_pipeline();
         if possible {
             self.statements.replan = Replan::Refused;
         }

@@ -76,7 +76,7 @@ impl Conversation {
             Sight::Different => return Some(self.refuse_message(tag, Why::Shape, context)),
         }
         self.statements.commands = uses.into_iter().filter(ends).collect();
-        self.statements.commands_ticket = self.ledger.ticket();
+        self.statements.commands_ticket = self.ledger.client.ticket();
         None
     }
 
@@ -127,7 +127,7 @@ impl Conversation {
         let Some(name) = used.name() else {
             return Sight::Same;
         };
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let definition = match self.statements.names.find(name, pipeline) {
             Meaning::Statement(definition) => definition,
             Meaning::Unsure => return Sight::Unknown,
@@ -196,7 +196,7 @@ impl Conversation {
 
     /// What the server was shown under this name in the pipeline at hand.
     fn shown(&self, name: &[u8]) -> Option<&Shown> {
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let mut all = self.statements.names.row_shapes().shown.iter();
         all.find(|shown| shown.name == name && shown.pipeline == pipeline)
     }
@@ -218,7 +218,7 @@ impl Conversation {
     /// True while the outcome of a DEALLOCATE is open.
     pub(crate) fn waits_for_command(&self) -> bool {
         !self.statements.commands.is_empty()
-            && self.ledger.settled() <= self.statements.commands_ticket
+            && self.ledger.client.settled() <= self.statements.commands_ticket
     }
 }
 

@@ -62,7 +62,7 @@ fn apply(ledger: &mut Ledger, event: &str) {
         return ledger.owe(owed);
     }
     match event.as_bytes() {
-        b"say" => assert!(ledger.take_said().is_some()),
+        b"say" => assert!(ledger.client.take_said().is_some()),
         b"sync" => assert!(ledger.take_sync_due()),
         [b'>', tag] => ledger.sent(Tag(*tag)),
         [b'<', b'Z', status] => {
@@ -220,7 +220,7 @@ proptest! {
         prop_assert!(world.ledger.is_at_rest(), "{}\n{:?}", world.log, world.ledger);
         let free = world.ledger.status() == Idle;
         prop_assert_eq!(world.ledger.is_releasable(), free);
-        prop_assert_eq!(world.ledger.outstanding(), 0);
+        prop_assert_eq!(world.ledger.client.outstanding(), 0);
     }
 
     /// With a Sync before the data of a COPY too: when in doubt, at the latest after the next query.
@@ -308,7 +308,7 @@ fn a_copy_that_failed_early_leaves_nothing_behind() {
 #[test]
 fn a_commit_is_in_flight_until_its_ready_for_query() {
     let mut ledger = after(">Q <C <ZT >Q");
-    assert!(!ledger.is_committing());
+    assert!(!ledger.client.is_committing());
     ledger.sends_commit();
     ledger.sent(frontend::QUERY);
     ledger.sent(frontend::QUERY);
@@ -316,7 +316,7 @@ fn a_commit_is_in_flight_until_its_ready_for_query() {
         assert!(!ledger.is_at_rest());
         ledger.received(backend::COMMAND_COMPLETE);
         ledger.received_ready(status);
-        assert_eq!(ledger.is_committing(), committing, "{status:?}");
+        assert_eq!(ledger.client.is_committing(), committing, "{status:?}");
     }
 }
 
@@ -325,15 +325,15 @@ fn a_commit_in_a_pipeline_is_in_flight_until_the_sync_is_answered() {
     let mut ledger = after(">P >S >P");
     ledger.sends_commit();
     ledger.sent(frontend::EXECUTE);
-    assert!(ledger.is_committing());
+    assert!(ledger.client.is_committing());
     ledger.sent(frontend::SYNC);
     for event in ["<1", "<ZI", "<1", "<C"] {
-        assert!(ledger.is_committing(), "{event}");
+        assert!(ledger.client.is_committing(), "{event}");
         apply(&mut ledger, event);
     }
-    assert!(ledger.is_committing());
+    assert!(ledger.client.is_committing());
     apply(&mut ledger, "<ZI");
-    assert!(!ledger.is_committing());
+    assert!(!ledger.client.is_committing());
 }
 
 #[test]
@@ -342,10 +342,10 @@ fn a_commit_that_the_server_skips_is_not_in_flight() {
     ledger.sends_commit();
     ledger.sent(frontend::EXECUTE);
     apply(&mut ledger, "<E");
-    assert!(!ledger.is_committing());
+    assert!(!ledger.client.is_committing());
     ledger.sends_commit();
     ledger.sent(frontend::EXECUTE);
-    assert!(!ledger.is_committing());
+    assert!(!ledger.client.is_committing());
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn a_commit_survives_a_sync_that_a_copy_swallows() {
     ledger.sends_commit();
     ledger.sent(frontend::SYNC);
     apply(&mut ledger, "<G");
-    assert!(ledger.is_committing());
+    assert!(ledger.client.is_committing());
 }
 
 #[test]
@@ -398,11 +398,11 @@ fn what_we_answer_comes_in_its_turn() {
     let mut ledger = after(">P >+P >B >+C >+C >S");
     for event in ["<1", "say", "<2", "say", "say"] {
         let ours = event == "say";
-        assert_eq!(ledger.front().map(is_said), Some(ours), "{event}");
-        assert!(ours || ledger.take_said().is_none());
+        assert_eq!(ledger.client.front().map(is_said), Some(ours), "{event}");
+        assert!(ours || ledger.client.take_said().is_none());
         apply(&mut ledger, event);
     }
-    assert_eq!(ledger.take_said(), None);
+    assert_eq!(ledger.client.take_said(), None);
     apply(&mut ledger, "<ZI");
     assert!(ledger.is_releasable());
 }
@@ -414,11 +414,11 @@ fn is_said(owed: Owed) -> bool {
 #[test]
 fn what_the_server_skips_we_do_not_answer_either() {
     let mut ledger = after(">P >+P >B >+C >S <E");
-    assert_eq!(ledger.take_said(), None);
+    assert_eq!(ledger.client.take_said(), None);
     apply(&mut ledger, "<ZI");
     assert!(ledger.is_releasable());
     let mut ledger = after(">P <E >+P >+C");
-    assert_eq!(ledger.take_said(), None);
+    assert_eq!(ledger.client.take_said(), None);
     apply(&mut ledger, ">S");
     apply(&mut ledger, "<ZI");
     assert!(ledger.is_releasable());
@@ -472,7 +472,7 @@ fn what_follows_a_request_behind_ours_must_wait() {
     ] {
         let ledger = after(way);
         assert_eq!(
-            (ledger.is_at_risk(), ledger.is_risky()),
+            (ledger.client.is_at_risk(), ledger.client.is_risky()),
             (at_risk, risky),
             "{way}"
         );
@@ -487,7 +487,7 @@ fn the_client_takes_an_error_for_its_own_message() {
         (">-C >-P >Q", 2),
         (">B <2 >-P >B", 2),
     ] {
-        assert_eq!(after(way).refused(), refused, "{way}");
+        assert_eq!(after(way).client.refused(), refused, "{way}");
     }
 }
 
@@ -495,10 +495,10 @@ fn the_client_takes_an_error_for_its_own_message() {
 fn a_sync_that_we_answer_ends_its_pipeline() {
     let mut ledger = after(">+P >+C say say");
     assert!(!ledger.is_at_rest(), "the pipeline is open");
-    let pipeline = ledger.pipeline();
-    ledger.sync_alone();
+    let pipeline = ledger.client.pipeline();
+    ledger.client.sync_alone();
     assert!(ledger.is_releasable());
-    assert_eq!(ledger.pipeline(), pipeline + 1);
+    assert_eq!(ledger.client.pipeline(), pipeline + 1);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Conversation {
             .server
             .as_deref_mut()
             .expect("a block begins at a server connection");
-        let pipeline = self.ledger.pipeline();
+        let pipeline = self.ledger.client.pipeline();
         let name = match server.named(statement, pipeline) {
             Presence::Here(found) => found.name,
             Presence::Absent | Presence::Unsure => self.prepare_ours(statement, context),

@@ -75,7 +75,7 @@ impl Conversation {
 
     fn answer_sync(&mut self, context: &mut Context<'_>) -> bool {
         self.say_due(context);
-        self.ledger.sync_alone();
+        self.ledger.client.sync_alone();
         self.statements.portals.clear();
         self.block.sync();
         let status = self.block.status(TransactionStatus::Idle);
@@ -94,7 +94,9 @@ impl Conversation {
         }
         if !name.is_empty() {
             let new = matches!(
-                self.statements.names.find(name, self.ledger.pipeline()),
+                self.statements
+                    .names
+                    .find(name, self.ledger.client.pipeline()),
                 Meaning::Nothing
             );
             let bytes = self.statements.names.bytes() + names::cost(name, &statement);
@@ -146,7 +148,11 @@ impl Conversation {
 
     /// What `name` means, when that is a BEGIN.
     fn begin_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
-        match self.statements.names.find(name, self.ledger.pipeline()) {
+        match self
+            .statements
+            .names
+            .find(name, self.ledger.client.pipeline())
+        {
             Meaning::Statement(definition) if definition.statement.facts.begins() => {
                 Some(definition.statement)
             }
@@ -197,8 +203,10 @@ impl Conversation {
     /// What pgring itself answers at this point of the conversation, if it does.
     #[inline]
     pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
-        let said = self.ledger.take_said()?;
-        self.statements.names.settle(self.ledger.settled(), server);
+        let said = self.ledger.client.take_said()?;
+        self.statements
+            .names
+            .settle(self.ledger.client.settled(), server);
         Some(match said {
             Owed::SaidParse => PARSE_COMPLETE,
             Owed::SaidBind => BIND_COMPLETE,

@@ -84,7 +84,7 @@ impl Conversation {
     /// What losing the server now would mean.
     fn loss(&self) -> Loss {
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
-        let committing = self.ledger.is_committing();
+        let committing = self.ledger.client.is_committing();
         let failed = in_transaction && !committing && !self.turns.rolls_back;
         Loss {
             in_transaction,
