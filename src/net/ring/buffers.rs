@@ -21,6 +21,10 @@ use super::uring::Ring;
 /// Buffers in the kernel's hands at first; few, so that they stay in the processor's cache.
 const WINDOW_BUFFERS_MIN: u16 = 64;
 
+/// Bytes between two buffers. Messages are short and stand at the beginning of a buffer: at a distance of whole pages the
+/// beginnings of all buffers would share a few sets of the processor's cache, and displace each other.
+const STAGGER_BYTES: usize = 64;
+
 /// One group of equal buffers that the kernel picks from.
 pub(crate) struct Buffers {
     group: u16,
@@ -80,7 +84,7 @@ impl Buffers {
             group,
             buffer_bytes,
             count,
-            memory: Region::new(usize::from(count) * buffer_bytes),
+            memory: Region::new(usize::from(count) * (buffer_bytes + STAGGER_BYTES)),
             entries: Region::new(usize::from(count) * size_of::<BufRingEntry>()),
             tail: Cell::new(0),
             offered: Cell::new(0),
@@ -193,7 +197,7 @@ impl Buffers {
             self.memory
                 .start
                 .as_ptr()
-                .add(usize::from(buffer) * self.buffer_bytes)
+                .add(usize::from(buffer) * (self.buffer_bytes + STAGGER_BYTES))
         }
     }
 }
