@@ -72,7 +72,8 @@ impl Conversation {
         }
     }
 
-    /// What is about to be executed was not described when the client parsed it, as it should have been.
+    /// Asks for the description of a statement that is about to be executed, where none was asked for at its client's
+    /// Parse, as it should have been.
     #[cold]
     pub(crate) fn describe_late(
         &mut self,
