@@ -1,5 +1,5 @@
-//! What running the client's statements may leave at the server connection, by their texts and by what is known of the
-//! functions, triggers and so on of the database. Pure.
+//! Session state that running the client's statements may leave at the server connection, judged by their texts and by
+//! the catalog's facts about functions, triggers and so on. Pure.
 //!
 //! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What may be left by what nobody knows.
+/// Effects to be feared of functions and triggers that nobody knows.
 const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
 
 impl Conversation {
@@ -48,7 +48,7 @@ impl Conversation {
         }
     }
 
-    /// What the names in it may leave, and what any statement may.
+    /// Effects that running it may leave behind: those of the names in its text, and those that any statement may have.
     #[inline]
     fn effects_of(
         &self,
@@ -239,7 +239,7 @@ impl Conversation {
     }
 }
 
-/// What a text may leave by the names in it.
+/// Effects that a text may leave behind: those of the names in it, and those that any text may have.
 fn named_effects(
     known: &DatabaseFacts,
     facts: StatementFlags,
