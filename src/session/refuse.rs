@@ -154,7 +154,8 @@ impl Conversation {
         Verdict::Discard
     }
 
-    /// The same for a Query outside a transaction block, which needs no server connection for that.
+    /// Refuses a Query outside a transaction block that would pin its session, which needs no server connection. False
+    /// when it is not to be refused.
     pub(crate) fn refuse_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
         if self.block.deferred().is_some() || !self.refuses_pins(context) {
             return false;
