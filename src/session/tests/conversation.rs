@@ -1,4 +1,4 @@
-//! What becomes of messages, and what a client hears when its server connection is lost at each point.
+//! Verdicts on single messages of clients and servers, and the points at which a connection goes back.
 
 use super::talk::*;
 use crate::session::conversation::{Answer, Verdict};
