@@ -144,7 +144,7 @@ impl Conversation {
     ) -> Place {
         let statement = &definition.statement;
         // PostgreSQL does not look at EXECUTE again, but at what it executes, when it does.
-        let is_fixed = statement.is_plain() || statement.facts.executes();
+        let is_fixed = statement.is_plain() || statement.flags.executes();
         if is_fixed || self.block_had_failed() {
             self.find_again(name, definition, found.stamp);
             return Place::Here(found);

@@ -39,7 +39,7 @@ pub(crate) struct Statement {
     content: Arc<[u8]>,
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
-    pub(crate) facts: StatementFlags,
+    pub(crate) flags: StatementFlags,
     /// It means the same whatever there is in the database, and has neither rows nor parameters; or its rows are those of a
     /// cursor, which the server does not compare with what they were when it was parsed.
     is_plain: bool,
@@ -98,7 +98,7 @@ impl Statement {
     /// True when no server need see its Parse: its grammar has been checked, and there is nothing else that could be
     /// wrong with it, whatever there is in the database.
     pub(crate) fn needs_no_server(&self) -> bool {
-        self.facts.begins() && self.shared_under.is_some()
+        self.flags.begins() && self.shared_under.is_some()
     }
 
     /// True when every server makes the same of it at any time, and there is nothing to be said of its rows.
@@ -233,7 +233,7 @@ impl Store {
         let text = &content[..text_bytes];
         // Bytes of its characters may look like ASCII.
         let hides = settings.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
-        let facts = match hides {
+        let flags = match hides {
             true => effects::flags_of_beginning(b""),
             false => effects::flags_of(text),
         };
@@ -242,15 +242,15 @@ impl Store {
             id: self.number(),
             content: content.into(),
             text_bytes,
-            facts,
-            is_plain: facts.begins()
-                || facts.is_empty()
-                || facts.fetches()
-                || !facts.is_shareable() && ends(),
+            flags,
+            is_plain: flags.begins()
+                || flags.is_empty()
+                || flags.fetches()
+                || !flags.is_shareable() && ends(),
             has_literals: has_literals(&content[..text_bytes]),
             under: settings.cloned(),
             shared_under: settings
-                .filter(|_| facts.is_shareable() || facts.begins())
+                .filter(|_| flags.is_shareable() || flags.begins())
                 .cloned(),
             class: Cell::new(None),
             effects: Cell::new(None),

@@ -39,11 +39,11 @@ impl Conversation {
     pub(crate) fn prepare_commands(
         &mut self,
         tag: Tag,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let concerned = facts.deallocates() || facts.executes() || facts.prepares();
+        let concerned = flags.deallocates() || flags.executes() || flags.prepares();
         if !concerned || !self.shares_names() {
             return None;
         }
@@ -89,7 +89,7 @@ impl Conversation {
         statement: &Rc<Statement>,
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let executes = statement.facts.executes();
+        let executes = statement.flags.executes();
         executes.then(|| self.show_executed(tag, statement.text(), context))?
     }
 
@@ -147,7 +147,7 @@ impl Conversation {
                 pipeline,
                 shape: None,
             });
-            let below = match definition.statement.facts.executes() {
+            let below = match definition.statement.flags.executes() {
                 true => effects::uses(definition.statement.text()),
                 false => Vec::new(),
             };

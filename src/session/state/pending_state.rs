@@ -69,13 +69,13 @@ const CENSUS_FAILURES_MAX: u8 = 5;
 impl PendingState {
     /// A statement goes to the server.
     #[inline]
-    pub(crate) fn note(&mut self, facts: StatementFlags) {
-        self.gained |= facts.gains_state();
-        self.lost |= facts.loses_state();
-        self.unsettled |= facts.changes_meaning();
-        self.schema |= facts.changes_schema();
-        self.prepared |= facts.prepares();
-        if facts.loads() {
+    pub(crate) fn note(&mut self, flags: StatementFlags) {
+        self.gained |= flags.gains_state();
+        self.lost |= flags.loses_state();
+        self.unsettled |= flags.changes_meaning();
+        self.schema |= flags.changes_schema();
+        self.prepared |= flags.prepares();
+        if flags.loads() {
             self.keep_forever(Pin::Library);
         }
     }

@@ -153,7 +153,7 @@ impl Conversation {
             .names
             .find(name, self.ledger.client.pipeline())
         {
-            Meaning::Statement(definition) if definition.statement.facts.begins() => {
+            Meaning::Statement(definition) if definition.statement.flags.begins() => {
                 Some(definition.statement)
             }
             _ => None,
@@ -178,7 +178,7 @@ impl Conversation {
             .portals
             .statement(b"")
             .filter(|_| portal.is_empty())?;
-        bound.facts.begins().then_some(bound)
+        bound.flags.begins().then_some(bound)
     }
 
     fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
