@@ -183,7 +183,7 @@ impl Talk {
     }
 
     /// In transaction mode, inside a transaction whose server connection was lost while nothing was asked.
-    pub(crate) fn in_limbo() -> Self {
+    pub(crate) fn in_failed_block() -> Self {
         let mut talk = Self::in_transaction();
         assert_eq!(talk.lose(), AfterLoss::GoesOn);
         assert_eq!(talk.told(), "");
