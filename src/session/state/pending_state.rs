@@ -64,7 +64,7 @@ pub(crate) struct PendingState {
 const REPORTED_SETTINGS_MAX: usize = 64;
 
 /// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
-const CENSUS_FAILURES_MAX: u8 = 5;
+const STATE_QUERY_FAILURES_MAX: u8 = 5;
 
 impl PendingState {
     /// A statement goes to the server.
@@ -257,12 +257,12 @@ impl PendingState {
     /// The server could not tell: nobody else may have the connection until it can.
     fn state_query_failed(&mut self) {
         self.failures += 1;
-        if self.failures < CENSUS_FAILURES_MAX {
+        if self.failures < STATE_QUERY_FAILURES_MAX {
             self.gained = true;
             return;
         }
         // From now on once for each transaction.
-        self.failures = CENSUS_FAILURES_MAX - 1;
+        self.failures = STATE_QUERY_FAILURES_MAX - 1;
         self.found = self.found.or(Some(Pin::Setting));
         (self.unsettled, self.asks_later) = (true, true);
     }
