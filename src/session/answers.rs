@@ -1,6 +1,6 @@
-//! What becomes of each message of a server. Pure.
+//! Judgement of each message of a server: it goes to the client, as it is or in other words, or it stays here. Pure.
 //!
-//! What answers pgring's own questions is judged by `ledger/internal_queries.rs`; what is owed stands in the ledger.
+//! Answers to pgring's own queries are judged in `ledger/ask.rs`; what is owed stands in the ledger.
 
 use super::prepared::{server::Prepared, write_head};
 use super::{
@@ -129,7 +129,7 @@ impl Conversation {
         Some(out)
     }
 
-    /// What the server has answered so far it has answered before whatever is parsed from now on.
+    /// Stamps the names whose Parse the server has answered so far: whatever is parsed from now on is parsed later.
     #[inline]
     pub(crate) fn note_answered(&mut self, stamps: &Stamps) {
         self.statements.names.stamp(stamps);

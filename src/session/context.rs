@@ -1,4 +1,4 @@
-//! What a session's rules work with while they judge one message of the client. Pure.
+//! Context in which a session's rules judge one message of the client: what they look up, and where they write. Pure.
 
 use std::{ops::Deref, rc::Rc, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     sql::effects::Effects,
 };
 
-/// What is known of a database, counted on this core: a turn takes no part in the counts of others.
+/// Facts about a database, in an `Rc` of this core: a turn does not touch the count of references that all cores share.
 #[derive(Debug)]
 pub(crate) struct KnownFacts(pub(crate) Arc<DatabaseFacts>);
 
@@ -27,7 +27,7 @@ impl Deref for KnownFacts {
     }
 }
 
-/// What a session's rules are told of its database for one turn of the core.
+/// Knowledge of its database that a session's rules have for one turn of the core.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Known {
     /// Functions and triggers are believed to leave nothing behind.
@@ -35,15 +35,15 @@ pub(crate) enum Known {
     /// Nothing is known.
     #[default]
     Nothing,
-    /// What was known may not be all any more.
+    /// These facts, which may not be all any more.
     Stale(Rc<KnownFacts>),
-    /// This is, and by this key what was concluded from it.
+    /// These facts, which hold, and the key by which conclusions from them are remembered.
     Facts(Rc<KnownFacts>, ClassKey),
 }
 
 /// Everything that the rules need to judge one message, and where they write.
 pub struct Context<'a> {
-    /// What the server connection at hand has prepared; `None` when none is at hand.
+    /// Statements that the server connection at hand has prepared; `None` when none is at hand.
     pub(crate) server: Option<&'a mut Prepared>,
     /// The statements of this core.
     pub(crate) store: &'a Store,
@@ -51,7 +51,7 @@ pub struct Context<'a> {
     pub(crate) stamps: &'a Stamps,
     /// The session's settings, as far as they change what a text means.
     pub(crate) settings: &'a Parameters,
-    /// What is known of the database's functions and triggers.
+    /// Knowledge of the database's functions and triggers.
     pub(crate) known: &'a Known,
     /// Bounds from the configuration.
     pub(crate) bounds: Bounds,
@@ -62,7 +62,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// What is to be feared of these: not what functions do unseen, where they are trusted.
+    /// Those of these effects that are to be feared: not those that functions have unseen, where functions are trusted.
     #[inline]
     pub(crate) fn feared(&self, effects: Effects) -> Effects {
         match self.known {
@@ -72,7 +72,7 @@ impl Context<'_> {
     }
 }
 
-/// What the rules have to say, before it is sent.
+/// Messages that the rules have written, before they are sent.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
     /// To the client.
@@ -92,16 +92,16 @@ impl Words {
     }
 }
 
-/// What the configuration says of statements and of session state.
+/// Bounds that the configuration sets to statements and to session state.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The server is asked for session state after every transaction.
     pub always_checked: bool,
     /// Only texts are looked at: functions and triggers are believed to leave nothing.
     pub trusts_functions: bool,
-    /// What uses a sequence keeps its connection.
+    /// A session that uses a sequence keeps its connection.
     pub pins_sequences: bool,
-    /// What would pin a session is refused.
+    /// A statement that would pin its session is refused.
     pub refuses_pins: bool,
     /// Statements of ours on one server connection.
     pub server_statements: usize,
@@ -124,16 +124,16 @@ impl From<&PoolSettings> for Bounds {
 
 /// A context's furniture, for those who judge messages without a worker: tests and benchmarks.
 pub struct OwnedContext {
-    /// What the server connection has prepared.
+    /// Statements that the server connection has prepared.
     pub server: Prepared,
     pub(crate) store: Rc<Store>,
     pub(crate) stamps: Stamps,
     pub(crate) settings: Parameters,
     pub(crate) known: Known,
     pub(crate) bounds: Bounds,
-    /// What the rules said to the client.
+    /// Messages of the rules to the client.
     pub out: Vec<u8>,
-    /// What the rules said to the server.
+    /// Messages of the rules to the server.
     pub ahead: Vec<u8>,
 }
 

@@ -104,7 +104,8 @@ impl Conversation {
         self.follow_ups.vacates.take()
     }
 
-    /// What the next message does to the names; called before it is entered in the ledger.
+    /// Notes what the next message does to the client's names for statements; called before it is entered in the
+    /// ledger.
     #[inline]
     pub(crate) fn note_change(&mut self, at: Option<ServerName>, change: Change) {
         let (ticket, pipeline) = (self.ledger.client.ticket(), self.ledger.client.pipeline());
@@ -198,7 +199,7 @@ impl Conversation {
         self.ledger.is_lost()
     }
 
-    /// What a cancel request would hit.
+    /// Work that a cancel request would hit.
     pub(crate) fn work(&self) -> Work {
         if self.ledger.is_unasked() {
             Work::Nothing

@@ -1,4 +1,4 @@
-//! What the client's next pipeline needs of its node: told before the first of its messages goes anywhere, because
+//! The node that the client's next pipeline needs: told before the first of its messages goes anywhere, because
 //! everything up to its Sync is one transaction and has to go to one node. Pure.
 //!
 //! A pipeline is a read when each statement that it parses, binds, describes or executes is a proven read, and its
@@ -20,7 +20,7 @@ use crate::{
     sql::effects,
 };
 
-/// What a pipeline needs.
+/// The node that a pipeline needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// The primary.
@@ -85,7 +85,7 @@ struct Look<'a, F> {
     portals: Defined<'a>,
 }
 
-/// What one message says of its pipeline.
+/// Finding about one message of a pipeline.
 enum Says {
     /// It goes on.
     Harmless,
@@ -95,8 +95,8 @@ enum Says {
 }
 
 impl Conversation {
-    /// What the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it may end;
-    /// `may_write`: and that is not READ ONLY.
+    /// The node that the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it
+    /// may end; `may_write`: and that is not READ ONLY.
     pub(crate) fn need(
         &self,
         bytes: &[u8],

@@ -21,7 +21,7 @@ pub(crate) enum Question {
 /// Questions by their names.
 pub(crate) type Named = Vec<(Box<[u8]>, Show)>;
 
-/// What a client has prepared and bound of them.
+/// Questions that a client has prepared and bound, and the one that it asks now.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     pub(crate) statements: Named,

@@ -1,5 +1,5 @@
-//! What pgring has the server refuse in the client's place, so that the client's transaction fails as it must, and the
-//! error that the client reads then. Pure.
+//! Refusals: the server is made to refuse a message of pgring's in the client's place, so that the client's transaction
+//! fails as it must, and the client reads an error of pgring's. Pure.
 //!
 //! The server is sent a Parse that it cannot understand; after its error it skips what follows up to the next Sync, and
 //! a transaction block that is open has failed.
@@ -28,7 +28,7 @@ pub(crate) struct Refusing {
     /// And that of its pipeline, the rest of which the server skips.
     pub(crate) pipeline: u64,
     pub(crate) why: Why,
-    /// What the client is told before the error.
+    /// Messages that the client gets before the error.
     pub(crate) before: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ const SHAPE: &[u8] = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change resu
     Fplancache.c\0RRevalidateCachedQuery\0\0";
 
 impl Why {
-    /// What the server reads, and has in its log. It is no SQL.
+    /// Text of the Parse that the server refuses, and has in its log. It is no SQL.
     pub(crate) fn nonsense(self) -> &'static str {
         match self {
             Self::Shape => "cached plan must not change result type",
@@ -73,7 +73,7 @@ impl Why {
         }
     }
 
-    /// What the client reads: a whole message.
+    /// Error that the client reads: a whole message.
     pub(crate) fn error(self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
@@ -87,7 +87,7 @@ impl Why {
     }
 }
 
-/// What a statement gets that a transaction with its snapshot on a standby cannot run.
+/// Error for a statement that needs the primary, in a transaction with its snapshot on a standby.
 fn snapshot_is_elsewhere() -> ErrorReport {
     ErrorReport::error(
         SqlState::READ_ONLY_TRANSACTION,
@@ -99,7 +99,7 @@ fn snapshot_is_elsewhere() -> ErrorReport {
     )
 }
 
-/// The same for one with a portal there.
+/// Error for a statement that needs the primary, in a transaction with an open portal on a standby.
 fn portal_is_elsewhere() -> ErrorReport {
     ErrorReport::error(
         SqlState::READ_ONLY_TRANSACTION,

@@ -88,18 +88,18 @@ impl Conversation {
     #[inline]
     pub(crate) fn forbidden(
         &self,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         context: &Context<'_>,
     ) -> Option<Pin> {
         if !self.refuses_pins(context) {
             return None;
         }
-        let left = facts.leaves().map(Pin::from);
-        let unseen = || facts.gains_state() && self.state.pending.has_unseen_setting(text);
+        let left = flags.leaves().map(Pin::from);
+        let unseen = || flags.gains_state() && self.state.pending.has_unseen_setting(text);
         let pin = left.or_else(|| unseen().then_some(Pin::Setting))?;
         // In a failed transaction the server refuses it by itself.
-        let fails = self.block_has_failed() && facts.is_single();
+        let fails = self.block_has_failed() && flags.is_single();
         (!fails).then_some(pin)
     }
 
@@ -154,7 +154,8 @@ impl Conversation {
         Verdict::Discard
     }
 
-    /// The same for a Query outside a transaction block, which needs no server connection for that.
+    /// Refuses a Query outside a transaction block that would pin its session, which needs no server connection. False
+    /// when it is not to be refused.
     pub(crate) fn refuse_query(&mut self, body: &[u8], context: &mut Context<'_>) -> bool {
         if self.block.deferred().is_some() || !self.refuses_pins(context) {
             return false;

@@ -129,20 +129,20 @@ impl Conversation {
         }
         let whole = body.len() == header.body_bytes();
         let text = Query::read(body).text;
-        let facts = self.facts_of(text, whole, context);
-        if let Some(pin) = self.forbidden(facts, text, context) {
+        let flags = self.flags_of(text, whole, context);
+        if let Some(pin) = self.forbidden(flags, text, context) {
             return self.refuse_pin(frontend::QUERY, pin, context);
         }
-        if let Some(verdict) = self.prepare_commands(frontend::QUERY, facts, text, context) {
+        if let Some(verdict) = self.prepare_commands(frontend::QUERY, flags, text, context) {
             return verdict;
         }
         if whole {
-            self.note(facts, text, None, context);
+            self.note(flags, text, None, context);
         } else {
             self.state.rest.clear();
             self.note_rest(text, context.known);
             (self.turns.is_unread, self.turns.rolls_back) = (true, false);
-            self.note_traces(facts, text, None, context);
+            self.note_traces(flags, text, None, context);
         }
         let server = context.server.as_deref_mut().expect("a server is at hand");
         if self.statements.names.may_have_unnamed() || !server.has_no_unnamed() {
@@ -157,43 +157,43 @@ impl Conversation {
     #[inline]
     fn note(
         &mut self,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         context: &Context<'_>,
     ) {
-        if facts.commits() {
+        if flags.commits() {
             self.ledger.sends_commit();
         }
-        self.turns.rolls_back = facts.rolls_back();
-        if facts.changes_schema() {
+        self.turns.rolls_back = flags.rolls_back();
+        if flags.changes_schema() {
             let vacated = self.follow_ups.vacates.take();
             self.follow_ups.vacates = vacated.or_else(|| effects::vacates(text));
         }
-        self.note_traces(facts, text, statement, context);
+        self.note_traces(flags, text, statement, context);
     }
 
     #[inline]
     fn note_traces(
         &mut self,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         context: &Context<'_>,
     ) {
-        self.turns.may_turn |= !facts.is_shareable() && !facts.is_empty();
+        self.turns.may_turn |= !flags.is_shareable() && !flags.is_empty();
         // What it sets itself does not change how it is read.
         let hides = self.hides_ascii(text, context);
-        self.state.pending.note(facts);
-        self.note_effects(facts, text, statement, hides, context);
+        self.state.pending.note(flags);
+        self.note_effects(flags, text, statement, hides, context);
         if context.bounds.always_checked {
             self.state.pending.note_report();
         }
-        if context.settings.create_temporary() || facts.changes_schema() && self.is_in_state_query()
+        if context.settings.create_temporary() || flags.changes_schema() && self.is_in_state_query()
         {
             self.state.pending.note_report();
         }
-        if facts.changes_meaning() && names_temporary_schema(text) {
+        if flags.changes_meaning() && names_temporary_schema(text) {
             // What is set for the transaction alone may have it make the schema for temporary objects.
             self.state.pending.note_report();
         }
@@ -209,14 +209,14 @@ impl Conversation {
             .and_then(|it| self.statements.portals.statement(it.portal));
         if let Some(statement) = statement {
             let statement = Rc::clone(statement);
-            if let Some(pin) = self.forbidden(statement.facts, statement.text(), context) {
+            if let Some(pin) = self.forbidden(statement.flags, statement.text(), context) {
                 return self.refuse_pin(frontend::EXECUTE, pin, context);
             }
-            let (facts, text) = (statement.facts, statement.text());
-            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, facts, text, context) {
+            let (flags, text) = (statement.flags, statement.text());
+            if let Some(verdict) = self.prepare_commands(frontend::EXECUTE, flags, text, context) {
                 return verdict;
             }
-            self.note(statement.facts, statement.text(), Some(&statement), context);
+            self.note(statement.flags, statement.text(), Some(&statement), context);
         } else {
             self.turns.may_turn = true;
             self.note_unknown(context);

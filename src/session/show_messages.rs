@@ -33,7 +33,7 @@ impl Conversation {
         }
     }
 
-    /// What becomes of the message when it is a question; `None` when it is not.
+    /// Verdict on the message when it is a question; `None` when it is not.
     #[cold]
     pub(crate) fn ask(
         &mut self,
@@ -137,7 +137,7 @@ impl Conversation {
         matches!(meaning, Meaning::Nothing)
     }
 
-    /// What a statement asks of pgring.
+    /// Question that the client has prepared under this name, unless the name means another statement by now.
     pub(crate) fn asks(&self, name: &[u8]) -> Option<Show> {
         get(&self.questions.statements, name).filter(|_| self.is_free(name))
     }

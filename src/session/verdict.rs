@@ -1,6 +1,6 @@
-//! What the rules of a session say of a message, and of a lost connection. Pure.
+//! Verdicts of a session's rules on messages of the client and of the server, and on a lost server connection. Pure.
 
-/// What becomes of a client's message.
+/// Verdict on a client's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes to the server.
@@ -9,7 +9,7 @@ pub enum Verdict {
     Instead(usize),
     /// A server connection is needed first; ask again then.
     NeedServer,
-    /// What becomes of it depends on the server's next answers; ask again then.
+    /// It can be judged after the server's next answers; ask again then.
     Wait,
     /// The client has prepared more than it may.
     Full,
@@ -21,7 +21,7 @@ pub enum Verdict {
     Terminate,
 }
 
-/// What becomes of a server's message.
+/// Verdict on a server's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It goes to the client.
@@ -46,7 +46,7 @@ pub enum Answer {
     Restored,
 }
 
-/// What a lost server connection means for the session.
+/// Whether the session outlives a lost server connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterLoss {
     /// The client has been told what to be told, and goes on.

@@ -32,7 +32,8 @@ impl Conversation {
             && self.is_clean()
     }
 
-    /// What to ask the server for that in a Query, given the settings that the session is known to have.
+    /// Begins the state query and returns its text, to be sent in a Query. `known`: names of the settings that the
+    /// session is known to have.
     pub(crate) fn begin_state_query<'a>(
         &mut self,
         known: impl Iterator<Item = &'a str>,
@@ -47,7 +48,7 @@ impl Conversation {
         self.state.pending.question(known, in_transaction)
     }
 
-    /// What the server answered.
+    /// Takes what the server answered to the state query.
     pub(crate) fn take_state_query(&mut self) -> StateQuery {
         let state_query = std::mem::take(&mut self.internal.state_query);
         self.state.pending.state_query_ends(&state_query);
@@ -92,7 +93,7 @@ impl Conversation {
         QUESTIONS[usize::from(waits && is_its_own)]
     }
 
-    /// What it answered, if it could.
+    /// Takes the position that the primary told, if it could tell.
     pub(crate) fn take_position(&mut self) -> Option<Lsn> {
         self.internal.position.take()
     }

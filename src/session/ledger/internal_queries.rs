@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use crate::{cluster::node::Lsn, session::state::state_query::StateQuery};
 
-/// What pgring itself asks of a server.
+/// Queries of pgring's own, by what they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
     /// To take over the session's settings.
     Settings,
-    /// What session state there is.
+    /// To learn what session state there is.
     StateQuery,
-    /// How far the log was written.
+    /// To learn how far the log was written.
     Position,
     /// To end a block that goes on at another node.
     Leave,

@@ -1,4 +1,4 @@
-//! What a server may owe to a session: the kinds of answers. Pure.
+//! Kinds of answers that a session is owed, by a server or by pgring. Pure.
 
 /// One answer that the server owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,9 @@ pub(crate) enum Owed {
     SaidClose,
     /// BindComplete, by us.
     SaidBind,
-    /// What describes a statement without parameters and columns, by us.
+    /// ParameterDescription of no parameters and NoData, by us.
     SaidNothing,
-    /// The same for a portal.
+    /// NoData of a portal, by us.
     SaidNoData,
     /// CommandComplete of a BEGIN, by us.
     SaidBegin(&'static [u8]),

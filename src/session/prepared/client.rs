@@ -21,12 +21,12 @@ pub(crate) struct ClientStatements {
 /// Chances of a pipeline to run again, should the server have dropped a statement that it needs (`replan.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Replan {
-    /// What is under way cannot run again.
+    /// The pipeline under way cannot run again.
     #[default]
     Impossible,
-    /// What the client sends is to be recorded from here on.
+    /// The client's messages are to be recorded from here on.
     Record,
-    /// What is under way has been recorded, and the server has not answered.
+    /// The pipeline under way has been recorded, and the server has not answered.
     Possible,
     /// It was refused; the end of its pipeline is to come.
     Refused,

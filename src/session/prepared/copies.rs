@@ -72,7 +72,8 @@ impl Conversation {
         }
     }
 
-    /// What is about to be executed was not described when the client parsed it, as it should have been.
+    /// Asks for the description of a statement that is about to be executed, where none was asked for at its client's
+    /// Parse, as it should have been.
     #[cold]
     pub(crate) fn describe_late(
         &mut self,
@@ -143,7 +144,7 @@ impl Conversation {
     ) -> Place {
         let statement = &definition.statement;
         // PostgreSQL does not look at EXECUTE again, but at what it executes, when it does.
-        let is_fixed = statement.is_plain() || statement.facts.executes();
+        let is_fixed = statement.is_plain() || statement.flags.executes();
         if is_fixed || self.block_had_failed() {
             self.find_again(name, definition, found.stamp);
             return Place::Here(found);

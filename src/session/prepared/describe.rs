@@ -214,7 +214,8 @@ impl Parsed {
     }
 }
 
-/// What tells the shapes of rows apart; formats are the portal's.
+/// Hash of the names and types of a row's columns; 0 when there are more than PostgreSQL sends. Formats are the
+/// portal's.
 fn rows_of(tag: Tag, body: &[u8]) -> u64 {
     if tag != backend::ROW_DESCRIPTION {
         return hash_of(&[]);

@@ -316,7 +316,7 @@ impl Conversation {
     ) -> Option<Verdict> {
         let portal = named_portal(body).filter(|_| tag == frontend::DESCRIBE)?;
         let bound = self.statements.portals.bound(portal)?;
-        if bound.statement.facts.executes() {
+        if bound.statement.flags.executes() {
             let statement = Rc::clone(&bound.statement);
             return self.show_executed_by(tag, &statement, context);
         }

@@ -35,11 +35,11 @@ use crate::{
 pub(crate) struct Statement {
     /// Tells statements of one core apart.
     pub(crate) id: u64,
-    /// What a Parse has behind the name: text, NUL, parameter types.
+    /// Body of its Parse behind the statement's name: text, NUL, parameter types.
     content: Arc<[u8]>,
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
-    pub(crate) facts: StatementFlags,
+    pub(crate) flags: StatementFlags,
     /// It means the same whatever there is in the database, and has neither rows nor parameters; or its rows are those of a
     /// cursor, which the server does not compare with what they were when it was parsed.
     is_plain: bool,
@@ -51,11 +51,12 @@ pub(crate) struct Statement {
     shared_under: Option<Parameters>,
     /// Whether it is a proven read, and by which facts.
     class: Cell<Option<(ClassKey, bool)>>,
-    /// What running it may leave, by the same facts.
+    /// Effects that running it may leave behind, and by which facts.
     effects: Cell<Option<(ClassKey, Effects)>>,
 }
 
-/// What a statement was judged by: the snapshot, the place of the facts, the version of the schema.
+/// Key of what a statement was judged by: the epoch of the snapshot, the address of the catalog's facts, the version
+/// of the schema.
 pub(crate) type ClassKey = (u64, u64, u64);
 
 impl Statement {
@@ -64,7 +65,7 @@ impl Statement {
         &self.content[..self.text_bytes]
     }
 
-    /// What a Parse has behind the name.
+    /// Body of its Parse behind the statement's name.
     pub(crate) fn content(&self) -> &Arc<[u8]> {
         &self.content
     }
@@ -97,7 +98,7 @@ impl Statement {
     /// True when no server need see its Parse: its grammar has been checked, and there is nothing else that could be
     /// wrong with it, whatever there is in the database.
     pub(crate) fn needs_no_server(&self) -> bool {
-        self.facts.begins() && self.shared_under.is_some()
+        self.flags.begins() && self.shared_under.is_some()
     }
 
     /// True when every server makes the same of it at any time, and there is nothing to be said of its rows.
@@ -117,7 +118,7 @@ impl Statement {
         self.class.set(Some((key, is_read)));
     }
 
-    /// What running it may leave behind, as `judge` finds unless it was judged by these facts before.
+    /// Effects that running it may leave behind; `judge` finds them, unless it was judged by these facts before.
     #[inline]
     pub(crate) fn effects(&self, key: ClassKey, judge: impl FnOnce() -> Effects) -> Effects {
         match self.effects.get() {
@@ -159,7 +160,8 @@ pub(crate) fn write_head(tag: u8, names: &[&[u8]], rest: usize, out: &mut Vec<u8
     }
 }
 
-/// What a Parse has behind the name is a text with its NUL, and something behind it.
+/// Length of the text with which `content`, the body of a Parse behind the statement's name, begins; `None` when no NUL
+/// ends it.
 pub(crate) fn text_bytes(content: &[u8]) -> Option<usize> {
     memchr::memchr(0, content)
 }
@@ -189,7 +191,7 @@ pub(crate) struct Store {
     full: Cell<usize>,
     /// Bytes of those that are there.
     bytes: Cell<usize>,
-    /// The same bound in bytes.
+    /// So many bytes at least are there before they are looked through, likewise.
     full_bytes: Cell<usize>,
 }
 
@@ -231,7 +233,7 @@ impl Store {
         let text = &content[..text_bytes];
         // Bytes of its characters may look like ASCII.
         let hides = settings.is_none_or(Parameters::hide_ascii) && !text.is_ascii();
-        let facts = match hides {
+        let flags = match hides {
             true => effects::flags_of_beginning(b""),
             false => effects::flags_of(text),
         };
@@ -240,15 +242,15 @@ impl Store {
             id: self.number(),
             content: content.into(),
             text_bytes,
-            facts,
-            is_plain: facts.begins()
-                || facts.is_empty()
-                || facts.fetches()
-                || !facts.is_shareable() && ends(),
+            flags,
+            is_plain: flags.begins()
+                || flags.is_empty()
+                || flags.fetches()
+                || !flags.is_shareable() && ends(),
             has_literals: has_literals(&content[..text_bytes]),
             under: settings.cloned(),
             shared_under: settings
-                .filter(|_| facts.is_shareable() || facts.begins())
+                .filter(|_| flags.is_shareable() || flags.begins())
                 .cloned(),
             class: Cell::new(None),
             effects: Cell::new(None),

@@ -1,4 +1,4 @@
-//! What a client's names for prepared statements mean, exact under pipelining. Pure.
+//! A client's names for prepared statements and their meanings, exact under pipelining. Pure.
 //!
 //! A change counts for what follows it at once, and for good when the server has answered the message it came
 //! with; when that message is refused or skipped the change never was. Each change carries the ledger's ticket of
@@ -19,17 +19,17 @@ use crate::{
     protocol::tag::backend,
 };
 
-/// What a name was defined as, by a Parse of its client.
+/// Definition of a name by a Parse of its client.
 #[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) statement: Rc<Statement>,
     /// That Parse. (For the unnamed statement also a later one of ours, when it was found to make the same.)
     pub(crate) own: Stamp,
-    /// What was parsed after this was surely parsed after the client's Parse was answered.
+    /// Copies with later stamps were surely parsed after the client's Parse was answered.
     pub(crate) since: Stamp,
     /// The client's Parse has not been answered.
     pub(crate) is_pending: bool,
-    /// What the server said of its rows and parameters.
+    /// Its rows and parameters, as the server first described them to its client or to pgring.
     pub(crate) told: Option<Told>,
     /// The types of its parameters, where they are not those that the client gave.
     pub(crate) types: Option<Rc<[u8]>>,
@@ -72,7 +72,7 @@ impl Definition {
     }
 }
 
-/// What a message does to the names.
+/// Change of the names by one message.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     /// A Parse: the name (empty: the unnamed statement) means this.
@@ -86,7 +86,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What the server has prepared when it has answered the message.
+    /// Statement that the server has prepared once it has answered the message.
     fn prepares(&self) -> Option<&Statement> {
         match self {
             Self::Define(_, definition) => Some(&definition.statement),
@@ -127,7 +127,7 @@ impl Pending {
     }
 }
 
-/// What a name means to the next message of a pipeline.
+/// Meaning of a name for the next message of a pipeline.
 #[derive(Debug)]
 pub(crate) enum Meaning {
     /// This.
@@ -149,13 +149,13 @@ pub(crate) struct Names {
     unstamped: Vec<Box<[u8]>>,
     /// Bytes of names and statements, each statement counted for each of its names.
     bytes: usize,
-    /// The same of what is not answered yet.
+    /// Bytes of the changes that are not answered yet.
     pending_bytes: usize,
     row_shapes: RowShapes,
 }
 
 impl Names {
-    /// What `name` means to a message of `pipeline`.
+    /// Meaning of `name` for the next message of `pipeline`.
     pub(crate) fn find(&self, name: &[u8], pipeline: u64) -> Meaning {
         let name = key(name);
         for pending in self.pending.iter().rev() {
@@ -366,12 +366,12 @@ impl Names {
         named.map(|(name, _)| &**name).or_else(unnamed)
     }
 
-    /// What is known of the shapes of rows.
+    /// Descriptions of statements that are under way.
     pub(crate) fn row_shapes(&self) -> &RowShapes {
         &self.row_shapes
     }
 
-    /// The same, to be changed.
+    /// Descriptions of statements that are under way, to be changed.
     pub(crate) fn row_shapes_mut(&mut self) -> &mut RowShapes {
         &mut self.row_shapes
     }
@@ -420,7 +420,7 @@ pub(crate) fn key(name: &[u8]) -> &[u8] {
     name.get(..NAME_BYTES_MAX).unwrap_or(name)
 }
 
-/// What a name and its statement cost, in bytes.
+/// Bytes that a name and its statement cost.
 pub(crate) fn cost(name: &[u8], statement: &Statement) -> usize {
     name.len() + statement.content().len()
 }

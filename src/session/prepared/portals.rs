@@ -16,7 +16,7 @@ pub(crate) struct Portals {
     bytes: usize,
 }
 
-/// What a portal executes.
+/// Statement that a portal executes.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     pub(crate) statement: Rc<Statement>,
@@ -38,13 +38,13 @@ impl Portals {
         }
     }
 
-    /// What an Execute executes.
+    /// Statement that an Execute of this portal runs.
     #[inline]
     pub(crate) fn statement(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
         self.bound(portal).map(|bound| &bound.statement)
     }
 
-    /// The same, with where it came from.
+    /// Statement that an Execute of this portal runs, and the Parse that made it, if it was the unnamed one.
     #[inline]
     pub(crate) fn bound(&self, portal: &[u8]) -> Option<&Bound> {
         if portal.is_empty() {

@@ -49,7 +49,8 @@ impl Conversation {
         self.statements.replan == Replan::Possible
     }
 
-    /// What was recorded is not all that the client sent.
+    /// The recorded pipeline cannot run again any more: its client has been answered, or has sent more than was
+    /// recorded.
     pub(crate) fn stop_recording(&mut self) {
         if self.statements.replan == Replan::Possible {
             self.statements.replan = Replan::Impossible;

@@ -1,5 +1,5 @@
-//! What the server says of the rows and parameters of prepared statements: to whom, of which Parse of them, and
-//! whether it is the same on two connections. Pure.
+//! Shapes of prepared statements, which are their rows and parameters as a server describes them: of which Parse they
+//! are, to whom they were told, and whether they are equal on two connections. Pure.
 //!
 //! A server fixes both when a statement is parsed, and refuses to execute it once its rows would be others, so that no
 //! client reads rows that are not what it was told. A connection that parses it later knows nothing of that: there
@@ -14,7 +14,7 @@ use std::{
 use super::{Statement, server::ServerName};
 use crate::cluster::{messages::Shape, stamps::Stamp};
 
-/// What a server has said of a statement since its client has defined it.
+/// Hashes of a statement's rows and parameters, as a server has described them since its client defined it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) rows: u64,
@@ -44,7 +44,7 @@ impl From<Shape> for Told {
     }
 }
 
-/// What a description to come is of.
+/// Subject of a description to come.
 #[derive(Debug)]
 pub(crate) enum Of {
     /// Of a copy of this statement, made by the Parse with this stamp.
@@ -76,17 +76,17 @@ pub(crate) struct Parsed {
     pub(crate) own: Stamp,
 }
 
-/// What is under way about shapes in one session.
+/// Descriptions of statements that are under way in one session.
 #[derive(Debug, Default)]
 pub(crate) struct RowShapes {
     pub(crate) asked: VecDeque<Asked>,
-    /// What the next one has said of parameters; empty when it has said nothing.
+    /// Body of the ParameterDescription that has come of the first of `asked`; empty when none has.
     pub(crate) parameters: Vec<u8>,
     /// Its description has not been asked for.
     pub(crate) parsed: Option<Parsed>,
     /// The Parse that was sent for the message that waits, after another copy did not fit.
     pub(crate) renewed: Stamp,
-    /// What the server was shown under the client's own names.
+    /// Statements that the server has under the client's own names.
     pub(crate) shown: Vec<Shown>,
 }
 
@@ -124,17 +124,17 @@ impl RowShapes {
     }
 }
 
-/// What the server was shown of the client's: a statement under its own name.
+/// Statement of the protocol that was parsed at the server under the client's own name.
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) name: Vec<u8>,
     /// In this pipeline.
     pub(crate) pipeline: u64,
-    /// What the server says of it.
+    /// Its shape there, once the server has described it.
     pub(crate) shape: Option<Shape>,
 }
 
-/// The same in every core of the process.
+/// Hash of a description, equal in every core of the process.
 pub(crate) fn hash_of(bytes: &[u8]) -> u64 {
     let mut state = DefaultHasher::new();
     bytes.hash(&mut state);

@@ -1,4 +1,4 @@
-//! What one server connection has prepared, under which names, and what is to be closed there. Pure.
+//! The prepared statements of one server connection, their names there, and those of them that are to be closed. Pure.
 //!
 //! Names are numbers that are never used twice, so that a late answer or a late Close cannot mean another
 //! statement than it did when it was sent.
@@ -17,13 +17,13 @@ use crate::{
     protocol::{Writer, frontend::Target},
 };
 
-/// What the names of our statements at a server begin with.
+/// Beginning of the names that pgring gives to statements at a server.
 pub(crate) const PREFIX: &[u8] = b"pgring_";
 
-/// What is put behind a client's name that looks like one of ours, so that nothing is found under it.
+/// Byte that is put behind a client's name that looks like one of ours, so that nothing is found under it.
 pub(crate) const NOBODYS: u8 = b'?';
 
-/// What is put behind one, so that what is found under it is the client's.
+/// Byte that is put behind such a name when the client defines it again, so that the server finds the client's.
 pub(crate) const TAKEN: u8 = b'!';
 
 /// Longest name of ours, in bytes.
@@ -261,7 +261,8 @@ impl Prepared {
         }
     }
 
-    /// What the server has prepared is of no use any more.
+    /// No statement of the connection can be relied on any more: those with names are to be closed, and nobody knows
+    /// the unnamed one.
     pub(crate) fn doubt_named(&mut self) {
         let numbers = self.known.drain().map(|(_, known)| known.number);
         self.closing.extend(numbers);
@@ -269,7 +270,7 @@ impl Prepared {
         self.slot = Slot::Unknown;
     }
 
-    /// What is sent next destroys the unnamed statement.
+    /// The message that is sent next destroys the unnamed statement.
     pub(crate) fn drop_unnamed(&mut self) {
         self.slot = Slot::Empty;
     }
@@ -304,7 +305,7 @@ impl Prepared {
         }
     }
 
-    /// What becomes of the unnamed statement nobody knows.
+    /// Nobody knows any more which unnamed statement the connection has, if any.
     pub(crate) fn doubt_unnamed(&mut self) {
         self.slot = Slot::Unknown;
     }
@@ -342,7 +343,7 @@ impl Prepared {
         known > self.known.len() || closing > self.closing.len()
     }
 
-    /// What was under this name of a client is gone.
+    /// The statement under this name of a client is gone.
     pub(crate) fn unstain(&mut self, name: &[u8]) {
         self.stains.retain(|stain| **stain != *name);
     }
@@ -452,7 +453,8 @@ impl Prepared {
         })
     }
 
-    /// The same on the other core.
+    /// Puts together on the other core what [`Prepared::pack`] has given. `last`: the last number that was given to a
+    /// name; `closing`: numbers of statements that the server may have and nobody uses.
     pub(crate) fn unpack(
         last: u64,
         list: impl Iterator<Item = (Rc<Statement>, HandedStatement)>,

@@ -39,11 +39,11 @@ impl Conversation {
     pub(crate) fn prepare_commands(
         &mut self,
         tag: Tag,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let concerned = facts.deallocates() || facts.executes() || facts.prepares();
+        let concerned = flags.deallocates() || flags.executes() || flags.prepares();
         if !concerned || !self.shares_names() {
             return None;
         }
@@ -89,7 +89,7 @@ impl Conversation {
         statement: &Rc<Statement>,
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
-        let executes = statement.facts.executes();
+        let executes = statement.flags.executes();
         executes.then(|| self.show_executed(tag, statement.text(), context))?
     }
 
@@ -147,7 +147,7 @@ impl Conversation {
                 pipeline,
                 shape: None,
             });
-            let below = match definition.statement.facts.executes() {
+            let below = match definition.statement.flags.executes() {
                 true => effects::uses(definition.statement.text()),
                 false => Vec::new(),
             };
@@ -194,7 +194,7 @@ impl Conversation {
         }
     }
 
-    /// What the server was shown under this name in the pipeline at hand.
+    /// Statement that was parsed at the server under this name of the client's own, in the pipeline at hand.
     fn shown(&self, name: &[u8]) -> Option<&Shown> {
         let pipeline = self.ledger.client.pipeline();
         let mut all = self.statements.names.row_shapes().shown.iter();
@@ -209,7 +209,7 @@ impl Conversation {
         }
     }
 
-    /// What the server was shown under a name, or under all, is gone.
+    /// Forgets that the server has a statement under this name of the client's own, or under any (`None`).
     pub(crate) fn forget_shown(&mut self, name: Option<&[u8]>) {
         let all = &mut self.statements.names.row_shapes_mut().shown;
         all.retain(|shown| name.is_some_and(|name| names::key(name) != names::key(&shown.name)));
@@ -222,7 +222,7 @@ impl Conversation {
     }
 }
 
-/// What a CommandComplete with this tag says was done, of what was asked.
+/// Takes out of `commands` the first one that a CommandComplete with this tag says was done.
 pub(crate) fn done(commands: &mut Vec<Use>, tag: &[u8]) -> Option<Use> {
     let is_it = |asked: &Use| match asked {
         Use::Deallocate(_) => tag == b"DEALLOCATE",

@@ -1,5 +1,5 @@
-//! What running the client's statements may leave at the server connection, by their texts and by what is known of the
-//! functions, triggers and so on of the database. Pure.
+//! Session state that running the client's statements may leave at the server connection, judged by their texts and by
+//! the catalog's facts about functions, triggers and so on. Pure.
 //!
 //! When unsure it may be anything: the server is asked, and the connection is reset before another session has it.
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What may be left by what nobody knows.
+/// Effects to be feared of functions and triggers that nobody knows.
 const ANYTHING: Effects = Effects::UNSEEN.and(Effects::USES_SEQUENCES);
 
 impl Conversation {
@@ -25,34 +25,34 @@ impl Conversation {
     #[inline]
     pub(crate) fn note_effects(
         &mut self,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         hides: bool,
         context: &Context<'_>,
     ) {
         let mut effects = self
-            .effects_of(facts, text, statement, context)
-            .and(context.feared(facts.effects()));
-        if facts.changes_schema() && makes_code(text) {
+            .effects_of(flags, text, statement, context)
+            .and(context.feared(flags.effects()));
+        if flags.changes_schema() && makes_code(text) {
             self.state.pending.note_code();
         }
-        if facts.calls() && !matches!(context.known, Known::Facts(..)) {
+        if flags.calls() && !matches!(context.known, Known::Facts(..)) {
             self.state.pending.note_schema();
         }
-        if !effects.is_none() || facts.gains_state() {
+        if !effects.is_none() || flags.gains_state() {
             if hides {
                 effects = effects.and(raw::effects(text));
             }
-            self.note_leavings(effects, facts, text, context);
+            self.note_leavings(effects, flags, text, context);
         }
     }
 
-    /// What the names in it may leave, and what any statement may.
+    /// Effects that running it may leave behind: those of the names in its text, and those that any statement may have.
     #[inline]
     fn effects_of(
         &self,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         statement: Option<&Statement>,
         context: &Context<'_>,
@@ -66,14 +66,14 @@ impl Conversation {
             }
             Known::Facts(known, key) if !self.state.pending.changes_schema() => match statement {
                 Some(statement) => {
-                    statement.effects(*key, || named_effects(known, facts, text, context))
+                    statement.effects(*key, || named_effects(known, flags, text, context))
                 }
-                None => named_effects(known, facts, text, context),
+                None => named_effects(known, flags, text, context),
             },
             // Nothing is known, or what the session itself has made is not.
-            _ if calls_nothing(facts, text) => Effects::NONE,
+            _ if calls_nothing(flags, text) => Effects::NONE,
             Known::Facts(known, _) | Known::Stale(known) => {
-                ANYTHING.and(named_effects(known, facts, text, context))
+                ANYTHING.and(named_effects(known, flags, text, context))
             }
             // It was waited for in vain: what a function has set can be found by no question.
             Known::Nothing => ANYTHING.and(Effects::UNNAMED),
@@ -84,18 +84,18 @@ impl Conversation {
     fn note_leavings(
         &mut self,
         mut effects: Effects,
-        facts: StatementFlags,
+        flags: StatementFlags,
         text: &[u8],
         context: &Context<'_>,
     ) {
         if context.bounds.pins_sequences && effects.has(Effects::USES_SEQUENCES) {
             self.state.pending.keep_forever(Pin::SequenceValue);
         }
-        if facts.gains_state() {
+        if flags.gains_state() {
             self.state.restore.note(text);
         }
         // Who only uses a sequence leaves no setting.
-        if facts.gains_state() || effects.leaves_state() {
+        if flags.gains_state() || effects.leaves_state() {
             let known = match context.known {
                 Known::Facts(known, _) | Known::Stale(known) => Some(&***known),
                 _ => None,
@@ -156,8 +156,8 @@ impl Conversation {
     /// True for a statement that runs texts, as far as it was judged.
     #[inline]
     pub(crate) fn runs_texts(&self, statement: &Statement, context: &Context<'_>) -> bool {
-        self.effects_of(statement.facts, statement.text(), Some(statement), context)
-            .and(context.feared(statement.facts.effects()))
+        self.effects_of(statement.flags, statement.text(), Some(statement), context)
+            .and(context.feared(statement.flags.effects()))
             .has(Effects::UNSEEN)
     }
 
@@ -192,9 +192,9 @@ impl Conversation {
         may_hide && !text.is_ascii()
     }
 
-    /// The facts of a text that the server may read in another way, because bytes of its characters look like ASCII.
+    /// The flags of a text that the server may read in another way, because bytes of its characters look like ASCII.
     #[inline]
-    pub(crate) fn facts_of(
+    pub(crate) fn flags_of(
         &self,
         text: &[u8],
         whole: bool,
@@ -239,10 +239,10 @@ impl Conversation {
     }
 }
 
-/// What a text may leave by the names in it.
+/// Effects that a text may leave behind: those of the names in it, and those that any text may have.
 fn named_effects(
     known: &DatabaseFacts,
-    facts: StatementFlags,
+    flags: StatementFlags,
     text: &[u8],
     context: &Context<'_>,
 ) -> Effects {
@@ -257,7 +257,7 @@ fn named_effects(
         reading = reading.and(named.reading);
         writing = writing.and(named.writing);
     };
-    known.effects.of_any(facts.changes_schema(), &mut look);
+    known.effects.of_any(flags.changes_schema(), &mut look);
     known.effects.of_text(text, &mut look);
     if reading != writing && class::may_modify(text) {
         writing
@@ -285,9 +285,9 @@ fn makes_code(text: &[u8]) -> bool {
 
 /// True for what runs no function and no trigger whatever the database has: it only begins or ends something, sets or
 /// shows a setting, or reads nothing.
-fn calls_nothing(facts: StatementFlags, text: &[u8]) -> bool {
-    let sets = facts.gains_state() && facts.is_single() && class::sets(text);
-    if sets || facts.begins() || facts.rolls_back() || facts.is_empty() {
+fn calls_nothing(flags: StatementFlags, text: &[u8]) -> bool {
+    let sets = flags.gains_state() && flags.is_single() && class::sets(text);
+    if sets || flags.begins() || flags.rolls_back() || flags.is_empty() {
         return true;
     }
     let has_operator = |byte: &u8| !(byte.is_ascii_alphanumeric() || b" \t\r\n_,;*".contains(byte));

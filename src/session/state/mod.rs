@@ -1,4 +1,4 @@
-//! What a session's statements leave at its server connection: what may be there, how the server is asked for it, and how
+//! Session state at a server connection: what statements may have left there, how the server is asked for it, and how
 //! it is given back. Pure.
 
 pub(crate) mod left_behind;

@@ -171,7 +171,7 @@ impl Parameters {
         text.bytes
     }
 
-    /// The same, if there is one.
+    /// The statement of [`Parameters::step`] in a list, which is empty when nothing is to be done.
     pub(crate) fn steps(&self, target: &Self) -> Vec<Vec<u8>> {
         let step = self.step(target);
         Vec::from_iter((!step.is_empty()).then_some(step))
@@ -282,7 +282,7 @@ impl Text {
         self.bytes.extend_from_slice(statement.as_bytes());
     }
 
-    /// Who the session was goes first, because it decides what may be set.
+    /// Resets the session's user and role; this goes first, because they decide what may be set.
     fn add_ending_identities(&mut self, from: &Parameters, target: &Parameters, belief: Belief) {
         let ends = |name: &&str| {
             let is_known = belief == Belief::Exact;
@@ -293,7 +293,7 @@ impl Text {
         }
     }
 
-    /// Who it becomes comes last, and limits of time before that.
+    /// Adds all that brings a connection to `target`: its user and role come last, and limits of time before these.
     fn add_transition(&mut self, from: &Parameters, target: &Parameters, belief: Belief) {
         let is_kept =
             |name: &str, value: &[u8]| belief == Belief::Exact && from.get(name) == Some(value);
@@ -388,7 +388,7 @@ fn is_hasty(value: &[u8]) -> bool {
     number != 0 && number.saturating_mul(factor) < HASTY_MS
 }
 
-/// Who a session is: in the order in which it becomes so.
+/// The settings that are a session's user and role, in the order in which they must be set.
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
 fn is_identity(name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! What a session's statements may have left at its server connection, until the server has been asked. Pure.
+//! Session state that statements may have left at the server connection, until the server has been asked. Pure.
 
 use super::{
     pin::Pin,
@@ -23,7 +23,7 @@ const LARGE_OBJECTS: [u32; 13] = [
     715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172,
 ];
 
-/// What the statements since the last state query may have done, and what the state query found.
+/// Session state that statements may have left or removed since the last state query, and what that query found.
 #[derive(Debug, Default)]
 pub(crate) struct PendingState {
     /// There may be more session state than was found.
@@ -44,15 +44,15 @@ pub(crate) struct PendingState {
     lasting: bool,
     /// A sequence may have given something to the session.
     uses_sequences: bool,
-    /// The same at any time.
+    /// The session has used a sequence at some time, as far as was seen.
     has_used_sequences: bool,
     /// Settings that the server has reported.
     reported: Vec<Box<str>>,
     /// Statements may have been prepared by SQL.
     prepared: bool,
-    /// What was found and cannot be carried.
+    /// Reason to keep the connection that the last state query found: state that cannot be carried.
     found: Option<Pin>,
-    /// What stays until the session ends.
+    /// Reason to keep the connection until the session ends.
     forever: Option<Pin>,
     /// State queries in a row in which the server could not tell.
     failures: u8,
@@ -64,18 +64,18 @@ pub(crate) struct PendingState {
 const REPORTED_SETTINGS_MAX: usize = 64;
 
 /// So often in a row a server is asked that cannot tell; then the session keeps its connection for a transaction.
-const CENSUS_FAILURES_MAX: u8 = 5;
+const STATE_QUERY_FAILURES_MAX: u8 = 5;
 
 impl PendingState {
     /// A statement goes to the server.
     #[inline]
-    pub(crate) fn note(&mut self, facts: StatementFlags) {
-        self.gained |= facts.gains_state();
-        self.lost |= facts.loses_state();
-        self.unsettled |= facts.changes_meaning();
-        self.schema |= facts.changes_schema();
-        self.prepared |= facts.prepares();
-        if facts.loads() {
+    pub(crate) fn note(&mut self, flags: StatementFlags) {
+        self.gained |= flags.gains_state();
+        self.lost |= flags.loses_state();
+        self.unsettled |= flags.changes_meaning();
+        self.schema |= flags.changes_schema();
+        self.prepared |= flags.prepares();
+        if flags.loads() {
             self.keep_forever(Pin::Library);
         }
     }
@@ -187,8 +187,8 @@ impl PendingState {
         !is_of_large_objects(body) && (!whole || names_none())
     }
 
-    /// What to ask the server, given the settings that the session is known to have. Names are kept: the transaction may
-    /// be rolled back, and what was prepared may set them again.
+    /// Text of the state query, given the names of the settings that the session is known to have. Names are kept: the
+    /// transaction may be rolled back, and a prepared statement may set them again.
     pub(crate) fn question<'a>(
         &mut self,
         known: impl Iterator<Item = &'a str>,
@@ -257,12 +257,12 @@ impl PendingState {
     /// The server could not tell: nobody else may have the connection until it can.
     fn state_query_failed(&mut self) {
         self.failures += 1;
-        if self.failures < CENSUS_FAILURES_MAX {
+        if self.failures < STATE_QUERY_FAILURES_MAX {
             self.gained = true;
             return;
         }
         // From now on once for each transaction.
-        self.failures = CENSUS_FAILURES_MAX - 1;
+        self.failures = STATE_QUERY_FAILURES_MAX - 1;
         self.found = self.found.or(Some(Pin::Setting));
         (self.unsettled, self.asks_later) = (true, true);
     }

@@ -80,7 +80,7 @@ impl From<Left> for Pin {
     }
 }
 
-/// What a statement gets that is not executed because it would pin its session.
+/// Error for a statement that is not executed because it would pin its session.
 pub(crate) fn refusal(pin: Pin) -> ErrorReport {
     let message = format!(
         "this statement would tie its session to one server connection: {}",
@@ -91,7 +91,7 @@ pub(crate) fn refusal(pin: Pin) -> ErrorReport {
         .with_hint(advice(pin))
 }
 
-/// What a session is told that has got state which no text showed.
+/// Error that ends a session which has got state that no text showed.
 pub(crate) fn found(pin: Pin) -> ErrorReport {
     let message = format!(
         "terminating connection because of what its last transaction left at the server: {}",
@@ -105,7 +105,7 @@ pub(crate) fn found(pin: Pin) -> ErrorReport {
 const DETAIL: &str = "Such state cannot follow the session to another connection, and pgring's setting pin is \
     \"refuse\" for this database and user.";
 
-/// What to do instead.
+/// Hint that says how to do without.
 fn advice(pin: Pin) -> &'static str {
     match pin {
         Pin::PreparedStatement => {

@@ -7,35 +7,37 @@ use std::collections::HashMap;
 
 use crate::protocol::backend::{ParameterStatus, TransactionStatus};
 
-/// What is held back of a session, and what it was told.
+/// Settings that may have been reset in one session, the messages that are held back until they are restored, and the
+/// values that the client was told.
 #[derive(Debug, Default)]
 pub(crate) struct Restore {
     /// The client came with settings.
     concerned: bool,
     /// A statement that may have reset some is under way, or has been executed.
     pub(crate) reset: bool,
-    /// What was called or fired since the last state query outside a transaction may have reset some, as nobody could see.
+    /// A function or trigger that has run since the last state query outside a transaction may have reset some, as
+    /// nobody could see.
     unsure: bool,
-    /// The same before the state query that is under way.
+    /// One that ran before the state query that is under way may have.
     was_unsure: bool,
-    /// What was, that no state query outside a transaction has come after.
+    /// Resets that no state query outside a transaction has come after.
     since_state_query: Resets,
-    /// What was before the state query that is under way, or was the last.
+    /// Resets before the state query that is under way, or was the last.
     pub(crate) before_state_query: Resets,
     /// The ReadyForQuery that waits, while settings are restored.
     pub(crate) ready: Option<TransactionStatus>,
-    /// What the server has reported since.
+    /// Names and values that the server has reported since.
     pub(crate) reports: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What the client was told after its login.
+    /// Values that the client was told after its login, by the names of their settings.
     pub(crate) told: HashMap<Vec<u8>, Vec<u8>>,
 }
 
-/// What may have been reset.
+/// Kinds of settings that may have been reset.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Resets {
     /// Some setting.
     pub(crate) any: bool,
-    /// Who the session is, of which the server does not say whether it was set or reset.
+    /// The session's user or role, of which the server does not say whether it was set or reset.
     pub(crate) role: bool,
     /// A limit of time, of which the question hides that.
     pub(crate) limit: bool,
@@ -130,7 +132,8 @@ fn may_reset(text: &[u8]) -> bool {
     has_one(text, &[b"reset", b"discard", b"default", b"null"])
 }
 
-/// The same for the words for who a session is. (RESET ALL leaves that alone, DISCARD ALL does not.)
+/// True for a text in small letters with one of the words for a session's user or role. (RESET ALL leaves these alone,
+/// DISCARD ALL does not.)
 fn names_role(text: &[u8]) -> bool {
     has_one(text, &[b"role", b"authorization", b"discard"])
 }

@@ -44,8 +44,8 @@ pub(crate) const OF_OUR_OWN: &str =
 const APART: &str = "SAVEPOINT pgring;";
 const BACK: &str = ";ROLLBACK TO SAVEPOINT pgring;RELEASE SAVEPOINT pgring";
 
-/// Who the session is, and the limits of time that it has set itself, which from here on do not hold for the question.
-/// It is asked as the session's user, who may see more than a role that it has taken.
+/// Asks for the session's user and role and for the limits of time that it has set itself, which from here on do not
+/// hold for the question. The rest is asked as the session's user, who may see more than a role that it has taken.
 const WHO: &str = concat!(
     lift!("statement_timeout"),
     " UNION ALL ",
@@ -60,10 +60,10 @@ const WHO: &str = concat!(
      WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none';"
 );
 
-/// What there is. Each row has a letter and what it is about: `s` a setting (name, value), `d` what a limit is that was
-/// not set, `x` a setting that the session's user could not be given, and letters of what cannot be carried. The
-/// transaction's own settings are no session state. Functions and operators are named with their schema, so that
-/// nobody's `search_path` can have it lie.
+/// Asks for the session state that there is. Each row has a letter that says of what kind it is: `s` a setting (name,
+/// value), `d` the value of a limit where nobody has set it, `x` a setting that the session's user could not be given,
+/// and letters for state that cannot be carried. The transaction's own settings are no session state. Functions and
+/// operators are named with their schema, so that nobody's `search_path` can have it lie.
 const WHAT: &str = concat!(
     "SELECT CASE WHEN is_limit THEN 'd' WHEN context OPERATOR(pg_catalog.=) 'superuser' \
      AND NOT pg_catalog.has_parameter_privilege(name, 'SET') THEN 'x' ELSE 's' END, ",
@@ -88,7 +88,7 @@ const WHAT: &str = concat!(
      UNION ALL SELECT 'h', NULL, NULL WHERE NOT pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')"
 );
 
-/// What settings are, of these, that are not the session's.
+/// Asks for the values of those settings, of the names that follow, that are not the session's own.
 const OWN: &[u8] = concat!(
     " UNION ALL SELECT 'r', ",
     hex!("name"),
@@ -147,14 +147,14 @@ fn read_hex(digits: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
 
-/// What a server answered.
+/// Session state at a connection, as its server has told it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct StateQuery {
     /// Settings that are not what the connection was opened with: names and values, in the database's encoding.
     pub(crate) settings: Vec<(String, Vec<u8>)>,
     /// The session user.
     pub(crate) user: Vec<u8>,
-    /// What cannot be carried.
+    /// Reason to keep the connection: state that cannot be carried.
     pub(crate) pin: Option<Pin>,
     /// Statements were prepared by SQL.
     pub(crate) prepared: bool,
@@ -168,7 +168,7 @@ pub(crate) struct StateQuery {
     pub(crate) own: Vec<(String, Vec<u8>)>,
     /// Limits that are as the server has them, whether or not they were set.
     pub(crate) defaults: Vec<(String, Vec<u8>)>,
-    /// What the limits were that were lifted for the question.
+    /// Values that the limits had that were lifted for the question, as the server writes them.
     limits: Vec<(String, Vec<u8>)>,
 }
 

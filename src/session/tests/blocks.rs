@@ -8,7 +8,7 @@ use crate::{
     protocol::{ErrorReport, SqlState, backend::TransactionStatus, frontend::Target, tag::backend},
 };
 
-/// What precedes the first statement of a block.
+/// Messages that precede the first statement of a block.
 const BEGIN_AHEAD: &str = "P(pgring_1: BEGIN) B(: pgring_1) E";
 
 fn talk() -> Talk {

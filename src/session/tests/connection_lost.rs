@@ -1,4 +1,4 @@
-//! What a client hears when its server connection is lost, at each point of a conversation.
+//! Loss of the server connection at each point of a conversation, and the errors that a client hears then.
 
 use super::talk::*;
 use crate::session::conversation::{AfterLoss, Verdict};

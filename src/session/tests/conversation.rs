@@ -1,4 +1,4 @@
-//! What becomes of messages, and what a client hears when its server connection is lost at each point.
+//! Verdicts on single messages of clients and servers, and the points at which a connection goes back.
 
 use super::talk::*;
 use crate::session::conversation::{Answer, Verdict};
@@ -38,13 +38,16 @@ fn requests_need_a_server_and_the_rest_is_dropped() {
         assert_eq!(linked.client(&raw(tag)), [Verdict::Forward]);
     }
     assert_eq!(talk().client(&raw(b'X')), [Verdict::Terminate]);
-    assert_eq!(Talk::in_limbo().client(&raw(b'X')), [Verdict::Terminate]);
+    assert_eq!(
+        Talk::in_failed_block().client(&raw(b'X')),
+        [Verdict::Terminate]
+    );
 }
 
 #[test]
 fn what_is_no_message_of_a_session_is_refused() {
     for tag in [frontend::PASSWORD, Tag(b'?'), Tag(0)] {
-        for mut talk in [talk(), Talk::in_transaction(), Talk::in_limbo()] {
+        for mut talk in [talk(), Talk::in_transaction(), Talk::in_failed_block()] {
             let header = Header { tag, length: 4 };
             let mut context = talk.tools.context(talk.linked);
             let refused = talk.rules.client_message(header, b"", &mut context);

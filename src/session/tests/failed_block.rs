@@ -12,7 +12,7 @@ use crate::{
 
 /// A client that has been told of the loss.
 fn told() -> Talk {
-    let mut talk = Talk::in_limbo();
+    let mut talk = Talk::in_failed_block();
     assert_eq!(talk.ask(&query("SELECT 1")), "E(08006) Z(E)");
     talk
 }
@@ -30,7 +30,7 @@ fn the_first_statement_tells_of_the_loss_and_the_next_ones_wait_for_its_end() {
 
 #[test]
 fn a_function_call_is_answered_at_once() {
-    let mut talk = Talk::in_limbo();
+    let mut talk = Talk::in_failed_block();
     assert_eq!(talk.ask(&function_call()), "E(08006) Z(E)");
     assert_eq!(talk.ask(&query("ROLLBACK")), "C(ROLLBACK) Z(I)");
 }
@@ -38,11 +38,11 @@ fn a_function_call_is_answered_at_once() {
 #[test]
 fn a_rollback_ends_it_whether_the_client_was_told_or_not() {
     for text in ["ROLLBACK", "rollback work;", "ABORT -- it", ";ROLLBACK;"] {
-        for mut talk in [Talk::in_limbo(), told()] {
+        for mut talk in [Talk::in_failed_block(), told()] {
             assert_eq!(talk.ask(&query(text)), "C(ROLLBACK) Z(I)", "{text}");
             assert!(talk.is_ordinary());
         }
-        for mut talk in [Talk::in_limbo(), told()] {
+        for mut talk in [Talk::in_failed_block(), told()] {
             assert_eq!(talk.ask(&unnamed(text)), "1 2 n C(ROLLBACK) Z(I)", "{text}");
             assert!(talk.is_ordinary());
         }
@@ -60,10 +60,10 @@ fn a_commit_is_a_rollback_to_a_client_that_knows() {
 #[test]
 fn a_commit_is_an_error_to_a_client_that_does_not_know() {
     for text in ["COMMIT", "END", "PREPARE TRANSACTION 'x'"] {
-        let mut talk = Talk::in_limbo();
+        let mut talk = Talk::in_failed_block();
         assert_eq!(talk.ask(&query(text)), "E(08006) Z(I)");
         assert!(talk.is_ordinary());
-        let mut talk = Talk::in_limbo();
+        let mut talk = Talk::in_failed_block();
         assert_eq!(talk.ask(&unnamed(text)), "1 2 n E(08006) Z(I)");
         assert!(talk.is_ordinary());
     }
@@ -86,7 +86,7 @@ fn what_does_not_end_the_transaction_is_refused() {
         let mut talk = told();
         assert_eq!(talk.ask(&query(text)), "E(25P02) Z(E)", "{text}");
         assert_eq!(talk.ask(&query("ROLLBACK")), "C(ROLLBACK) Z(I)");
-        let mut talk = Talk::in_limbo();
+        let mut talk = Talk::in_failed_block();
         assert_eq!(talk.ask(&query(text)), "E(08006) Z(E)", "{text}");
     }
     for text in ["ROLLBACK TO s", "ROLLBACK AND CHAIN", "SELECT 1"] {
@@ -96,7 +96,7 @@ fn what_does_not_end_the_transaction_is_refused() {
 
 #[test]
 fn what_follows_a_rollback_in_the_same_query_runs_on_another_server() {
-    for mut talk in [Talk::in_limbo(), told()] {
+    for mut talk in [Talk::in_failed_block(), told()] {
         let verdicts = talk.client(&query("ROLLBACK; BEGIN; SELECT 1"));
         assert_eq!(verdicts, [Verdict::NeedServer, Verdict::Forward]);
         assert_eq!(talk.told(), "");
@@ -128,7 +128,7 @@ fn a_query_without_a_statement_is_empty_here_too() {
 
 #[test]
 fn statements_are_described_as_without_columns() {
-    let mut talk = Talk::in_limbo();
+    let mut talk = Talk::in_failed_block();
     let messages = [
         parse("", "ROLLBACK"),
         describe(Target::Statement),

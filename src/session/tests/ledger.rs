@@ -41,7 +41,8 @@ const STATES: [(&str, &str); 24] = [
 const CLIENT_EVENTS: &str = "QPBDECHSFdcf";
 const SERVER_EVENTS: &str = "123CIDTEntsGHWdcVNAS";
 
-/// What pgring itself asks (`>-`) and answers (`>+`), by the letter of the message of which it takes the place.
+/// Answers to messages of pgring's own (`>-`) and answers that pgring gives (`>+`), by the letter of the message in
+/// whose place they stand.
 fn by_us(event: &str) -> Option<Owed> {
     Some(match event {
         ">-P" => Owed::OwnParse,
@@ -209,7 +210,7 @@ proptest! {
         prop_assert!(!world.server.is_dead() || world.ledger.is_lost(), "{}", world.log);
     }
 
-    /// The same for what clients really send, and every connection comes back.
+    /// Nothing is amiss with what clients really send, and every connection comes back.
     #[test]
     fn every_connection_comes_back(groups in groups(false), schedule in schedule(), strict: bool) {
         let mut world = World::new(groups.concat(), strict);

@@ -76,7 +76,7 @@ struct World {
     to_send: VecDeque<Sent>,
     asked: usize,
     answered: usize,
-    /// What the client was told last about its transaction.
+    /// Status of its transaction that the client was told last.
     status: TransactionStatus,
     /// For each request on its way to the server, and for the open pipeline at last, whether it commits.
     commits: VecDeque<bool>,
@@ -214,7 +214,7 @@ impl World {
         Ok(())
     }
 
-    /// What pgring itself answers at this point.
+    /// Gives the answers of pgring's own that are due at this point.
     fn say(&mut self) -> Checked {
         while let Some(said) = self.rules.said(Some(&mut self.tools.server)) {
             self.hear(said)?;

@@ -63,7 +63,7 @@ struct Connection {
 struct Client {
     rules: Conversation,
     to_send: VecDeque<Vec<u8>>,
-    /// What may run again.
+    /// Messages that may run again.
     record: Vec<Vec<u8>>,
     /// Its connection.
     at: Option<usize>,
@@ -128,7 +128,7 @@ impl World {
         Ok(acted)
     }
 
-    /// What was recorded is sent again.
+    /// Sends again the messages that were recorded.
     fn run_again(&mut self, who: usize, event: Event) -> Checked {
         self.log += &format!("\n{who} runs again");
         let client = &mut self.clients[who];
@@ -350,7 +350,7 @@ impl Client {
         }
     }
 
-    /// What pgring itself answers at this point.
+    /// Gives the answers of pgring's own that are due at this point.
     fn say(&mut self, server: &mut Prepared) {
         while let Some(said) = self.rules.said(Some(server)) {
             self.heard.extend_from_slice(said);
@@ -487,7 +487,7 @@ fn portal() -> impl Strategy<Value = &'static str> {
     select(vec!["", "", "", "p"])
 }
 
-/// What a client sends at a time.
+/// Messages that a client sends at a time.
 fn group() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let one = |message| vec![message];
     let run = |portal: &str| message(|writer| writer.execute(portal, 0).unwrap());
@@ -522,7 +522,7 @@ fn about(tag: crate::protocol::Tag) -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
-/// What a client sends that prepares queries and runs them, each in a pipeline of its own.
+/// Messages of a client that prepares queries and runs them, each in a pipeline of its own.
 fn plain_script() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let text = select(vec!["SELECT 1", "SELECT 2", "SELECT 3"]);
     let name = || select(vec!["", "a", "b"]);
@@ -558,7 +558,7 @@ fn errors(bytes: &[u8]) -> Vec<String> {
     errors.map(error).collect()
 }
 
-/// What a client with a server of its own hears.
+/// Bytes that a client with a server of its own hears.
 fn alone(script: &[Vec<u8>]) -> Vec<u8> {
     let mut server = Backend::default();
     for message in script {
@@ -606,7 +606,7 @@ proptest! {
         compare(World::new(&scripts, connections, always_checked), &scripts, &schedule)?;
     }
 
-    /// What the server has lost is parsed again, and nobody notices.
+    /// A statement that the server has lost is parsed again, and nobody notices.
     #[test]
     fn a_server_that_forgets_is_told_again(
         scripts in vec(plain_script(), 2),

@@ -15,14 +15,14 @@ type Done = Result<(), ErrorReport>;
 /// A row that a state query asks for.
 type StateQueryRow = [Option<&'static str>; 3];
 
-/// What a portal executes.
+/// A portal: its statement, and whether that has been executed.
 #[derive(Clone, Debug)]
 struct Portal {
     text: String,
     done: bool,
 }
 
-/// What has a name.
+/// A prepared statement with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prepared {
     pub(crate) text: String,
@@ -41,7 +41,7 @@ pub(crate) struct Backend {
     implicit: bool,
     skipping: bool,
     inbox: Vec<u8>,
-    /// What it has said and keeps until it is asked for it.
+    /// Answers that it keeps until it is asked for them.
     unsaid: Vec<u8>,
     out: Vec<u8>,
     /// The version of the table, for all servers.
@@ -83,7 +83,7 @@ fn has_rows(text: &str) -> bool {
     text.starts_with("SELECT") || text.starts_with(TABLE)
 }
 
-/// What reads the only table there is. A server notes with it the version of the table that it has found.
+/// Statement that reads the only table there is. A server notes with it the version of the table that it has found.
 pub(crate) const TABLE: &str = "TABLE t";
 
 /// The version that a statement was parsed at, if it reads the table.
@@ -91,7 +91,7 @@ pub(crate) fn version_of(text: &str) -> Option<u64> {
     text.strip_prefix(TABLE)?.strip_prefix('@')?.parse().ok()
 }
 
-/// What columns the table has in a version: those of some come back.
+/// Shape of the table's rows in a version: some come back.
 pub(crate) fn shape(version: u64) -> u64 {
     version / 2 % 3
 }
@@ -240,7 +240,7 @@ impl Backend {
         }
     }
 
-    /// What the grammar refuses, what a failed transaction refuses, what the catalog refuses: in that order.
+    /// Refuses by the grammar, then because the transaction has failed, then by the catalog: in that order.
     fn analyze(&self, text: &str) -> Done {
         if text == "SELEC" || text.starts_with("cached plan") {
             return Err(no(SqlState::SYNTAX_ERROR));
@@ -500,7 +500,7 @@ impl Backend {
         self.run(&text)
     }
 
-    /// What the rules ask after a statement that may have left something behind.
+    /// Answers the question of the rules after a statement that may have left something behind.
     fn state_query(&mut self) -> Done {
         let prepared = self.named.values().any(|prepared| prepared.from_sql);
         let user: StateQueryRow = [Some("u"), None, Some("617070")];

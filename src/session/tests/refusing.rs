@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// What the server gets in place of a Query.
+/// Messages that the server gets in place of a Query.
 const REFUSED: &str = "P(: pgring refuses a statement that would pin its session) S";
 
 fn talk() -> Talk {

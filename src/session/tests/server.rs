@@ -11,7 +11,7 @@ use crate::protocol::{
     tag::{backend, frontend},
 };
 
-/// What a statement does.
+/// Kind of a statement, by what the server does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Statement {
     Select,
@@ -21,7 +21,7 @@ pub(crate) enum Statement {
     Rollback,
     /// COPY FROM STDIN.
     Copy,
-    /// The same, failing after it asked for data and before it read any.
+    /// COPY FROM STDIN that fails after it asked for data and before it read any.
     BrokenCopy,
     /// An Execute that reaches its row limit.
     Suspends,
@@ -367,7 +367,7 @@ fn extended_group(early_sync: bool) -> impl Strategy<Value = Vec<Sent>> {
     })
 }
 
-/// What runs one statement, some parts left out.
+/// Messages that run one statement, some of them left out.
 fn unit() -> impl Strategy<Value = (Statement, Vec<Sent>)> {
     let messages = (
         statement(),

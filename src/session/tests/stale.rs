@@ -71,12 +71,12 @@ impl Task {
     }
 }
 
-/// What a client knows of a name.
+/// Knowledge that a client has of a name.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// The version of the table before it was parsed.
     since: u64,
-    /// What it was told of the rows, or has read of them.
+    /// Shape of its rows that it was told, or has read.
     shape: Option<u64>,
 }
 

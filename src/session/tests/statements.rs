@@ -79,7 +79,7 @@ fn without_a_server_too() {
     assert_eq!(talk.ask(&sync()), "1 3 Z(I)");
 }
 
-/// What a text means only a server knows, each time anew.
+/// Only a server knows what a text means, each time anew.
 #[test]
 fn every_parse_goes_to_a_server() {
     let mut talk = prepared();

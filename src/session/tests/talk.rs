@@ -157,7 +157,7 @@ pub(crate) struct Talk {
     pub(crate) rules: Conversation,
     pub(crate) linked: bool,
     pub(crate) tools: OwnedContext,
-    /// What went to the server.
+    /// Bytes that went to the server.
     sent: Vec<u8>,
 }
 
@@ -182,8 +182,8 @@ impl Talk {
         talk
     }
 
-    /// The same, and the server connection is lost while nothing is asked.
-    pub(crate) fn in_limbo() -> Self {
+    /// In transaction mode, inside a transaction whose server connection was lost while nothing was asked.
+    pub(crate) fn in_failed_block() -> Self {
         let mut talk = Self::in_transaction();
         assert_eq!(talk.lose(), AfterLoss::GoesOn);
         assert_eq!(talk.told(), "");
@@ -209,7 +209,7 @@ impl Talk {
         verdicts
     }
 
-    /// The same, up to the first that waits for answers of the server.
+    /// The client sends messages up to the first that waits for answers of the server; what becomes of them.
     pub(crate) fn client_until_it_waits(&mut self, messages: &[u8]) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for frame in Frames::new(messages) {
@@ -287,7 +287,7 @@ impl Talk {
         assert_eq!(answer, Ok(Answer::Forward), "{tag}");
     }
 
-    /// What pgring itself answers at this point.
+    /// Gives the answers of pgring's own that are due at this point.
     fn say(&mut self) {
         while let Some(said) = self.rules.said(Some(&mut self.tools.server)) {
             self.tools.out.extend_from_slice(said);
@@ -309,28 +309,28 @@ impl Talk {
         self.tools.server = Prepared::default();
     }
 
-    /// The same, and that one is at hand.
+    /// The server connection goes back, and one that has prepared nothing is at hand.
     pub(crate) fn move_to_another_server(&mut self) {
         self.another_server();
         self.linked = true;
     }
 
-    /// What the client was told since this was asked last.
+    /// Messages that the client was told since this was asked last, as [`read`] writes them.
     pub(crate) fn told(&mut self) -> String {
         read(&std::mem::take(&mut self.tools.out))
     }
 
-    /// The same, as it was written.
+    /// Bytes that the client was told since this was asked last.
     pub(crate) fn told_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.tools.out)
     }
 
-    /// What the server was sent since this was asked last, as [`asks`] reads it.
+    /// Messages that the server was sent since this was asked last, as [`asks`] writes them.
     pub(crate) fn sent(&mut self) -> String {
         asks(&std::mem::take(&mut self.sent))
     }
 
-    /// The same, as it was written.
+    /// Bytes that the server was sent since this was asked last.
     pub(crate) fn sent_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
     }

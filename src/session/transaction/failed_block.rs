@@ -15,7 +15,7 @@ use crate::{
     sql::effects::{self, Ending},
 };
 
-/// What became of a message.
+/// Outcome of a message in the failed transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// It was answered or ignored; the failed transaction goes on.
@@ -158,7 +158,7 @@ impl FailedBlock {
         Some(())
     }
 
-    /// What a prepared statement is, if it is possible here.
+    /// Meaning of a prepared statement, if it is possible here.
     fn meaning(&self, name: &[u8], names: &Names) -> Option<Statement> {
         if name.is_empty() && self.parsed.is_some() {
             return self.parsed;
@@ -210,7 +210,7 @@ impl FailedBlock {
     }
 }
 
-/// What a statement is in a failed transaction.
+/// Meaning of a text in a failed transaction, if it is possible there.
 fn possible(text: &[u8]) -> Option<Statement> {
     match ending(text) {
         Some(ending) => Some(Statement::Ends(ending)),
@@ -223,7 +223,7 @@ fn ending(text: &[u8]) -> Option<Ending> {
     effects::ending(text).filter(|_| !effects::chains(text))
 }
 
-/// What a client reads first when its transaction is gone.
+/// Error that a client reads first when its transaction is gone.
 pub(crate) fn lost_in_transaction() -> ErrorReport {
     ErrorReport::error(
         SqlState::CONNECTION_FAILURE,

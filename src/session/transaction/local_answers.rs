@@ -1,4 +1,4 @@
-//! What is answered while no server connection is at hand, in the order in which a server would answer. Pure.
+//! Answers that are given while no server connection is at hand, in the order in which a server would. Pure.
 //!
 //! A BEGIN, its Parse, a Close, and the Sync behind them need no server: a client that only begins a transaction takes
 //! no connection from anybody.
@@ -146,14 +146,14 @@ impl Conversation {
         Some(())
     }
 
-    /// What `name` means, when that is a BEGIN.
+    /// Statement under `name`, when that is a BEGIN.
     fn begin_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
         match self
             .statements
             .names
             .find(name, self.ledger.client.pipeline())
         {
-            Meaning::Statement(definition) if definition.statement.facts.begins() => {
+            Meaning::Statement(definition) if definition.statement.flags.begins() => {
                 Some(definition.statement)
             }
             _ => None,
@@ -171,14 +171,14 @@ impl Conversation {
         Some(())
     }
 
-    /// What the unnamed portal executes, when that is a BEGIN.
+    /// Statement of the unnamed portal, when that is the portal asked for and it is a BEGIN.
     fn bound_begin(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
         let bound = self
             .statements
             .portals
             .statement(b"")
             .filter(|_| portal.is_empty())?;
-        bound.facts.begins().then_some(bound)
+        bound.flags.begins().then_some(bound)
     }
 
     fn answer_execute(&mut self, body: &[u8]) -> Option<()> {
@@ -200,7 +200,7 @@ impl Conversation {
         }
     }
 
-    /// What pgring itself answers at this point of the conversation, if it does.
+    /// Answer of pgring's own that is due at this point of the conversation, if one is.
     #[inline]
     pub fn said(&mut self, server: Option<&mut Prepared>) -> Option<&'static [u8]> {
         let said = self.ledger.client.take_said()?;

@@ -1,4 +1,5 @@
-//! What a session's client is told when its server connection is lost. Pure.
+//! Loss of a session's server connection: the errors that the client is told then, and whether the session goes on.
+//! Pure.
 
 use super::{
     block::Turns,
@@ -81,7 +82,7 @@ impl Conversation {
         self.internal.asked.clear();
     }
 
-    /// What losing the server now would mean.
+    /// Loss that the client would suffer now.
     fn loss(&self) -> Loss {
         let in_transaction = self.ledger.status() != TransactionStatus::Idle;
         let committing = self.ledger.client.is_committing();
@@ -98,7 +99,7 @@ impl Conversation {
     }
 }
 
-/// What a lost connection means for the client.
+/// Consequences of a lost connection for the client.
 #[derive(Clone, Copy)]
 struct Loss {
     in_transaction: bool,

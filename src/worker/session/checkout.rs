@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// What became of a request for which nothing is waited for.
+/// Outcome of a look for a server connection that waits for nothing.
 enum AtHand {
     /// It has its server connection.
     Linked,
@@ -39,7 +39,7 @@ enum AtHand {
     Nothing,
 }
 
-/// What became of a server connection that was found for a request.
+/// Outcome of taking on a server connection that was found for a request.
 enum Taken {
     /// The request has it, or was refused.
     Done,
@@ -135,7 +135,7 @@ impl Session {
         self.made_schema = 0;
     }
 
-    /// The same when a connection is at hand and nothing is to be waited for.
+    /// Gets a server connection if one is at hand and nothing is to be waited for.
     #[inline]
     fn acquire_at_once(&mut self, need: Need) -> AtHand {
         let Some(node) = self.place(need, 0) else {
@@ -392,7 +392,7 @@ fn identity_is_gone() -> ErrorReport {
     .with_hint("Use SET ROLE or RESET ROLE in a new session.")
 }
 
-/// What a statement gets that no server takes.
+/// Error for a statement that no server takes.
 fn statement_error(error: CheckoutError) -> ErrorReport {
     match error {
         CheckoutError::Own(report) | CheckoutError::Unreachable(report) => report,

@@ -17,7 +17,7 @@ use crate::{
     net::{Reactor, Sleep},
 };
 
-/// What a session does, as its client sees it.
+/// Activity of a session, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// Between transactions.
@@ -28,7 +28,7 @@ pub(super) enum Doing {
     Request,
 }
 
-/// Whose time is over.
+/// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// The request shall be cancelled.
@@ -232,7 +232,7 @@ mod tests {
             self
         }
 
-        /// What is next when the client has said nothing.
+        /// The limit that is next when the client has said nothing, and its second.
         fn next(&self) -> Option<(u64, Due)> {
             let next = self.0.next(self.1);
             next.map(|(at, due)| ((at - self.1).as_secs(), due))

@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    /// What becomes of a message. `shows`: the client is about to get what came in front of it.
+    /// Judges a message of the server. `shows`: the client is about to get what came in front of it.
     #[inline]
     fn judge(&mut self, header: Header, body: &[u8], shows: bool) -> Result<Answer, Fault> {
         let link = self.link.as_mut().expect(LINKED);
@@ -328,7 +328,7 @@ impl Session {
         }
     }
 
-    /// What pgring itself answers at this point goes between the server's bytes.
+    /// Puts the answers of pgring's own that are due at this point between the server's bytes.
     #[inline]
     fn say(&mut self, chunk: &mut Chunk, decided: &mut usize) {
         while let Some(link) = self.link.as_mut().filter(|link| !link.cutter.is_passing()) {
@@ -516,7 +516,7 @@ fn begins(tag: &[u8]) -> bool {
     matches!(tag, b"BEGIN\0" | b"START TRANSACTION\0")
 }
 
-/// What the server says before it ends the connection, as an error of a session that goes on.
+/// Message with which the server ends the connection, as an error of a session that goes on.
 fn last_words(body: &[u8]) -> ErrorReport {
     let Ok(fields) = ErrorFields::read(body) else {
         return ErrorReport::error(

@@ -53,10 +53,10 @@ pub(super) enum Purpose {
     Standby(OnStandby),
 }
 
-/// What a session has done at the primary, of which others must not miss the commits.
+/// Use of a connection to the primary, as far as others must not miss the commits there.
 #[derive(Debug)]
 pub(super) struct AtPrimary {
-    /// Who must not miss what is committed there: nobody, the session itself, everybody.
+    /// Whose reads must not miss what is committed there: nobody's, the session's own, everybody's.
     pub(super) consistency: Consistency,
     /// Something that is not a proven read went there since its position was last asked for.
     pub(super) wrote: bool,
@@ -66,7 +66,7 @@ pub(super) struct AtPrimary {
     pub(super) announced: bool,
 }
 
-/// What a session does at a standby.
+/// Use of a connection to a standby.
 #[derive(Debug)]
 pub(super) struct OnStandby {
     /// The block that began there, and may have to go on at the primary.

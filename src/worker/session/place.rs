@@ -31,7 +31,7 @@ use crate::{
 };
 
 impl Session {
-    /// What the pipeline at hand needs, before any of it goes to a node.
+    /// The need of the pipeline at hand, before any of it goes to a node.
     pub(super) fn need(&mut self) -> Need {
         if self.placement.take_insistence() {
             return Need::Primary;
@@ -47,7 +47,8 @@ impl Session {
         self.need_of(0, block.is_some(), block.is_some_and(Begun::may_write))
     }
 
-    /// The same for what follows `at` in the client's bytes.
+    /// The need of the pipeline that begins at `at` in the client's bytes. `in_block`: it belongs to a transaction
+    /// block; `may_write`: and that is not READ ONLY.
     pub(super) fn need_of(&self, at: usize, in_block: bool, may_write: bool) -> Need {
         let bytes = self.intake.pending.get(at..).unwrap_or_default();
         self.conversation
@@ -156,7 +157,7 @@ impl Session {
         Some(node)
     }
 
-    /// What a read's node must have replayed; `None` when nobody knows but the primary.
+    /// Position of the log that a read's node must have replayed; `None` when nobody knows but the primary.
     pub(super) fn must_have_seen(&self, snapshot: &Snapshot) -> Option<Lsn> {
         let commits = match snapshot.settings.routing.consistency {
             Consistency::Eventual => 0,

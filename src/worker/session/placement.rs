@@ -1,5 +1,5 @@
-//! BackendInfo that a session remembers between its requests for placing them, and isolation levels, as far as they matter for
-//! where a transaction runs. Pure.
+//! Memory of a session between its requests for placing them, and isolation levels, as far as they matter for where a
+//! transaction runs. Pure.
 
 use crate::{
     cluster::{budget::Micros, node::Lsn, snapshot::Snapshot},
@@ -8,7 +8,7 @@ use crate::{
     sql::effects::Level,
 };
 
-/// What a session remembers between its requests for placing them.
+/// Memory of a session between its requests, for placing them.
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) random: Seeded,

@@ -32,8 +32,8 @@ impl Session {
 
     /// Keeps a connection that was used, for the session's next request.
     pub(super) fn keep(&mut self, lease: Lease) {
-        let facts = Rc::clone(&lease.backend().info);
-        self.info.kept.borrow_mut().push(facts);
+        let backend = Rc::clone(&lease.backend().info);
+        self.info.kept.borrow_mut().push(backend);
         self.kept.put(lease);
     }
 
@@ -48,7 +48,7 @@ impl Session {
 
     fn kept_connection(&mut self, node: NodeId) -> Option<Lease> {
         let mut kept = self.info.kept.borrow_mut();
-        kept.retain(|facts| facts.node != node);
+        kept.retain(|backend| backend.node != node);
         self.kept.take(node)
     }
 

@@ -19,7 +19,7 @@ use crate::{
     worker::route,
 };
 
-/// What becomes of a pipeline while a server connection is at hand.
+/// Decision about a pipeline while a server connection is at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stay {
     /// It goes there.
@@ -43,7 +43,7 @@ impl Session {
         }
     }
 
-    /// The same where it matters to which node the connection leads.
+    /// Notes the purpose of the connection where it matters to which node it leads.
     fn begin_judged_purpose(&self, link: &mut Link, need: Need) {
         let node = link.node();
         let block = self.conversation.deferred_block();

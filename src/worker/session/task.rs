@@ -43,7 +43,7 @@ pub(crate) struct Session {
     pub(super) link: Option<Link>,
     /// Server connections that it keeps besides.
     pub(super) kept: Kept,
-    /// What it remembers for placing its requests.
+    /// Its memory for placing its requests.
     pub(super) placement: Placement,
     pub(super) clock: Clock,
     /// Unsent bytes at which the other side must wait.
@@ -56,7 +56,7 @@ pub(crate) struct Session {
     pub(super) made_schema: u64,
 }
 
-/// What woke the session.
+/// Event that woke the session.
 enum Event {
     Client(Arrived),
     Server(Arrived),
@@ -71,7 +71,7 @@ pub(super) enum End {
     Left,
     /// By the client's fault, or by our decision: the client is told.
     Told(ErrorReport),
-    /// What was to be told has been queued.
+    /// Otherwise: whatever the client was to be told has been queued.
     Done,
 }
 

@@ -1,5 +1,5 @@
-//! What a session does when one of its time limits is reached, and what it tells its clock and those who
-//! want to cancel. Never reads the clock of the machine.
+//! A session's time limits when they are reached, and what it tells its clock and those that want to cancel. Never
+//! reads the clock of the machine.
 
 use super::{
     clock::{Doing, Due},
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// What the client is told whose request was cancelled, by a cancel request or for its length.
+    /// Error for a client whose request was cancelled, by a cancel request or for its length.
     #[cold]
     pub(super) fn why_cancelled(&self) -> ErrorReport {
         if !self.clock.has_cancelled() {
@@ -114,7 +114,7 @@ impl Session {
     }
 }
 
-/// What a client is told whose time is over.
+/// Error that ends a session whose time is over.
 fn last_words(due: Due) -> ErrorReport {
     let (sqlstate, message, setting) = match due {
         Due::Query | Due::Grace => (

@@ -36,11 +36,11 @@ pub(super) enum Pumped {
     Waits,
     /// The next message can be judged once its node has replayed more.
     Behind,
-    /// What came last is for pgring.
+    /// The message that came last is for pgring.
     Asks,
 }
 
-/// What follows a verdict.
+/// Next step after a verdict.
 enum Followed {
     /// Go on; so many bytes are for the server and not sent.
     On(usize),
@@ -48,7 +48,7 @@ enum Followed {
     Stop(Pumped),
 }
 
-/// What the rules judge the client's next message with: fields of the session that they do not hold.
+/// Context in which the rules judge the client's next message: fields of the session that they do not hold.
 macro_rules! context {
     ($session:ident, $words:ident, $known:ident) => {
         Context {
@@ -164,7 +164,7 @@ impl Session {
         Ok(Pumped::All)
     }
 
-    /// What is known of the functions and triggers of its database.
+    /// Knowledge of the functions and triggers of its database.
     #[inline]
     fn known(&self) -> Known {
         if self.bounds.trusts_functions {
@@ -174,7 +174,7 @@ impl Session {
         self.pools.classifier.known(&self.worker)
     }
 
-    /// What stops the pipeline that begins at `at`, if one does and anything stops it.
+    /// Reason to stop before the pipeline that begins at `at`; `None` when none begins there, or it may go on.
     #[inline]
     fn look_at_pipeline(&mut self, at: usize, words: &mut Words) -> Option<Pumped> {
         if !self.link.as_ref().is_some_and(Link::is_guarded)
@@ -300,7 +300,7 @@ impl Session {
         }
     }
 
-    /// What was recorded ends where the client's messages have not been judged: these are still here.
+    /// Cuts the record off where the client's messages have not been judged: these are still here.
     #[inline]
     fn end_record(&mut self) {
         if self.conversation.is_recorded()
@@ -312,14 +312,14 @@ impl Session {
         }
     }
 
-    /// What the client sent before is judged again, before what it sent next.
+    /// Puts what the client sent before in front of what it sent next, to be judged again.
     #[cold]
     pub(super) fn judge_again(&mut self, mut sent: Vec<u8>) {
         sent.extend_from_slice(&self.intake.cutter.unite(&self.intake.pending));
         self.intake.pending = Chunk::from(sent);
     }
 
-    /// What was recorded is sent again, before what the client sent next.
+    /// Puts the recorded messages in front of what the client sent next, to be judged and sent again.
     #[cold]
     pub(super) fn run_again(&mut self) {
         let link = self
