@@ -43,6 +43,9 @@ pub(crate) struct Buffers {
     views: Box<[Cell<u16>]>,
 }
 
+const PAGE_BYTES: usize = 4 << 10;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 /// Memory that is freed with its owner.
 struct Region {
     start: NonNull<u8>,
@@ -50,15 +53,28 @@ struct Region {
 }
 
 impl Region {
-    /// Zeroed, page-aligned memory.
+    /// Zeroed memory, in huge pages where the kernel has some: a core with many sockets writes to and reads from all of its
+    /// buffers, and of small pages the processor would have to look up one for each message.
     fn new(bytes: usize) -> Self {
-        let layout = Layout::from_size_align(bytes, 4096)
+        let alignment = match bytes < HUGE_PAGE_BYTES {
+            true => PAGE_BYTES,
+            false => HUGE_PAGE_BYTES,
+        };
+        let layout = Layout::from_size_align(bytes, alignment)
             .expect("a buffer region is smaller than the address space");
         // SAFETY: the layout has a size above zero, checked by the callers' counts.
-        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        let start = unsafe { std::alloc::alloc(layout) };
         let Some(start) = NonNull::new(start) else {
             std::alloc::handle_alloc_error(layout)
         };
+        // SAFETY: the memory is ours, `bytes` long; it is written before anybody reads it. A kernel that has no huge pages
+        // refuses the advice, and nothing is lost.
+        unsafe {
+            if alignment == HUGE_PAGE_BYTES {
+                libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+            }
+            start.as_ptr().write_bytes(0, bytes);
+        }
         Self { start, layout }
     }
 }
