@@ -34,7 +34,7 @@ pub const STATEMENTS_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Invented settings (those with a dot in their names) one session may touch in one transaction; one that
 /// touches more keeps its connection.
-pub const HIDDEN_SETTINGS_MAX: usize = 64;
+pub const CUSTOM_SETTINGS_MAX: usize = 64;
 
 /// Longest pipeline that is kept to be run again when the server refuses a stale statement, in bytes.
 pub const RECORDED_BYTES_MAX: usize = 4 * 1024;

@@ -142,7 +142,7 @@ impl Conversation {
             self.state.rest.clear();
             self.note_rest(text, context.known);
             (self.turns.is_unread, self.turns.rolls_back) = (true, false);
-            self.note_traces(flags, text, None, context);
+            self.note_pending(flags, text, None, context);
         }
         let server = context.server.as_deref_mut().expect("a server is at hand");
         if self.statements.names.may_have_unnamed() || !server.has_no_unnamed() {
@@ -170,11 +170,11 @@ impl Conversation {
             let vacated = self.follow_ups.vacates.take();
             self.follow_ups.vacates = vacated.or_else(|| effects::vacates(text));
         }
-        self.note_traces(flags, text, statement, context);
+        self.note_pending(flags, text, statement, context);
     }
 
     #[inline]
-    fn note_traces(
+    fn note_pending(
         &mut self,
         flags: StatementFlags,
         text: &[u8],

@@ -27,7 +27,7 @@ use super::state::parameters::Parameters;
 use crate::{
     limits::{STATEMENTS_KEPT_BYTES_MAX, STATEMENTS_KEPT_MAX},
     protocol::tag::frontend,
-    sql::effects::{self, Effects, StatementFlags},
+    sql::effects::{self, Begin, Effects, StatementFlags},
 };
 
 /// One prepared statement.
@@ -40,6 +40,8 @@ pub(crate) struct Statement {
     /// Bytes of the text, its NUL not counted.
     text_bytes: usize,
     pub(crate) flags: StatementFlags,
+    /// The options of the transaction block that it begins, if it begins one.
+    pub(crate) begin: Option<Begin>,
     /// It means the same whatever there is in the database, and has neither rows nor parameters; or its rows are those of a
     /// cursor, which the server does not compare with what they were when it was parsed.
     is_plain: bool,
@@ -243,6 +245,7 @@ impl Store {
             content: content.into(),
             text_bytes,
             flags,
+            begin: flags.begins().then(|| effects::begin(text)).flatten(),
             is_plain: flags.begins()
                 || flags.is_empty()
                 || flags.fetches()

@@ -5,7 +5,7 @@ use super::{
     state_query::{self, StateQuery},
 };
 use crate::{
-    limits::HIDDEN_SETTINGS_MAX,
+    limits::CUSTOM_SETTINGS_MAX,
     protocol::{backend::ParameterStatus, frontend::FunctionCall},
     sql::{
         body::Body,
@@ -106,7 +106,7 @@ impl PendingState {
         if self.hidden.iter().any(|known| **known == *name) {
             return;
         }
-        if self.hidden.len() < HIDDEN_SETTINGS_MAX {
+        if self.hidden.len() < CUSTOM_SETTINGS_MAX {
             self.hidden.push(name.into());
         } else {
             (self.soiled, self.gained) = (true, true);
@@ -121,7 +121,7 @@ impl PendingState {
             .settings
             .iter()
             .filter(|name| !self.hidden.contains(name));
-        body.effects.has(Effects::UNNAMED) || self.hidden.len() + new.count() > HIDDEN_SETTINGS_MAX
+        body.effects.has(Effects::UNNAMED) || self.hidden.len() + new.count() > CUSTOM_SETTINGS_MAX
     }
 
     /// True when the connection must be reset before another session has it.

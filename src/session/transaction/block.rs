@@ -16,7 +16,9 @@
 use std::rc::Rc;
 
 use super::failed_block::FailedBlock;
-use crate::{protocol::backend::TransactionStatus, session::prepared::Statement, sql::effects};
+use crate::{
+    protocol::backend::TransactionStatus, session::prepared::Statement, sql::effects::Begin,
+};
 
 /// A client's transaction block.
 #[derive(Debug, Default)]
@@ -50,14 +52,15 @@ impl Begun {
         }
     }
 
-    /// Text of its BEGIN.
-    pub(crate) fn text(&self) -> &[u8] {
-        self.begin.text()
+    /// Options of its BEGIN.
+    pub(crate) fn options(&self) -> Option<&Begin> {
+        self.begin.begin.as_ref()
     }
 
     /// True for a block that was not declared READ ONLY.
     pub(crate) fn may_write(&self) -> bool {
-        effects::begin(self.text()).is_none_or(|begin| begin.read_only != Some(true))
+        self.options()
+            .is_none_or(|options| options.read_only != Some(true))
     }
 }
 

@@ -23,7 +23,6 @@ use crate::{
         tag::{backend, frontend},
     },
     session::prepared::{Statement, server::Prepared},
-    sql::effects,
 };
 
 /// The answers of ours that have no content.
@@ -187,7 +186,7 @@ impl Conversation {
             return None;
         }
         self.follow_ups.answered_alone = true;
-        let tag = effects::begin(begin.text())?.tag;
+        let tag = begin.begin?.tag;
         let complete = if tag == "BEGIN" { BEGUN } else { STARTED };
         self.ledger.owe(Owed::SaidBegin(complete));
         Some(())

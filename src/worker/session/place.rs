@@ -21,7 +21,6 @@ use crate::{
     },
     sql::{
         class::Class,
-        effects,
         hint::{self, Hint},
     },
     worker::{
@@ -73,13 +72,13 @@ impl Session {
         match self.conversation.deferred_block() {
             // No standby has the isolation level SERIALIZABLE.
             None => standard != Isolation::Serializable,
-            Some(begin) => self.may_begin_elsewhere(begin.text(), routing, standard),
+            Some(begin) => self.may_begin_elsewhere(begin, routing, standard),
         }
     }
 
     /// Whether a block may begin on a standby.
-    fn may_begin_elsewhere(&self, begin: &[u8], routing: &Routing, standard: Isolation) -> bool {
-        let Some(begin) = effects::begin(begin) else {
+    fn may_begin_elsewhere(&self, block: &Begun, routing: &Routing, standard: Isolation) -> bool {
+        let Some(begin) = block.options() else {
             return false;
         };
         let isolation = Isolation::of(begin.level, standard);

@@ -15,7 +15,6 @@ use crate::{
     limits::{POSITION_WAIT_MS, POSITION_WAIT_MS_MAX, RECORDED_BYTES_MAX},
     protocol::backend::TransactionStatus,
     session::{lookahead::Need, refusal::Why, transaction::block::Begun},
-    sql::effects,
     worker::route,
 };
 
@@ -78,7 +77,7 @@ impl Session {
     fn standby_block(&self, begun: &Begun) -> StandbyBlock {
         StandbyBlock {
             begun: begun.clone(),
-            keeps_snapshot: self.keeps_snapshot(begun.text()),
+            keeps_snapshot: self.keeps_snapshot(begun),
             may_write: begun.may_write(),
         }
     }
@@ -89,8 +88,8 @@ impl Session {
     }
 
     /// True when all statements of a block that begins so must see the same snapshot.
-    fn keeps_snapshot(&self, begin: &[u8]) -> bool {
-        effects::begin(begin).is_some_and(|begin| {
+    fn keeps_snapshot(&self, begun: &Begun) -> bool {
+        begun.options().is_some_and(|begin| {
             let isolation = Isolation::of(begin.level, self.has_standard_isolation());
             isolation != Isolation::ReadCommitted
         })
