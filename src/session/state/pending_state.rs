@@ -37,7 +37,7 @@ pub(crate) struct PendingState {
     /// Functions, triggers or the like were made, unless that is rolled back.
     makes: bool,
     /// Settings with a dot in their names that may have been set, or will be by what was prepared.
-    hidden: Vec<Box<str>>,
+    custom_settings: Vec<Box<str>>,
     /// There may be what nobody can ask for: the connection is reset before another session has it.
     soiled: bool,
     /// There may be what no reset takes away.
@@ -103,11 +103,11 @@ impl PendingState {
 
     /// A setting with a dot in its name may be set, which no view of the server shows.
     pub(crate) fn note_setting(&mut self, name: &str) {
-        if self.hidden.iter().any(|known| **known == *name) {
+        if self.custom_settings.iter().any(|known| **known == *name) {
             return;
         }
-        if self.hidden.len() < CUSTOM_SETTINGS_MAX {
-            self.hidden.push(name.into());
+        if self.custom_settings.len() < CUSTOM_SETTINGS_MAX {
+            self.custom_settings.push(name.into());
         } else {
             (self.soiled, self.gained) = (true, true);
             self.keep_forever(Pin::Setting);
@@ -120,8 +120,9 @@ impl PendingState {
         let new = body
             .settings
             .iter()
-            .filter(|name| !self.hidden.contains(name));
-        body.effects.has(Effects::UNNAMED) || self.hidden.len() + new.count() > CUSTOM_SETTINGS_MAX
+            .filter(|name| !self.custom_settings.contains(name));
+        body.effects.has(Effects::UNNAMED)
+            || self.custom_settings.len() + new.count() > CUSTOM_SETTINGS_MAX
     }
 
     /// True when the connection must be reset before another session has it.
@@ -195,13 +196,13 @@ impl PendingState {
         in_transaction: bool,
     ) -> Vec<u8> {
         for name in known.filter(|name| name.contains('.')) {
-            if !self.hidden.iter().any(|hidden| **hidden == *name) {
-                self.hidden.push(name.into());
+            if !self.custom_settings.iter().any(|custom| **custom == *name) {
+                self.custom_settings.push(name.into());
             }
         }
-        let hidden = self.hidden.iter().map(|name| &**name);
+        let custom = self.custom_settings.iter().map(|name| &**name);
         let reported = self.reported.iter().map(|name| &**name);
-        let question = state_query::question(hidden, reported, in_transaction);
+        let question = state_query::question(custom, reported, in_transaction);
         if !in_transaction {
             self.reported = Vec::new();
         }

@@ -103,13 +103,13 @@ const OWN: &[u8] = concat!(
 /// the server's own are. Nothing of it depends on what the
 /// session has set.
 pub(crate) fn question<'a>(
-    hidden: impl Iterator<Item = &'a str>,
+    custom: impl Iterator<Item = &'a str>,
     reported: impl Iterator<Item = &'a str>,
     in_transaction: bool,
 ) -> Vec<u8> {
     let before = if in_transaction { APART } else { OF_OUR_OWN };
     let mut text = [before, WHO, WHAT].concat().into_bytes();
-    for name in hidden {
+    for name in custom {
         text.extend_from_slice(b" UNION ALL SELECT 's', '");
         put_hex(name.as_bytes(), &mut text);
         text.extend_from_slice(
