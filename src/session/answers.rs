@@ -5,7 +5,7 @@
 use super::prepared::{server::Prepared, write_head};
 use super::{
     conversation::{Answer, Conversation},
-    prepared::{client::Replan, names::rename, sql_commands},
+    prepared::{names::rename, sql_commands},
 };
 use crate::{
     cluster::stamps::Stamps,
@@ -32,8 +32,7 @@ impl Conversation {
         match tag {
             backend::READY_FOR_QUERY => {
                 self.server_ready(TransactionStatus::read(body)?, server);
-                if self.statements.replan == Replan::Refused {
-                    self.statements.replan = Replan::Again;
+                if self.statements.replan.end() {
                     return Ok(Answer::Swallow);
                 }
                 self.stop_recording();
@@ -67,7 +66,7 @@ impl Conversation {
             }
             _ => {}
         }
-        self.statements.replan = Replan::Impossible;
+        self.statements.replan.give_up();
         self.statements
             .names
             .settle(self.ledger.client.settled(), Some(server));

@@ -6,11 +6,7 @@
 
 use super::{
     ledger::{Ledger, internal_queries::InternalQueries},
-    prepared::{
-        client::{ClientStatements, Replan},
-        names::Change,
-        server::ServerName,
-    },
+    prepared::{client::ClientStatements, names::Change, rerun::Replan, server::ServerName},
     questions::Questions,
     refusal::Refusals,
     state::{pin::Pin, session_state::SessionState},

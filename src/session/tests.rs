@@ -1,7 +1,6 @@
 //! The pure rules of a session, against transcripts and against a model of a server.
 
 mod asking;
-mod block_states;
 mod blocks;
 mod connection_lost;
 mod conversation;
@@ -14,4 +13,5 @@ mod refusing;
 mod server;
 mod stale;
 mod statements;
+mod states;
 mod talk;

@@ -1,7 +1,7 @@
 //! The prepared statements of one client: its names and portals, SQL's own commands for them that are under way, and
 //! whether its pipeline may have to run again. Pure.
 
-use super::{names::Names, portals::Portals};
+use super::{names::Names, portals::Portals, rerun::Replan};
 use crate::sql::effects::Use;
 
 /// The prepared statements of one client.
@@ -16,22 +16,4 @@ pub(crate) struct ClientStatements {
     /// A statement that commits was prepared, under a name that nobody follows.
     pub(crate) prepared_commit: bool,
     pub(crate) replan: Replan,
-}
-
-/// Chances of a pipeline to run again, should the server have dropped a statement that it needs (`replan.rs`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Replan {
-    /// The pipeline under way cannot run again.
-    #[default]
-    Impossible,
-    /// The client's messages are to be recorded from here on.
-    Record,
-    /// The pipeline under way has been recorded, and the server has not answered.
-    Possible,
-    /// It was refused; the end of its pipeline is to come.
-    Refused,
-    /// It is to run again.
-    Again,
-    /// It runs again, and will not a second time.
-    Last,
 }

@@ -10,6 +10,7 @@ pub(crate) mod extended;
 pub(crate) mod names;
 pub(crate) mod portals;
 pub(crate) mod replan;
+pub(crate) mod rerun;
 pub(crate) mod row_shape;
 pub mod server;
 pub(crate) mod sql_commands;

@@ -5,7 +5,7 @@
 //! sent: then nothing of it was executed. A statement whose rows have got another shape since its client defined it is
 //! refused, as PostgreSQL does ("cached plan must not change result type").
 
-use super::client::Replan;
+use super::rerun::Replan;
 use super::server::{PREFIX, Prepared};
 use crate::protocol::{
     SqlState, Tag,
@@ -26,21 +26,14 @@ impl Conversation {
             && !begins
             && self.own_requests_are_done()
         {
-            self.statements.replan = match self.statements.replan {
-                Replan::Again | Replan::Last => Replan::Last,
-                _ => Replan::Record,
-            };
+            self.statements.replan.begin();
         }
     }
 
     /// True once when what the client sent is to be recorded from the message that was just judged.
     #[inline]
     pub(crate) fn take_recording(&mut self) -> bool {
-        let record = self.statements.replan == Replan::Record;
-        if record {
-            self.statements.replan = Replan::Possible;
-        }
-        record
+        self.statements.replan.take_recording()
     }
 
     /// True when what is under way is recorded.
@@ -52,24 +45,19 @@ impl Conversation {
     /// The recorded pipeline cannot run again any more: its client has been answered, or has sent more than was
     /// recorded.
     pub(crate) fn stop_recording(&mut self) {
-        if self.statements.replan == Replan::Possible {
-            self.statements.replan = Replan::Impossible;
-        }
+        self.statements.replan.outgrow();
     }
 
     /// The client's messages wait until it is known whether earlier ones run again.
     #[inline]
     pub(crate) fn is_replanning(&self) -> bool {
-        matches!(self.statements.replan, Replan::Refused)
+        self.statements.replan == Replan::Refused
     }
 
     /// True once when what was recorded is to be sent again.
     #[inline]
     pub(crate) fn take_again(&mut self) -> bool {
-        self.statements.replan == Replan::Again && {
-            self.statements.replan = Replan::Last;
-            true
-        }
+        self.statements.replan.take_again()
     }
 
     /// An ErrorResponse that says that the server does not have a prepared statement of ours. True when the client need
@@ -81,12 +69,7 @@ impl Conversation {
         }
         // What the connection has is not what it seems; it is parsed again when it is needed.
         server.doubt_named();
-        let possible =
-            self.statements.replan == Replan::Possible && self.ledger.client.is_one_pipeline();
-        if possible {
-            self.statements.replan = Replan::Refused;
-        }
-        possible
+        self.ledger.client.is_one_pipeline() && self.statements.replan.refuse()
     }
 }
 

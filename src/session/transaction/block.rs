@@ -177,6 +177,12 @@ impl Block {
         }
     }
 
+    /// True while the block is being ended at a standby.
+    #[inline]
+    pub(crate) fn is_moving(&self) -> bool {
+        matches!(self, Self::Moving(_))
+    }
+
     /// True while pgring itself answers every message of the client.
     #[inline]
     pub(crate) fn has_failed(&self) -> bool {

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::session::{
     conversation::{AfterLoss, Conversation},
-    prepared::client::Replan,
     state::pin::Pin,
 };
 use crate::{
@@ -36,7 +35,7 @@ impl Conversation {
         self.state.pending.connection_is_gone();
         let was_restoring = self.state.restore.connection_is_gone();
         self.statements.commands.clear();
-        self.statements.replan = Replan::Impossible;
+        self.statements.replan.give_up();
         let already_skipping = self.ledger.is_skipping();
         let (owed, mid_pipeline) = self.ledger.abandon();
         (self.turns.rolls_back, self.turns.is_unread) = (false, false);
@@ -76,7 +75,7 @@ impl Conversation {
         self.statements.portals.clear();
         self.state.pending.connection_is_gone();
         self.statements.commands.clear();
-        self.statements.replan = Replan::Impossible;
+        self.statements.replan.give_up();
         self.ledger.abandon();
         self.turns = Turns::default();
         self.internal.asked.clear();

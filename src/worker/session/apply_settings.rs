@@ -62,9 +62,10 @@ impl Session {
     /// The block goes on at the primary: it ends here, where it has only read.
     pub(super) fn leave_block(&mut self) {
         let link = self.link.as_mut().expect("it began on a standby");
-        let block = link.take_standby_block().expect("it began on a standby");
+        let block = link.standby_block().expect("it began on a standby");
+        let begun = block.begun.clone();
         let prepared = &mut link.backend_mut().prepared;
-        let ending = self.conversation.leave_block(block.begun, prepared);
+        let ending = self.conversation.leave_block(begun, prepared);
         self.ask(ending);
     }
 

@@ -151,14 +151,6 @@ impl Link {
         }
     }
 
-    /// The block that began on a standby, to go on elsewhere.
-    pub(super) fn take_standby_block(&mut self) -> Option<StandbyBlock> {
-        match &mut self.purpose {
-            Purpose::Standby(standby) => standby.block.take(),
-            Purpose::Anything | Purpose::Primary(_) => None,
-        }
-    }
-
     /// A statement of the block that began on a standby has taken a snapshot: SET TRANSACTION is too late.
     #[inline]
     pub(super) fn has_read(&mut self) {

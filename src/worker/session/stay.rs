@@ -100,6 +100,10 @@ impl Session {
         let Some(link) = &mut self.link else {
             return Stay::Yes;
         };
+        if self.conversation.block.is_moving() {
+            // The standby is asked to end the block, or has ended it: nothing more of it goes there.
+            return Stay::Wait;
+        }
         if self.conversation.is_unasked() && link.is_repeatable() {
             // It is what the connection was taken for.
             return Stay::Yes;

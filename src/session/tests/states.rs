@@ -1,11 +1,11 @@
-//! The golden table of a transaction block's states: what each event makes of each state.
+//! Golden tables of the state machines: what each event makes of each state.
 
 use std::{fmt::Write, rc::Rc};
 
 use crate::{
     protocol::backend::TransactionStatus,
     session::{
-        prepared::{Statement, Store},
+        prepared::{Statement, Store, rerun::Replan},
         transaction::{
             block::{Begun, Block},
             failed_block::FailedBlock,
@@ -96,8 +96,55 @@ fn each_event_in_each_state() {
             write!(table, "{status:10}").unwrap();
         }
     }
-    let table: Vec<_> = table.lines().map(str::trim_end).collect();
-    insta::with_settings!({ snapshot_path => "../../../tests/golden/session", prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("block", table.join("\n"));
-    });
+    assert_golden("block", &table);
+}
+
+/// Compares a table with the one that is kept.
+fn assert_golden(name: &str, table: &str) {
+    let lines: Vec<_> = table.lines().map(str::trim_end).collect();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../tests/golden/session");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!(name, lines.join("\n")));
+}
+
+#[test]
+fn each_event_of_a_pipeline_that_may_run_again() {
+    use Replan::{Again, Impossible, Last, Possible, Record, Refused};
+    let events: [(&str, fn(&mut Replan)); 7] = [
+        ("a pipeline begins", Replan::begin),
+        ("it is recorded", |it| {
+            let _ = it.take_recording();
+        }),
+        ("more is sent", Replan::outgrow),
+        ("a statement is lacking", |it| {
+            let _ = it.refuse();
+        }),
+        ("ReadyForQuery", |it| {
+            let _ = it.end();
+        }),
+        ("it is sent again", |it| {
+            let _ = it.take_again();
+        }),
+        ("another answer, or a loss", Replan::give_up),
+    ];
+    let states = [Impossible, Record, Possible, Refused, Again, Last];
+    let mut table = format!("{:27}", "");
+    for state in states {
+        write!(table, "{:12}", format!("{state:?}")).unwrap();
+    }
+    for (event, happens) in events {
+        write!(table, "\n{event:27}").unwrap();
+        for before in states {
+            let mut after = before;
+            happens(&mut after);
+            let shown = if after == before {
+                ".".to_owned()
+            } else {
+                format!("{after:?}")
+            };
+            write!(table, "{shown:12}").unwrap();
+        }
+    }
+    assert_golden("replan", &table);
 }
