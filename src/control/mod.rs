@@ -35,7 +35,7 @@ use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
-        messages::{Core, ToControl, ToWorker},
+        messages::{CoreId, ToControl, ToWorker},
         publish::Publisher,
         replies::Replies,
         settings::{DrainFor, Settings},
@@ -223,7 +223,7 @@ impl Control {
         let joins = start_workers(&settings, &shared, wakes, start_worker)?;
         let keys = KeyMaker::start(Arc::clone(&shared)).map_err(made("cannot start a thread"))?;
         let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&shared)));
-        let replies = Rc::new(Replies::new(Core::Control));
+        let replies = Rc::new(Replies::new(CoreId::Control));
         let deriver = Deriver::new(keys.clone(), Arc::clone(&shared), Rc::clone(&replies));
         let watch = Watch::new(
             reactor.clone(),

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cluster::{
         budget::{Micros, PoolKey},
-        messages::{Core, ToControl},
+        messages::{CoreId, ToControl},
         node::Status,
         publish::Reader,
         replies::Replies,
@@ -72,7 +72,7 @@ impl Worker {
             cancels: Cancels::default(),
             counters: WorkerCounters::default(),
             doors: Doors::default(),
-            replies: Replies::new(Core::Worker(id)),
+            replies: Replies::new(CoreId::Worker(id)),
             started: time::now(),
         })
     }
