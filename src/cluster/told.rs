@@ -8,7 +8,8 @@ use std::sync::{
 
 use arc_swap::ArcSwapOption;
 
-use super::{budget::Micros, welcome::Welcome};
+use super::welcome::Welcome;
+use crate::time::Micros;
 
 /// The generation of a connection that began under something that holds no more.
 pub const BYGONE: u64 = 0;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        budget::{Micros, PoolKey},
+        budget::PoolKey,
         messages::{CoreId, ToControl},
         node::Status,
         publish::Reader,
@@ -31,7 +31,7 @@ use crate::{
     ids::{NodeId, WorkerId},
     net::Reactor,
     session::{context::Words, prepared::Store, state::parameters::Interner},
-    time,
+    time::{self, Micros},
 };
 
 /// All that the tasks of one core share.

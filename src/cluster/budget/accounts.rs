@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Blocked, Budget, Limit, Micros, Party, PoolKey, Refusal};
+use super::{Blocked, Budget, Limit, Party, PoolKey, Refusal};
 use crate::{
     cluster::{
         settings::{Limits, Settings},
@@ -18,6 +18,7 @@ use crate::{
     },
     ids::{Epoch, NodeId, WorkerId},
     limits::BUDGETS_KEPT_MAX,
+    time::Micros,
 };
 
 /// Tells a core that a permit was taken for it (see [`Budget::collect`]), or that what it waits for has changed. That

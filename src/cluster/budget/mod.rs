@@ -23,10 +23,13 @@ use self::{
 };
 pub use self::{
     accounts::{Bounds, Budgets, ClientPermit, Terms},
-    core_share::{Micros, Want},
+    core_share::Want,
 };
 use super::told::Told;
-use crate::ids::{NodeId, WorkerId};
+use crate::{
+    ids::{NodeId, WorkerId},
+    time::Micros,
+};
 
 /// Database and user, as the client names them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -40,7 +40,7 @@ use self::{
 use super::core::Worker;
 use crate::{
     cluster::{
-        budget::{self, Budget, Micros},
+        budget::{self, Budget},
         node::Role,
         snapshot::Snapshot,
         welcome::Welcome,
@@ -48,6 +48,7 @@ use crate::{
     ids::{NodeId, WorkerId},
     limits::VACANT_MS,
     net::task,
+    time::Micros,
 };
 
 /// Names that are remembered of a database and user; those beyond are asked for each time.

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use super::{Pool, ReadClassifier};
 use crate::{
     cluster::{
-        budget::{Micros, PoolKey},
+        budget::PoolKey,
         report::Counters,
         settings::{PoolMode, PoolSettings, Settings},
         snapshot::Snapshot,
@@ -22,6 +22,7 @@ use crate::{
     ids::{Epoch, NodeId},
     limits::POSITION_REST_MS,
     session::state::parameters::Parameters,
+    time::Micros,
     worker::core::Worker,
 };
 
