@@ -2,7 +2,10 @@
 
 use std::cmp::Reverse;
 
-use super::{Effect, Follower, Node, State};
+use super::{
+    Node, State,
+    event::{Effect, Follower},
+};
 use crate::{cluster::node::Status, ids::NodeId};
 
 impl State {

@@ -7,95 +7,14 @@
 //! the first of the file. Who loses is fenced, and stays so until it is a standby or an operator attaches it.
 
 mod claim;
+mod event;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(super) mod view;
 
-use crate::{
-    cluster::node::{Lsn, Status},
-    ids::NodeId,
-};
+use crate::{cluster::node::Status, ids::NodeId};
 
-pub(crate) use view::View;
-
-/// Something that has happened to a node.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// A probe has ended.
-    Probed(NodeId, Outcome),
-    /// A node has answered what it is.
-    Answered(NodeId, Answer),
-    /// It has not, though it was asked.
-    Silent(NodeId, String),
-    /// A client's connection was made to it.
-    Connected(NodeId),
-    /// The operator wants it to be used.
-    Attach(NodeId),
-    /// The operator wants it not to be used.
-    Detach(NodeId),
-}
-
-/// How a probe ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// With a login and an answer.
-    Well,
-    /// Somebody is there, who has no room or does not let pgring in; no reason to give the node up.
-    Refused(String),
-    /// Without.
-    Failed(String),
-}
-
-/// Answer of a node that was asked for its position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// It is a standby.
-    pub(super) in_recovery: bool,
-    /// How far it has replayed, or written.
-    pub(super) lsn: Lsn,
-    /// The timeline it is on; 0 is unknown.
-    pub(super) timeline: u32,
-    /// It is not further behind than `[routing]` allows.
-    pub(super) is_near: bool,
-    /// It has replayed what the primary never wrote.
-    pub(super) is_ahead: bool,
-    /// Facts, when it was asked for them as well.
-    pub(super) facts: Option<Facts>,
-}
-
-/// Facts that a node is asked for less often than for its position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// `system_identifier`: the same on all nodes of a cluster.
-    pub(super) system: u64,
-    /// Names by which its primary may know it.
-    pub(super) names: Vec<String>,
-    /// Standbys that follow it.
-    pub(super) followers: Vec<Follower>,
-}
-
-/// A row of `pg_stat_replication`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Follower {
-    pub(super) application_name: String,
-    pub(super) state: String,
-    pub(super) sync_state: String,
-}
-
-/// Something that is to be done after an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Something for people to read; true is a warning.
-    Say(bool, String),
-    /// Workers may use the node again.
-    Trust(NodeId),
-    /// Workers should rather use another one.
-    Suspect(NodeId),
-    /// The node is to be asked what it is.
-    Ask(NodeId),
-    /// Write the status file: something that outlasts a restart has changed.
-    Save,
-}
+pub(super) use event::{Answer, Effect, Event, Facts, Follower, Outcome};
 
 /// A node, as far as this file is concerned.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! One fact after the other, and then clusters that behave as badly as they can.
 
 use super::*;
-use crate::cluster::node::Role;
+use crate::{cluster::node::Role, control::state::view::View};
 
 mod simulation;
 

@@ -1,6 +1,6 @@
 //! Views of the nodes for workers, and for the status file. Pure.
 
-use super::{Event, Follower, Remembered, State};
+use super::{Remembered, State, event::Follower};
 use crate::{
     cluster::node::{Role, Status},
     ids::NodeId,
@@ -100,19 +100,5 @@ impl State {
             (node.name.clone(), Remembered { status, since_us })
         };
         self.ids().map(remembered).collect()
-    }
-}
-
-impl Event {
-    /// The node it is about.
-    pub(crate) fn node(&self) -> NodeId {
-        match self {
-            Self::Probed(id, _)
-            | Self::Answered(id, _)
-            | Self::Silent(id, _)
-            | Self::Connected(id)
-            | Self::Attach(id)
-            | Self::Detach(id) => *id,
-        }
     }
 }

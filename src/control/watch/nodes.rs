@@ -21,7 +21,7 @@ use crate::{
         keys::Deriver,
         line::Destination,
         publishing::Publishing,
-        state::{Effect, Event, Member, State, View},
+        state::{Effect, Event, Member, State, view::View},
         status_file,
     },
     ids::NodeId,
