@@ -110,12 +110,12 @@ impl Session {
     /// itself has changed it.
     #[inline]
     fn awaits_facts(&self) -> bool {
-        let wants = !self.bounds.trusts_functions && self.pools.mode() != PoolMode::Session;
-        wants
-            && self
-                .pools
-                .classifier
-                .is_behind(&self.worker, self.made_schema)
+        if self.bounds.trusts_functions || self.pools.mode() == PoolMode::Session {
+            return false;
+        }
+        let (shared, now) = (&self.worker.shared, self.worker.reactor.now());
+        let classifier = &self.pools.classifier;
+        classifier.is_behind(shared, now, self.made_schema)
     }
 
     /// Waits for what the control core finds, for a bounded time.
