@@ -1,7 +1,7 @@
 //! All that the tasks of one core share. Runs nothing by itself.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -15,7 +15,7 @@ use super::{
     clients::Clients,
     counters::WorkerCounters,
     doors::Doors,
-    pool::{self, Janitor, Pool, PoolSet},
+    pool::{self, Pool, PoolSet},
 };
 use crate::{
     cluster::{
@@ -46,7 +46,8 @@ pub(crate) struct Worker {
     /// Messages that the rules of the session at work add, to its client and to its server, before they are sent.
     pub(super) words: RefCell<Words>,
     pub(super) pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
-    pub(super) janitor: Janitor,
+    /// The maintenance of the pools sleeps without a deadline: whoever makes a connection idle wakes it.
+    pub(super) maintenance_waits: Cell<bool>,
     pub(super) clients: Clients,
     pub(super) cancels: Cancels,
     pub(super) counters: WorkerCounters,
@@ -67,7 +68,7 @@ impl Worker {
             arena: RefCell::default(),
             words: RefCell::default(),
             pools: RefCell::default(),
-            janitor: Janitor::default(),
+            maintenance_waits: Cell::default(),
             clients: Clients::default(),
             cancels: Cancels::default(),
             counters: WorkerCounters::default(),

@@ -26,7 +26,6 @@ use hashbrown::HashSet;
 
 pub(crate) use backend::{Backend, BackendInfo, Owner};
 pub(crate) use login::LoginError;
-pub(crate) use maintenance::Janitor;
 pub(crate) use queue::{CheckoutError, Urgency};
 pub(crate) use read_classifier::ReadClassifier;
 pub(crate) use set::{Common, Greeting, PoolSet, server_database};
@@ -118,7 +117,7 @@ impl Effects for Hands<'_> {
 
     fn rest(&self, backend: &Box<Backend>) {
         backend.stream.park(true);
-        self.worker.janitor.note_idle(self.worker);
+        self.worker.note_idle();
     }
 
     fn close(&self, backend: Box<Backend>) {
