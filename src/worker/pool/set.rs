@@ -113,64 +113,6 @@ impl PoolSet {
         pools.iter().flatten().for_each(&mut look);
     }
 
-    /// Greeting of clients with these settings, if it is known here or can be foretold from what a server told some core.
-    pub(crate) fn greeting(&self, worker: &Worker, parameters: &Parameters) -> Option<Greeting> {
-        let plain = self.plain_welcome(worker)?;
-        if let Some(known) = self.welcomes.borrow().get(parameters)
-            && Arc::ptr_eq(&known.plain, &plain)
-        {
-            return Some(known.clone());
-        }
-        let told = match parameters.is_empty() {
-            true => Arc::clone(&plain),
-            false => Arc::new(plain.foretell(parameters.iter())?),
-        };
-        let greeting = Greeting { told, plain };
-        self.remember_greeting(parameters.clone(), greeting.clone());
-        Some(greeting)
-    }
-
-    /// Greeting of the primary at the last login of any core, else that of a standby. (Who was a standby at that login is
-    /// none for the clients who are told of it.)
-    fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
-        let snapshot = worker.snapshot();
-        let budgets = &worker.shared.budgets;
-        let of = |node| budgets.of(&self.key, node, &*snapshot).told.last();
-        let primary = snapshot.primary.and_then(of);
-        let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
-        match known.value(b"in_hot_standby") {
-            Some(b"on") => Some(Arc::new(known.of_primary())),
-            _ => Some(known),
-        }
-    }
-
-    /// True when what is known of the primary's server is not too old.
-    pub(crate) fn is_fresh(&self, worker: &Worker) -> bool {
-        let snapshot = worker.snapshot();
-        let Some(primary) = snapshot.primary else {
-            return true;
-        };
-        let budget = worker.shared.budgets.of(&self.key, primary, &*snapshot);
-        let schema = worker.shared.schema_version();
-        budget
-            .told
-            .is_fresh(worker.micros(), self.greeting_age(), schema)
-    }
-
-    /// True for one login after the other that finds it too old.
-    pub(crate) fn begin_asking(&self, worker: &Worker, node: NodeId) -> bool {
-        let snapshot = worker.snapshot();
-        let budget = worker.shared.budgets.of(&self.key, node, &*snapshot);
-        let age = self.greeting_age().unwrap_or(Micros::MAX);
-        let schema = worker.shared.schema_version();
-        budget.told.begin_asking(worker.micros(), age, schema)
-    }
-
-    fn greeting_age(&self) -> Option<Micros> {
-        let age = self.settings().connections.greeting_age?;
-        Some(age.as_micros() as Micros)
-    }
-
     /// Takes over the settings of a new snapshot.
     pub(crate) fn refresh(&self, worker: &Rc<Worker>, snapshot: &Snapshot) {
         if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
@@ -265,6 +207,17 @@ impl Common {
     /// True when the database is still called so on the servers.
     pub(super) fn is_called(&self, database: &str) -> bool {
         **self.server_database.borrow() == *database
+    }
+
+    /// Greeting of clients with these settings, if it was found out under the same `plain` one.
+    pub(crate) fn known_greeting(
+        &self,
+        parameters: &Parameters,
+        plain: &Arc<Welcome>,
+    ) -> Option<Greeting> {
+        let welcomes = self.welcomes.borrow();
+        let known = welcomes.get(parameters)?;
+        Arc::ptr_eq(&known.plain, plain).then(|| known.clone())
     }
 
     /// Remembers what clients with these settings are told.
