@@ -13,7 +13,7 @@ use super::{
         backend_key::{BackendKey, process_id},
         inbox::Inbox,
     },
-    pool::BackendInfo,
+    pool::backend::BackendInfo,
 };
 use crate::session::state::pin::Pin;
 use crate::{

@@ -6,7 +6,10 @@ use super::{
     cancel,
     clients::{ClientInfo, State},
     core::Worker,
-    pool::{Backend, BackendInfo, PoolSet},
+    pool::{
+        backend::{Backend, BackendInfo},
+        set::PoolSet,
+    },
 };
 use crate::{
     cluster::{

@@ -14,7 +14,7 @@ use super::{
     counters::Timeout,
     date_style,
     guard::Guard,
-    pool::{Greeting, PoolSet},
+    pool::{common::Greeting, set::PoolSet},
     refused::Refused,
     welcome,
 };

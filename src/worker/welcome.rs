@@ -9,7 +9,12 @@ use std::{
 
 use super::{
     core::Worker,
-    pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
+    pool::{
+        common::Greeting,
+        lease::Lease,
+        set::PoolSet,
+        waiter::{CheckoutError, Urgency},
+    },
     refused::Refused,
     route,
 };

@@ -22,7 +22,7 @@ use crate::{
     worker::{
         clients::{ClientInfo, State},
         core::Worker,
-        pool::{BackendInfo, Lease},
+        pool::{backend::BackendInfo, lease::Lease},
     },
 };
 

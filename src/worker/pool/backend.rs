@@ -5,6 +5,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 use crate::{
     cluster::{
         budget::{self, Budget},
+        messages::Owner,
         node::Lsn,
         welcome::Welcome,
     },
@@ -16,8 +17,6 @@ use crate::{
         state::parameters::{self, Belief, Parameters},
     },
 };
-
-pub(crate) use crate::cluster::messages::Owner;
 
 /// Identity of a server connection, for those who do not hold it.
 #[derive(Debug)]

@@ -6,11 +6,11 @@
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
-    Backend, BackendInfo, Pool,
-    backend::{Membership, Permit},
+    backend::{Backend, BackendInfo, Membership, Permit},
+    effects::spawn_later,
     login::address_of,
+    node_pool::Pool,
     scheduler::{self, Schedulers},
-    spawn_later,
 };
 use crate::{
     cluster::{

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Owner, Pool, spawn_later};
+use super::{backend::Backend, effects::spawn_later, node_pool::Pool};
 use crate::{
-    cluster::settings::PoolMode,
-    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    cluster::{messages::Owner, settings::PoolMode},
+    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX, VACANT_MS},
     link::wire::Wire,
     net::{Received, Stream, task},
     protocol::{
@@ -100,6 +100,19 @@ impl Pool {
             pool.fill(&worker);
             worker.forget_unused(&pool.key, 0, 1);
         });
+    }
+
+    /// Nobody may be connected to this database of the servers for now: what is idle there is closed.
+    pub(crate) fn leave_database(self: &Rc<Self>, worker: &Rc<Worker>, database: &str) {
+        if !self.is_called(database) {
+            return;
+        }
+        let vacant = Duration::from_millis(VACANT_MS);
+        self.vacant_until.set(Some(worker.reactor.now() + vacant));
+        let idle = self.scheduler.borrow_mut().take_out(|_| true);
+        for backend in idle {
+            self.dismiss(worker, backend);
+        }
     }
 
     /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.

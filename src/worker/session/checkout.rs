@@ -24,7 +24,11 @@ use crate::{
     protocol::{ErrorReport, SqlState, backend::ErrorFields},
     worker::{
         clients::{Kill, State},
-        pool::{CheckoutError, Lease, Pool, Urgency},
+        pool::{
+            lease::Lease,
+            node_pool::Pool,
+            waiter::{CheckoutError, Urgency},
+        },
         route,
     },
 };

@@ -24,7 +24,7 @@ use crate::{
         hint::{self, Hint},
     },
     worker::{
-        pool::Lease,
+        pool::lease::Lease,
         route::{self, Wish},
     },
 };

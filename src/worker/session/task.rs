@@ -18,13 +18,14 @@ use super::{
 };
 use crate::session::{context::Bounds, conversation::Conversation, state::pin::Pin};
 use crate::{
+    cluster::messages::Owner,
     net::{Arrived, Chunk, Stream},
     protocol::{ErrorReport, ProtocolError, Writer, backend::TransactionStatus, buffer::Partial},
     session::state::parameters::{Belief, Parameters},
     worker::{
         clients::{self, ClientInfo, Kill, State},
         core::Worker,
-        pool::{Greeting, Lease, Owner, PoolSet},
+        pool::{common::Greeting, lease::Lease, set::PoolSet},
     },
 };
 
