@@ -1,4 +1,5 @@
-//! What each budget counts, and the lock under which permits are taken and given back: to whoever has waited longest.
+//! Accounts of the budgets: their counts, and the lock under which permits are taken and given back, to whoever has waited
+//! longest.
 
 use std::{
     collections::HashMap,
