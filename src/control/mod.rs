@@ -28,7 +28,7 @@ pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
     publishing::Publishing,
-    state::{Event, State},
+    state::{ClusterState, Event},
     watch::Watch,
 };
 use crate::{
@@ -142,8 +142,8 @@ fn start_workers(
 }
 
 /// State of the nodes before anybody has looked: as the status file has it.
-fn remembered(settings: &Settings) -> State {
-    let mut state = State::new(
+fn remembered(settings: &Settings) -> ClusterState {
+    let mut state = ClusterState::new(
         watch::members(settings),
         settings.health.retries,
         time::unix_micros(),

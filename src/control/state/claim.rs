@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 
 use super::{
-    Node, State,
+    ClusterState, Node,
     event::{Effect, Follower},
 };
 use crate::{cluster::node::Status, ids::NodeId};
 
-impl State {
+impl ClusterState {
     /// Draws the conclusions.
     pub(super) fn settle(&mut self, now_us: u64) {
         for id in self.ids() {

@@ -8,7 +8,7 @@ pub(crate) enum Event {
     /// A probe has ended.
     Probed(NodeId, Outcome),
     /// A node has answered what it is.
-    Answered(NodeId, Answer),
+    Answered(NodeId, NodeAnswer),
     /// It has not, though it was asked.
     Silent(NodeId, String),
     /// A client's connection was made to it.
@@ -46,7 +46,7 @@ pub(crate) enum Outcome {
 
 /// Answer of a node that was asked for its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct NodeAnswer {
     /// It is a standby.
     pub(crate) in_recovery: bool,
     /// How far it has replayed, or written.
@@ -58,12 +58,12 @@ pub(crate) struct Answer {
     /// It has replayed what the primary never wrote.
     pub(crate) is_ahead: bool,
     /// Facts, when it was asked for them as well.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<NodeFacts>,
 }
 
 /// Facts that a node is asked for less often than for its position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct NodeFacts {
     /// `system_identifier`: the same on all nodes of a cluster.
     pub(crate) system: u64,
     /// Names by which its primary may know it.

@@ -14,7 +14,7 @@ pub(super) mod view;
 
 use crate::{cluster::node::Status, ids::NodeId};
 
-pub(super) use event::{Answer, Effect, Event, Facts, Follower, Outcome};
+pub(super) use event::{Effect, Event, Follower, NodeAnswer, NodeFacts, Outcome};
 
 /// A node, as far as this file is concerned.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ struct Node {
     /// It was asked and did not answer.
     is_silent: bool,
     /// Its last answer, since it was last down.
-    answer: Option<Answer>,
-    facts: Facts,
+    answer: Option<NodeAnswer>,
+    facts: NodeFacts,
     /// Words of the last refusal.
     refusal: String,
 }
@@ -54,9 +54,9 @@ pub(super) struct Remembered {
     pub(super) since_us: u64,
 }
 
-/// All nodes.
+/// State of the cluster: of all its nodes.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct ClusterState {
     nodes: Vec<Node>,
     primary: Option<NodeId>,
     /// The last one there was.
@@ -70,7 +70,7 @@ pub(super) struct State {
     effects: Vec<Effect>,
 }
 
-impl State {
+impl ClusterState {
     /// Nodes of which nothing is known.
     pub(super) fn new(members: Vec<Member>, retries: u32, now_us: u64) -> Self {
         let node = |member: Member| Node {
@@ -84,7 +84,7 @@ impl State {
             is_alive: None,
             is_silent: false,
             answer: None,
-            facts: Facts::default(),
+            facts: NodeFacts::default(),
             refusal: String::new(),
         };
         Self {
@@ -272,7 +272,7 @@ impl State {
         }
     }
 
-    fn answered(&mut self, id: NodeId, mut answer: Answer) {
+    fn answered(&mut self, id: NodeId, mut answer: NodeAnswer) {
         // What was on its way when the node was given up says nothing about its return.
         if !self.is_asked(id) {
             return;
