@@ -23,7 +23,7 @@ use crate::{
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields},
     worker::{
-        clients::{Kill, State},
+        clients::{ClientState, Kill},
         pool::{
             lease::Lease,
             node_pool::Pool,
@@ -331,13 +331,13 @@ impl Session {
     }
 
     fn begin_waiting(&mut self) {
-        self.info.state.set(State::Waiting);
+        self.info.state.set(ClientState::Waiting);
         self.info.cancel.clear();
         self.intake.pending.detach();
     }
 
     fn end_waiting(&self) {
-        self.info.state.set(State::Idle);
+        self.info.state.set(ClientState::Idle);
     }
 
     #[cold]
@@ -367,7 +367,7 @@ impl Session {
         self.info
             .server
             .replace(Some(Rc::clone(&link.backend().info)));
-        self.info.state.set(State::Active);
+        self.info.state.set(ClientState::Active);
         self.link = Some(link);
     }
 }
