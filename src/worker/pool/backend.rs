@@ -70,7 +70,7 @@ pub(super) struct Membership {
     pub(super) database: Arc<str>,
     /// Generation of what its server says at login (`cluster/told.rs`): a connection of an older one is closed.
     pub(super) generation: u64,
-    pub(super) permit: Permit,
+    pub(super) permit: CorePermit,
 }
 
 impl Backend {
@@ -119,14 +119,14 @@ impl Backend {
 }
 
 /// One of a pool's permits on this core; dropping it gives it back.
-pub(super) struct Permit {
+pub(super) struct CorePermit {
     /// `None` once it has gone to another core.
     permit: Option<budget::Permit>,
     /// Server connections of this core, permits of those being opened included.
     open: Rc<Cell<u32>>,
 }
 
-impl Permit {
+impl CorePermit {
     /// Counts a permit on this core.
     pub(super) fn of(permit: budget::Permit, open: &Rc<Cell<u32>>) -> Self {
         open.set(open.get() + 1);
@@ -155,7 +155,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for CorePermit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
     }

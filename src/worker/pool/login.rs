@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{
-    backend::{Backend, BackendInfo, Membership, Permit},
+    backend::{Backend, BackendInfo, CorePermit, Membership},
     effects::spawn_later,
     maintenance::farewell,
     node_pool::Pool,
@@ -36,7 +36,7 @@ impl LoginError {
 impl Pool {
     /// Starts to open a connection.
     pub(super) fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, permit: budget::Permit) {
-        let permit = Permit::of(permit, &self.open);
+        let permit = CorePermit::of(permit, &self.open);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         spawn_later(async move {
             match Box::pin(pool.open(&worker, permit)).await {
@@ -105,7 +105,7 @@ impl Pool {
     async fn open(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        permit: Permit,
+        permit: CorePermit,
     ) -> Result<Box<Backend>, LoginError> {
         let snapshot = worker.snapshot();
         let node = self.node;
