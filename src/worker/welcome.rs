@@ -80,7 +80,7 @@ impl PoolSet {
     fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
         let snapshot = worker.snapshot();
         let budgets = &worker.shared.budgets;
-        let of = |node| budgets.of(&self.key, node, &*snapshot).told.last();
+        let of = |node| budgets.of(&self.key, node, &*snapshot).last_welcome.last();
         let primary = snapshot.primary.and_then(of);
         let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
         match known.value(b"in_hot_standby") {
@@ -98,7 +98,7 @@ impl PoolSet {
         let budget = worker.shared.budgets.of(&self.key, primary, &*snapshot);
         let schema = worker.shared.schema_version();
         budget
-            .told
+            .last_welcome
             .is_fresh(worker.micros(), self.greeting_age(), schema)
     }
 
@@ -108,7 +108,9 @@ impl PoolSet {
         let budget = worker.shared.budgets.of(&self.key, node, &*snapshot);
         let age = self.greeting_age().unwrap_or(Micros::MAX);
         let schema = worker.shared.schema_version();
-        budget.told.begin_asking(worker.micros(), age, schema)
+        budget
+            .last_welcome
+            .begin_asking(worker.micros(), age, schema)
     }
 
     fn greeting_age(&self) -> Option<Micros> {

@@ -19,7 +19,7 @@ use super::{
     limit::{Blocked, Limit, Party, Refusal, SHARED, place_of},
 };
 use crate::{
-    cluster::told::Told,
+    cluster::last_welcome::LastWelcome,
     ids::{NodeId, WorkerId},
     time::Micros,
 };
@@ -180,7 +180,7 @@ pub struct Budget {
     pub(super) core_shares: Box<[CachePadded<CoreShare>]>,
     pub(super) accounts: Arc<Accounts>,
     /// The server's words at the last login.
-    pub told: Told,
+    pub last_welcome: LastWelcome,
 }
 
 impl Budget {

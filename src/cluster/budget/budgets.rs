@@ -61,7 +61,7 @@ impl Budgets {
             wanting: Default::default(),
             core_shares: core_shares.collect(),
             accounts: Arc::clone(&self.0),
-            told: Default::default(),
+            last_welcome: Default::default(),
         });
         budget.set_size(&*bounds);
         register

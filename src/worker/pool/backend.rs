@@ -68,7 +68,7 @@ pub(crate) struct Backend {
 pub(super) struct Membership {
     /// Name of its database on the server; another one than the pool's once that was renamed.
     pub(super) database: Arc<str>,
-    /// Generation of what its server says at login (`cluster/told.rs`): a connection of an older one is closed.
+    /// Generation of what its server says at login (`cluster/last_welcome.rs`): a connection of an older one is closed.
     pub(super) generation: u64,
     pub(super) permit: CorePermit,
 }

@@ -49,7 +49,7 @@ impl Lease {
     /// Its server says this to everybody from now on.
     pub(crate) fn hear(&mut self, welcome: Welcome) {
         let (now, schema) = (self.worker.micros(), self.worker.shared.schema_version());
-        let (welcome, generation) = self.pool.budget().told.hear(welcome, now, schema);
+        let (welcome, generation) = self.pool.budget().last_welcome.hear(welcome, now, schema);
         let backend = self.backend_mut();
         (backend.welcome, backend.membership.generation) = (welcome, generation);
     }

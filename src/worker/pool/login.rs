@@ -122,7 +122,7 @@ impl Pool {
             worker.shared.note_server_version(version);
         }
         let parameters = worker.interner.empty();
-        let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
+        let (welcome, generation) = self.budget().last_welcome.hear(welcome, began, schema);
         let info = BackendInfo {
             node,
             address,

@@ -116,7 +116,7 @@ impl Pool {
     /// True when the server has begun to say something else since to those who log in.
     #[inline]
     pub(super) fn is_bygone(&self, backend: &Backend) -> bool {
-        backend.membership.generation != self.scheduler.borrow().budget().told.generation()
+        backend.membership.generation != self.scheduler.borrow().budget().last_welcome.generation()
     }
 
     pub(super) fn is_worn_out(&self, backend: &Backend, now: Instant) -> bool {

@@ -106,7 +106,7 @@ impl Pool {
         let standing = standing(snapshot, self.node);
         let before = self.standing.replace(standing);
         if renamed {
-            self.budget().told.forget();
+            self.budget().last_welcome.forget();
         }
         if renamed || !standing.1 {
             // The others close as they come back.
