@@ -19,12 +19,12 @@ pub(super) fn spawn_later(future: impl Future<Output = ()> + 'static) {
 }
 
 /// Carries out the effects of a pool's scheduler.
-pub(super) struct Hands<'a> {
+pub(super) struct PoolEffects<'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) pool: &'a Rc<Pool>,
 }
 
-impl Effects for Hands<'_> {
+impl Effects for PoolEffects<'_> {
     type Connection = Box<Backend>;
     type Waiter = Rc<Waiter>;
 
@@ -87,12 +87,12 @@ impl Pool {
     pub(super) fn with_scheduler<T>(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        work: impl FnOnce(&mut Scheduler<Box<Backend>, Rc<Waiter>>, &Hands<'_>) -> T,
+        work: impl FnOnce(&mut Scheduler<Box<Backend>, Rc<Waiter>>, &PoolEffects<'_>) -> T,
     ) -> T {
         let _unbroken = Unbroken::new();
-        let hands = Hands { worker, pool: self };
+        let effects = PoolEffects { worker, pool: self };
         let mut scheduler = self.scheduler.borrow_mut();
-        let done = work(&mut scheduler, &hands);
+        let done = work(&mut scheduler, &effects);
         if scheduler.is_seeking() {
             let budget = Arc::clone(scheduler.budget());
             drop(scheduler);

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use super::{
     backend::Backend,
-    effects::{Hands, Unbroken},
+    effects::{PoolEffects, Unbroken},
     node_pool::Pool,
     waiter::{CheckoutError, Urgency},
 };
@@ -98,8 +98,8 @@ impl Pool {
         let _unbroken = Unbroken::new();
         let now = worker.reactor.now();
         loop {
-            let hands = Hands { worker, pool: self };
-            let backend = self.scheduler.borrow_mut().take_idle(&hands)?;
+            let effects = PoolEffects { worker, pool: self };
+            let backend = self.scheduler.borrow_mut().take_idle(&effects)?;
             backend.stream.park(false);
             // Closed by the server, speaking out of turn, too old, or from before it began to say something else.
             let is_old = self.is_old(&backend, now);
