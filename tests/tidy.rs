@@ -667,7 +667,7 @@ fn every_rule_can_complain() {
     let body = "fn f() {}\n".repeat(INLINE_TEST_LINES_MAX);
     let tests = format!("//! T.\n#[cfg(test)]\nmod tests {{\n{body}}}\n");
     let wide = format!("//! {}\n", "w".repeat(COLUMNS_MAX));
-    let bad: [(Rule, &str, &str, &str); 22] = [
+    let bad: &[(Rule, &str, &str, &str)] = &[
         (
             imports,
             "src/worker/a.rs",
@@ -761,7 +761,7 @@ fn every_rule_can_complain() {
             "formats text",
         ),
     ];
-    for (rule, path, text, words) in bad {
+    for &(rule, path, text, words) in bad {
         let complaints = rule(&[Source::new(path, text)]).join("\n");
         assert!(
             complaints.contains(words),
@@ -806,7 +806,7 @@ fn no_rule_complains_without_cause() {
     let parent = Source::new("src/worker/mod.rs", "//! Parent.\nmod forward;\n");
     let root = Source::new("src/lib.rs", "//! Root.\npub mod worker;\n");
     let sources = [Source::new("src/worker/forward.rs", calm), parent, root];
-    let rules: [Rule; 12] = [
+    let rules: &[Rule] = &[
         imports,
         glommio,
         unsafe_code,
