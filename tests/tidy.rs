@@ -54,6 +54,7 @@ const INLINE_TEST_LINES_MAX: usize = 200;
 const COLUMNS_MAX: usize = 130;
 const FOLDERS_BELOW_SRC_MAX: usize = 2;
 const FILES_IN_FOLDER_MAX: usize = 16;
+const FIELDS_MAX: usize = 16;
 
 /// So much of a map can be read before one begins.
 const MAP_BYTES_MAX: usize = 14_000;
@@ -103,6 +104,11 @@ fn folders_are_shallow() {
 #[test]
 fn folders_hold_few_files() {
     refuse_none(crowd);
+}
+
+#[test]
+fn structs_have_few_fields() {
+    refuse_none(fields);
 }
 
 #[test]
@@ -239,6 +245,23 @@ fn crowd(sources: &[Source]) -> Complaints {
         others.count() > FILES_IN_FOLDER_MAX
     };
     complain(in_src(sources), crowded, "has too many files beside it")
+}
+
+fn fields(sources: &[Source]) -> Complaints {
+    let mut complaints = Vec::new();
+    for source in in_src(sources) {
+        for item in after_each(&source.code, "struct ") {
+            let name = identifier(item).unwrap_or_default();
+            let count = field_count(item);
+            if count > FIELDS_MAX {
+                let path = &source.path;
+                complaints.push(format!(
+                    "{path}: {name} has {count} fields, at most {FIELDS_MAX}"
+                ));
+            }
+        }
+    }
+    complaints
 }
 
 fn opening(sources: &[Source]) -> Complaints {
@@ -568,6 +591,25 @@ fn block_end(code: &str) -> Option<usize> {
     None
 }
 
+/// Named fields of the struct whose name the code starts with.
+fn field_count(code: &str) -> usize {
+    let Some(end) = block_end(code) else {
+        return 0;
+    };
+    let (mut level, mut count) = (0, 0);
+    // Of a path's colons none is a field's.
+    let block = code[..end].replace("::", "");
+    for c in block.chars().skip_while(|&c| c != '{') {
+        match c {
+            '{' | '(' | '[' => level += 1,
+            '}' | ')' | ']' => level -= 1,
+            ':' if level == 1 => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// The text with what stands in strings, and in comments if wanted, replaced by spaces; lines stay lines.
 fn blank(text: &str, comments_too: bool) -> String {
     let mut out = String::with_capacity(text.len());
@@ -665,6 +707,10 @@ fn raw_string(rest: &str) -> Option<usize> {
 fn every_rule_can_complain() {
     let long = "//! Long.\n".to_owned() + &"fn f() {}\n".repeat(FILE_LINES_MAX);
     let body = "fn f() {}\n".repeat(INLINE_TEST_LINES_MAX);
+    let large = format!(
+        "pub struct A<T: B> {{ {} }}",
+        "x: [c::D; 2],\n".repeat(FIELDS_MAX + 1)
+    );
     let tests = format!("//! T.\n#[cfg(test)]\nmod tests {{\n{body}}}\n");
     let wide = format!("//! {}\n", "w".repeat(COLUMNS_MAX));
     let bad: &[(Rule, &str, &str, &str)] = &[
@@ -720,6 +766,7 @@ fn every_rule_can_complain() {
         (length, "src/worker/a.rs", &long, "601 lines"),
         (length, "src/worker/a.rs", &tests, "sibling tests.rs"),
         (depth, "src/a/b/c/d.rs", "", "too deep"),
+        (fields, "src/worker/a.rs", &large, "A has 17 fields"),
         (
             opening,
             "src/worker/a.rs",
@@ -813,6 +860,7 @@ fn no_rule_complains_without_cause() {
         length,
         depth,
         crowd,
+        fields,
         opening,
         left_overs,
         undeclared,
