@@ -47,7 +47,11 @@ const HOT: [&str; 4] = [
 const LEFT_OVERS: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "FIXME", "TODO", "XXX"];
 
 /// Folders with Rust sources.
-const FOLDERS: [&str; 4] = ["src", "tests", "benches", "perf"];
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "perf", "fuzz"];
+
+/// Folders whose doc comments name their subjects, and words with which a comment begins that does not.
+const DOCUMENTED: [&str; 4] = ["src/", "benches/", "perf/", "fuzz/"];
+const NO_SUBJECTS: [&str; 4] = ["What", "Who", "Those who", "The same"];
 
 const FILE_LINES_MAX: usize = 600;
 const INLINE_TEST_LINES_MAX: usize = 200;
@@ -114,6 +118,11 @@ fn structs_have_few_fields() {
 #[test]
 fn files_open_by_saying_what_they_own() {
     refuse_none(opening);
+}
+
+#[test]
+fn doc_comments_name_their_subjects() {
+    refuse_none(subjects);
 }
 
 #[test]
@@ -267,6 +276,43 @@ fn fields(sources: &[Source]) -> Complaints {
 fn opening(sources: &[Source]) -> Complaints {
     let silent = |source: &Source| !source.text.starts_with("//! ");
     complain(sources, silent, "does not open with //! and what it owns")
+}
+
+fn subjects(sources: &[Source]) -> Complaints {
+    let mut complaints = Vec::new();
+    let documented = sources
+        .iter()
+        .filter(|source| starts_with_any(&source.path, &DOCUMENTED));
+    for source in documented {
+        let mut goes_on = false;
+        for (index, line) in source.text.lines().enumerate() {
+            let said = doc_comment(line);
+            let first = said.filter(|_| !goes_on).unwrap_or_default();
+            goes_on = said.is_some();
+            if let Some(word) = NO_SUBJECTS.iter().find(|word| begins_with(first, word)) {
+                complaints.push(format!(
+                    "{}:{}: a doc comment names its subject, it does not begin with {word}",
+                    source.path,
+                    index + 1
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// Text of a line of a doc comment.
+fn doc_comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let marked = line
+        .strip_prefix("///")
+        .or_else(|| line.strip_prefix("//!"))?;
+    Some(marked.trim_start())
+}
+
+fn begins_with(text: &str, word: &str) -> bool {
+    let rest = text.strip_prefix(word);
+    rest.is_some_and(|rest| !rest.starts_with(is_word))
 }
 
 fn left_overs(sources: &[Source]) -> Complaints {
@@ -448,7 +494,8 @@ impl Source {
         let names: Vec<_> = self.path.split('/').collect();
         match names[..] {
             ["src", "lib.rs" | "main.rs"]
-            | ["tests" | "benches", _]
+            | ["tests" | "benches" | "fuzz", _]
+            | ["fuzz", "targets", _]
             | ["tests" | "benches", _, "main.rs"] => true,
             _ => fs::read_to_string("Cargo.toml")
                 .unwrap()
@@ -774,6 +821,18 @@ fn every_rule_can_complain() {
             "does not open",
         ),
         (
+            subjects,
+            "src/worker/a.rs",
+            "//! What it is.",
+            "a.rs:1: a doc comment names its subject, it does not begin with What",
+        ),
+        (
+            subjects,
+            "benches/a.rs",
+            "//! A.\n\n/// Those who wait.",
+            "a.rs:3: a doc comment",
+        ),
+        (
             left_overs,
             "src/worker/a.rs",
             "fn f() { todo!() }",
@@ -845,6 +904,7 @@ fn a_map_can_be_wrong() {
 #[test]
 fn no_rule_complains_without_cause() {
     let calm = "//! Owns nothing; says `unsafe`, `glommio` and crate::control in prose only.\n\
+                //! What is more, it says so on a line that goes on. Whole lines are calm, too.\n\
                 use crate::{ids::Unsafe, net};\n\
                 /* crate::cli /* nested */ still a comment */\n\
                 const A: &str = \"todo!() // crate::cli \\\" unsafe\"; const R: &str = r#\"\"FIXME\"\"#;\n\
@@ -862,6 +922,7 @@ fn no_rule_complains_without_cause() {
         crowd,
         fields,
         opening,
+        subjects,
         left_overs,
         undeclared,
         ignored,
