@@ -7,11 +7,16 @@
     reason = "a test that cannot read the sources shall fail"
 )]
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use circles::circles;
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
 const LAYERS: [&[&str]; 12] = [
@@ -83,6 +88,11 @@ type Rule = fn(&[Source]) -> Complaints;
 #[test]
 fn imports_point_one_way() {
     refuse_none(imports);
+}
+
+#[test]
+fn files_import_each_other_one_way() {
+    refuse_none(circles);
 }
 
 #[test]
@@ -876,6 +886,32 @@ fn every_rule_can_complain() {
     }
 }
 
+/// Three files in a circle: by a bare path to a child, by an item of a sibling, by an item of the parent.
+#[test]
+fn files_can_import_each_other_in_a_circle() {
+    let sources = |b| {
+        [
+            Source::new("src/worker/mod.rs", "mod a;\nmod b;\nfn f() { a::g() }"),
+            Source::new("src/worker/a.rs", "use super::b::{self as c, B};"),
+            Source::new("src/worker/b.rs", b),
+        ]
+    };
+    let back = "fn h(x: X) -> crate::worker::X { x }";
+    assert_eq!(
+        circles(&sources(back)),
+        [
+            "src/worker/a.rs -> src/worker/b.rs -> src/worker/mod.rs -> src/worker/a.rs: these import each other in \
+             a circle"
+        ]
+    );
+    let calm = "//! Names crate::worker::X.\n\
+                pub(in crate::worker) struct B;\n\
+                mod inner { use super::B; fn f() -> impl Fn() + use<> { g(crate::ids::A, std::mem::take) } }\n\
+                use crate::ids::{A, self};\n\
+                #[cfg(test)]\nmod tests { use crate::worker::{X, a}; }";
+    assert_eq!(circles(&sources(calm)), Complaints::new());
+}
+
 #[test]
 fn a_folder_can_be_too_full() {
     let file = |number| Source::new(&format!("src/worker/a{number}.rs"), "//! A.\n");
@@ -915,6 +951,7 @@ fn no_rule_complains_without_cause() {
     let sources = [Source::new("src/worker/forward.rs", calm), parent, root];
     let rules: &[Rule] = &[
         imports,
+        circles,
         glommio,
         unsafe_code,
         length,
