@@ -2,6 +2,9 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// Microseconds on the monotonic clock since pgring began; never 0, which stands for no time at all.
+pub type Micros = u64;
+
 /// The monotonic clock.
 #[expect(
     clippy::disallowed_methods,

@@ -7,11 +7,16 @@
     reason = "a test that cannot read the sources shall fail"
 )]
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use circles::circles;
 
 /// Top-level modules, lowest first; a module may name those below it and, in the first row, its own.
 const LAYERS: [&[&str]; 12] = [
@@ -47,13 +52,18 @@ const HOT: [&str; 4] = [
 const LEFT_OVERS: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "FIXME", "TODO", "XXX"];
 
 /// Folders with Rust sources.
-const FOLDERS: [&str; 4] = ["src", "tests", "benches", "perf"];
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "perf", "fuzz"];
+
+/// Folders whose doc comments name their subjects, and words with which a comment begins that does not.
+const DOCUMENTED: [&str; 4] = ["src/", "benches/", "perf/", "fuzz/"];
+const NO_SUBJECTS: [&str; 4] = ["What", "Who", "Those who", "The same"];
 
 const FILE_LINES_MAX: usize = 600;
 const INLINE_TEST_LINES_MAX: usize = 200;
 const COLUMNS_MAX: usize = 130;
 const FOLDERS_BELOW_SRC_MAX: usize = 2;
 const FILES_IN_FOLDER_MAX: usize = 16;
+const FIELDS_MAX: usize = 16;
 
 /// So much of a map can be read before one begins.
 const MAP_BYTES_MAX: usize = 14_000;
@@ -78,6 +88,11 @@ type Rule = fn(&[Source]) -> Complaints;
 #[test]
 fn imports_point_one_way() {
     refuse_none(imports);
+}
+
+#[test]
+fn files_import_each_other_one_way() {
+    refuse_none(circles);
 }
 
 #[test]
@@ -106,8 +121,18 @@ fn folders_hold_few_files() {
 }
 
 #[test]
+fn structs_have_few_fields() {
+    refuse_none(fields);
+}
+
+#[test]
 fn files_open_by_saying_what_they_own() {
     refuse_none(opening);
+}
+
+#[test]
+fn doc_comments_name_their_subjects() {
+    refuse_none(subjects);
 }
 
 #[test]
@@ -241,9 +266,63 @@ fn crowd(sources: &[Source]) -> Complaints {
     complain(in_src(sources), crowded, "has too many files beside it")
 }
 
+fn fields(sources: &[Source]) -> Complaints {
+    let mut complaints = Vec::new();
+    for source in in_src(sources) {
+        for item in after_each(&source.code, "struct ") {
+            let name = identifier(item).unwrap_or_default();
+            let count = field_count(item);
+            if count > FIELDS_MAX {
+                let path = &source.path;
+                complaints.push(format!(
+                    "{path}: {name} has {count} fields, at most {FIELDS_MAX}"
+                ));
+            }
+        }
+    }
+    complaints
+}
+
 fn opening(sources: &[Source]) -> Complaints {
     let silent = |source: &Source| !source.text.starts_with("//! ");
     complain(sources, silent, "does not open with //! and what it owns")
+}
+
+fn subjects(sources: &[Source]) -> Complaints {
+    let mut complaints = Vec::new();
+    let documented = sources
+        .iter()
+        .filter(|source| starts_with_any(&source.path, &DOCUMENTED));
+    for source in documented {
+        let mut goes_on = false;
+        for (index, line) in source.text.lines().enumerate() {
+            let said = doc_comment(line);
+            let first = said.filter(|_| !goes_on).unwrap_or_default();
+            goes_on = said.is_some();
+            if let Some(word) = NO_SUBJECTS.iter().find(|word| begins_with(first, word)) {
+                complaints.push(format!(
+                    "{}:{}: a doc comment names its subject, it does not begin with {word}",
+                    source.path,
+                    index + 1
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// Text of a line of a doc comment.
+fn doc_comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let marked = line
+        .strip_prefix("///")
+        .or_else(|| line.strip_prefix("//!"))?;
+    Some(marked.trim_start())
+}
+
+fn begins_with(text: &str, word: &str) -> bool {
+    let rest = text.strip_prefix(word);
+    rest.is_some_and(|rest| !rest.starts_with(is_word))
 }
 
 fn left_overs(sources: &[Source]) -> Complaints {
@@ -425,7 +504,8 @@ impl Source {
         let names: Vec<_> = self.path.split('/').collect();
         match names[..] {
             ["src", "lib.rs" | "main.rs"]
-            | ["tests" | "benches", _]
+            | ["tests" | "benches" | "fuzz", _]
+            | ["fuzz", "targets", _]
             | ["tests" | "benches", _, "main.rs"] => true,
             _ => fs::read_to_string("Cargo.toml")
                 .unwrap()
@@ -568,6 +648,25 @@ fn block_end(code: &str) -> Option<usize> {
     None
 }
 
+/// Named fields of the struct whose name the code starts with.
+fn field_count(code: &str) -> usize {
+    let Some(end) = block_end(code) else {
+        return 0;
+    };
+    let (mut level, mut count) = (0, 0);
+    // Of a path's colons none is a field's.
+    let block = code[..end].replace("::", "");
+    for c in block.chars().skip_while(|&c| c != '{') {
+        match c {
+            '{' | '(' | '[' => level += 1,
+            '}' | ')' | ']' => level -= 1,
+            ':' if level == 1 => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// The text with what stands in strings, and in comments if wanted, replaced by spaces; lines stay lines.
 fn blank(text: &str, comments_too: bool) -> String {
     let mut out = String::with_capacity(text.len());
@@ -665,9 +764,13 @@ fn raw_string(rest: &str) -> Option<usize> {
 fn every_rule_can_complain() {
     let long = "//! Long.\n".to_owned() + &"fn f() {}\n".repeat(FILE_LINES_MAX);
     let body = "fn f() {}\n".repeat(INLINE_TEST_LINES_MAX);
+    let large = format!(
+        "pub struct A<T: B> {{ {} }}",
+        "x: [c::D; 2],\n".repeat(FIELDS_MAX + 1)
+    );
     let tests = format!("//! T.\n#[cfg(test)]\nmod tests {{\n{body}}}\n");
     let wide = format!("//! {}\n", "w".repeat(COLUMNS_MAX));
-    let bad: [(Rule, &str, &str, &str); 22] = [
+    let bad: &[(Rule, &str, &str, &str)] = &[
         (
             imports,
             "src/worker/a.rs",
@@ -720,11 +823,24 @@ fn every_rule_can_complain() {
         (length, "src/worker/a.rs", &long, "601 lines"),
         (length, "src/worker/a.rs", &tests, "sibling tests.rs"),
         (depth, "src/a/b/c/d.rs", "", "too deep"),
+        (fields, "src/worker/a.rs", &large, "A has 17 fields"),
         (
             opening,
             "src/worker/a.rs",
             "// Not a module comment.",
             "does not open",
+        ),
+        (
+            subjects,
+            "src/worker/a.rs",
+            "//! What it is.",
+            "a.rs:1: a doc comment names its subject, it does not begin with What",
+        ),
+        (
+            subjects,
+            "benches/a.rs",
+            "//! A.\n\n/// Those who wait.",
+            "a.rs:3: a doc comment",
         ),
         (
             left_overs,
@@ -761,13 +877,39 @@ fn every_rule_can_complain() {
             "formats text",
         ),
     ];
-    for (rule, path, text, words) in bad {
+    for &(rule, path, text, words) in bad {
         let complaints = rule(&[Source::new(path, text)]).join("\n");
         assert!(
             complaints.contains(words),
             "{path} should be refused with: {words}\nit says: {complaints}"
         );
     }
+}
+
+/// Three files in a circle: by a bare path to a child, by an item of a sibling, by an item of the parent.
+#[test]
+fn files_can_import_each_other_in_a_circle() {
+    let sources = |b| {
+        [
+            Source::new("src/worker/mod.rs", "mod a;\nmod b;\nfn f() { a::g() }"),
+            Source::new("src/worker/a.rs", "use super::b::{self as c, B};"),
+            Source::new("src/worker/b.rs", b),
+        ]
+    };
+    let back = "fn h(x: X) -> crate::worker::X { x }";
+    assert_eq!(
+        circles(&sources(back)),
+        [
+            "src/worker/a.rs -> src/worker/b.rs -> src/worker/mod.rs -> src/worker/a.rs: these import each other in \
+             a circle"
+        ]
+    );
+    let calm = "//! Names crate::worker::X.\n\
+                pub(in crate::worker) struct B;\n\
+                mod inner { use super::B; fn f() -> impl Fn() + use<> { g(crate::ids::A, std::mem::take) } }\n\
+                use crate::ids::{A, self};\n\
+                #[cfg(test)]\nmod tests { use crate::worker::{X, a}; }";
+    assert_eq!(circles(&sources(calm)), Complaints::new());
 }
 
 #[test]
@@ -798,6 +940,7 @@ fn a_map_can_be_wrong() {
 #[test]
 fn no_rule_complains_without_cause() {
     let calm = "//! Owns nothing; says `unsafe`, `glommio` and crate::control in prose only.\n\
+                //! What is more, it says so on a line that goes on. Whole lines are calm, too.\n\
                 use crate::{ids::Unsafe, net};\n\
                 /* crate::cli /* nested */ still a comment */\n\
                 const A: &str = \"todo!() // crate::cli \\\" unsafe\"; const R: &str = r#\"\"FIXME\"\"#;\n\
@@ -806,14 +949,17 @@ fn no_rule_complains_without_cause() {
     let parent = Source::new("src/worker/mod.rs", "//! Parent.\nmod forward;\n");
     let root = Source::new("src/lib.rs", "//! Root.\npub mod worker;\n");
     let sources = [Source::new("src/worker/forward.rs", calm), parent, root];
-    let rules: [Rule; 12] = [
+    let rules: &[Rule] = &[
         imports,
+        circles,
         glommio,
         unsafe_code,
         length,
         depth,
         crowd,
+        fields,
         opening,
+        subjects,
         left_overs,
         undeclared,
         ignored,

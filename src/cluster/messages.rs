@@ -22,7 +22,7 @@ pub struct Ticket(pub u64);
 
 /// A core with a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Core {
+pub enum CoreId {
     /// One of the data plane.
     Worker(WorkerId),
     /// That of the control plane.
@@ -33,7 +33,7 @@ pub enum Core {
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyTo {
     /// The core that asked.
-    pub core: Core,
+    pub core: CoreId,
     /// Number of its question.
     pub ticket: Ticket,
 }

@@ -8,7 +8,7 @@ use std::sync::{
 
 use crossbeam::utils::CachePadded;
 
-use super::budget::Micros;
+use crate::time::Micros;
 
 /// A position in the write-ahead log, in bytes; 0 is unknown.
 pub type Lsn = u64;

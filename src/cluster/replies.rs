@@ -13,7 +13,7 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    messages::{Core, Reply, ReplyTo, Ticket, ToWorker},
+    messages::{CoreId, Reply, ReplyTo, Ticket, ToWorker},
     report::{Report, ReportKind},
     shared::Shared,
 };
@@ -26,7 +26,7 @@ use crate::{
 
 /// Replies that the tasks of one core await.
 pub struct Replies {
-    core: Core,
+    core: CoreId,
     awaited: RefCell<HashMap<Ticket, Rc<Awaited>>>,
 }
 
@@ -46,7 +46,7 @@ pub struct Inquiry<'r> {
 
 impl Replies {
     /// For the tasks of this core.
-    pub fn new(core: Core) -> Self {
+    pub fn new(core: CoreId) -> Self {
         Self {
             core,
             awaited: RefCell::default(),
@@ -91,8 +91,8 @@ impl Replies {
         let inquiry = self.inquire(shared.ticket(), shared.workers.len());
         let to = inquiry.reply_to();
         let itself = match to.core {
-            Core::Worker(worker) => Some(worker),
-            Core::Control => None,
+            CoreId::Worker(worker) => Some(worker),
+            CoreId::Control => None,
         };
         debug_assert_eq!(own.is_some(), itself.is_some(), "a worker reports, too");
         if let Some(own) = own {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_question_ends_with_its_last_reply_and_keeps_their_order() {
-        let replies = Replies::new(Core::Control);
+        let replies = Replies::new(CoreId::Control);
         let (first, second) = (replies.inquire(Ticket(1), 2), replies.inquire(Ticket(2), 1));
         assert_eq!(first.reply_to().ticket, Ticket(1));
         replies.arrived(Ticket(1), report(7));
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_reply_to_a_question_that_was_given_up_is_lost() {
-        let replies = Replies::new(Core::Worker(WorkerId(0)));
+        let replies = Replies::new(CoreId::Worker(WorkerId(0)));
         drop(replies.inquire(Ticket(1), 1));
         replies.arrived(Ticket(1), Reply::Cancelled);
         assert!(replies.awaited.borrow().is_empty());

@@ -10,7 +10,7 @@ use super::{
     balance::Loads,
     budget::Budgets,
     commits::Commits,
-    messages::{Core, Reply, ReplyTo, Ticket, ToControl, ToWorker},
+    messages::{CoreId, Reply, ReplyTo, Ticket, ToControl, ToWorker},
     publish::Readers,
     stamps::Stamps,
 };
@@ -108,8 +108,8 @@ impl Shared {
     pub fn reply(&self, to: ReplyTo, reply: Reply) -> bool {
         let ticket = to.ticket;
         match to.core {
-            Core::Worker(worker) => self.tell(worker, ToWorker::Reply(ticket, reply)),
-            Core::Control => self.control.put(ToControl::Reply(ticket, reply)).is_ok(),
+            CoreId::Worker(worker) => self.tell(worker, ToWorker::Reply(ticket, reply)),
+            CoreId::Control => self.control.put(ToControl::Reply(ticket, reply)).is_ok(),
         }
     }
 

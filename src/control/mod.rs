@@ -28,14 +28,14 @@ pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
     publishing::Publishing,
-    state::{Event, State},
+    state::{ClusterState, Event},
     watch::Watch,
 };
 use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
-        messages::{Core, ToControl, ToWorker},
+        messages::{CoreId, ToControl, ToWorker},
         publish::Publisher,
         replies::Replies,
         settings::{DrainFor, Settings},
@@ -142,8 +142,8 @@ fn start_workers(
 }
 
 /// State of the nodes before anybody has looked: as the status file has it.
-fn remembered(settings: &Settings) -> State {
-    let mut state = State::new(
+fn remembered(settings: &Settings) -> ClusterState {
+    let mut state = ClusterState::new(
         watch::members(settings),
         settings.health.retries,
         time::unix_micros(),
@@ -223,7 +223,7 @@ impl Control {
         let joins = start_workers(&settings, &shared, wakes, start_worker)?;
         let keys = KeyMaker::start(Arc::clone(&shared)).map_err(made("cannot start a thread"))?;
         let publishing = Rc::new(Publishing::new(publisher, Arc::clone(&shared)));
-        let replies = Rc::new(Replies::new(Core::Control));
+        let replies = Rc::new(Replies::new(CoreId::Control));
         let deriver = Deriver::new(keys.clone(), Arc::clone(&shared), Rc::clone(&replies));
         let watch = Watch::new(
             reactor.clone(),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::state::View;
+use super::state::view::View;
 use crate::{
     auth::{self, Md5Hash, SaltedKeys, Verifier, derive_with_pbkdf2},
     cluster::{

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use super::{line::Destination, line::address_of, prepare, state::View};
+use super::{line::Destination, line::address_of, prepare, state::view::View};
 use crate::{
     cluster::{
         facts::DatabaseFacts,

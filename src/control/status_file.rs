@@ -12,7 +12,7 @@ use std::{
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Remembered, State};
+use super::state::{ClusterState, Remembered};
 use crate::{
     cluster::{node::Status, settings::Settings},
     ids::NodeId,
@@ -68,7 +68,7 @@ pub fn discard(settings: &Settings) -> io::Result<()> {
 }
 
 /// Gives the state what was remembered. A file that is of no use is reported and ignored.
-pub(super) fn restore(settings: &Settings, state: &mut State) {
+pub(super) fn restore(settings: &Settings, state: &mut ClusterState) {
     let Some(path) = &settings.health.status_file else {
         return;
     };
@@ -119,7 +119,7 @@ fn read_status(word: &str) -> Option<Status> {
 }
 
 /// Nodes are known by their names; one that the file does not have is new.
-fn remember(settings: &Settings, state: &mut State, content: &Content) {
+fn remember(settings: &Settings, state: &mut ClusterState, content: &Content) {
     state.remember_timeline(content.timeline);
     for (place, node) in settings.nodes.iter().enumerate() {
         let entry = content.node.iter().find(|entry| entry.name == node.name);
@@ -141,7 +141,7 @@ fn remember(settings: &Settings, state: &mut State, content: &Content) {
 
 /// The text of the file; `None` when no node is usable: then the last file, which says who took the last writes, is
 /// worth more than a new one.
-fn text(state: &State) -> Option<String> {
+fn text(state: &ClusterState) -> Option<String> {
     let remembered = state.to_remember();
     if !remembered.iter().any(|(_, it)| it.status.is_usable()) {
         return None;
@@ -165,7 +165,7 @@ pub(super) struct Writer(OnceCell<Option<Sender<(PathBuf, String)>>>);
 
 impl Writer {
     /// Has the states written.
-    pub(super) fn save(&self, settings: &Settings, state: &State) {
+    pub(super) fn save(&self, settings: &Settings, state: &ClusterState) {
         let Some(path) = &settings.health.status_file else {
             return;
         };
@@ -215,14 +215,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::state::{Answer, Event, Member, Outcome};
+    use crate::control::state::{Event, Member, NodeAnswer, Outcome};
 
-    fn state(names: &[&str]) -> State {
+    fn state(names: &[&str]) -> ClusterState {
         let member = |name: &&str| Member {
             name: name.to_string(),
             application_name: None,
         };
-        State::new(names.iter().map(member).collect(), 0, 7)
+        ClusterState::new(names.iter().map(member).collect(), 0, 7)
     }
 
     fn settings(names: &[&str], file: &Path) -> Settings {
@@ -236,7 +236,7 @@ mod tests {
         crate::control::config::parse(&text, Path::new("test.toml")).unwrap()
     }
 
-    fn statuses(state: &State) -> Vec<Status> {
+    fn statuses(state: &ClusterState) -> Vec<Status> {
         state.views().iter().map(|view| view.status).collect()
     }
 
@@ -266,9 +266,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("status");
         let mut before = state(&["a", "b"]);
-        let claims = |timeline| Answer {
+        let claims = |timeline| NodeAnswer {
             timeline,
-            ..Answer::default()
+            ..NodeAnswer::default()
         };
         before.on(Event::Answered(NodeId(0), claims(1)), 1);
         before.on(Event::Answered(NodeId(1), claims(2)), 2);

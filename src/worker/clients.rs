@@ -13,7 +13,7 @@ use super::{
         backend_key::{BackendKey, process_id},
         inbox::Inbox,
     },
-    pool::BackendInfo,
+    pool::backend::BackendInfo,
 };
 use crate::session::state::pin::Pin;
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) fn shutting_down() -> ErrorReport {
 
 /// State of a session, as `SHOW CLIENTS` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum ClientState {
     /// Between transactions.
     Idle,
     /// Waits for a server connection.
@@ -70,7 +70,7 @@ pub(crate) struct ClientInfo {
     pub(crate) origin: Origin,
     /// When its last request came.
     pub(crate) request: Cell<Instant>,
-    pub(crate) state: Cell<State>,
+    pub(crate) state: Cell<ClientState>,
     /// Why it keeps its server connection.
     pub(crate) pinned: Cell<Option<Pin>>,
     pub(crate) application_name: RefCell<Vec<u8>>,
@@ -163,7 +163,7 @@ impl Clients {
     /// Wakes every session that waits for a server or a node.
     pub(crate) fn wake_waiting(&self) {
         for info in self.by_slot.borrow().iter().flatten() {
-            if info.state.get() == State::Waiting {
+            if info.state.get() == ClientState::Waiting {
                 info.waker.wake();
             }
         }

@@ -1,7 +1,7 @@
 //! All that the tasks of one core share. Runs nothing by itself.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -10,17 +10,13 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    arena::Arena,
-    cancel::under_way::Cancels,
-    clients::Clients,
-    counters::WorkerCounters,
-    doors::Doors,
-    pool::{self, Janitor, Pool, PoolSet},
+    arena::Arena, cancel::under_way::Cancels, clients::Clients, counters::WorkerCounters,
+    doors::Doors, pool::set::PoolSet,
 };
 use crate::{
     cluster::{
-        budget::{Micros, PoolKey},
-        messages::{Core, ToControl},
+        budget::PoolKey,
+        messages::{CoreId, ToControl},
         node::Status,
         publish::Reader,
         replies::Replies,
@@ -31,7 +27,7 @@ use crate::{
     ids::{NodeId, WorkerId},
     net::Reactor,
     session::{context::Words, prepared::Store, state::parameters::Interner},
-    time,
+    time::{self, Micros},
 };
 
 /// All that the tasks of one core share.
@@ -46,7 +42,8 @@ pub(crate) struct Worker {
     /// Messages that the rules of the session at work add, to its client and to its server, before they are sent.
     pub(super) words: RefCell<Words>,
     pub(super) pools: RefCell<HashMap<PoolKey, Rc<PoolSet>>>,
-    pub(super) janitor: Janitor,
+    /// The maintenance of the pools sleeps without a deadline: whoever makes a connection idle wakes it.
+    pub(super) maintenance_waits: Cell<bool>,
     pub(super) clients: Clients,
     pub(super) cancels: Cancels,
     pub(super) counters: WorkerCounters,
@@ -67,12 +64,12 @@ impl Worker {
             arena: RefCell::default(),
             words: RefCell::default(),
             pools: RefCell::default(),
-            janitor: Janitor::default(),
+            maintenance_waits: Cell::default(),
             clients: Clients::default(),
             cancels: Cancels::default(),
             counters: WorkerCounters::default(),
             doors: Doors::default(),
-            replies: Replies::new(Core::Worker(id)),
+            replies: Replies::new(CoreId::Worker(id)),
             started: time::now(),
         })
     }
@@ -87,44 +84,6 @@ impl Worker {
     #[inline]
     pub(crate) fn with_snapshot<T>(&self, decide: impl FnOnce(&Snapshot) -> T) -> T {
         decide(self.reader.borrow_mut().load())
-    }
-
-    /// The pools of a database and user; `None` when there is no such database.
-    pub(crate) fn pool_set(self: &Rc<Self>, key: &PoolKey) -> Option<Rc<PoolSet>> {
-        let snapshot = self.snapshot();
-        pool::server_database(&snapshot.settings, key)?;
-        if let Some(set) = self.pools.borrow().get(key) {
-            set.refresh(self, &snapshot);
-            return Some(Rc::clone(set));
-        }
-        let set = PoolSet::new(&snapshot, key.clone())?;
-        self.pools.borrow_mut().insert(key.clone(), Rc::clone(&set));
-        Some(set)
-    }
-
-    /// Every database and user of this core.
-    pub(crate) fn pool_sets(&self) -> Vec<Rc<PoolSet>> {
-        self.pools.borrow().values().cloned().collect()
-    }
-
-    /// Every pool of this core.
-    pub(crate) fn pools(&self) -> Vec<Rc<Pool>> {
-        let mut pools = Vec::new();
-        for set in self.pool_sets() {
-            set.for_each(|pool| pools.push(Rc::clone(pool)));
-        }
-        pools
-    }
-
-    /// Forgets the pools of a database and user that nobody uses, and nobody but the caller knows: he holds so many
-    /// of the sets, and of a pool.
-    pub(crate) fn forget_unused(&self, key: &PoolKey, sets: usize, pools: usize) {
-        let is_unused =
-            |set: &Rc<PoolSet>| Rc::strong_count(set) <= 1 + sets && set.is_unused(pools);
-        let mut known = self.pools.borrow_mut();
-        if known.get(key).is_some_and(is_unused) {
-            known.remove(key);
-        }
     }
 
     /// Counts what a node has answered to a client.

@@ -6,7 +6,7 @@ use super::{
     accept, cancel,
     clients::{ClientInfo, Kill},
     core::Worker,
-    pool::server_database,
+    pool::common::server_database,
     report,
 };
 use crate::{

@@ -138,5 +138,5 @@ fn start_tasks(worker: &Rc<Worker>, listeners: &[Listener]) {
     let reads = Rc::clone(worker);
     task::spawn(async move { mail::read(&reads).await });
     let cleans = Rc::clone(worker);
-    task::spawn(async move { cleans.janitor.run(&cleans).await });
+    task::spawn(async move { cleans.maintain_pools().await });
 }

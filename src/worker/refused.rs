@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{pool::CheckoutError, route};
+use super::{pool::waiter::CheckoutError, route};
 use crate::{
     link::wire::WireError,
     protocol::{ErrorReport, Severity},

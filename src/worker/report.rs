@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use super::{
     cancel,
-    clients::{ClientInfo, State},
+    clients::{ClientInfo, ClientState},
     core::Worker,
-    pool::{Backend, BackendInfo, PoolSet},
+    pool::{
+        backend::{Backend, BackendInfo},
+        set::PoolSet,
+    },
 };
 use crate::{
     cluster::{
@@ -84,15 +87,15 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
         worker: worker.id,
         key: info.key.clone(),
         state: match info.state.get() {
-            State::Waiting => "waiting",
-            State::Idle => "idle",
-            State::Active => "active",
+            ClientState::Waiting => "waiting",
+            ClientState::Idle => "idle",
+            ClientState::Active => "active",
         },
         address: info.origin.address.clone(),
         local_address: info.origin.local_address.clone(),
         connected_us: info.origin.connected_us,
         request_us: time::unix_micros().saturating_sub(ago_us),
-        wait_us: if info.state.get() == State::Waiting {
+        wait_us: if info.state.get() == ClientState::Waiting {
             ago_us
         } else {
             0

@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     cancel::{self, backend_key::BackendKey},
-    clients::{ClientInfo, Origin, State},
+    clients::{ClientInfo, ClientState, Origin},
     console,
     core::Worker,
     counters::Timeout,
     date_style,
     guard::Guard,
-    pool::{Greeting, PoolSet},
+    pool::{common::Greeting, set::PoolSet},
     refused::Refused,
     welcome,
 };
@@ -412,7 +412,7 @@ fn introduce(
             connected_us: time::unix_micros(),
         },
         request: Cell::new(time::now()),
-        state: Cell::new(State::Idle),
+        state: Cell::new(ClientState::Idle),
         pinned: Cell::new(None),
         application_name: RefCell::new(application_name.to_vec()),
         server: RefCell::new(None),

@@ -9,7 +9,12 @@ use std::{
 
 use super::{
     core::Worker,
-    pool::{CheckoutError, Greeting, Lease, PoolSet, Urgency},
+    pool::{
+        common::Greeting,
+        lease::Lease,
+        set::PoolSet,
+        waiter::{CheckoutError, Urgency},
+    },
     refused::Refused,
     route,
 };
@@ -24,7 +29,7 @@ use crate::{
         backend::{ErrorFields, ParameterStatus},
         tag::backend,
     },
-    time,
+    time::{self, Micros},
 };
 
 /// Greeting for a client that starts with these settings; asked of a server when it is not known, or may not be true any
@@ -51,6 +56,66 @@ pub(super) async fn learn(
             };
             ask(worker, pools, parameters, lease).await
         }
+    }
+}
+
+impl PoolSet {
+    /// Greeting of clients with these settings, if it is known here or can be foretold from what a server told some core.
+    fn greeting(&self, worker: &Worker, parameters: &Parameters) -> Option<Greeting> {
+        let plain = self.plain_welcome(worker)?;
+        if let Some(known) = self.known_greeting(parameters, &plain) {
+            return Some(known);
+        }
+        let told = match parameters.is_empty() {
+            true => Arc::clone(&plain),
+            false => Arc::new(plain.foretell(parameters.iter())?),
+        };
+        let greeting = Greeting { told, plain };
+        self.remember_greeting(parameters.clone(), greeting.clone());
+        Some(greeting)
+    }
+
+    /// Greeting of the primary at the last login of any core, else that of a standby. (Who was a standby at that login is
+    /// none for the clients who are told of it.)
+    fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
+        let snapshot = worker.snapshot();
+        let budgets = &worker.shared.budgets;
+        let of = |node| budgets.of(&self.key, node, &*snapshot).last_welcome.last();
+        let primary = snapshot.primary.and_then(of);
+        let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
+        match known.value(b"in_hot_standby") {
+            Some(b"on") => Some(Arc::new(known.of_primary())),
+            _ => Some(known),
+        }
+    }
+
+    /// True when what is known of the primary's server is not too old.
+    fn is_fresh(&self, worker: &Worker) -> bool {
+        let snapshot = worker.snapshot();
+        let Some(primary) = snapshot.primary else {
+            return true;
+        };
+        let budget = worker.shared.budgets.of(&self.key, primary, &*snapshot);
+        let schema = worker.shared.schema_version();
+        budget
+            .last_welcome
+            .is_fresh(worker.micros(), self.greeting_age(), schema)
+    }
+
+    /// True for one login after the other that finds it too old.
+    fn begin_asking(&self, worker: &Worker, node: NodeId) -> bool {
+        let snapshot = worker.snapshot();
+        let budget = worker.shared.budgets.of(&self.key, node, &*snapshot);
+        let age = self.greeting_age().unwrap_or(Micros::MAX);
+        let schema = worker.shared.schema_version();
+        budget
+            .last_welcome
+            .begin_asking(worker.micros(), age, schema)
+    }
+
+    fn greeting_age(&self) -> Option<Micros> {
+        let age = self.settings().connections.greeting_age?;
+        Some(age.as_micros() as Micros)
     }
 }
 

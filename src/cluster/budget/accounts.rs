@@ -1,4 +1,5 @@
-//! Every pool's budget and every party's limits, and the lock under which permits are taken and given back.
+//! Accounts of the budgets: their counts, and the lock under which permits are taken and given back, to whoever has waited
+//! longest.
 
 use std::{
     collections::HashMap,
@@ -10,77 +11,28 @@ use std::{
     time::Instant,
 };
 
-use super::{Blocked, Budget, Limit, Micros, Party, PoolKey, Refusal};
+use crossbeam::utils::CachePadded;
+
+use super::{
+    bounds::{PoolKey, Terms},
+    core_share::CoreShare,
+    limit::{Blocked, Limit, Party, Refusal, SHARED, place_of},
+};
 use crate::{
-    cluster::{
-        settings::{Limits, Settings},
-        snapshot::Snapshot,
-    },
-    ids::{Epoch, NodeId, WorkerId},
-    limits::BUDGETS_KEPT_MAX,
+    cluster::last_welcome::LastWelcome,
+    ids::{NodeId, WorkerId},
+    time::Micros,
 };
 
 /// Tells a core that a permit was taken for it (see [`Budget::collect`]), or that what it waits for has changed. That
 /// may get lost, if the core looks for itself afterwards.
 type Bell = Box<dyn Fn(WorkerId, Arc<Budget>) + Send + Sync>;
 
-/// How many there may be of everything.
-pub trait Bounds: Send + Sync {
-    /// `size` and `reserve_size` of a pool.
-    fn pool(&self, key: &PoolKey) -> (u32, u32);
-    /// Of a database.
-    fn database(&self, name: &str) -> Limits;
-    /// Of a user.
-    fn user(&self, name: &str) -> Limits;
-    /// `max_connections` of a node.
-    fn node(&self, node: NodeId) -> Option<u32>;
-}
-
-impl Bounds for Settings {
-    fn pool(&self, key: &PoolKey) -> (u32, u32) {
-        let pool = self.pool_for(&key.database, &key.user);
-        (pool.capacity.size, pool.capacity.reserve_size)
-    }
-
-    fn database(&self, name: &str) -> Limits {
-        let database = Self::database(self, name);
-        database.map_or_else(Limits::default, |database| database.limits)
-    }
-
-    fn user(&self, name: &str) -> Limits {
-        let user = Self::user(self, name);
-        user.map_or_else(Limits::default, |user| user.limits)
-    }
-
-    fn node(&self, node: NodeId) -> Option<u32> {
-        self.nodes[usize::from(node.0)].max_connections
-    }
-}
-
-/// Bounds, and when they were set: later ones replace earlier ones.
-#[derive(Clone)]
-pub struct Terms {
-    /// Of the snapshot.
-    pub epoch: Epoch,
-    /// Bounds that the snapshot's settings set.
-    pub bounds: Arc<dyn Bounds>,
-}
-
-impl From<&Snapshot> for Terms {
-    fn from(snapshot: &Snapshot) -> Self {
-        let bounds = Arc::clone(&snapshot.settings);
-        Self {
-            epoch: snapshot.epoch,
-            bounds,
-        }
-    }
-}
-
 /// Accounts of all budgets: the limits that they share.
 pub(super) struct Accounts {
     register: Mutex<Register>,
     start: Instant,
-    workers: u16,
+    pub(super) workers: u16,
     bell: Bell,
     /// Cores of pools that any shared limit holds up.
     blocked: AtomicU32,
@@ -89,16 +41,30 @@ pub(super) struct Accounts {
 #[derive(Default)]
 pub(super) struct Register {
     /// Terms that hold.
-    newest: Option<Terms>,
+    pub(super) newest: Option<Terms>,
     /// How many names may be known before those that nobody uses are looked for.
-    kept_max: usize,
-    budgets: HashMap<(PoolKey, NodeId), Arc<Budget>>,
-    databases: HashMap<Arc<str>, Arc<Party>>,
-    users: HashMap<Arc<str>, Arc<Party>>,
-    nodes: HashMap<NodeId, Arc<Party>>,
+    pub(super) kept_max: usize,
+    pub(super) budgets: HashMap<(PoolKey, NodeId), Arc<Budget>>,
+    pub(super) databases: HashMap<Arc<str>, Arc<Party>>,
+    pub(super) users: HashMap<Arc<str>, Arc<Party>>,
+    pub(super) nodes: HashMap<NodeId, Arc<Party>>,
 }
 
 impl Accounts {
+    pub(super) fn new(
+        workers: u16,
+        start: Instant,
+        bell: impl Fn(WorkerId, Arc<Budget>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            register: Mutex::default(),
+            start,
+            workers,
+            bell: Box::new(bell),
+            blocked: AtomicU32::new(0),
+        }
+    }
+
     pub(super) fn open(&self) -> MutexGuard<'_, Register> {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,7 +96,11 @@ impl Accounts {
     }
 
     /// Takes permits for those who wait, as long as anyone can use one, and adds those who still can use none.
-    fn grants(&self, register: &Register, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
+    pub(super) fn grants(
+        &self,
+        register: &Register,
+        freed: Option<&Budget>,
+    ) -> Vec<(WorkerId, Arc<Budget>)> {
         let mut rings: Vec<_> = std::iter::from_fn(|| register.grant()).collect();
         rings.extend(self.held_up(register, freed));
         rings
@@ -161,7 +131,7 @@ impl Accounts {
         }
     }
 
-    fn ring(&self, cores: impl IntoIterator<Item = (WorkerId, Arc<Budget>)>) {
+    pub(super) fn ring(&self, cores: impl IntoIterator<Item = (WorkerId, Arc<Budget>)>) {
         for (worker, budget) in cores {
             (self.bell)(worker, budget);
         }
@@ -191,199 +161,152 @@ impl Register {
         budget.core_share(worker).grant();
         Some((worker, Arc::clone(budget)))
     }
-
-    /// Sets every limit anew when `terms` are newer than the last ones seen here; the newest, and whether they are
-    /// new.
-    fn take_over(&mut self, terms: Terms) -> (Arc<dyn Bounds>, bool) {
-        if let Some(newest) = &self.newest
-            && newest.epoch >= terms.epoch
-        {
-            return (Arc::clone(&newest.bounds), false);
-        }
-        let bounds = Arc::clone(&terms.bounds);
-        for (name, party) in &self.databases {
-            party.set(bounds.database(name));
-        }
-        for (name, party) in &self.users {
-            party.set(bounds.user(name));
-        }
-        for (node, party) in &self.nodes {
-            party.connections.set_max(bounds.node(*node));
-        }
-        for budget in self.budgets.values() {
-            budget.set_size(&*bounds);
-        }
-        self.newest = Some(terms);
-        (bounds, true)
-    }
-
-    /// Clients choose the names: those of pools that no core has any more are forgotten.
-    fn forget_unused(&mut self) {
-        if self.names() < self.kept_max.max(BUDGETS_KEPT_MAX) {
-            return;
-        }
-        self.budgets
-            .retain(|_, budget| Arc::strong_count(budget) > 1);
-        self.databases
-            .retain(|_, party| Arc::strong_count(party) > 1);
-        self.users.retain(|_, party| Arc::strong_count(party) > 1);
-        self.kept_max = 2 * self.names();
-    }
-
-    fn names(&self) -> usize {
-        self.budgets.len() + self.databases.len() + self.users.len()
-    }
-
-    fn party_of_database(&mut self, name: &Arc<str>, bounds: &dyn Bounds) -> Arc<Party> {
-        let new = || Party::new(bounds.database(name));
-        let party = self.databases.entry(Arc::clone(name)).or_insert_with(new);
-        Arc::clone(party)
-    }
-
-    fn party_of_user(&mut self, name: &Arc<str>, bounds: &dyn Bounds) -> Arc<Party> {
-        let new = || Party::new(bounds.user(name));
-        Arc::clone(self.users.entry(Arc::clone(name)).or_insert_with(new))
-    }
-
-    fn party_of_node(&mut self, node: NodeId, bounds: &dyn Bounds) -> Arc<Party> {
-        let limits = Limits {
-            max_connections: bounds.node(node),
-            max_clients: None,
-        };
-        Arc::clone(self.nodes.entry(node).or_insert_with(|| Party::new(limits)))
-    }
 }
 
-impl Party {
-    fn new(limits: Limits) -> Arc<Self> {
-        let party = Self::default();
-        party.set(limits);
-        Arc::new(party)
-    }
-
-    fn set(&self, limits: Limits) {
-        self.connections.set_max(limits.max_connections);
-        self.clients.set_max(limits.max_clients);
-    }
+/// Server connections that one pool may have on one node, and what its cores show each other.
+#[derive(Debug)]
+pub struct Budget {
+    /// Whose it is.
+    pub key: PoolKey,
+    /// Which node.
+    pub node: NodeId,
+    pub(super) own: Limit,
+    /// How many beyond `own` those may have who have waited for long.
+    pub(super) reserve: AtomicU32,
+    /// Database, user, node.
+    pub(super) parties: [Arc<Party>; 3],
+    /// Cores on which clients wait.
+    pub(super) wanting: AtomicU32,
+    pub(super) core_shares: Box<[CachePadded<CoreShare>]>,
+    pub(super) accounts: Arc<Accounts>,
+    /// The server's words at the last login.
+    pub last_welcome: LastWelcome,
 }
 
 impl Budget {
-    fn set_size(&self, bounds: &dyn Bounds) {
-        let (size, reserve) = bounds.pool(&self.key);
-        self.own.set_max(Some(size));
-        self.reserve.store(reserve, SeqCst);
-    }
-}
-
-/// Every pool's budget. Asked when a core makes a pool and when a client comes, never per query.
-#[derive(Clone, Debug)]
-pub struct Budgets(Arc<Accounts>);
-
-impl Budgets {
-    /// Budgets for that many cores. `bell` tells a core that [`Budget::collect`] has a permit for it.
-    pub fn new(
-        workers: u16,
-        start: Instant,
-        bell: impl Fn(WorkerId, Arc<Budget>) + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(Accounts {
-            register: Mutex::default(),
-            start,
-            workers,
-            bell: Box::new(bell),
-            blocked: AtomicU32::new(0),
-        }))
+    /// Which limit keeps this pool from one more connection.
+    pub(super) fn refusal(&self, overdue: bool) -> Option<Refusal> {
+        self.first_full(|place, limit| match place {
+            None => limit.has_room(self.reserve_for(overdue), 0),
+            Some(_) => limit.has_room(0, 0),
+        })
     }
 
-    /// Microseconds since the budgets were made.
-    pub fn micros(&self, time: Instant) -> Micros {
-        self.0.micros(time)
-    }
-
-    /// The budget of one pool on one node.
-    pub fn of(&self, key: &PoolKey, node: NodeId, terms: impl Into<Terms>) -> Arc<Budget> {
-        let terms = terms.into();
-        self.refresh(terms.clone());
-        let mut register = self.0.open();
-        let (bounds, _) = register.take_over(terms);
-        if let Some(budget) = register.budgets.get(&(key.clone(), node)) {
-            return Arc::clone(budget);
-        }
-        register.forget_unused();
-        let core_shares = (0..self.0.workers).map(|_| Default::default());
-        let budget = Arc::new(Budget {
-            key: key.clone(),
-            node,
-            own: Limit::default(),
-            reserve: Default::default(),
-            parties: [
-                register.party_of_database(&key.database, &*bounds),
-                register.party_of_user(&key.user, &*bounds),
-                register.party_of_node(node, &*bounds),
-            ],
-            wanting: Default::default(),
-            core_shares: core_shares.collect(),
-            accounts: Arc::clone(&self.0),
-            told: Default::default(),
-        });
-        budget.set_size(&*bounds);
-        register
-            .budgets
-            .insert((key.clone(), node), Arc::clone(&budget));
-        budget
-    }
-
-    /// Takes over the newer limits, and gives what they allow now to those who wait.
-    pub fn refresh(&self, terms: impl Into<Terms>) {
-        let rings: Vec<_> = {
-            let mut register = self.0.open();
-            match register.take_over(terms.into()).1 {
-                true => self.0.grants(&register, None),
-                false => Vec::new(),
-            }
-        };
-        self.0.ring(rings);
-    }
-
-    /// How many pools, databases and users are known.
-    #[cfg(test)]
-    pub(super) fn names(&self) -> usize {
-        self.0.open().names()
-    }
-
-    /// Counts a client in when its database and its user have room for one more; else which has not, and its bound.
-    pub fn admit(
+    /// The first limit that has no room: the pool's own, or that of a party.
+    pub(super) fn first_full(
         &self,
-        key: &PoolKey,
-        terms: impl Into<Terms>,
-    ) -> Result<ClientPermit, (Refusal, u32)> {
-        let terms = terms.into();
-        self.refresh(terms.clone());
-        let mut register = self.0.open();
-        let (bounds, _) = register.take_over(terms);
-        register.forget_unused();
-        let database = register.party_of_database(&key.database, &*bounds);
-        let user = register.party_of_user(&key.user, &*bounds);
-        let full = [(Refusal::Database, &database), (Refusal::User, &user)]
-            .into_iter()
-            .find(|(_, party)| !party.clients.has_room(0, 0));
-        if let Some((refusal, party)) = full {
-            return Err((refusal, party.clients.max()));
+        has_room: impl Fn(Option<usize>, &Limit) -> bool,
+    ) -> Option<Refusal> {
+        if !has_room(None, &self.own) {
+            return Some(Refusal::Pool);
         }
-        database.clients.charge();
-        user.clients.charge();
-        Ok(ClientPermit([database, user]))
+        let full = |place: &usize| !has_room(Some(*place), self.limit(Some(*place)));
+        let place = (0..SHARED.len()).find(full)?;
+        Some(SHARED[place])
     }
-}
 
-/// A client that its database and its user count, until this is dropped.
-#[derive(Debug)]
-pub struct ClientPermit([Arc<Party>; 2]);
+    pub(super) fn limit(&self, place: Option<usize>) -> &Limit {
+        match place {
+            None => &self.own,
+            Some(place) => &self.parties[place].connections,
+        }
+    }
 
-impl Drop for ClientPermit {
-    fn drop(&mut self) {
-        self.0
-            .iter()
-            .for_each(|party| party.clients.give_back(false));
+    pub(super) fn reserve_for(&self, overdue: bool) -> u32 {
+        match overdue {
+            true => self.reserve.load(SeqCst),
+            false => 0,
+        }
+    }
+
+    /// The accounts are open, and there is room.
+    pub(super) fn charge(&self) {
+        self.own.charge();
+        for party in &self.parties {
+            party.connections.charge();
+        }
+    }
+
+    /// The accounts are open.
+    fn leave(&self) {
+        self.own.leave();
+        for party in &self.parties {
+            party.connections.leave();
+        }
+    }
+
+    fn give_back(&self, was_leaving: bool) {
+        self.own.give_back(was_leaving);
+        for party in &self.parties {
+            party.connections.give_back(was_leaving);
+        }
+    }
+
+    /// Permits in use.
+    pub fn used(&self) -> u32 {
+        self.own.used()
+    }
+
+    /// True when more connections will stay than a limit allows, the reserve included.
+    pub fn is_over(&self) -> bool {
+        let mut parties = self.parties.iter();
+        self.own.lasting_excess() > self.reserve.load(SeqCst)
+            || parties.any(|party| party.connections.lasting_excess() > 0)
+    }
+
+    /// True when connections of the reserve are in use and will stay.
+    pub fn is_on_reserve(&self) -> bool {
+        self.own.lasting_excess() > 0
+    }
+
+    /// Whether a permit that was granted earlier may still be used: a limit may have been lowered since.
+    pub(super) fn is_within(&self, overdue: bool) -> bool {
+        let mut parties = self.parties.iter();
+        self.own.excess() <= self.reserve_for(overdue)
+            && parties.all(|party| party.connections.excess() == 0)
+    }
+
+    /// The configured bound of a limit.
+    pub fn max(&self, limit: Refusal) -> u32 {
+        match place_of(limit) {
+            Some(place) => self.parties[place].connections.max(),
+            None => self.own.max(),
+        }
+    }
+
+    /// The cores that could use a permit now, and since when.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (Micros, WorkerId)> {
+        let waiting = self.waiting_for_permit();
+        let fits = |(_, (_, overdue)): &(u16, (Micros, bool))| self.refusal(*overdue).is_none();
+        waiting
+            .filter(fits)
+            .map(|(number, (since, _))| (since, WorkerId(number)))
+    }
+
+    pub(super) fn waiting_for_permit(&self) -> impl Iterator<Item = (u16, (Micros, bool))> {
+        let core_shares = match self.wanting.load(SeqCst) {
+            0 => &[],
+            _ => &self.core_shares[..],
+        };
+        (0..)
+            .zip(core_shares)
+            .filter_map(|(number, core_share)| Some((number, core_share.waits_for_permit()?)))
+    }
+
+    /// The cores that a shared limit holds up, if a connection less of `freed` could make a difference to them.
+    fn held_up(&self, freed: Option<&Self>) -> impl Iterator<Item = WorkerId> {
+        let is_akin = freed.is_none_or(|freed| {
+            let mut places = [None, Some(0), Some(1), Some(2)].into_iter();
+            places.any(|place| std::ptr::eq(self.limit(place), freed.limit(place)))
+        });
+        let is_held_up = move |(_, (_, overdue)): &(u16, (Micros, bool))| {
+            is_akin && self.refusal(*overdue).and_then(place_of).is_some()
+        };
+        let waiting = self.waiting_for_permit().filter(is_held_up);
+        waiting.map(|(number, _)| WorkerId(number))
+    }
+
+    pub(super) fn core_share(&self, worker: WorkerId) -> &CoreShare {
+        &self.core_shares[usize::from(worker.0)]
     }
 }

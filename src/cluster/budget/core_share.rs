@@ -6,8 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Microseconds since the budgets were made; never 0.
-pub type Micros = u64;
+use crate::time::Micros;
 
 /// Clients of one core that wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

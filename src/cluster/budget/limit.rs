@@ -1,6 +1,43 @@
 //! A number of connections or clients that must not pass a bound. The accounts' lock guards its changes; anyone reads.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use crate::cluster::settings::Limits;
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `size` of the pool, with the reserve when that may be used.
+    Pool,
+    /// `max_connections` or `max_clients` of the `[[database]]`.
+    Database,
+    /// `max_connections` or `max_clients` of the `[[user]]`.
+    User,
+    /// `max_connections` of the `[[node]]`.
+    Node,
+}
+
+/// The limits that a pool shares with others, in the order of `Budget::parties`.
+pub(super) const SHARED: [Refusal; 3] = [Refusal::Database, Refusal::User, Refusal::Node];
+
+/// The shared limits that keep a core from opening a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocked(pub(super) [bool; 3]);
+
+impl Blocked {
+    /// One of them.
+    pub fn first(self) -> Option<Refusal> {
+        let place = self.0.iter().position(|is_full| *is_full)?;
+        Some(SHARED[place])
+    }
+}
+
+pub(super) fn place_of(limit: Refusal) -> Option<usize> {
+    SHARED.iter().position(|shared| *shared == limit)
+}
 
 /// A bound that nothing reaches.
 const NONE: u32 = u32::MAX;
@@ -87,4 +124,17 @@ pub(super) struct Party {
     pub(super) clients: Limit,
     /// Cores of pools whose clients wait because of `connections`.
     pub(super) blocked: AtomicU32,
+}
+
+impl Party {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let party = Self::default();
+        party.set(limits);
+        Arc::new(party)
+    }
+
+    pub(super) fn set(&self, limits: Limits) {
+        self.connections.set_max(limits.max_connections);
+        self.clients.set_max(limits.max_clients);
+    }
 }

@@ -2,12 +2,19 @@
 //! `worker/pool/tests/`.
 
 use std::{
-    sync::{Mutex, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
     thread,
 };
 
 use super::*;
-use crate::{cluster::settings::Limits, ids::Epoch, time};
+use crate::{
+    cluster::settings::Limits,
+    ids::{Epoch, NodeId, WorkerId},
+    time::{self, Micros},
+};
 
 /// Bounds of two databases, two users, one node.
 #[derive(Clone, Copy)]

@@ -2,10 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::{Effect, Follower, Node, State};
+use super::{
+    ClusterState, Node,
+    event::{Effect, Follower},
+};
 use crate::{cluster::node::Status, ids::NodeId};
 
-impl State {
+impl ClusterState {
     /// Draws the conclusions.
     pub(super) fn settle(&mut self, now_us: u64) {
         for id in self.ids() {

@@ -7,95 +7,14 @@
 //! the first of the file. Who loses is fenced, and stays so until it is a standby or an operator attaches it.
 
 mod claim;
+mod event;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(super) mod view;
 
-use crate::{
-    cluster::node::{Lsn, Status},
-    ids::NodeId,
-};
+use crate::{cluster::node::Status, ids::NodeId};
 
-pub(crate) use view::View;
-
-/// Something that has happened to a node.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// A probe has ended.
-    Probed(NodeId, Outcome),
-    /// A node has answered what it is.
-    Answered(NodeId, Answer),
-    /// It has not, though it was asked.
-    Silent(NodeId, String),
-    /// A client's connection was made to it.
-    Connected(NodeId),
-    /// The operator wants it to be used.
-    Attach(NodeId),
-    /// The operator wants it not to be used.
-    Detach(NodeId),
-}
-
-/// How a probe ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// With a login and an answer.
-    Well,
-    /// Somebody is there, who has no room or does not let pgring in; no reason to give the node up.
-    Refused(String),
-    /// Without.
-    Failed(String),
-}
-
-/// Answer of a node that was asked for its position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// It is a standby.
-    pub(super) in_recovery: bool,
-    /// How far it has replayed, or written.
-    pub(super) lsn: Lsn,
-    /// The timeline it is on; 0 is unknown.
-    pub(super) timeline: u32,
-    /// It is not further behind than `[routing]` allows.
-    pub(super) is_near: bool,
-    /// It has replayed what the primary never wrote.
-    pub(super) is_ahead: bool,
-    /// Facts, when it was asked for them as well.
-    pub(super) facts: Option<Facts>,
-}
-
-/// Facts that a node is asked for less often than for its position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// `system_identifier`: the same on all nodes of a cluster.
-    pub(super) system: u64,
-    /// Names by which its primary may know it.
-    pub(super) names: Vec<String>,
-    /// Standbys that follow it.
-    pub(super) followers: Vec<Follower>,
-}
-
-/// A row of `pg_stat_replication`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Follower {
-    pub(super) application_name: String,
-    pub(super) state: String,
-    pub(super) sync_state: String,
-}
-
-/// Something that is to be done after an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Something for people to read; true is a warning.
-    Say(bool, String),
-    /// Workers may use the node again.
-    Trust(NodeId),
-    /// Workers should rather use another one.
-    Suspect(NodeId),
-    /// The node is to be asked what it is.
-    Ask(NodeId),
-    /// Write the status file: something that outlasts a restart has changed.
-    Save,
-}
+pub(super) use event::{Effect, Event, Follower, NodeAnswer, NodeFacts, Outcome};
 
 /// A node, as far as this file is concerned.
 #[derive(Clone, Debug)]
@@ -115,8 +34,8 @@ struct Node {
     /// It was asked and did not answer.
     is_silent: bool,
     /// Its last answer, since it was last down.
-    answer: Option<Answer>,
-    facts: Facts,
+    answer: Option<NodeAnswer>,
+    facts: NodeFacts,
     /// Words of the last refusal.
     refusal: String,
 }
@@ -135,9 +54,9 @@ pub(super) struct Remembered {
     pub(super) since_us: u64,
 }
 
-/// All nodes.
+/// State of the cluster: of all its nodes.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct ClusterState {
     nodes: Vec<Node>,
     primary: Option<NodeId>,
     /// The last one there was.
@@ -151,7 +70,7 @@ pub(super) struct State {
     effects: Vec<Effect>,
 }
 
-impl State {
+impl ClusterState {
     /// Nodes of which nothing is known.
     pub(super) fn new(members: Vec<Member>, retries: u32, now_us: u64) -> Self {
         let node = |member: Member| Node {
@@ -165,7 +84,7 @@ impl State {
             is_alive: None,
             is_silent: false,
             answer: None,
-            facts: Facts::default(),
+            facts: NodeFacts::default(),
             refusal: String::new(),
         };
         Self {
@@ -353,7 +272,7 @@ impl State {
         }
     }
 
-    fn answered(&mut self, id: NodeId, mut answer: Answer) {
+    fn answered(&mut self, id: NodeId, mut answer: NodeAnswer) {
         // What was on its way when the node was given up says nothing about its return.
         if !self.is_asked(id) {
             return;

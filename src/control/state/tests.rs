@@ -1,7 +1,7 @@
 //! One fact after the other, and then clusters that behave as badly as they can.
 
 use super::*;
-use crate::cluster::node::Role;
+use crate::{cluster::node::Role, control::state::view::View};
 
 mod simulation;
 
@@ -11,7 +11,7 @@ const C: NodeId = NodeId(2);
 
 /// Three nodes that fail at the second failed probe.
 struct Stage {
-    state: State,
+    state: ClusterState,
     now: u64,
     said: Vec<String>,
 }
@@ -23,7 +23,7 @@ impl Stage {
             application_name: None,
         };
         Self {
-            state: State::new(["a", "b", "c"].map(member).into(), 1, 0),
+            state: ClusterState::new(["a", "b", "c"].map(member).into(), 1, 0),
             now: 0,
             said: Vec::new(),
         }
@@ -94,29 +94,29 @@ impl Stage {
     }
 }
 
-fn primary(timeline: u32) -> Answer {
-    Answer {
+fn primary(timeline: u32) -> NodeAnswer {
+    NodeAnswer {
         timeline,
         is_near: true,
-        ..Answer::default()
+        ..NodeAnswer::default()
     }
 }
 
-fn standby(timeline: u32) -> Answer {
-    Answer {
+fn standby(timeline: u32) -> NodeAnswer {
+    NodeAnswer {
         in_recovery: true,
         ..primary(timeline)
     }
 }
 
-fn with_followers(answer: Answer, names: &[&str]) -> Answer {
+fn with_followers(answer: NodeAnswer, names: &[&str]) -> NodeAnswer {
     let follower = |name: &&str| Follower {
         application_name: name.to_string(),
         state: "streaming".to_owned(),
         sync_state: "async".to_owned(),
     };
-    Answer {
-        facts: Some(Facts {
+    NodeAnswer {
+        facts: Some(NodeFacts {
             system: 77,
             names: vec!["walreceiver".to_owned()],
             followers: names.iter().map(follower).collect(),
@@ -170,7 +170,7 @@ fn a_node_is_down_after_its_retries_and_returns_by_itself() {
     let effects = stage.probe_well(B);
     assert!(effects.contains(&Effect::Trust(B)) && effects.contains(&Effect::Ask(B)));
     stage.expect(Some(A), ["waiting", "down", "waiting"]);
-    let far = Answer {
+    let far = NodeAnswer {
         is_near: false,
         ..standby(1)
     };
@@ -299,10 +299,10 @@ fn without_any_evidence_the_primary_stays_what_it_is() {
 
 #[test]
 fn a_node_of_another_cluster_is_fenced_and_not_read() {
-    let foreign = |answer: Answer| Answer {
-        facts: Some(Facts {
+    let foreign = |answer: NodeAnswer| NodeAnswer {
+        facts: Some(NodeFacts {
             system: 78,
-            ..Facts::default()
+            ..NodeFacts::default()
         }),
         ..answer
     };
@@ -322,7 +322,7 @@ fn only_who_follows_the_primarys_timeline_is_read() {
     let mut stage = Stage::usual();
     stage.on(Event::Answered(B, standby(0)));
     assert_eq!(stage.reads(), [C]);
-    let ahead = Answer {
+    let ahead = NodeAnswer {
         is_ahead: true,
         ..standby(1)
     };
@@ -350,7 +350,7 @@ fn who_follows_a_fenced_node_is_not_read() {
 #[test]
 fn rows_of_followers_are_found_by_any_of_their_names() {
     let mut stage = Stage::usual();
-    let named = |names: &[&str], answer: Answer| {
+    let named = |names: &[&str], answer: NodeAnswer| {
         let mut answer = with_followers(answer, &[]);
         answer.facts.as_mut().unwrap().names = names.iter().map(|name| name.to_string()).collect();
         answer

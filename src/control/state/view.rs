@@ -1,12 +1,12 @@
 //! Views of the nodes for workers, and for the status file. Pure.
 
-use super::{Event, Follower, Remembered, State};
+use super::{ClusterState, Remembered, event::Follower};
 use crate::{
     cluster::node::{Role, Status},
     ids::NodeId,
 };
 
-/// One node.
+/// View of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) role: Role,
@@ -23,7 +23,7 @@ pub(crate) struct View {
     pub(crate) claims: Option<Role>,
 }
 
-impl State {
+impl ClusterState {
     /// All nodes, in their order.
     pub(crate) fn views(&self) -> Vec<View> {
         self.ids().map(|id| self.view(id)).collect()
@@ -100,19 +100,5 @@ impl State {
             (node.name.clone(), Remembered { status, since_us })
         };
         self.ids().map(remembered).collect()
-    }
-}
-
-impl Event {
-    /// The node it is about.
-    pub(crate) fn node(&self) -> NodeId {
-        match self {
-            Self::Probed(id, _)
-            | Self::Answered(id, _)
-            | Self::Silent(id, _)
-            | Self::Connected(id)
-            | Self::Attach(id)
-            | Self::Detach(id) => *id,
-        }
     }
 }

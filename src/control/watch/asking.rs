@@ -14,7 +14,7 @@ use crate::{
     cluster::node::Lsn,
     control::{
         line::{Line, LineError},
-        state::{Answer, Event, Facts},
+        state::{Event, NodeAnswer, NodeFacts},
     },
     limits::FACTS_MS,
     time,
@@ -118,7 +118,7 @@ impl Asker {
         &mut self,
         watch: &Watch,
         place: usize,
-    ) -> Result<(Position, Option<Facts>, Instant), LineError> {
+    ) -> Result<(Position, Option<NodeFacts>, Instant), LineError> {
         let was_open = self.line.is_some();
         match self.try_once(watch, place).await {
             Err(LineError::Wire(_)) if was_open => self.try_once(watch, place).await,
@@ -131,7 +131,7 @@ impl Asker {
         &mut self,
         watch: &Watch,
         place: usize,
-    ) -> Result<(Position, Option<Facts>, Instant), LineError> {
+    ) -> Result<(Position, Option<NodeFacts>, Instant), LineError> {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => {
@@ -178,10 +178,10 @@ fn answered(
     place: usize,
     before: &[Lsn],
     (position, asked): (Position, Instant),
-    facts: Option<Facts>,
+    facts: Option<NodeFacts>,
 ) {
     let (is_near, is_ahead) = watch.note_position(place, &position, before, asked);
-    let answer = Answer {
+    let answer = NodeAnswer {
         in_recovery: position.in_recovery,
         lsn: position.lsn,
         timeline: position.timeline,

@@ -21,7 +21,7 @@ use crate::{
         keys::Deriver,
         line::Destination,
         publishing::Publishing,
-        state::{Effect, Event, Member, State, View},
+        state::{ClusterState, Effect, Event, Member, view::View},
         status_file,
     },
     ids::NodeId,
@@ -32,7 +32,7 @@ use crate::{
 /// Everything that the tasks of the watch share.
 pub(crate) struct Watch {
     pub(super) dialer: Rc<Dialer>,
-    pub(super) state: RefCell<State>,
+    pub(super) state: RefCell<ClusterState>,
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
     tail: RefCell<Tail>,
@@ -69,7 +69,7 @@ impl Watch {
         reactor: Reactor,
         publishing: Rc<Publishing>,
         deriver: Deriver,
-        state: State,
+        state: ClusterState,
     ) -> Rc<Self> {
         let snapshot = publishing.current();
         let watched = |(place, node): (usize, &crate::cluster::node::NodeState)| Watched {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cluster::node::{Lsn, end_of_log, read_lsn},
-    control::state::{Facts, Follower},
+    control::state::{Follower, NodeFacts},
     protocol::backend::DataRow,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Position {
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) position: Option<Position>,
-    pub(super) facts: Option<Facts>,
+    pub(super) facts: Option<NodeFacts>,
 }
 
 /// More rows of followers than any server has senders.
@@ -120,14 +120,14 @@ fn read_delay(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(factor)?))
 }
 
-fn facts(row: DataRow<'_>) -> Result<Facts, &'static str> {
+fn facts(row: DataRow<'_>) -> Result<NodeFacts, &'static str> {
     let [system, cluster_name, conninfo] = values(row)?;
     let named = ["application_name", "fallback_application_name"];
     let names = named
         .iter()
         .filter_map(|key| setting(&conninfo, key))
         .chain([cluster_name]);
-    Ok(Facts {
+    Ok(NodeFacts {
         // Signed in SQL, though it is not.
         system: system.parse::<i64>().map_err(|_| "not a number")? as u64,
         names: names.filter(|name| !name.is_empty()).collect(),

@@ -5,7 +5,7 @@ use memchr::{memchr, memchr2};
 
 use super::{
     call::{self, Name},
-    fast_blocks::{Frames, Leap, Sure, Unsure},
+    fast_blocks::{FastClassifier, Frames, Sure, Unsure},
     knowledge::Knowledge,
 };
 use crate::sql::{
@@ -25,7 +25,7 @@ pub(in crate::sql) fn is_read(text: &[u8], knowledge: &Knowledge<'_>) -> bool {
         && knowledge.catalog.is_some_and(Catalog::projects_nothing)
         && memchr2(0, b'\\', text).is_none()
         && knowledge.overrides.primary_pattern(text).is_none();
-    suits && Leap::new(text, knowledge).run().is_ok() && std::str::from_utf8(text).is_ok()
+    suits && FastClassifier::new(text, knowledge).run().is_ok() && std::str::from_utf8(text).is_ok()
 }
 
 /// True when the word SELECT may be in it.
@@ -37,7 +37,7 @@ fn has_select(text: &[u8]) -> bool {
     memchr::memchr2_iter(b's', b'S', text).any(is_it)
 }
 
-impl<'a> Leap<'a, '_> {
+impl<'a> FastClassifier<'a, '_> {
     /// Reads all statements.
     fn run(mut self) -> Sure {
         while self.begins()? {

@@ -137,8 +137,8 @@ impl Frames {
     }
 }
 
-/// Goes through one text.
-pub(super) struct Leap<'a, 'k> {
+/// Goes through one text by blocks.
+pub(super) struct FastClassifier<'a, 'k> {
     pub(super) text: &'a [u8],
     pub(super) knowledge: &'k Knowledge<'k>,
     pub(super) frames: Frames,
@@ -162,7 +162,7 @@ pub(super) struct Leap<'a, 'k> {
     open: u64,
 }
 
-impl<'a, 'k> Leap<'a, 'k> {
+impl<'a, 'k> FastClassifier<'a, 'k> {
     pub(super) fn new(text: &'a [u8], knowledge: &'k Knowledge<'k>) -> Self {
         Self {
             text,

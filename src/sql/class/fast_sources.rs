@@ -3,7 +3,7 @@
 
 use super::{
     call::{self, Name},
-    fast_blocks::{Leap, Sure, Unsure},
+    fast_blocks::{FastClassifier, Sure, Unsure},
     query::check_relation,
 };
 use crate::sql::{
@@ -15,10 +15,10 @@ use crate::sql::{
     },
 };
 
-/// Words that [`Leap::source`] looks for.
+/// Words that [`FastClassifier::source`] looks for.
 static SOURCES: Lengths = Lengths::of(&[LATERAL, SELECT, ONLY, ROWS, VALUES, TABLE, WITH]);
 
-/// Words that [`Leap::listed_word`] looks for.
+/// Words that [`FastClassifier::listed_word`] looks for.
 static LISTED: Lengths = Lengths::of(&[
     JOIN,
     WHERE,
@@ -46,7 +46,7 @@ static LISTED: Lengths = Lengths::of(&[
     TABLESAMPLE,
 ]);
 
-impl<'a> Leap<'a, '_> {
+impl<'a> FastClassifier<'a, '_> {
     /// A word among sources that may be one of those that matter.
     #[inline]
     pub(super) fn listed_word(&mut self, start: usize, word: &[u8]) -> Sure {

@@ -59,8 +59,8 @@ static WORDS: [bool; 256] = {
     words
 };
 
-/// Goes through the rest of a query.
-pub(super) struct Scan<'a, 'r> {
+/// Goes through the rest of a query by blocks.
+pub(super) struct FastEffects<'a, 'r> {
     text: &'a [u8],
     tokens: &'r mut Tokens<'a>,
     reader: &'r mut Reader<'a>,
@@ -75,7 +75,7 @@ pub(super) struct Scan<'a, 'r> {
     end: usize,
 }
 
-impl<'a, 'r> Scan<'a, 'r> {
+impl<'a, 'r> FastEffects<'a, 'r> {
     pub(super) fn new(tokens: &'r mut Tokens<'a>, reader: &'r mut Reader<'a>) -> Self {
         let at = tokens.offset();
         Self {

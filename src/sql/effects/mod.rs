@@ -25,7 +25,7 @@ pub use {
     uses::{Use, uses},
 };
 
-use fast::Scan;
+use fast::FastEffects;
 use statement::Reader;
 
 use super::{
@@ -87,7 +87,7 @@ pub(super) fn read<'a>(
 pub(super) fn read_statement<'a>(first: Token<'a>, tokens: &mut Tokens<'a>) -> StatementFlags {
     let mut reader = Reader::new(first, *tokens);
     if reader.flags == StatementFlags::SHAREABLE {
-        Scan::new(tokens, &mut reader).run();
+        FastEffects::new(tokens, &mut reader).run();
     } else {
         reader.slowly(first, tokens);
     }

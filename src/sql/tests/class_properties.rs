@@ -130,7 +130,7 @@ struct Database {
 }
 
 impl Database {
-    /// With functions that columns may call, or without, so that queries are leapt through.
+    /// With functions that columns may call, or without, so that the quick way goes through queries.
     fn new(projects: bool) -> Self {
         let functions = || {
             functions().map(move |fact| FunctionFact {

@@ -20,9 +20,9 @@ use crate::{
     session::work::Work,
     time,
     worker::{
-        clients::{ClientInfo, State},
+        clients::{ClientInfo, ClientState},
         core::Worker,
-        pool::{BackendInfo, Lease},
+        pool::{backend::BackendInfo, lease::Lease},
     },
 };
 
@@ -108,7 +108,7 @@ pub(crate) fn by_pool(worker: &Worker) -> HashMap<PoolKey, PoolCancels> {
 
 /// Cancels what a client waits for or runs.
 fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
-    if info.state.get() == State::Waiting {
+    if info.state.get() == ClientState::Waiting {
         if !info.cancel.dequeued.replace(true) {
             worker.cancels.count(|counts| counts.dequeued += 1);
         }

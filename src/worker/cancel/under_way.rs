@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cluster::{budget::PoolKey, report::CancelReport},
     limits::CANCELS_MAX,
-    worker::pool::BackendInfo,
+    worker::pool::backend::BackendInfo,
 };
 
 /// The cancel requests of one core.

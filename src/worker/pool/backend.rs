@@ -5,6 +5,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 use crate::{
     cluster::{
         budget::{self, Budget},
+        messages::Owner,
         node::Lsn,
         welcome::Welcome,
     },
@@ -16,8 +17,6 @@ use crate::{
         state::parameters::{self, Belief, Parameters},
     },
 };
-
-pub(crate) use crate::cluster::messages::Owner;
 
 /// Identity of a server connection, for those who do not hold it.
 #[derive(Debug)]
@@ -69,9 +68,9 @@ pub(crate) struct Backend {
 pub(super) struct Membership {
     /// Name of its database on the server; another one than the pool's once that was renamed.
     pub(super) database: Arc<str>,
-    /// Generation of what its server says at login (`cluster/told.rs`): a connection of an older one is closed.
+    /// Generation of what its server says at login (`cluster/last_welcome.rs`): a connection of an older one is closed.
     pub(super) generation: u64,
-    pub(super) permit: Permit,
+    pub(super) permit: CorePermit,
 }
 
 impl Backend {
@@ -120,14 +119,14 @@ impl Backend {
 }
 
 /// One of a pool's permits on this core; dropping it gives it back.
-pub(super) struct Permit {
+pub(super) struct CorePermit {
     /// `None` once it has gone to another core.
     permit: Option<budget::Permit>,
     /// Server connections of this core, permits of those being opened included.
     open: Rc<Cell<u32>>,
 }
 
-impl Permit {
+impl CorePermit {
     /// Counts a permit on this core.
     pub(super) fn of(permit: budget::Permit, open: &Rc<Cell<u32>>) -> Self {
         open.set(open.get() + 1);
@@ -156,7 +155,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for CorePermit {
     fn drop(&mut self) {
         self.open.set(self.open.get() - 1);
     }

@@ -6,11 +6,11 @@
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
-    Backend, BackendInfo, Pool,
-    backend::{Membership, Permit},
+    backend::{Backend, BackendInfo, CorePermit, Membership},
+    effects::spawn_later,
     login::address_of,
+    node_pool::Pool,
     scheduler::{self, Schedulers},
-    spawn_later,
 };
 use crate::{
     cluster::{
@@ -178,7 +178,7 @@ impl Pool {
     }
 
     fn unpack(&self, worker: &Worker, handed: Handed) -> Backend {
-        let permit = Permit::of(handed.permit, &self.open);
+        let permit = CorePermit::of(handed.permit, &self.open);
         let process = handed.process;
         let address = worker.with_snapshot(|snapshot| address_of(snapshot, process.node));
         let stream = worker.reactor.adopt(handed.connection, Side::Server);

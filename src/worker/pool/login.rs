@@ -1,16 +1,13 @@
 //! Opening a server connection: connect, startup packet, authentication, what the server says of itself.
 
-use std::{
-    cell::Cell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use super::{
-    Backend, BackendInfo, CheckoutError, Permit, Pool, Urgency, backend::Membership,
-    maintenance::farewell, spawn_later,
+    backend::{Backend, BackendInfo, CorePermit, Membership},
+    effects::spawn_later,
+    maintenance::farewell,
+    node_pool::Pool,
 };
-pub(crate) use crate::link::login::LoginError;
 use crate::{
     cluster::{
         budget,
@@ -21,9 +18,9 @@ use crate::{
     },
     ids::NodeId,
     limits::FAREWELL_MS_MAX,
-    link::login::{self, Identity},
+    link::login::{self, Identity, LoginError},
     net::{Address, Elapsed, Stream, task},
-    protocol::{ErrorReport, SqlState, backend::DataRow, tag::backend},
+    protocol::{SqlState, backend::DataRow, tag::backend},
     session::{prepared::server::Prepared, state::parameters::Belief},
     time,
     worker::core::Worker,
@@ -34,75 +31,12 @@ impl LoginError {
     fn is_about_node(&self) -> bool {
         !matches!(self, Self::NoPassword(_)) && self.may_pass()
     }
-
-    pub(super) fn to_checkout_error(&self, urgency: Urgency) -> CheckoutError {
-        match (self, urgency) {
-            (Self::Refused(body), _) => CheckoutError::Refused(Rc::clone(body)),
-            (Self::NoPassword(_), _) => CheckoutError::Own(ErrorReport::error(
-                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-                "pgring cannot log in at the server for this user",
-            )),
-            _ => CheckoutError::Unreachable(
-                ErrorReport::error(SqlState::CANNOT_CONNECT_NOW, "no server can be reached")
-                    .with_detail(self.to_string()),
-            ),
-        }
-    }
-}
-
-/// How long to leave a failing server alone.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
-    last: Option<LoginError>,
-    until: Option<Instant>,
-}
-
-impl Backoff {
-    /// How long to rest now. `None` when a rest has begun already: attempts that were under way together fail
-    /// together, which says no more than one failure.
-    fn failed(
-        &mut self,
-        error: LoginError,
-        now: Instant,
-        first: Duration,
-        longest: Duration,
-    ) -> Option<Duration> {
-        self.last = Some(error);
-        if self.until.is_some_and(|until| until > now) {
-            return None;
-        }
-        let pause = first
-            .saturating_mul(1 << self.failures.min(16))
-            .min(longest);
-        self.failures += 1;
-        self.until = Some(now + pause);
-        Some(pause)
-    }
-
-    /// False while no attempt is made; after failures one at a time is.
-    pub(super) fn may_open(&self, opening: u32) -> bool {
-        let is_resting = self.until.is_some_and(|until| until > time::now());
-        !is_resting && (self.failures == 0 || opening == 0)
-    }
-
-    /// Error for a login while no attempt is made; `None` while one may be.
-    pub(super) fn refusal(&self, now: Instant) -> Option<CheckoutError> {
-        let resting = self.until.is_some_and(|until| until > now);
-        let last = self.last.as_ref().filter(|_| resting)?;
-        Some(last.to_checkout_error(Urgency::Login))
-    }
-
-    /// The last failure since the last success.
-    pub(super) fn last_failure(&self) -> Option<&LoginError> {
-        self.last.as_ref()
-    }
 }
 
 impl Pool {
     /// Starts to open a connection.
     pub(super) fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, permit: budget::Permit) {
-        let permit = Permit::of(permit, &self.open);
+        let permit = CorePermit::of(permit, &self.open);
         let (pool, worker) = (Rc::clone(self), Rc::clone(worker));
         spawn_later(async move {
             match Box::pin(pool.open(&worker, permit)).await {
@@ -171,7 +105,7 @@ impl Pool {
     async fn open(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        permit: Permit,
+        permit: CorePermit,
     ) -> Result<Box<Backend>, LoginError> {
         let snapshot = worker.snapshot();
         let node = self.node;
@@ -188,7 +122,7 @@ impl Pool {
             worker.shared.note_server_version(version);
         }
         let parameters = worker.interner.empty();
-        let (welcome, generation) = self.budget().told.hear(welcome, began, schema);
+        let (welcome, generation) = self.budget().last_welcome.hear(welcome, began, schema);
         let info = BackendInfo {
             node,
             address,

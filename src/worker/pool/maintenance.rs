@@ -1,16 +1,15 @@
 //! Making connections fit for use, and taking those away that nobody uses.
 
 use std::{
-    cell::Cell,
     rc::Rc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use super::{Backend, Owner, Pool, spawn_later};
+use super::{backend::Backend, effects::spawn_later, node_pool::Pool};
 use crate::{
-    cluster::settings::PoolMode,
-    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX},
+    cluster::{messages::Owner, settings::PoolMode},
+    limits::{FAREWELL_BYTES_MAX, FAREWELL_MS_MAX, LOGIN_MESSAGE_BYTES_MAX, VACANT_MS},
     link::wire::Wire,
     net::{Received, Stream, task},
     protocol::{
@@ -101,6 +100,19 @@ impl Pool {
             pool.fill(&worker);
             worker.forget_unused(&pool.key, 0, 1);
         });
+    }
+
+    /// Nobody may be connected to this database of the servers for now: what is idle there is closed.
+    pub(crate) fn leave_database(self: &Rc<Self>, worker: &Rc<Worker>, database: &str) {
+        if !self.is_called(database) {
+            return;
+        }
+        let vacant = Duration::from_millis(VACANT_MS);
+        self.vacant_until.set(Some(worker.reactor.now() + vacant));
+        let idle = self.scheduler.borrow_mut().take_out(|_| true);
+        for backend in idle {
+            self.dismiss(worker, backend);
+        }
     }
 
     /// Closes idle connections that are dead, too many, or have been idle too long; answers when to look again.
@@ -248,48 +260,38 @@ impl Backend {
     }
 }
 
-/// The task of a core that looks after idle connections. It sleeps until one of them is due or dies.
-#[derive(Default)]
-pub(crate) struct Janitor {
-    /// The janitor sleeps without a deadline.
-    unscheduled: Cell<bool>,
-}
-
-impl Janitor {
+impl Worker {
     /// A connection became idle: it will be due some time.
     #[inline]
-    pub(super) fn note_idle(&self, worker: &Worker) {
-        if self.unscheduled.take() {
-            worker.reactor.wake_keeper();
+    pub(super) fn note_idle(&self) {
+        if self.maintenance_waits.take() {
+            self.reactor.wake_keeper();
         }
     }
 
-    /// Runs for the life of the core.
-    pub(crate) async fn run(&self, worker: &Rc<Worker>) {
+    /// Looks after idle connections for the life of the core; sleeps until one of them is due or dies.
+    pub(crate) async fn maintain_pools(self: &Rc<Self>) {
         loop {
             let now = time::now();
-            let pools = worker.pools();
-            let next = pools
-                .iter()
-                .filter_map(|pool| pool.sweep(worker, now))
-                .min();
+            let pools = self.pools();
+            let next = pools.iter().filter_map(|pool| pool.sweep(self, now)).min();
             for pool in pools {
-                pool.fill(worker);
+                pool.fill(self);
             }
-            for set in worker.pool_sets() {
-                worker.forget_unused(&set.key, 1, 0);
+            for set in self.pool_sets() {
+                self.forget_unused(&set.key, 1, 0);
             }
-            self.unscheduled.set(next.is_none());
+            self.maintenance_waits.set(next.is_none());
             let mut called = false;
             let wait = std::future::poll_fn(|context| {
                 if std::mem::replace(&mut called, true) {
                     return Poll::Ready(());
                 }
-                worker.reactor.keep_parked(context);
+                self.reactor.keep_parked(context);
                 Poll::Pending
             });
             match next {
-                Some(next) => drop(worker.reactor.deadline(next, wait).await),
+                Some(next) => drop(self.reactor.deadline(next, wait).await),
                 None => wait.await,
             }
         }

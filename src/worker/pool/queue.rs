@@ -9,53 +9,18 @@ use std::{
     time::Instant,
 };
 
-use super::{Backend, Lease, LoginError, Pool};
+use super::{
+    lease::Lease,
+    node_pool::Pool,
+    waiter::{CheckoutError, Urgency, Waiter},
+};
 use crate::{
     cluster::{budget::Refusal, node::Role},
+    link::login::LoginError,
     net::{Elapsed, task::WakerCell},
     protocol::{ErrorReport, SqlState},
     worker::{core::Worker, counters::Timeout},
 };
-
-/// How a waiter takes a failing server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// A client that logs in wants to hear at once why the server refuses.
-    Login,
-    /// A statement waits for a server that may come back.
-    Statement,
-}
-
-/// Why there is no server connection.
-#[derive(Clone, Debug)]
-pub(crate) enum CheckoutError {
-    /// The server's own refusal, its ErrorResponse body.
-    Refused(Rc<[u8]>),
-    /// Our reason.
-    Own(ErrorReport),
-    /// The node cannot be reached; another one may take what this one cannot.
-    Unreachable(ErrorReport),
-    /// The node is not used any more, or not for the same.
-    Moved,
-}
-
-/// One place in the queue.
-pub(super) struct Waiter {
-    pub(super) since: Instant,
-    urgency: Urgency,
-    is_queued: Cell<bool>,
-    outcome: RefCell<Option<Result<Box<Backend>, CheckoutError>>>,
-    waker: WakerCell,
-}
-
-impl Waiter {
-    /// It is out of the queue, and this is how that came.
-    pub(super) fn end(&self, outcome: Result<Box<Backend>, CheckoutError>) {
-        self.is_queued.set(false);
-        self.outcome.replace(Some(outcome));
-        self.waker.wake();
-    }
-}
 
 /// Leaves the queue however waiting ends, and passes on what was handed over too late.
 struct Place<'a> {

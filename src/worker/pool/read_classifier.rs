@@ -1,20 +1,20 @@
-//! Which statements of a database are proven reads, by what is known of it.
+//! Which statements of a database are proven reads, by what is known of it. Never asks a server: it has the control core
+//! look at the database.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
-use crate::sql::class;
 use crate::{
-    cluster::{messages::ToControl, node::Lsn, snapshot::Snapshot},
+    cluster::{messages::ToControl, node::Lsn, shared::Shared, snapshot::Snapshot},
     session::{
         context::{Known, KnownFacts},
         prepared::{ClassKey, Statement},
     },
-    sql::class::{Class, Knowledge, Reason, overrides::Overrides},
-    worker::core::Worker,
+    sql::class::{self, Class, Knowledge, Reason, overrides::Overrides},
 };
 
 /// How often the control core is told that something is wanted, in microseconds.
@@ -67,21 +67,26 @@ impl ReadClassifier {
     }
 
     /// Whether a text is a proven read.
-    pub(crate) fn is_read(&self, worker: &Worker, text: &[u8]) -> bool {
-        self.with_knowledge(worker, |knowledge| {
+    pub(crate) fn is_read(&self, shared: &Shared, now: Instant, text: &[u8]) -> bool {
+        self.with_knowledge(shared, now, |knowledge| {
             class::class(text, knowledge) == Class::Read
         })
     }
 
     /// Whether a prepared statement is one, remembered with it.
-    pub(crate) fn is_read_statement(&self, worker: &Worker, statement: &Statement) -> bool {
-        let Some((_, key)) = self.current(worker) else {
-            return self.is_read(worker, statement.text());
+    pub(crate) fn is_read_statement(
+        &self,
+        shared: &Shared,
+        now: Instant,
+        statement: &Statement,
+    ) -> bool {
+        let Some((_, key)) = self.current(shared, now) else {
+            return self.is_read(shared, now, statement.text());
         };
         if let Some(is_read) = statement.class(key) {
             return is_read;
         }
-        let is_read = self.is_read(worker, statement.text());
+        let is_read = self.is_read(shared, now, statement.text());
         statement.set_class(key, is_read);
         is_read
     }
@@ -89,22 +94,22 @@ impl ReadClassifier {
     /// Facts that may be relied on now: of the schema's own version, seen not long ago. With them the snapshot's number,
     /// and within it the database, by the place of its facts.
     #[inline]
-    fn current(&self, worker: &Worker) -> Option<(Rc<KnownFacts>, ClassKey)> {
+    fn current(&self, shared: &Shared, now: Instant) -> Option<(Rc<KnownFacts>, ClassKey)> {
         let facts = self.facts.borrow();
         let facts = facts.as_ref()?;
-        let version = worker.shared.schema_version();
-        let holds = facts.validity.holds(worker.micros()) && facts.schema == version;
+        let version = shared.schema_version();
+        let holds = facts.validity.holds(shared.budgets.micros(now)) && facts.schema == version;
         let place = Arc::as_ptr(&facts.0) as u64;
         holds.then(|| (Rc::clone(facts), (self.edition.get(), place, version)))
     }
 
     /// Facts for the rules of a session: current, stale or none. It asks for current ones.
     #[inline]
-    pub(crate) fn known(&self, worker: &Worker) -> Known {
-        match self.current(worker) {
+    pub(crate) fn known(&self, shared: &Shared, now: Instant) -> Known {
+        match self.current(shared, now) {
             Some((facts, key)) => Known::Facts(facts, key),
             None => {
-                self.want(worker);
+                self.want(shared, now);
                 let before = self.facts.borrow();
                 before.clone().map_or(Known::Nothing, Known::Stale)
             }
@@ -112,14 +117,24 @@ impl ReadClassifier {
     }
 
     /// The class of a text, and why.
-    pub(crate) fn explain<'t>(&self, worker: &Worker, text: &'t [u8]) -> (Class, Reason<'t>) {
-        self.with_knowledge(worker, |knowledge| class::explain(text, knowledge))
+    pub(crate) fn explain<'t>(
+        &self,
+        shared: &Shared,
+        now: Instant,
+        text: &'t [u8],
+    ) -> (Class, Reason<'t>) {
+        self.with_knowledge(shared, now, |knowledge| class::explain(text, knowledge))
     }
 
-    fn with_knowledge<T>(&self, worker: &Worker, judge: impl FnOnce(&Knowledge<'_>) -> T) -> T {
-        let current = self.current(worker);
+    fn with_knowledge<T>(
+        &self,
+        shared: &Shared,
+        now: Instant,
+        judge: impl FnOnce(&Knowledge<'_>) -> T,
+    ) -> T {
+        let current = self.current(shared, now);
         if current.is_none() {
-            self.want(worker);
+            self.want(shared, now);
         }
         judge(&Knowledge {
             catalog: current.as_ref().map(|(facts, _)| &*facts.catalog),
@@ -128,14 +143,14 @@ impl ReadClassifier {
     }
 
     /// True while nothing was ever known, or not what came with that version of the schema, and soon will be.
-    pub(crate) fn is_behind(&self, worker: &Worker, version: u64) -> bool {
+    pub(crate) fn is_behind(&self, shared: &Shared, now: Instant, version: u64) -> bool {
         let facts = self.facts.borrow();
         let is_behind = match &*facts {
             Some(facts) => facts.schema < version,
             None => !self.gave_up.get(),
         };
         if is_behind {
-            self.want(worker);
+            self.want(shared, now);
         }
         is_behind
     }
@@ -147,15 +162,15 @@ impl ReadClassifier {
 
     /// The control core is to look at the database.
     #[cold]
-    fn want(&self, worker: &Worker) {
-        let (version, now) = (worker.shared.schema_version(), worker.micros());
+    fn want(&self, shared: &Shared, now: Instant) {
+        let (version, now) = (shared.schema_version(), shared.budgets.micros(now));
         let was_told = |(told, at): (u64, u64)| told == version && now.saturating_sub(at) < WANT_US;
         if self.wanted.get().is_some_and(was_told) {
             return;
         }
         let message =
             ToControl::Catalog(Arc::clone(&self.database.borrow()), Arc::clone(&self.role));
-        if worker.shared.control.put(message).is_ok() {
+        if shared.control.put(message).is_ok() {
             self.wanted.set(Some((version, now)));
         }
     }

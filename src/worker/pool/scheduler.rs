@@ -6,9 +6,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::budget::{Blocked, Budget, Micros, Permit, Refusal, Sought, Want},
+    cluster::budget::{Blocked, Budget, Permit, Refusal, Sought, Want},
     ids::WorkerId,
     limits::{EVICTION_ORDER_US, HAND_OVER_ORDER_US, ORDER_PART_OF_WAIT},
+    time::Micros,
 };
 
 /// Effects of a scheduler. None of these may come back to the scheduler before it returns.

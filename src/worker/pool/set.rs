@@ -1,62 +1,19 @@
 //! The pools of one database and user on one core: one for each node, and what they share.
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::Deref,
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cell::RefCell, ops::Deref, rc::Rc, time::Instant};
 
-use hashbrown::HashMap;
-
-use super::{Pool, ReadClassifier};
+use super::{common::Common, node_pool::Pool};
 use crate::{
-    cluster::{
-        budget::{Micros, PoolKey},
-        report::Counters,
-        settings::{PoolMode, PoolSettings, Settings},
-        snapshot::Snapshot,
-        welcome::Welcome,
-    },
-    ids::{Epoch, NodeId},
-    limits::POSITION_REST_MS,
-    session::state::parameters::Parameters,
-    worker::core::Worker,
+    cluster::{budget::PoolKey, snapshot::Snapshot},
+    ids::NodeId,
+    time::Micros,
 };
-
-/// Greeting of a client at its login.
-#[derive(Clone, Debug)]
-pub(crate) struct Greeting {
-    /// Parameters that the client is told.
-    pub(crate) told: Arc<Welcome>,
-    /// Parameters that a server reports to those who ask for no settings.
-    pub(crate) plain: Arc<Welcome>,
-}
-
-/// Common part of the pools of one database and user, whatever their node.
-pub(crate) struct Common {
-    pub(crate) key: PoolKey,
-    /// Name of the database on the servers.
-    server_database: RefCell<Arc<str>>,
-    settings: RefCell<Rc<PoolSettings>>,
-    epoch: Cell<Epoch>,
-    /// Greetings of clients by the settings they ask for, beside the one they were foretold from.
-    welcomes: RefCell<HashMap<Parameters, Greeting>>,
-    /// Clients of this database and user on this core.
-    pub(crate) clients: Cell<u32>,
-    pub(crate) counters: RefCell<Counters>,
-    /// Classifier of its statements.
-    pub(crate) classifier: ReadClassifier,
-    /// Until then nobody asks the primary how far it has written: it could not tell.
-    no_position_until: Cell<Micros>,
-}
 
 /// A database and user on one core.
 pub(crate) struct PoolSet {
-    common: Rc<Common>,
+    pub(super) common: Rc<Common>,
     /// By node; made when first needed.
-    pools: RefCell<Vec<Option<Rc<Pool>>>>,
+    pub(super) pools: RefCell<Vec<Option<Rc<Pool>>>>,
 }
 
 impl Deref for PoolSet {
@@ -69,35 +26,11 @@ impl Deref for PoolSet {
 
 impl PoolSet {
     /// `None` when there is no such database.
-    pub(crate) fn new(snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
-        let settings = &snapshot.settings;
-        let server_database = server_database(settings, &key)?;
-        let common = Common {
-            server_database: RefCell::new(server_database.into()),
-            settings: RefCell::new(Rc::new(settings.pool_for(&key.database, &key.user))),
-            epoch: Cell::new(snapshot.epoch),
-            welcomes: RefCell::default(),
-            clients: Cell::new(0),
-            counters: RefCell::default(),
-            classifier: ReadClassifier::new(snapshot, server_database, &key.user),
-            no_position_until: Cell::new(0),
-            key,
-        };
+    pub(super) fn new(snapshot: &Snapshot, key: PoolKey) -> Option<Rc<Self>> {
         Some(Rc::new(Self {
-            common: Rc::new(common),
+            common: Common::new(snapshot, key)?,
             pools: RefCell::new(vec![None; snapshot.settings.nodes.len()]),
         }))
-    }
-
-    /// The pool of a node.
-    pub(crate) fn pool(&self, worker: &Worker, node: NodeId) -> Rc<Pool> {
-        if let Some(pool) = self.existing(node) {
-            return pool;
-        }
-        let pool = Pool::new(worker, Rc::clone(&self.common), node);
-        self.pools.borrow_mut()[usize::from(node.0)] = Some(Rc::clone(&pool));
-        worker.reactor.wake_keeper();
-        pool
     }
 
     /// The pool of a node, unless nobody has needed it.
@@ -110,93 +43,6 @@ impl PoolSet {
     pub(crate) fn for_each(&self, mut look: impl FnMut(&Rc<Pool>)) {
         let pools = self.pools.borrow().clone();
         pools.iter().flatten().for_each(&mut look);
-    }
-
-    /// Greeting of clients with these settings, if it is known here or can be foretold from what a server told some core.
-    pub(crate) fn greeting(&self, worker: &Worker, parameters: &Parameters) -> Option<Greeting> {
-        let plain = self.plain_welcome(worker)?;
-        if let Some(known) = self.welcomes.borrow().get(parameters)
-            && Arc::ptr_eq(&known.plain, &plain)
-        {
-            return Some(known.clone());
-        }
-        let told = match parameters.is_empty() {
-            true => Arc::clone(&plain),
-            false => Arc::new(plain.foretell(parameters.iter())?),
-        };
-        let greeting = Greeting { told, plain };
-        self.remember_greeting(parameters.clone(), greeting.clone());
-        Some(greeting)
-    }
-
-    /// Greeting of the primary at the last login of any core, else that of a standby. (Who was a standby at that login is
-    /// none for the clients who are told of it.)
-    fn plain_welcome(&self, worker: &Worker) -> Option<Arc<Welcome>> {
-        let snapshot = worker.snapshot();
-        let budgets = &worker.shared.budgets;
-        let of = |node| budgets.of(&self.key, node, &*snapshot).told.last();
-        let primary = snapshot.primary.and_then(of);
-        let known = primary.or_else(|| snapshot.standbys().filter_map(of).next())?;
-        match known.value(b"in_hot_standby") {
-            Some(b"on") => Some(Arc::new(known.of_primary())),
-            _ => Some(known),
-        }
-    }
-
-    /// True when what is known of the primary's server is not too old.
-    pub(crate) fn is_fresh(&self, worker: &Worker) -> bool {
-        let snapshot = worker.snapshot();
-        let Some(primary) = snapshot.primary else {
-            return true;
-        };
-        let budget = worker.shared.budgets.of(&self.key, primary, &*snapshot);
-        let schema = worker.shared.schema_version();
-        budget
-            .told
-            .is_fresh(worker.micros(), self.greeting_age(), schema)
-    }
-
-    /// True for one login after the other that finds it too old.
-    pub(crate) fn begin_asking(&self, worker: &Worker, node: NodeId) -> bool {
-        let snapshot = worker.snapshot();
-        let budget = worker.shared.budgets.of(&self.key, node, &*snapshot);
-        let age = self.greeting_age().unwrap_or(Micros::MAX);
-        let schema = worker.shared.schema_version();
-        budget.told.begin_asking(worker.micros(), age, schema)
-    }
-
-    fn greeting_age(&self) -> Option<Micros> {
-        let age = self.settings().connections.greeting_age?;
-        Some(age.as_micros() as Micros)
-    }
-
-    /// Takes over the settings of a new snapshot.
-    pub(crate) fn refresh(&self, worker: &Rc<Worker>, snapshot: &Snapshot) {
-        if self.epoch.replace(snapshot.epoch) == snapshot.epoch {
-            return;
-        }
-        let settings = &snapshot.settings;
-        self.settings.replace(Rc::new(
-            settings.pool_for(&self.key.database, &self.key.user),
-        ));
-        worker.shared.budgets.refresh(snapshot);
-        let name = server_database(settings, &self.key);
-        let renamed = name.filter(|name| **name != **self.server_database.borrow());
-        if let Some(name) = renamed {
-            self.server_database.replace(name.into());
-            self.welcomes.borrow_mut().clear();
-        }
-        self.classifier.refresh(snapshot, &self.server_database());
-        self.for_each(|pool| pool.refresh(worker, snapshot, renamed.is_some()));
-    }
-
-    /// Takes over the newest snapshot, if it has not been seen yet.
-    #[inline]
-    pub(crate) fn keep_up(&self, worker: &Rc<Worker>) {
-        if worker.with_snapshot(|snapshot| snapshot.epoch) != self.epoch.get() {
-            let snapshot = worker.snapshot();
-            self.refresh(worker, &snapshot);
-        }
     }
 
     /// Sum of [`Pool::counts`] of all its pools.
@@ -232,54 +78,5 @@ impl PoolSet {
         let is_idle =
             |pool: &Rc<Pool>| pool.counts()[0] == 0 && Rc::strong_count(pool) <= 1 + holders;
         self.clients.get() == 0 && self.pools.borrow().iter().flatten().all(is_idle)
-    }
-}
-
-impl Common {
-    /// Settings as of the last snapshot that was looked at.
-    pub(crate) fn settings(&self) -> Rc<PoolSettings> {
-        Rc::clone(&self.settings.borrow())
-    }
-
-    pub(crate) fn mode(&self) -> PoolMode {
-        self.settings.borrow().mode
-    }
-
-    /// Name of the database on the servers.
-    pub(crate) fn server_database(&self) -> Arc<str> {
-        Arc::clone(&self.server_database.borrow())
-    }
-
-    /// The primary could not tell how far it has written.
-    #[cold]
-    pub(crate) fn note_no_position(&self, now: Micros) {
-        self.no_position_until.set(now + POSITION_REST_MS * 1000);
-    }
-
-    /// True when that was not long ago.
-    pub(crate) fn has_no_position(&self, now: Micros) -> bool {
-        self.no_position_until.get() > now
-    }
-
-    /// True when the database is still called so on the servers.
-    pub(super) fn is_called(&self, database: &str) -> bool {
-        **self.server_database.borrow() == *database
-    }
-
-    /// Remembers what clients with these settings are told.
-    pub(crate) fn remember_greeting(&self, parameters: Parameters, greeting: Greeting) {
-        let mut welcomes = self.welcomes.borrow_mut();
-        if welcomes.len() >= crate::limits::PARAMETER_SETS_MAX {
-            welcomes.retain(|parameters, _| parameters.is_empty());
-        }
-        welcomes.insert(parameters, greeting);
-    }
-}
-
-/// The name on the servers of the database that clients call `key.database`; `None` when it is not served.
-pub(crate) fn server_database<'a>(settings: &'a Settings, key: &'a PoolKey) -> Option<&'a str> {
-    match settings.database(&key.database) {
-        Some(database) => Some(database.server_name.as_deref().unwrap_or(&key.database)),
-        None => settings.databases.is_empty().then_some(&key.database),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         tag::backend,
     },
     session::state::parameters::{self, Parameters},
-    worker::pool::{CheckoutError, Greeting, Lease},
+    worker::pool::{common::Greeting, lease::Lease, waiter::CheckoutError},
 };
 
 impl Session {

@@ -23,8 +23,12 @@ use crate::{
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields},
     worker::{
-        clients::{Kill, State},
-        pool::{CheckoutError, Lease, Pool, Urgency},
+        clients::{ClientState, Kill},
+        pool::{
+            lease::Lease,
+            node_pool::Pool,
+            waiter::{CheckoutError, Urgency},
+        },
         route,
     },
 };
@@ -110,12 +114,12 @@ impl Session {
     /// itself has changed it.
     #[inline]
     fn awaits_facts(&self) -> bool {
-        let wants = !self.bounds.trusts_functions && self.pools.mode() != PoolMode::Session;
-        wants
-            && self
-                .pools
-                .classifier
-                .is_behind(&self.worker, self.made_schema)
+        if self.bounds.trusts_functions || self.pools.mode() == PoolMode::Session {
+            return false;
+        }
+        let (shared, now) = (&self.worker.shared, self.worker.reactor.now());
+        let classifier = &self.pools.classifier;
+        classifier.is_behind(shared, now, self.made_schema)
     }
 
     /// Waits for what the control core finds, for a bounded time.
@@ -327,13 +331,13 @@ impl Session {
     }
 
     fn begin_waiting(&mut self) {
-        self.info.state.set(State::Waiting);
+        self.info.state.set(ClientState::Waiting);
         self.info.cancel.clear();
         self.intake.pending.detach();
     }
 
     fn end_waiting(&self) {
-        self.info.state.set(State::Idle);
+        self.info.state.set(ClientState::Idle);
     }
 
     #[cold]
@@ -363,7 +367,7 @@ impl Session {
         self.info
             .server
             .replace(Some(Rc::clone(&link.backend().info)));
-        self.info.state.set(State::Active);
+        self.info.state.set(ClientState::Active);
         self.link = Some(link);
     }
 }

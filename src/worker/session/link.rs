@@ -9,7 +9,7 @@ use crate::{
     net::Chunk,
     protocol::buffer::Cutter,
     session::transaction::block::Begun,
-    worker::pool::{Backend, Lease},
+    worker::pool::{backend::Backend, lease::Lease},
 };
 
 /// One server connection in use by a session.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use crate::{
-    cluster::welcome::Welcome, session::state::parameters::Parameters, worker::pool::Greeting,
+    cluster::welcome::Welcome, session::state::parameters::Parameters,
+    worker::pool::common::Greeting,
 };
 
 /// The parameters of one session.

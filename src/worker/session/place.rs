@@ -24,7 +24,7 @@ use crate::{
         hint::{self, Hint},
     },
     worker::{
-        pool::Lease,
+        pool::lease::Lease,
         route::{self, Wish},
     },
 };
@@ -56,10 +56,11 @@ impl Session {
 
     /// Whether a statement is a proven read.
     fn is_read(&self, asked: &Asked<'_>) -> bool {
-        let (judge, worker) = (&self.pools.classifier, &self.worker);
+        let classifier = &self.pools.classifier;
+        let (shared, now) = (&self.worker.shared, self.worker.reactor.now());
         match asked {
-            Asked::Text(text) => judge.is_read(worker, text),
-            Asked::Statement(it) => judge.is_read_statement(worker, it),
+            Asked::Text(text) => classifier.is_read(shared, now, text),
+            Asked::Statement(it) => classifier.is_read_statement(shared, now, it),
         }
     }
 
@@ -108,7 +109,8 @@ impl Session {
 
     /// The class of a text, and why, in words.
     pub(super) fn explain_class(&self, text: &[u8]) -> (Class, String) {
-        let (class, reason) = self.pools.classifier.explain(&self.worker, text);
+        let (shared, now) = (&self.worker.shared, self.worker.reactor.now());
+        let (class, reason) = self.pools.classifier.explain(shared, now, text);
         (class, reason.to_string())
     }
 

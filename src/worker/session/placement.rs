@@ -2,10 +2,11 @@
 //! transaction runs. Pure.
 
 use crate::{
-    cluster::{budget::Micros, node::Lsn, snapshot::Snapshot},
+    cluster::{node::Lsn, snapshot::Snapshot},
     ids::{Epoch, NodeId},
     random::Seeded,
     sql::effects::Level,
+    time::Micros,
 };
 
 /// Memory of a session between its requests, for placing them.

@@ -11,7 +11,7 @@ use crate::{
     ids::NodeId,
     worker::{
         core::Worker,
-        pool::{Lease, Pool, PoolSet},
+        pool::{lease::Lease, node_pool::Pool, set::PoolSet},
     },
 };
 

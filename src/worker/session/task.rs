@@ -18,13 +18,14 @@ use super::{
 };
 use crate::session::{context::Bounds, conversation::Conversation, state::pin::Pin};
 use crate::{
+    cluster::messages::Owner,
     net::{Arrived, Chunk, Stream},
     protocol::{ErrorReport, ProtocolError, Writer, backend::TransactionStatus, buffer::Partial},
     session::state::parameters::{Belief, Parameters},
     worker::{
-        clients::{self, ClientInfo, Kill, State},
+        clients::{self, ClientInfo, ClientState, Kill},
         core::Worker,
-        pool::{Greeting, Lease, Owner, PoolSet},
+        pool::{common::Greeting, lease::Lease, set::PoolSet},
     },
 };
 
@@ -394,7 +395,7 @@ impl Session {
 
     pub(super) fn unlink(&mut self) -> Option<Lease> {
         self.info.server.replace(None);
-        self.info.state.set(State::Idle);
+        self.info.state.set(ClientState::Idle);
         let mut link = self.link.take()?;
         self.end_purpose(&mut link);
         Some(link.lease)

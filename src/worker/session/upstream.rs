@@ -171,7 +171,8 @@ impl Session {
             return Known::Trusted;
         }
         self.pools.keep_up(&self.worker);
-        self.pools.classifier.known(&self.worker)
+        let (shared, now) = (&self.worker.shared, self.worker.reactor.now());
+        self.pools.classifier.known(shared, now)
     }
 
     /// Reason to stop before the pipeline that begins at `at`; `None` when none begins there, or it may go on.

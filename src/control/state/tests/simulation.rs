@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 struct World {
     servers: Vec<Server>,
-    state: State,
+    state: ClusterState,
     now: u64,
     /// Nodes that were fenced and since then neither standbys nor attached, as far as pgring could know.
     fenced: Vec<NodeId>,
@@ -143,11 +143,11 @@ impl World {
         let event = match self.answers(id) {
             false => Event::Silent(id, "no answer".to_owned()),
             true => {
-                let answer = Answer {
+                let answer = NodeAnswer {
                     in_recovery: server.in_recovery,
                     timeline: server.timeline,
                     is_near: true,
-                    ..Answer::default()
+                    ..NodeAnswer::default()
                 };
                 if server.in_recovery {
                     self.fenced.retain(|fenced| *fenced != id);

@@ -15,13 +15,13 @@ use std::{
 use crate::worker::pool::scheduler::{self, Effects, Scheduler, Schedulers};
 use crate::{
     cluster::{
-        budget::{Bounds, Budget, Budgets, Micros, Permit, PoolKey, Terms},
+        budget::{Bounds, Budget, Budgets, Permit, PoolKey, Terms},
         settings::Limits,
     },
     ids::{Epoch, NodeId, WorkerId},
     mailbox::Mailbox,
     random::Seeded,
-    time,
+    time::{self, Micros},
 };
 
 /// Longest that a free connection or permit may go unused while somebody waits for it.

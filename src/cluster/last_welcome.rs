@@ -8,14 +8,15 @@ use std::sync::{
 
 use arc_swap::ArcSwapOption;
 
-use super::{budget::Micros, welcome::Welcome};
+use super::welcome::Welcome;
+use crate::time::Micros;
 
 /// The generation of a connection that began under something that holds no more.
 pub const BYGONE: u64 = 0;
 
 /// A server's last words about itself.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct LastWelcome {
     last: ArcSwapOption<Heard>,
     /// That of `last`, for those who only compare.
     generation: AtomicU64,
@@ -32,7 +33,7 @@ struct Heard {
     schema: u64,
 }
 
-impl Told {
+impl LastWelcome {
     /// The last words, if any were heard.
     pub fn last(&self) -> Option<Arc<Welcome>> {
         let last = self.last.load();
@@ -131,35 +132,35 @@ mod tests {
 
     #[test]
     fn what_differs_begins_a_generation_and_what_is_equal_is_one() {
-        let told = Told::default();
-        let (first, generation) = told.hear(welcome("ISO"), 10, 1);
-        let (second, same) = told.hear(welcome("ISO"), 20, 1);
+        let last = LastWelcome::default();
+        let (first, generation) = last.hear(welcome("ISO"), 10, 1);
+        let (second, same) = last.hear(welcome("ISO"), 20, 1);
         assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!((generation, same, told.generation()), (1, 1, 1));
-        assert_eq!(told.hear(welcome("German"), 30, 1).1, 2);
-        assert_eq!(told.generation(), 2);
+        assert_eq!((generation, same, last.generation()), (1, 1, 1));
+        assert_eq!(last.hear(welcome("German"), 30, 1).1, 2);
+        assert_eq!(last.generation(), 2);
     }
 
     #[test]
     fn a_login_that_began_before_the_last_says_nothing_new() {
-        let told = Told::default();
-        told.hear(welcome("German"), 20, 1);
-        let (_, generation) = told.hear(welcome("ISO"), 10, 1);
-        assert_eq!((generation, told.generation()), (BYGONE, 1));
+        let last = LastWelcome::default();
+        last.hear(welcome("German"), 20, 1);
+        let (_, generation) = last.hear(welcome("ISO"), 10, 1);
+        assert_eq!((generation, last.generation()), (BYGONE, 1));
         assert_eq!(
-            told.last().unwrap().value(b"DateStyle"),
+            last.last().unwrap().value(b"DateStyle"),
             Some(&b"German"[..])
         );
     }
 
     #[test]
     fn what_was_said_gets_old_and_one_asks_anew() {
-        let told = Told::default();
-        assert!(!told.is_fresh(5, Some(100), 1));
-        told.hear(welcome("ISO"), 1000, 1);
-        assert!(told.is_fresh(1100, Some(100), 1) && told.is_fresh(9999, None, 7));
-        assert!(!told.is_fresh(1101, Some(100), 1) && !told.is_fresh(1001, Some(100), 2));
-        assert!(told.begin_asking(1101, 100, 1) && !told.begin_asking(1102, 100, 1));
-        assert!(told.begin_asking(1103, 100, 2) && told.begin_asking(1202, 100, 1));
+        let last = LastWelcome::default();
+        assert!(!last.is_fresh(5, Some(100), 1));
+        last.hear(welcome("ISO"), 1000, 1);
+        assert!(last.is_fresh(1100, Some(100), 1) && last.is_fresh(9999, None, 7));
+        assert!(!last.is_fresh(1101, Some(100), 1) && !last.is_fresh(1001, Some(100), 2));
+        assert!(last.begin_asking(1101, 100, 1) && !last.begin_asking(1102, 100, 1));
+        assert!(last.begin_asking(1103, 100, 2) && last.begin_asking(1202, 100, 1));
     }
 }
