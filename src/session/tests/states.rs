@@ -13,9 +13,10 @@ use crate::{
     },
 };
 
-type Event = (&'static str, fn(&mut Block));
+/// Name of an event, and its effect on a state.
+type Event<T> = (&'static str, fn(&mut T));
 
-const EVENTS: [Event; 12] = [
+const EVENTS: [Event<Block>; 12] = [
     ("BEGIN is bound", |block| {
         let _ = block.bind(begin());
     }),
@@ -111,7 +112,7 @@ fn assert_golden(name: &str, table: &str) {
 #[test]
 fn each_event_of_a_pipeline_that_may_run_again() {
     use Replan::{Again, Impossible, Last, Possible, Record, Refused};
-    let events: [(&str, fn(&mut Replan)); 7] = [
+    let events: [Event<Replan>; 7] = [
         ("a pipeline begins", Replan::begin),
         ("it is recorded", |it| {
             let _ = it.take_recording();
