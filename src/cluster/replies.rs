@@ -13,7 +13,7 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    messages::{CoreId, Reply, ReplyTo, Ticket, ToWorker},
+    messages::{CoreId, KeyOrder, Reply, ReplyTo, Ticket, ToWorker},
     report::{Report, ReportKind},
     shared::Shared,
 };
@@ -76,6 +76,30 @@ impl Replies {
     pub fn arrived(&self, ticket: Ticket, reply: Reply) {
         if let Some(awaited) = self.awaited.borrow().get(&ticket) {
             awaited.arrived(reply);
+        }
+    }
+
+    /// Has SCRAM keys derived and waits for them, however long they take. `send` takes the order to the thread that derives
+    /// them; it answers false when that has too much to do, and there are no keys then.
+    pub async fn keys(
+        &self,
+        shared: &Shared,
+        (password, salt, iterations): (String, Vec<u8>, u32),
+        send: impl FnOnce(KeyOrder) -> bool,
+    ) -> Option<Arc<SaltedKeys>> {
+        let inquiry = self.inquire(shared.ticket(), 1);
+        let order = KeyOrder {
+            reply_to: inquiry.reply_to(),
+            password,
+            salt,
+            iterations,
+        };
+        if !send(order) {
+            return None;
+        }
+        match inquiry.all().await.pop() {
+            Some(Reply::Keys(keys)) => Some(keys),
+            _ => None,
         }
     }
 
@@ -142,14 +166,6 @@ impl Inquiry<'_> {
     pub async fn within(&self, reactor: &Reactor, limit: Duration) -> Vec<Reply> {
         let all = reactor.deadline(time::now() + limit, self.all()).await;
         all.unwrap_or_else(|_| self.awaited.replies.take())
-    }
-
-    /// The keys that were asked for, however long they take.
-    pub async fn keys(&self) -> Option<Arc<SaltedKeys>> {
-        match self.all().await.pop() {
-            Some(Reply::Keys(keys)) => Some(keys),
-            _ => None,
-        }
     }
 }
 

@@ -66,16 +66,9 @@ impl Deriver {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Option<Arc<SaltedKeys>> {
-        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
-        let order = KeyOrder {
-            reply_to: inquiry.reply_to(),
-            password,
-            salt,
-            iterations,
-        };
-        match self.keys.make(order) {
-            true => inquiry.keys().await,
-            false => None,
-        }
+        let send = |order| self.keys.make(order);
+        self.replies
+            .keys(&self.shared, (password, salt, iterations), send)
+            .await
     }
 }

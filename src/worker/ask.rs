@@ -10,7 +10,7 @@ use crate::{
     },
     auth::SaltedKeys,
     cluster::{
-        messages::{KeyOrder, ToControl},
+        messages::ToControl,
         report::{Report, ReportKind},
     },
     ids::NodeId,
@@ -24,18 +24,10 @@ impl Worker {
         salt: Vec<u8>,
         iterations: u32,
     ) -> Option<Arc<SaltedKeys>> {
-        let inquiry = self.replies.inquire(self.shared.ticket(), 1);
-        let order = KeyOrder {
-            reply_to: inquiry.reply_to(),
-            password,
-            salt,
-            iterations,
-        };
-        let told = self.shared.control.put(ToControl::Derive(order));
-        match told {
-            Ok(()) => inquiry.keys().await,
-            Err(_) => None,
-        }
+        let send = |order| self.shared.control.put(ToControl::Derive(order)).is_ok();
+        self.replies
+            .keys(&self.shared, (password, salt, iterations), send)
+            .await
     }
 
     /// Asks every core, this one included.
