@@ -90,13 +90,7 @@ impl Conversation {
         at: &[u8],
         ahead: &mut Vec<u8>,
     ) {
-        let ticket = self.ledger.client.ticket();
-        let asked = Asked { ticket, of, tells };
-        self.statements
-            .names
-            .row_shapes_mut()
-            .asked
-            .push_back(asked);
+        self.expect_description(of, tells);
         Writer::new(ahead)
             .describe(Target::Statement, at)
             .expect("what was read from a message, or is ours, has no NUL");
@@ -112,17 +106,8 @@ impl Conversation {
                 .row_shapes()
                 .is_telling(definition.own)
         {
-            let ticket = self.ledger.client.ticket();
-            let statement = Rc::clone(&definition.statement);
-            self.statements
-                .names
-                .row_shapes_mut()
-                .asked
-                .push_back(Asked {
-                    ticket,
-                    of: Of::Copy(statement, stamp),
-                    tells: Some((names::key(name).into(), definition.own)),
-                });
+            let of = Of::Copy(Rc::clone(&definition.statement), stamp);
+            self.expect_description(of, Some((names::key(name).into(), definition.own)));
         }
     }
 
@@ -135,16 +120,14 @@ impl Conversation {
         {
             return;
         }
+        self.expect_description(Of::Portal, Some((Box::default(), own)));
+    }
+
+    /// The answer to the next message, a Describe, tells of this.
+    fn expect_description(&mut self, of: Of, tells: Option<(Box<[u8]>, Stamp)>) {
         let ticket = self.ledger.client.ticket();
-        self.statements
-            .names
-            .row_shapes_mut()
-            .asked
-            .push_back(Asked {
-                ticket,
-                of: Of::Portal,
-                tells: Some((Box::default(), own)),
-            });
+        let row_shapes = self.statements.names.row_shapes_mut();
+        row_shapes.asked.push_back(Asked { ticket, of, tells });
     }
 
     /// True while a description is to come that must be read.

@@ -31,11 +31,7 @@ impl Session {
         let question = self
             .conversation
             .begin_state_query(known, &mut link.backend_mut().prepared);
-        let mut out = Vec::new();
-        Writer::new(&mut out)
-            .query(&question)
-            .expect("the question is text without NUL");
-        link.backend().stream.send(out.into());
+        self.ask(question);
     }
 
     /// Asks the primary how far its log is written, behind everything the client asked. Where it could not tell a moment
@@ -70,7 +66,7 @@ impl Session {
     }
 
     /// Sends a Query of ours.
-    fn ask(&mut self, text: &str) {
+    fn ask(&self, text: impl AsRef<[u8]>) {
         let mut question = Vec::new();
         Writer::new(&mut question)
             .query(text)
