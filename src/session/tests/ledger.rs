@@ -1,5 +1,6 @@
 //! The ledger: every event in every state, and the ledger beside a model of the server.
 
+use super::talk::assert_golden;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::server::{Said, Sent, Server, Statement, any_message, groups};
@@ -107,11 +108,7 @@ fn transitions_are_those_of_the_table() {
         }
         table += &format!("     unchanged by {}\n\n", unchanged.join(" "));
     }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("ledger", table));
+    assert_golden("ledger", &table);
 }
 
 /// A client, its ledger and a server, between which messages may tarry.

@@ -350,3 +350,13 @@ impl Talk {
             && verdicts == [Verdict::NeedServer, Verdict::Forward]
     }
 }
+
+/// Compares a table with the golden one of this name.
+#[track_caller]
+pub(super) fn assert_golden(name: &str, table: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, table));
+}
