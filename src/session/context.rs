@@ -62,7 +62,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Those of these effects that are to be feared: not those that functions have unseen, where functions are trusted.
+    /// Effects of these that are to be feared: not those that functions have unseen, where functions are trusted.
     #[inline]
     pub(crate) fn feared(&self, effects: Effects) -> Effects {
         match self.known {

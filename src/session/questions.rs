@@ -25,7 +25,7 @@ pub(crate) type Named = Vec<(Box<[u8]>, Show)>;
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     pub(crate) statements: Named,
-    /// Those of the open pipeline.
+    /// Portals of the open pipeline.
     pub(crate) portals: Named,
     /// To be answered now.
     pub(crate) next: Option<Question>,

@@ -76,7 +76,7 @@ pub(crate) struct ClientInfo {
     pub(crate) application_name: RefCell<Vec<u8>>,
     /// The server connection it holds.
     pub(crate) server: RefCell<Option<Rc<BackendInfo>>>,
-    /// Those that it keeps and that are not at work.
+    /// Server connections that it keeps and that are not at work.
     pub(crate) kept: RefCell<Vec<Rc<BackendInfo>>>,
     pub(crate) kill: Cell<Option<Kill>>,
     pub(crate) cancel: Inbox,

@@ -18,7 +18,7 @@ const PROGRAMS: [&str; 5] = ["initdb", "postgres", "pg_basebackup", "psql", "pgb
 /// Folders of which each child may be a version: `<folder>/<version>/bin`.
 const VERSION_FOLDERS: [&str; 2] = ["/usr/lib/postgresql", "/usr/lib64/postgresql"];
 
-/// Those of them that only suit the server of their own version; the others talk to older and newer ones.
+/// Programs that only suit the server of their own version; the others talk to older and newer ones.
 const SERVER_PROGRAMS: [&str; 2] = ["initdb", "postgres"];
 
 /// A folder with all programs of one version.

@@ -106,7 +106,7 @@ impl Accounts {
         rings
     }
 
-    /// Those whom shared limits hold up, and who may find another way around that since `freed` has one connection
+    /// Workers and pools that shared limits hold up, and which may find another way around that since `freed` has one connection
     /// less: they may need two places, or have seen one on its way to others.
     fn held_up(&self, register: &Register, freed: Option<&Budget>) -> Vec<(WorkerId, Arc<Budget>)> {
         // Its own cores may have known of no limit but the pool's.

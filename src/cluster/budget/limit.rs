@@ -47,7 +47,7 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Limit {
     max: AtomicU32,
     used: AtomicU32,
-    /// Those of `used` that are about to go.
+    /// Places of `used` that are about to be free.
     leaving: AtomicU32,
 }
 

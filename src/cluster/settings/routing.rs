@@ -38,9 +38,9 @@ pub enum Consistency {
 pub enum ReadOnlyTransactions {
     /// None.
     Primary,
-    /// Those at isolation level READ COMMITTED: one goes on at the primary when a statement needs that.
+    /// Transactions at isolation level READ COMMITTED: one goes on at the primary when a statement needs that.
     ReadCommitted,
-    /// Those at REPEATABLE READ as well; a statement that needs the primary is refused in such a one.
+    /// Transactions at REPEATABLE READ as well; a statement that needs the primary is refused in such a one.
     All,
 }
 

@@ -82,7 +82,7 @@ impl Interner {
         self.intern(set)
     }
 
-    /// Those of `base` that may change what a text means.
+    /// Settings of `base` that may change what a text means.
     pub(crate) fn meaning(&self, base: &Parameters) -> Parameters {
         let telling = base
             .iter()

@@ -69,7 +69,7 @@ impl StatementFlags {
 
     pub(in crate::sql) const NONE: Self = Self(0);
 
-    /// Those that hold when unsure.
+    /// Bits that hold when unsure.
     const FEARED: u32 = 0xffff;
 
     /// The most that can be feared of a statement that nobody knows.

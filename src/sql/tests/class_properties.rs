@@ -197,7 +197,7 @@ fn class_of(text: &[u8]) -> Class {
     DATABASES.with(|[_, database]| database.class(text))
 }
 
-/// Those behind which something may follow, which have one reading, and say nothing of nodes.
+/// Statements behind which something may follow, which have one reading, and say nothing of nodes.
 fn plain_statements() -> Vec<String> {
     let is_plain = |text: &String| {
         let mut tokens = Tokens::new(text.as_bytes(), Reading::Standard);

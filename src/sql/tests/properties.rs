@@ -127,7 +127,7 @@ fn golden() -> impl Strategy<Value = String> {
     select(statements().collect::<Vec<_>>())
 }
 
-/// Those that have one reading, and behind which something may follow.
+/// Golden texts that have one reading, and behind which something may follow.
 fn plain_golden() -> impl Strategy<Value = String> {
     let is_plain = |text: &String| {
         let mut tokens = Tokens::new(text.as_bytes(), Reading::Standard);
@@ -136,7 +136,7 @@ fn plain_golden() -> impl Strategy<Value = String> {
     select(statements().filter(is_plain).collect::<Vec<_>>())
 }
 
-/// Those of which no body of a function may go on behind the end.
+/// Golden texts of which no body of a function may go on behind the end.
 fn whole_golden() -> impl Strategy<Value = String> {
     plain_golden().prop_filter("ends with its text", |text| !text.contains("ATOMIC"))
 }

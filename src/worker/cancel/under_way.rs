@@ -15,7 +15,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Cancels {
     counts: Cell<CancelReport>,
-    /// Those that are on their way to a server: whose pool, and for which connection.
+    /// Requests that are on their way to a server: whose pool, and for which connection.
     pub(super) under_way: RefCell<Vec<(PoolKey, Rc<BackendInfo>)>>,
     /// Requests have been dropped, and that was logged, since the last time nothing was under way.
     flooded: Cell<bool>,

@@ -41,7 +41,7 @@ pub(crate) struct Pool {
     pub(super) scheduler: RefCell<Scheduler<Box<Backend>, Rc<Waiter>>>,
     /// Permits of this core.
     pub(super) open: Rc<Cell<u32>>,
-    /// Those of them whose connections are being closed.
+    /// Permits of `open` whose connections are being closed.
     pub(super) leaving: Cell<u32>,
     pub(super) backoff: RefCell<Backoff>,
     /// Role of the node, and whether it was used, when last looked at.

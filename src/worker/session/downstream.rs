@@ -179,7 +179,7 @@ impl Session {
                 }
                 Answer::Renamed => {
                     self.forward_to_client(chunk, decided);
-                    self.is_heard();
+                    self.note_heard();
                     self.client.send(self.conversation.take_renamed().into());
                     chunk.advance(taken);
                 }
@@ -244,7 +244,7 @@ impl Session {
                 if !body.starts_with(b"SHOW")
                     && let Some(link) = &mut self.link
                 {
-                    link.has_read();
+                    link.note_read();
                 }
                 self.count_answer(header.tag, body);
             }
@@ -315,14 +315,14 @@ impl Session {
     #[inline]
     fn forward_to_client(&mut self, chunk: &mut Chunk, decided: &mut usize) {
         if *decided > 0 {
-            self.is_heard();
+            self.note_heard();
             self.client.send(chunk.split_to(std::mem::take(decided)));
         }
     }
 
     /// The client gets something of the answer: the request cannot be sent to another node any more.
     #[inline]
-    fn is_heard(&mut self) {
+    fn note_heard(&mut self) {
         if let Some(link) = &mut self.link {
             link.is_heard = true;
         }

@@ -153,7 +153,7 @@ impl Link {
 
     /// A statement of the block that began on a standby has taken a snapshot: SET TRANSACTION is too late.
     #[inline]
-    pub(super) fn has_read(&mut self) {
+    pub(super) fn note_read(&mut self) {
         if let Purpose::Standby(OnStandby {
             block: Some(block), ..
         }) = &mut self.purpose

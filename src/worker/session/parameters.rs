@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct SessionParameters {
     /// Settings beyond those of its pool.
     pub(super) current: Parameters,
-    /// Those of them that change what a text means.
+    /// Settings of `current` that change what a text means.
     pub(super) meaning: Parameters,
     /// Settings the client came with, to which RESET goes back.
     pub(super) startup: Parameters,

@@ -208,7 +208,7 @@ pub(super) struct World {
     clients: Vec<Client>,
     /// Connections that exist, those being opened included.
     alive: RefCell<[u32; 4]>,
-    /// Those of them that are being closed.
+    /// Connections of `alive` that are being closed.
     leaving: RefCell<[u32; 4]>,
     neglect: RefCell<Neglect>,
     /// No more new work.
