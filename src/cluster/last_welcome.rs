@@ -49,10 +49,15 @@ impl LastWelcome {
             .is_some_and(|heard| heard.schema == schema && now.saturating_sub(heard.began) <= age)
     }
 
+    /// True when a schema was changed since they were heard.
+    pub fn is_before(&self, schema: u64) -> bool {
+        let last = self.last.load();
+        last.as_ref().is_some_and(|heard| heard.schema != schema)
+    }
+
     /// True for those who find that a schema was changed since, and for one of those who find it too old at the same time.
     pub fn begin_asking(&self, now: Micros, age: Micros, schema: u64) -> bool {
-        let last = self.last.load();
-        if last.as_ref().is_some_and(|heard| heard.schema != schema) {
+        if self.is_before(schema) {
             return true;
         }
         let asked = self.asked.load(Ordering::Relaxed);
@@ -86,6 +91,31 @@ impl LastWelcome {
             });
             if self.replace(last, &heard) {
                 return (Arc::clone(&heard.welcome), heard.generation);
+            }
+        }
+    }
+
+    /// A connection has said that its server's settings became `new`, of which it said `old` before. What else its server
+    /// said since is not known by it, and holds. The words of the connection, and its generation.
+    pub fn amend(&self, old: &Welcome, new: &Welcome) -> (Arc<Welcome>, u64) {
+        loop {
+            let Some(last) = self.last.load_full() else {
+                return (Arc::new(new.clone()), BYGONE);
+            };
+            let amended = last.welcome.amended(old, new);
+            let heard = match amended == *last.welcome {
+                true => Arc::clone(&last),
+                false => Arc::new(Heard {
+                    welcome: Arc::new(amended),
+                    generation: last.generation + 1,
+                    ..*last
+                }),
+            };
+            if Arc::ptr_eq(&heard, &last) || self.replace(Some(last), &heard) {
+                return match *heard.welcome == *new {
+                    true => (Arc::clone(&heard.welcome), heard.generation),
+                    false => (Arc::new(new.clone()), BYGONE),
+                };
             }
         }
     }
@@ -151,6 +181,24 @@ mod tests {
             last.last().unwrap().value(b"DateStyle"),
             Some(&b"German"[..])
         );
+    }
+
+    #[test]
+    fn news_of_a_connection_change_what_it_knew_and_nothing_that_is_newer() {
+        let last = LastWelcome::default();
+        assert_eq!(last.amend(&welcome("ISO"), &welcome("SQL")).1, BYGONE);
+        last.hear(welcome("ISO"), 10, 1);
+        let (same, generation) = last.amend(&welcome("ISO"), &welcome("SQL"));
+        assert!(Arc::ptr_eq(&same, &last.last().unwrap()) && generation == 2);
+        // A login has heard something else since, or a setting that the connection has never heard of.
+        last.hear(welcome("German"), 20, 1);
+        let (kept, generation) = last.amend(&welcome("ISO"), &welcome("SQL"));
+        assert_eq!((&*kept, generation), (&welcome("SQL"), BYGONE));
+        assert_eq!(
+            (&*last.last().unwrap(), last.generation()),
+            (&welcome("German"), 3)
+        );
+        assert!(last.is_fresh(120, Some(100), 1) && !last.is_fresh(121, Some(100), 1));
     }
 
     #[test]

@@ -23,6 +23,19 @@ impl Welcome {
         }
     }
 
+    /// These words, after a connection that heard `old` has heard `new`: what was the same as there has changed alike.
+    #[must_use]
+    pub fn amended(&self, old: &Self, new: &Self) -> Self {
+        let mut amended = self.clone();
+        for (name, value) in new.iter() {
+            let before = old.value(name);
+            if before != Some(value) && self.value(name) == before {
+                amended.report(ParameterStatus { name, value });
+            }
+        }
+        amended
+    }
+
     /// The greeting of a client that starts with these settings (names in lower case) as well, when that is certain without
     /// asking a server: each is reported already with that very value, or is an `application_name` that no server changes.
     pub fn foretell<'a>(

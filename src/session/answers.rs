@@ -189,11 +189,20 @@ impl Conversation {
         self.ledger.take_sync_due()
     }
 
-    /// Once after the schema may have changed, and the change is there for everybody: whether functions or the like were made.
+    /// Whether functions or the like were made, when the schema may have changed and the change is there for everybody. Asked
+    /// at each ReadyForQuery and when nothing is under way; it is said again as long as something is that may change more.
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
+        if self.ledger.is_releasable() {
+            return self.state.pending.take_schema_change();
+        }
         let is_over = self.ledger.status() == TransactionStatus::Idle;
-        is_over.then(|| self.state.pending.take_schema_change())?
+        is_over.then(|| self.state.pending.schema_change())?
+    }
+
+    /// Whether functions or the like were made, when the schema may have changed by a transaction whose end is not known.
+    pub(crate) fn take_doubtful_schema_change(&mut self) -> Option<bool> {
+        self.state.pending.take_schema_change()
     }
 }
 

@@ -113,6 +113,16 @@ impl PoolSet {
             .begin_asking(worker.micros(), age, schema)
     }
 
+    /// How long a login waits for newer words than those that are known.
+    fn patience(&self, worker: &Worker, node: NodeId) -> Duration {
+        let budget = worker
+            .shared
+            .budgets
+            .of(&self.key, node, &*worker.snapshot());
+        let schema = worker.shared.schema_version();
+        WAIT[usize::from(budget.last_welcome.is_before(schema))]
+    }
+
     fn greeting_age(&self) -> Option<Micros> {
         let age = self.settings().connections.greeting_age?;
         Some(age.as_micros() as Micros)
@@ -134,7 +144,7 @@ async fn learn_anew(
     let pool = pools.pool(worker, node);
     let gone = |context: &Context<'_>| stream.poll_broken(context);
     let since = time::now();
-    let deadline = since + WAIT;
+    let deadline = since + pools.patience(worker, node);
     let lease = pool.checkout(worker, Urgency::Login, gone);
     let lease = worker.reactor.deadline(deadline, lease).await;
     let lease = match lease.ok()? {
@@ -163,8 +173,9 @@ fn is_about_login(body: &[u8]) -> bool {
     )
 }
 
-/// How long a login waits for a connection of a busy pool when what it would be told is known, but not new.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long a login waits for a connection of a busy pool when what it would be told is known, but not new; and when it is
+/// known that a schema was changed since.
+const WAIT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// A connection that was opened since then, in the place of this one.
 async fn as_new(lease: Lease, since: Instant) -> Result<Lease, CheckoutError> {

@@ -8,6 +8,7 @@ use pgring::protocol::tag::backend::{PARAMETER_STATUS, READY_FOR_QUERY};
 use crate::{
     property::exchange,
     support::{
+        eventually,
         message::{query, startup},
         session::Session,
         stage::Stage,
@@ -17,6 +18,10 @@ use crate::{
 
 /// What a login may rely on for so long; see `greeting_age`.
 const AGE: Duration = Duration::from_millis(300);
+
+/// Statements that wait at the gate.
+const WAITS: &str =
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'gate'::regclass";
 
 const LOOK: &str = "SELECT current_setting('DateStyle'), date '2024-02-01', current_setting('TimeZone'), \
     current_setting('default_transaction_read_only'), current_setting('IntervalStyle'), interval '1 day 2 hours'";
@@ -163,6 +168,33 @@ fn a_reload_is_heard_by_all() {
             thread::park_timeout(AGE);
             Pair::login(&stage, &[("TimeZone", "UTC")], style).look(style);
             one.look(style);
+        }
+    }
+}
+
+/// Whoever logs in while a change is being made hears what held before it, which is not taken for what holds after it.
+#[test]
+fn what_is_heard_during_a_change_is_not_taken_for_newer_than_it() {
+    let stage = Stage::trusting(|config| {
+        config
+            .set("pool", "size = 3")
+            .set("pool", "greeting_age = \"1h\"")
+    });
+    stage.sql("CREATE ROLE boss LOGIN SUPERUSER; CREATE TABLE gate ()");
+    let mut boss = Session::login_as(stage.proxy.address(), "boss", "app").unwrap();
+    for [change, back] in CHANGES {
+        for sql in [change, back] {
+            // Another one of the server's roles keeps the change from being done.
+            let mut porter =
+                Session::login_as(stage.server.primary.address(), "boss", "app").unwrap();
+            porter.query("BEGIN; LOCK TABLE gate");
+            boss.send(&query(&format!("LOCK TABLE gate; {sql}")))
+                .unwrap();
+            eventually("the change waits", || stage.sql(WAITS) == "1");
+            Pair::login(&stage, &[], &format!("during {sql}"));
+            porter.query("COMMIT");
+            while boss.message().unwrap().0 != READY_FOR_QUERY {}
+            Pair::login(&stage, &[], &format!("after {sql}")).look(sql);
         }
     }
 }

@@ -297,11 +297,18 @@ impl PendingState {
         self.prepared
     }
 
-    /// Once after the schema may have changed, whether functions or the like were made.
+    /// Whether functions or the like were made, when the schema may have changed.
+    #[inline]
+    pub(crate) fn schema_change(&self) -> Option<bool> {
+        self.schema.then_some(self.makes)
+    }
+
+    /// The same, once.
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
-        let makes = std::mem::take(&mut self.makes);
-        std::mem::take(&mut self.schema).then_some(makes)
+        let change = self.schema_change();
+        (self.schema, self.makes) = (false, false);
+        change
     }
 
     /// Why the connection must stay with the session, if it must.

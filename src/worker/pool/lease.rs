@@ -46,10 +46,10 @@ impl Lease {
         self.pool.take_back(&self.worker, backend);
     }
 
-    /// Its server says this to everybody from now on.
-    pub(crate) fn hear(&mut self, welcome: Welcome) {
-        let (now, schema) = (self.worker.micros(), self.worker.shared.schema_version());
-        let (welcome, generation) = self.pool.budget().last_welcome.hear(welcome, now, schema);
+    /// Its server has come to say this of itself.
+    pub(crate) fn hear(&mut self, new: &Welcome) {
+        let old = &self.backend().welcome;
+        let (welcome, generation) = self.pool.budget().last_welcome.amend(old, new);
         let backend = self.backend_mut();
         (backend.welcome, backend.membership.generation) = (welcome, generation);
     }

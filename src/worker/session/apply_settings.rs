@@ -263,7 +263,7 @@ impl Session {
         if new == *link.backend().welcome {
             return;
         }
-        link.lease.hear(new);
+        link.lease.hear(&new);
         let plain = Arc::clone(&link.backend().welcome);
         self.parameters.told = Told::new(Greeting {
             told: Arc::new(told),

@@ -453,6 +453,7 @@ impl Session {
         let after = self
             .conversation
             .server_lost(why, words, mid_message, on_standby, &mut out);
+        self.tell_doubtful_schema_change();
         self.answer(&mut out);
         match after {
             AfterLoss::GoesOn => Ok(()),

@@ -309,7 +309,9 @@ impl Session {
             {
                 self.take_state_query();
             }
-            self.tell_schema_change();
+            if self.conversation.is_clean() {
+                self.tell_schema_change();
+            }
         }
         if self.conversation.is_lost() {
             self.server_speaks_out_of_turn();
@@ -352,12 +354,23 @@ impl Session {
         }
     }
 
-    /// Everybody hears that the schema may have changed.
+    /// Everybody hears that the schema may have changed: when it is done, since what is learned before does not hold.
     #[inline]
     pub(super) fn tell_schema_change(&mut self) {
-        let Some(makes_code) = self.conversation.take_schema_change() else {
-            return;
-        };
+        if let Some(makes_code) = self.conversation.take_schema_change() {
+            self.schema_has_changed(makes_code);
+        }
+    }
+
+    /// The connection is lost, or will be: whether the schema has changed is not known.
+    pub(super) fn tell_doubtful_schema_change(&mut self) {
+        if let Some(makes_code) = self.conversation.take_doubtful_schema_change() {
+            self.schema_has_changed(makes_code);
+        }
+    }
+
+    #[cold]
+    fn schema_has_changed(&mut self, makes_code: bool) {
         self.worker.shared.schema_changed();
         if makes_code {
             self.made_schema = self.worker.shared.schema_version();
@@ -452,6 +465,7 @@ impl Session {
             self.account(&lease);
             lease.release_dirty();
         }
+        self.tell_doubtful_schema_change();
         let kept = self.kept.take_all().into_iter();
         match self.conversation.is_lasting() {
             true => kept.for_each(drop),
