@@ -155,8 +155,12 @@ pub const CATALOG_CHECK_SHARE: u64 = 20;
 /// A database that nobody has used for so long is not looked at, and its connection is closed.
 pub const CATALOG_UNUSED_MS: u64 = 5_000;
 
-/// How long a session waits until something is known of its database: at first, and after it has changed the schema itself.
+/// How long a session waits until something is known of its database after it has changed the schema itself, or where the
+/// catalogs could not be read.
 pub const FACTS_WAIT_MS_MAX: u64 = 1_000;
+
+/// How long it waits at first, while the catalogs are being read: of whom nothing is known anything is feared, for life.
+pub const FIRST_FACTS_WAIT_MS_MAX: u64 = 10_000;
 
 /// How often a statement that no node takes is judged anew, in milliseconds.
 pub const HOLD_LOOK_MS: u64 = 100;

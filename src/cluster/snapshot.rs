@@ -1,6 +1,9 @@
 //! One version of everything a worker decides by. Never changes once published.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwapOption;
 
@@ -30,6 +33,8 @@ pub struct Snapshot {
     pub primary: Option<NodeId>,
     /// Facts about databases, by their names on the servers.
     pub catalogs: HashMap<Arc<str>, Arc<DatabaseFacts>>,
+    /// Databases whose catalogs could not be read at the last attempt, by the same names.
+    pub unreadable: HashSet<Arc<str>>,
     /// Functions and patterns of `[routing]` that stand above the catalogs.
     pub overrides: Arc<Overrides>,
 }

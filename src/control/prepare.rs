@@ -1,6 +1,9 @@
 //! From settings to a snapshot: passwords become what logins are checked against.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::state::view::View;
 use crate::{
@@ -31,6 +34,7 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
         overrides: overrides(&settings.routing),
         settings: Arc::new(settings),
         catalogs: HashMap::new(),
+        unreadable: HashSet::new(),
     }
 }
 
@@ -58,6 +62,7 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
         nodes: current.nodes.clone(),
         primary: current.primary,
         catalogs: current.catalogs.clone(),
+        unreadable: current.unreadable.clone(),
     }
 }
 

@@ -83,7 +83,18 @@ impl Publishing {
                 Some(facts) => next.catalogs.insert(Arc::clone(database), facts),
                 None => next.catalogs.remove(database),
             };
+            next.unreadable.remove(database);
         });
+    }
+
+    /// The catalogs of a database cannot be read, or need not be any more.
+    pub(super) fn unreadable(&self, database: &Arc<str>, is_so: bool) {
+        if self.current().unreadable.contains(database) != is_so {
+            self.publish(|next| match is_so {
+                true => _ = next.unreadable.insert(Arc::clone(database)),
+                false => _ = next.unreadable.remove(database),
+            });
+        }
     }
 
     /// Nobody looks at the nodes any more.
@@ -144,6 +155,7 @@ impl Publishing {
             nodes: current.nodes.clone(),
             primary: current.primary,
             catalogs: current.catalogs.clone(),
+            unreadable: current.unreadable.clone(),
             overrides: Arc::clone(&current.overrides),
         };
         change(&mut next);

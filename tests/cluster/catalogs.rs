@@ -1,6 +1,19 @@
 //! What pgring knows of a database: that it learns it, keeps up with it, and forgets it.
 
-use crate::{replicated::Replicated, support::eventually};
+use std::{thread, time::Duration};
+
+use pgring::limits::FACTS_WAIT_MS_MAX;
+
+use crate::{
+    replicated::Replicated,
+    session::Session,
+    stage::Stage,
+    support::{eventually, message::query, proxy::Config},
+};
+
+/// Looks at the catalogs that wait for somebody.
+const LOOKS: &str =
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pg_extension'::regclass";
 
 /// The class of a statement, as SHOW ROUTE tells it.
 fn class(stage: &Replicated, statement: &str) -> String {
@@ -81,4 +94,30 @@ fn what_was_known_does_not_outlast_a_failover() {
     standby.sql("app", "SELECT pg_promote()").unwrap();
     stage.wait_for(&["down standby", "waiting primary"]);
     wait_for_class(&stage, "SELECT f()", "write");
+}
+
+/// Where nothing is known yet, a session would have to be feared for as long as it lives.
+#[test]
+fn who_comes_before_anything_is_known_waits_and_keeps_no_connection() {
+    let adapt = |config: Config| {
+        config
+            .set("pool", "size = 1")
+            .set("pool", "checkout_timeout = \"5s\"")
+    };
+    let mut stage = Stage::trusting(adapt);
+    stage.sql("CREATE ROLE boss LOGIN SUPERUSER");
+    stage.sql("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    let mut gate = Session::login_as(stage.server.primary.address(), "boss", "app").unwrap();
+    gate.query("BEGIN");
+    gate.query("LOCK TABLE pg_catalog.pg_extension");
+    stage.renew(adapt);
+    let login = || Session::login(stage.proxy.address()).unwrap();
+    let (mut one, mut other) = (login(), login());
+    one.send(&query("SELECT f()")).unwrap();
+    eventually("its catalog is being read", || stage.sql(LOOKS) == "1");
+    // Longer than a session waits for what may never be known.
+    thread::park_timeout(Duration::from_millis(FACTS_WAIT_MS_MAX + 500));
+    gate.query("COMMIT");
+    assert_eq!(one.answer().row(), "1");
+    assert_eq!(other.query("SELECT f() + 1").row(), "2");
 }

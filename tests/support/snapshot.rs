@@ -34,6 +34,7 @@ pub(crate) fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
             .into(),
         primary: Some(P),
         catalogs: Default::default(),
+        unreadable: Default::default(),
         overrides: Default::default(),
     }
 }

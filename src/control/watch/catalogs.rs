@@ -168,7 +168,13 @@ impl Catalogs {
     pub(super) fn want(&self, database: Arc<str>, user: Arc<str>) {
         let mut known = self.known.borrow_mut();
         if known.len() >= CATALOGS_MAX && !known.contains_key(&database) {
-            known.retain(|_, known| known.failing_since.is_none() || known.is_loading);
+            known.retain(|database, known| {
+                let stays = known.failing_since.is_none() || known.is_loading;
+                if !stays {
+                    self.dialer.publishing.unreadable(database, false);
+                }
+                stays
+            });
             if known.len() >= CATALOGS_MAX {
                 return;
             }
@@ -357,6 +363,7 @@ async fn look(
             tracing::info!(%database, "its catalog can be read again");
         }
     });
+    catalogs.dialer.publishing.unreadable(database, false);
     Ok(done)
 }
 
@@ -551,4 +558,5 @@ fn failed(catalogs: &Catalogs, database: &Arc<str>, error: &LineError, now: Inst
     if is_over && current.catalogs.contains_key(database) {
         catalogs.dialer.publishing.catalog(database, None);
     }
+    catalogs.dialer.publishing.unreadable(database, true);
 }

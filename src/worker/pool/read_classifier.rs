@@ -5,11 +5,12 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
     cluster::{messages::ToControl, node::Lsn, shared::Shared, snapshot::Snapshot},
+    limits::{FACTS_WAIT_MS_MAX, FIRST_FACTS_WAIT_MS_MAX},
     session::{
         context::{Known, KnownFacts},
         prepared::{ClassKey, Statement},
@@ -32,6 +33,8 @@ pub(crate) struct ReadClassifier {
     edition: Cell<u64>,
     /// The version of the schema of which the control core was told that it is needed here, and when.
     wanted: Cell<Option<(u64, u64)>>,
+    /// The catalogs could not be read.
+    is_unreadable: Cell<bool>,
     /// Somebody has waited in vain for what is known.
     gave_up: Cell<bool>,
 }
@@ -45,6 +48,7 @@ impl ReadClassifier {
             overrides: RefCell::new(Arc::clone(&snapshot.overrides)),
             edition: Cell::new(0),
             wanted: Cell::new(None),
+            is_unreadable: Cell::new(false),
             gave_up: Cell::new(false),
         };
         classifier.refresh(snapshot, database);
@@ -62,6 +66,8 @@ impl ReadClassifier {
             self.database.replace(database.into());
         }
         self.facts.replace(facts);
+        self.is_unreadable
+            .set(snapshot.unreadable.contains(database));
         self.overrides.replace(Arc::clone(&snapshot.overrides));
         self.edition.set(snapshot.epoch.0);
     }
@@ -153,6 +159,15 @@ impl ReadClassifier {
             self.want(shared, now);
         }
         is_behind
+    }
+
+    /// How long it is worth waiting for what is behind.
+    pub(crate) fn patience(&self) -> Duration {
+        let is_first = self.facts.borrow().is_none() && !self.is_unreadable.get();
+        Duration::from_millis(match is_first {
+            true => FIRST_FACTS_WAIT_MS_MAX,
+            false => FACTS_WAIT_MS_MAX,
+        })
     }
 
     /// Nothing can be known for now: nobody waits for it until something is.

@@ -16,10 +16,7 @@ use crate::session::lookahead::Need;
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
-    limits::{
-        FACTS_WAIT_MS_MAX, HOLD_LOOK_MS, POSITION_ASK_MS_MAX, POSITION_WAIT_MS,
-        POSITION_WAIT_MS_MAX,
-    },
+    limits::{HOLD_LOOK_MS, POSITION_ASK_MS_MAX, POSITION_WAIT_MS, POSITION_WAIT_MS_MAX},
     net::Elapsed,
     protocol::{ErrorReport, SqlState, backend::ErrorFields},
     worker::{
@@ -126,8 +123,8 @@ impl Session {
     #[cold]
     async fn wait_for_facts(&mut self) {
         let start = self.worker.reactor.now();
-        let limit = start + Duration::from_millis(FACTS_WAIT_MS_MAX);
         while self.awaits_facts() {
+            let limit = start + self.pools.classifier.patience();
             if self.worker.reactor.now() > limit || self.info.kill.get() == Some(Kill::Stop) {
                 self.pools.classifier.give_up();
                 break;
