@@ -129,6 +129,7 @@ fn shared(criterion: &mut Criterion) {
         primary: Some(NodeId(0)),
         nodes: Vec::new(),
         catalogs: Default::default(),
+        unreadable: Default::default(),
         overrides: Default::default(),
     });
     let budgets = Budgets::new(2, time::now(), |_, _| {});

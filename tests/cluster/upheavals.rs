@@ -201,6 +201,11 @@ fn primary_is_demoted(consistency: &str) {
 }
 
 fn change_places(old: &mut Postgres, new: &mut Postgres, other: &mut Postgres) {
+    // Who is not there when it stops misses the end of its log, and could follow nobody who has it.
+    let followers = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    eventually("both standbys followed the primary", || {
+        old.sql("postgres", followers).unwrap() == "2"
+    });
     let (host, port) = (new.socket_dir().display(), new.address().port());
     let follow =
         format!("ALTER SYSTEM SET primary_conninfo = 'user=postgres host={host} port={port}'");
