@@ -206,13 +206,10 @@ impl Store {
             return Rc::new(self.make(content, None));
         };
         let hash = self.hash(content, settings);
-        let mut table = self.table.borrow_mut();
-        let same = |statement: &Rc<Statement>| {
-            statement.shared_under.as_ref() == Some(settings) && *statement.content == *content
-        };
-        if let Some(known) = table.find(hash, same) {
-            return Rc::clone(known);
+        if let Some(known) = self.known(hash, content, settings) {
+            return known;
         }
+        let mut table = self.table.borrow_mut();
         let statement = Rc::new(self.make(content, Some(settings)));
         if statement.shared_under.is_some() {
             self.bytes.set(self.bytes.get() + content.len());
@@ -229,6 +226,19 @@ impl Store {
             });
         }
         statement
+    }
+
+    /// That statement, if somebody has it.
+    pub(crate) fn find(&self, content: &[u8], settings: &Parameters) -> Option<Rc<Statement>> {
+        self.known(self.hash(content, settings), content, settings)
+    }
+
+    fn known(&self, hash: u64, content: &[u8], settings: &Parameters) -> Option<Rc<Statement>> {
+        let table = self.table.borrow();
+        let same = |statement: &Rc<Statement>| {
+            statement.shared_under.as_ref() == Some(settings) && *statement.content == *content
+        };
+        table.find(hash, same).map(Rc::clone)
     }
 
     fn make(&self, content: &[u8], settings: Option<&Parameters>) -> Statement {

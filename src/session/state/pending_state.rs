@@ -303,7 +303,7 @@ impl PendingState {
         self.schema.then_some(self.makes)
     }
 
-    /// The same, once.
+    /// Whether functions or the like were made, when the schema may have changed; once.
     #[inline]
     pub(crate) fn take_schema_change(&mut self) -> Option<bool> {
         let change = self.schema_change();

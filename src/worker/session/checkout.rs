@@ -12,7 +12,7 @@ use super::{
     link::Link,
     task::{End, Session, shutting_down},
 };
-use crate::session::lookahead::Need;
+use crate::session::request::Request;
 use crate::{
     cluster::settings::PoolMode,
     ids::NodeId,
@@ -97,14 +97,14 @@ impl Session {
             Box::pin(self.wait_for_facts()).await;
         }
         let insists = self.placement.insists_on_primary();
-        let need = self.need();
-        let found = match self.acquire_at_once(need) {
+        let request = self.request();
+        let found = match self.acquire_at_once(&request) {
             AtHand::Linked => return Ok(()),
             AtHand::Unfit(lease) => Some(lease),
             AtHand::Nothing => None,
         };
         // Who waits can afford the memory, and who does not need not have it.
-        Box::pin(self.acquire_later(need, insists, found)).await
+        Box::pin(self.acquire_later(request, insists, found)).await
     }
 
     /// True when its statements cannot be judged yet, and soon can: nothing was ever known of the database, or the session
@@ -138,15 +138,15 @@ impl Session {
 
     /// Gets a server connection if one is at hand and nothing is to be waited for.
     #[inline]
-    fn acquire_at_once(&mut self, need: Need) -> AtHand {
-        let Some(node) = self.place(need, 0) else {
+    fn acquire_at_once(&mut self, request: &Request) -> AtHand {
+        let Some(node) = self.place(request, 0) else {
             return AtHand::Nothing;
         };
         let pool = self.pools.pool(&self.worker, node);
         let Some(lease) = self.connection_at_hand(&pool) else {
             return AtHand::Nothing;
         };
-        if !self.is_proved_for(&lease, need) {
+        if !self.is_proved_for(&lease, request) {
             return AtHand::Unfit(lease);
         }
         self.hold_to_what_was_told(&lease);
@@ -157,14 +157,14 @@ impl Session {
         {
             return AtHand::Unfit(lease);
         }
-        self.link(lease, need);
+        self.link(lease, request);
         AtHand::Linked
     }
 
     /// `insists`: the request needs the primary, whatever is known of it.
     async fn acquire_later(
         &mut self,
-        mut need: Need,
+        mut request: Request,
         insists: bool,
         mut found: Option<Lease>,
     ) -> Result<(), End> {
@@ -172,20 +172,20 @@ impl Session {
         let mut unproved = Unproved::default();
         loop {
             if let Some(lease) = found.take() {
-                match self.take_on(lease, need).await? {
+                match self.take_on(lease, &request).await? {
                     Taken::Done => return Ok(()),
                     // It was opened just now, most likely, and is being asked.
                     Taken::Unproved(_) if unproved.is_soon() => self.wait_for_position().await,
                     Taken::Unproved(node) => unproved.add(node),
                     // A standby may not know of a new role yet.
-                    Taken::Refused(node) if self.is_elsewhere(node) => need = Need::Primary,
+                    Taken::Refused(node) if self.is_elsewhere(node) => request = Request::Write,
                     Taken::Refused(_) => {
                         self.conversation.refuse(identity_is_gone());
                         return Ok(());
                     }
                 }
             }
-            let Some(node) = self.place(need, avoid | unproved.nodes) else {
+            let Some(node) = self.place(&request, avoid | unproved.nodes) else {
                 if unproved.may_wait() {
                     self.wait_for_position().await;
                     continue;
@@ -194,7 +194,7 @@ impl Session {
                     Held::Changed if insists => continue,
                     Held::Changed => {
                         // By what is known of the database by now it may be a proven read.
-                        need = self.need();
+                        request = self.request();
                         continue;
                     }
                     Held::Refused => return Ok(()),
@@ -203,7 +203,7 @@ impl Session {
             let pool = self.pools.pool(&self.worker, node);
             found = match self.connection_at_hand(&pool) {
                 None if self.is_better_at_primary(&pool) => {
-                    need = Need::Primary;
+                    request = Request::Write;
                     continue;
                 }
                 Some(lease) => Some(lease),
@@ -252,9 +252,9 @@ impl Session {
     }
 
     /// A server connection has been found.
-    async fn take_on(&mut self, mut lease: Lease, need: Need) -> Result<Taken, End> {
+    async fn take_on(&mut self, mut lease: Lease, request: &Request) -> Result<Taken, End> {
         let node = lease.backend().info.node;
-        if !self.is_proved_for(&lease, need) {
+        if !self.is_proved_for(&lease, request) {
             self.put_back(lease);
             return Ok(Taken::Unproved(node));
         }
@@ -274,12 +274,12 @@ impl Session {
                 }
             };
             // It may be another one.
-            if !self.is_proved_for(&lease, need) {
+            if !self.is_proved_for(&lease, request) {
                 self.put_back(lease);
                 return Ok(Taken::Unproved(node));
             }
         }
-        self.link(lease, need);
+        self.link(lease, request);
         Ok(Taken::Done)
     }
 
@@ -355,11 +355,11 @@ impl Session {
         lease
     }
 
-    /// The connection is the session's, for a request with this need.
+    /// The connection is the session's, for this request.
     #[inline]
-    fn link(&mut self, lease: Lease, need: Need) {
+    fn link(&mut self, lease: Lease, request: &Request) {
         let mut link = Link::new(lease);
-        self.begin_purpose(&mut link, need);
+        self.begin_purpose(&mut link, request);
         self.send_settings(&mut link.lease);
         self.info
             .server

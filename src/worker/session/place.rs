@@ -1,4 +1,4 @@
-//! The node of a session's requests: what each needs, which node takes it, and what its reads must not miss.
+//! The node of a session's requests: which node takes each, and what its reads must not miss.
 
 use std::rc::Rc;
 
@@ -10,19 +10,11 @@ use crate::{
         snapshot::Snapshot,
     },
     ids::NodeId,
-    protocol::{
-        Header,
-        frontend::{Parse, Query},
-        tag::frontend,
-    },
     session::{
-        lookahead::{Asked, Need},
+        request::{Asked, Request},
         transaction::block::Begun,
     },
-    sql::{
-        class::Class,
-        hint::{self, Hint},
-    },
+    sql::{class::Class, hint::Hint},
     worker::{
         pool::lease::Lease,
         route::{self, Wish},
@@ -30,28 +22,28 @@ use crate::{
 };
 
 impl Session {
-    /// The need of the pipeline at hand, before any of it goes to a node.
-    pub(super) fn need(&mut self) -> Need {
+    /// The request at hand, before any of it goes to a node.
+    pub(super) fn request(&mut self) -> Request {
         if self.placement.take_insistence() {
-            return Need::Primary;
+            return Request::Write;
         }
         self.pools.keep_up(&self.worker);
         let may_be_read = self.worker.with_snapshot(|snapshot| {
             snapshot.splits() && self.is_free_to_move(&snapshot.settings.routing)
         });
         if !may_be_read {
-            return Need::Primary;
+            return Request::Write;
         }
         let block = self.conversation.deferred_block();
-        self.need_of(0, block.is_some(), block.is_some_and(Begun::may_write))
+        self.request_at(0, block.is_some(), block.is_some_and(Begun::may_write))
     }
 
-    /// The need of the pipeline that begins at `at` in the client's bytes. `in_block`: it belongs to a transaction
-    /// block; `may_write`: and that is not READ ONLY.
-    pub(super) fn need_of(&self, at: usize, in_block: bool, may_write: bool) -> Need {
+    /// The request that begins at `at` in the client's bytes. `in_block`: it belongs to a transaction block;
+    /// `may_write`: and that is not READ ONLY.
+    pub(super) fn request_at(&self, at: usize, in_block: bool, may_write: bool) -> Request {
         let bytes = self.intake.pending.get(at..).unwrap_or_default();
         self.conversation
-            .need(bytes, in_block, may_write, |asked| self.is_read(&asked))
+            .read_request(bytes, in_block, may_write, |asked| self.is_read(asked))
     }
 
     /// Whether a statement is a proven read.
@@ -61,6 +53,13 @@ impl Session {
         match asked {
             Asked::Text(text) => classifier.is_read(shared, now, text),
             Asked::Statement(it) => classifier.is_read_statement(shared, now, it),
+            Asked::Parse(text, content) => {
+                let settings = &self.parameters.meaning;
+                match self.worker.statements.find(content, settings) {
+                    Some(it) => classifier.is_read_statement(shared, now, &it),
+                    None => classifier.is_read(shared, now, text),
+                }
+            }
         }
     }
 
@@ -120,13 +119,13 @@ impl Session {
     }
 
     /// The node for that; `None` while there is none.
-    pub(super) fn place(&mut self, need: Need, avoid: u64) -> Option<NodeId> {
-        if need == Need::Primary {
+    pub(super) fn place(&mut self, request: &Request, avoid: u64) -> Option<NodeId> {
+        if !request.is_read() {
             return self.worker.with_snapshot(|snapshot| snapshot.primary);
         }
         let worker = Rc::clone(&self.worker);
         let pending = std::mem::take(&mut self.intake.pending);
-        let hint = first_text(&pending).and_then(hint::hint);
+        let hint = request.hint(&pending);
         let node = worker.with_snapshot(|snapshot| self.place_read(snapshot, hint, avoid));
         self.intake.pending = pending;
         node
@@ -174,8 +173,8 @@ impl Session {
     /// False for a connection to a standby whose position was asked for before the connection was there, or is not
     /// far enough: a read must not go there.
     #[inline]
-    pub(super) fn is_proved_for(&self, lease: &Lease, need: Need) -> bool {
-        matches!(need, Need::Primary) || self.is_proved(lease)
+    pub(super) fn is_proved_for(&self, lease: &Lease, request: &Request) -> bool {
+        !request.is_read() || self.is_proved(lease)
     }
 
     pub(super) fn is_proved(&self, lease: &Lease) -> bool {
@@ -219,16 +218,5 @@ impl Session {
                 found
             }
         }
-    }
-}
-
-/// The text of the first message, when that is a Query or a Parse.
-fn first_text(bytes: &[u8]) -> Option<&[u8]> {
-    let header = Header::read(bytes).ok()??;
-    let body = bytes.get(Header::BYTES..header.frame_bytes())?;
-    match header.tag {
-        frontend::QUERY => Query::read(body).whole().ok(),
-        frontend::PARSE => Parse::read(body).ok()?.text().ok(),
-        _ => None,
     }
 }

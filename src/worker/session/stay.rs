@@ -14,7 +14,7 @@ use crate::{
     },
     limits::{POSITION_WAIT_MS, POSITION_WAIT_MS_MAX, RECORDED_BYTES_MAX},
     protocol::backend::TransactionStatus,
-    session::{lookahead::Need, refusal::Why, transaction::block::Begun},
+    session::{refusal::Why, request::Request, transaction::block::Begun},
     worker::route,
 };
 
@@ -36,19 +36,19 @@ pub(super) enum Stay {
 impl Session {
     /// A connection was found for the pipeline at hand.
     #[inline]
-    pub(super) fn begin_purpose(&self, link: &mut Link, need: Need) {
+    pub(super) fn begin_purpose(&self, link: &mut Link, request: &Request) {
         if self.worker.with_snapshot(Snapshot::splits) {
-            self.begin_judged_purpose(link, need);
+            self.begin_judged_purpose(link, request);
         }
     }
 
     /// Notes the purpose of the connection where it matters to which node it leads.
-    fn begin_judged_purpose(&self, link: &mut Link, need: Need) {
+    fn begin_judged_purpose(&self, link: &mut Link, request: &Request) {
         let node = link.node();
         let block = self.conversation.deferred_block();
         // What a block does is seen as it goes on, unless its BEGIN and more are one pipeline.
         let is_seen = block.is_some() && self.begins_pipeline(0);
-        let wrote = self.may_write_at_primary(need) && !is_seen;
+        let wrote = self.may_write_at_primary(request) && !is_seen;
         self.worker.with_snapshot(|snapshot| {
             let routing = &snapshot.settings.routing;
             let state = snapshot.state(node);
@@ -69,7 +69,7 @@ impl Session {
             };
         });
         // The first read of a block that the client has begun and no server has seen is repeated with its block.
-        if (block.is_none() || is_seen) && keep_read(link, &self.intake.pending, need) {
+        if (block.is_none() || is_seen) && keep_read(link, request.messages(&self.intake.pending)) {
             link.repeat = Repeat::Kept(block.cloned());
         }
     }
@@ -83,8 +83,8 @@ impl Session {
     }
 
     /// True for what may write once the primary runs it.
-    fn may_write_at_primary(&self, need: Need) -> bool {
-        need == Need::Primary || self.pools.classifier.any_may_write()
+    fn may_write_at_primary(&self, request: &Request) -> bool {
+        !request.is_read() || self.pools.classifier.any_may_write()
     }
 
     /// True when all statements of a block that begins so must see the same snapshot.
@@ -116,15 +116,15 @@ impl Session {
         let in_block = status != TransactionStatus::Idle;
         let may_write = link.standby_block().is_some_and(|block| block.may_write);
         let on_standby = link.is_on_standby();
-        let need = self.need_of(at, in_block, may_write);
+        let request = &self.request_at(at, in_block, may_write);
         match on_standby {
-            true => self.stay_on_standby(need, in_block),
-            false => self.stay_at_primary(at, need, in_block),
+            true => self.stay_on_standby(request, in_block),
+            false => self.stay_at_primary(at, request, in_block),
         }
     }
 
-    fn stay_at_primary(&mut self, at: usize, need: Need, in_block: bool) -> Stay {
-        let wrote = self.may_write_at_primary(need);
+    fn stay_at_primary(&mut self, at: usize, request: &Request, in_block: bool) -> Stay {
+        let wrote = self.may_write_at_primary(request);
         let may_go_elsewhere = !in_block && self.conversation.may_go_elsewhere();
         let Some(link) = &mut self.link else {
             return Stay::Yes;
@@ -134,14 +134,14 @@ impl Session {
         }
         // Should the connection be lost, a read that follows something else there goes to another one.
         let read = self.intake.pending.get(at..).unwrap_or_default();
-        if may_go_elsewhere && keep_read(link, read, need) {
+        if may_go_elsewhere && keep_read(link, request.messages(read)) {
             link.repeat = Repeat::Kept(None);
             link.is_heard = false;
         }
         Stay::Yes
     }
 
-    fn stay_on_standby(&mut self, need: Need, in_block: bool) -> Stay {
+    fn stay_on_standby(&mut self, request: &Request, in_block: bool) -> Stay {
         if self.conversation.pinned().is_some() {
             // It cannot leave: what a standby cannot do, the standby refuses. A state query may yet say that it can.
             return match self.conversation.own_requests_are_done() {
@@ -149,9 +149,9 @@ impl Session {
                 false => Stay::Wait,
             };
         }
-        match need {
-            Need::Read(_) if self.may_read_on(in_block) => Stay::Yes,
-            Need::Read(_) if in_block && self.conversation.has_open_portal() => self.catch_up(),
+        match request.is_read() {
+            true if self.may_read_on(in_block) => Stay::Yes,
+            true if in_block && self.conversation.has_open_portal() => self.catch_up(),
             _ if in_block && self.conversation.is_at_rest() => self.leave_or_refuse(),
             _ => Stay::Wait,
         }
@@ -285,13 +285,11 @@ impl Session {
     }
 }
 
-/// Keeps the read at the front of the client's bytes, should it have to be sent again. False when it is none, or too long.
-fn keep_read(link: &mut Link, pending: &[u8], need: Need) -> bool {
-    let read = match need {
-        Need::Read(bytes) if bytes <= RECORDED_BYTES_MAX => pending.get(..bytes),
-        _ => None,
+/// Keeps a read, should it have to be sent again. False when there is none, or it is too long.
+fn keep_read(link: &mut Link, read: Option<&[u8]>) -> bool {
+    let Some(read) = read.filter(|read| read.len() <= RECORDED_BYTES_MAX) else {
+        return false;
     };
-    let Some(read) = read else { return false };
     let kept = &mut link.backend_mut().read;
     kept.clear();
     kept.extend_from_slice(read);

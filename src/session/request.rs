@@ -1,10 +1,10 @@
-//! The node that the client's next pipeline needs: told before the first of its messages goes anywhere, because
-//! everything up to its Sync is one transaction and has to go to one node. Pure.
+//! A client's request, read before the first of its messages goes anywhere, because everything up to its Sync is one
+//! transaction and has to go to one node. Pure.
 //!
-//! A pipeline is a read when each statement that it parses, binds, describes or executes is a proven read, and its
-//! end is there to be seen. What cannot be told is not a read.
+//! It is a read when each statement that it parses, binds, describes or executes is a proven read, and its end is there
+//! to be seen. What cannot be told is not a read.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use super::show::Show;
 use super::{
@@ -17,22 +17,56 @@ use crate::{
         frontend::{Execute, Parse, Query, StatementUse, named_portal},
         tag::frontend,
     },
-    sql::effects,
+    sql::{
+        effects,
+        hint::{self, Hint},
+    },
 };
 
-/// The node that a pipeline needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// The primary.
-    Primary,
-    /// Any node whose answer would be the same; the pipeline has so many bytes.
-    Read(usize),
+/// One pipeline up to its Sync, or one Query, as far as it matters where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// It may write, or nobody can tell: the primary takes it.
+    Write,
+    /// Any node takes it whose answer would be the same.
+    Read {
+        /// Bytes of all its messages.
+        bytes: usize,
+        /// Place of its first text in them, where its first message has one.
+        text: Range<usize>,
+    },
+}
+
+impl Request {
+    /// True when all that it runs are proven reads.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. })
+    }
+
+    /// Its messages, where `pending` begins with them and they may run elsewhere as well.
+    pub(crate) fn messages<'a>(&self, pending: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Write => None,
+            Self::Read { bytes, .. } => pending.get(..*bytes),
+        }
+    }
+
+    /// The hint in its first text, where `pending` begins with its messages.
+    pub(crate) fn hint<'a>(&self, pending: &'a [u8]) -> Option<Hint<'a>> {
+        match self {
+            Self::Write => None,
+            Self::Read { text, .. } => pending.get(text.clone()).and_then(hint::hint),
+        }
+    }
 }
 
 /// A statement whose class is in question.
 pub(crate) enum Asked<'a> {
-    /// Its text.
+    /// That of a Query.
     Text(&'a [u8]),
+    /// That of a Parse, with what stands behind the name there: it may be known.
+    Parse(&'a [u8], &'a [u8]),
     /// One that was parsed earlier.
     Statement(&'a Rc<Statement>),
 }
@@ -40,7 +74,7 @@ pub(crate) enum Asked<'a> {
 impl Asked<'_> {
     fn text(&self) -> &[u8] {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) | Self::Parse(text, _) => text,
             Self::Statement(statement) => statement.text(),
         }
     }
@@ -91,19 +125,20 @@ enum Says {
     Harmless,
     /// It ends.
     End,
-    Primary,
+    /// It may write.
+    Write,
 }
 
 impl Conversation {
-    /// The node that the pipeline at the start of `bytes` needs. `in_block`: it belongs to a transaction block that it
-    /// may end; `may_write`: and that is not READ ONLY.
-    pub(crate) fn need(
+    /// The request at the start of `bytes`. `in_block`: it belongs to a transaction block that it may end; `may_write`: and
+    /// that is not READ ONLY.
+    pub(crate) fn read_request(
         &self,
         bytes: &[u8],
         in_block: bool,
         may_write: bool,
-        is_read: impl Fn(Asked<'_>) -> bool,
-    ) -> Need {
+        is_read: impl Fn(&Asked<'_>) -> bool,
+    ) -> Request {
         let mut look = Look {
             rules: self,
             is_read,
@@ -112,26 +147,30 @@ impl Conversation {
             statements: Defined::default(),
             portals: Defined::default(),
         };
-        let mut at = 0;
-        loop {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let Ok(Some(header)) = Header::read(rest) else {
-                return Need::Primary;
-            };
-            let Some(body) = rest.get(Header::BYTES..header.frame_bytes()) else {
-                return Need::Primary;
-            };
-            at += header.frame_bytes();
-            match look.message(header, body).unwrap_or(Says::Primary) {
-                Says::Harmless => {}
-                Says::End => return Need::Read(at),
-                Says::Primary => return Need::Primary,
-            }
-        }
+        look.through(bytes).unwrap_or(Request::Write)
     }
 }
 
-impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
+impl<'a, F: Fn(&Asked<'_>) -> bool> Look<'a, F> {
+    /// The request that begins there. `None` when its end is not there, or what cannot be read.
+    fn through(&mut self, bytes: &'a [u8]) -> Option<Request> {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..)?;
+            let header = Header::read(rest).ok()??;
+            let body = rest.get(Header::BYTES..header.frame_bytes())?;
+            at += header.frame_bytes();
+            match self.message(header, body)? {
+                Says::Harmless => {}
+                Says::Write => return Some(Request::Write),
+                Says::End => {
+                    let text = first_text(bytes).unwrap_or_default();
+                    return Some(Request::Read { bytes: at, text });
+                }
+            }
+        }
+    }
+
     /// `None` for what cannot be read.
     fn message(&mut self, header: Header, body: &'a [u8]) -> Option<Says> {
         let says = match header.tag {
@@ -139,7 +178,7 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
                 let text = Query::read(body).whole().ok()?;
                 return Some(match self.passes(&Asked::Text(text)) {
                     true => Says::End,
-                    false => Says::Primary,
+                    false => Says::Write,
                 });
             }
             frontend::SYNC => return Some(Says::End),
@@ -162,13 +201,13 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
             frontend::CLOSE => true,
             _ => false,
         };
-        Some(if says { Says::Harmless } else { Says::Primary })
+        Some(if says { Says::Harmless } else { Says::Write })
     }
 
     fn parse(&mut self, body: &'a [u8]) -> Option<bool> {
         let parse = Parse::read(body).ok()?;
         let text = parse.text().ok()?;
-        Some(self.statements.add(parse.name) && self.passes(&Asked::Text(text)))
+        Some(self.statements.add(parse.name) && self.passes(&Asked::Parse(text, parse.content)))
     }
 
     /// A statement by its name.
@@ -201,12 +240,23 @@ impl<'a, F: Fn(Asked<'_>) -> bool> Look<'a, F> {
     }
 
     fn passes(&self, asked: &Asked<'_>) -> bool {
-        let is_end = || self.may_end && effects::plain_ending(asked.text()).is_some();
-        match asked {
-            Asked::Text(text) => (self.is_read)(Asked::Text(text)) || is_end() || is_question(text),
-            Asked::Statement(it) => (self.is_read)(Asked::Statement(it)) || is_end(),
-        }
+        (self.is_read)(asked)
+            || self.may_end && effects::plain_ending(asked.text()).is_some()
+            || !matches!(asked, Asked::Statement(_)) && is_question(asked.text())
     }
+}
+
+/// Place of the text of the first message, when that is a Query or a Parse.
+fn first_text(bytes: &[u8]) -> Option<Range<usize>> {
+    let header = Header::read(bytes).ok()??;
+    let body = bytes.get(Header::BYTES..header.frame_bytes())?;
+    let text = match header.tag {
+        frontend::QUERY => Query::read(body).whole().ok()?,
+        frontend::PARSE => Parse::read(body).ok()?.text().ok()?,
+        _ => return None,
+    };
+    let start = text.as_ptr().addr() - bytes.as_ptr().addr();
+    Some(start..start + text.len())
 }
 
 /// True for what pgring itself answers: it needs no node.
