@@ -130,6 +130,7 @@ fn shared(criterion: &mut Criterion) {
         nodes: Vec::new(),
         catalogs: Default::default(),
         unreadable: Default::default(),
+        failover: Default::default(),
         overrides: Default::default(),
     });
     let budgets = Budgets::new(2, time::now(), |_, _| {});

@@ -3,14 +3,14 @@
 use super::{
     connections::{CLIENTS, SERVERS},
     counts::{CANCELS, PINS, TIMEOUTS, VERSION},
-    nodes::{BACKEND_STATS, NODES, POOL_VERSION, ROUTE},
+    nodes::{BACKEND_STATS, FAILOVER, NODES, POOL_VERSION, ROUTE},
     pools::{POOLS, STATS},
     table::Listing,
 };
 use crate::session::show::Show;
 
 /// All tables.
-pub static LISTINGS: [Listing; 12] = [
+pub static LISTINGS: [Listing; 13] = [
     POOLS,
     CLIENTS,
     SERVERS,
@@ -23,6 +23,7 @@ pub static LISTINGS: [Listing; 12] = [
     BACKEND_STATS,
     POOL_VERSION,
     ROUTE,
+    FAILOVER,
 ];
 
 /// The table of that name, in lower case.

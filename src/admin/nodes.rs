@@ -102,6 +102,46 @@ pub(super) const BACKEND_STATS: Listing = Listing {
     },
 };
 
+/// `SHOW FAILOVER`.
+pub(super) const FAILOVER: Listing = Listing {
+    name: "failover",
+    doc: "One line: where the replacement of a lost primary stands.",
+    dialect: Dialect::PgBouncer,
+    columns: &[
+        text(
+            "phase",
+            "steady, suspecting, electing, draining, promoting, following, done or halted.",
+        ),
+        text(
+            "since",
+            "When the phase began, in UTC; empty: at the start.",
+        ),
+        text("lost", "The primary that is, or was, to be replaced."),
+        text("chosen", "The standby that takes its place."),
+        int8("lost_bytes", "Bytes of log that are known to be lost."),
+        text("why", "What the phase waits for, or why it does not go on."),
+    ],
+    wants: None,
+    rows: |sources| {
+        let state = &sources.snapshot.failover;
+        let name = |node: Option<NodeId>| {
+            node.map_or_else(String::new, |node| sources.snapshot.node(node).name.clone())
+        };
+        let since = match state.since_us {
+            0 => String::new(),
+            since => time::utc(since),
+        };
+        vec![vec![
+            state.phase().into(),
+            since.into(),
+            name(state.lost).into(),
+            name(state.chosen).into(),
+            state.lost_bytes.into(),
+            state.why.as_str().into(),
+        ]]
+    },
+};
+
 /// `SHOW POOL_VERSION`.
 pub(super) const POOL_VERSION: Listing = Listing {
     name: "pool_version",

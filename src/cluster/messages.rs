@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     budget::{Budget, Permit, PoolKey},
+    failover_state::FailoverOrder,
     node::Lsn,
     report::{Report, ReportKind},
     settings::DrainFor,
@@ -211,6 +212,8 @@ pub enum ToControl {
     Attach(NodeId),
     /// An operator wants this node not to be used.
     Detach(NodeId),
+    /// An operator's word about a failover.
+    Failover(FailoverOrder),
     /// The first connection to a node was made.
     Connected(NodeId),
     /// Statements of this database, by its name on the servers, want its catalog; or it may have changed. The role may be

@@ -4,6 +4,7 @@ pub mod balance;
 pub mod budget;
 pub mod commits;
 pub mod facts;
+pub mod failover_state;
 pub mod last_welcome;
 pub mod messages;
 pub mod node;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     facts::DatabaseFacts,
+    failover_state::FailoverState,
     node::NodeState,
     settings::{NodeSettings, Secret, Settings, UserSettings},
 };
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub nodes: Vec<NodeState>,
     /// The node that takes writes; `None` while there is none.
     pub primary: Option<NodeId>,
+    /// Where a failover stands.
+    pub failover: Arc<FailoverState>,
     /// Facts about databases, by their names on the servers.
     pub catalogs: HashMap<Arc<str>, Arc<DatabaseFacts>>,
     /// Databases whose catalogs could not be read at the last attempt, by the same names.

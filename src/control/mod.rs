@@ -5,6 +5,7 @@
 pub mod config;
 mod cpus;
 mod error;
+mod failover;
 mod keys;
 mod line;
 mod listen;
@@ -145,7 +146,7 @@ fn start_workers(
 fn remembered(settings: &Settings) -> ClusterState {
     let mut state = ClusterState::new(
         watch::members(settings),
-        settings.health.retries,
+        watch::rules(settings),
         time::unix_micros(),
     );
     status_file::restore(settings, &mut state);
@@ -300,6 +301,7 @@ impl Control {
             ToControl::Suspect(node) => self.watch.suspect(node),
             ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
             ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
+            ToControl::Failover(order) => self.watch.on(Event::Ordered(order)),
             ToControl::Connected(node) => self.watch.connected(node),
             ToControl::Catalog(database, user) => self.watch.want_catalog(database, user),
             ToControl::Vacate(database) => self.watch.vacate(&database),

@@ -35,6 +35,7 @@ pub(super) fn snapshot(settings: Settings, epoch: Epoch) -> Snapshot {
         settings: Arc::new(settings),
         catalogs: HashMap::new(),
         unreadable: HashSet::new(),
+        failover: Arc::default(),
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn next_snapshot(current: &Snapshot, settings: Settings) -> Snapshot 
         primary: current.primary,
         catalogs: current.catalogs.clone(),
         unreadable: current.unreadable.clone(),
+        failover: Arc::clone(&current.failover),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{line::Destination, line::address_of, prepare, state::view::View};
 use crate::{
     cluster::{
         facts::DatabaseFacts,
+        failover_state::FailoverState,
         messages::{ToControl, ToWorker},
         node::{NodeState, Status},
         publish::Publisher,
@@ -53,8 +54,11 @@ impl Publishing {
     }
 
     /// The nodes are otherwise.
-    pub(super) fn nodes(&self, views: &[View], primary: Option<NodeId>) {
+    pub(super) fn nodes(&self, views: &[View], primary: Option<NodeId>, failover: &FailoverState) {
         self.publish_nodes(|next| {
+            if *next.failover != *failover {
+                next.failover = Arc::new(failover.clone());
+            }
             for (node, view) in next.nodes.iter_mut().zip(views) {
                 prepare::show(node, view);
             }
@@ -156,6 +160,7 @@ impl Publishing {
             primary: current.primary,
             catalogs: current.catalogs.clone(),
             unreadable: current.unreadable.clone(),
+            failover: Arc::clone(&current.failover),
             overrides: Arc::clone(&current.overrides),
         };
         change(&mut next);

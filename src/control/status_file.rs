@@ -2,20 +2,28 @@
 //! file replaces the old one when it is safe on the disk, written by a thread of its own.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use serde::{Deserialize, Serialize};
 
-use super::state::{ClusterState, Remembered};
+use super::{
+    failover::phase::{Chosen, Phase, Reason},
+    state::{ClusterState, Remembered},
+};
 use crate::{
     cluster::{node::Status, settings::Settings},
     ids::NodeId,
+    time,
 };
 
 /// Content of the file.
@@ -24,8 +32,34 @@ use crate::{
 struct Content {
     /// The newest timeline on which a primary was believed.
     timeline: u32,
+    /// The last node that was believed to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    primary: Option<String>,
+    /// Whose word its commits waited for (`synchronous_standby_names`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    synchronous: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failover: Option<Failover>,
     #[serde(default)]
     node: Vec<Entry>,
+}
+
+/// A failover that is under way, or was halted.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Failover {
+    phase: String,
+    lost: String,
+    /// The standby that takes its place, how far it had received the log, and how much less that is than was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<String>,
+    #[serde(default)]
+    received: u64,
+    #[serde(default)]
+    lost_bytes: u64,
+    /// Why it was halted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -118,9 +152,72 @@ fn read_status(word: &str) -> Option<Status> {
     .find(|status| status.name() == word)
 }
 
+impl Failover {
+    /// Entry about a phase, if it is to be remembered.
+    fn of(phase: &Phase, name: impl Fn(NodeId) -> String) -> Option<Self> {
+        let lost = phase
+            .lost()
+            .filter(|_| !matches!(phase, Phase::Done { .. }))?;
+        let chosen = phase.chosen();
+        let reason = match phase {
+            Phase::Halted { reason, .. } => Some(reason.to_string()),
+            _ => None,
+        };
+        Some(Self {
+            phase: phase.name().to_owned(),
+            lost: name(lost),
+            chosen: chosen.map(|chosen| name(chosen.node)),
+            received: chosen.map_or(0, |chosen| chosen.received),
+            lost_bytes: chosen.map_or(0, |chosen| chosen.lost_bytes),
+            reason,
+        })
+    }
+
+    /// The phase, as far as its nodes are still there.
+    fn phase(&self, place: impl Fn(&String) -> Option<NodeId>) -> Option<Phase> {
+        let lost = place(&self.lost)?;
+        let chosen = || {
+            Some(Chosen {
+                node: place(self.chosen.as_ref()?)?,
+                received: self.received,
+                lost_bytes: self.lost_bytes,
+            })
+        };
+        Some(match self.phase.as_str() {
+            "halted" => {
+                let reason = self.reason.clone().unwrap_or_default();
+                let reason = Reason::Failed(reason);
+                Phase::Halted { lost, reason }
+            }
+            "promoting" => Phase::Promoting {
+                lost,
+                chosen: chosen()?,
+            },
+            "following" => {
+                let chosen = chosen()?;
+                Phase::Following {
+                    lost,
+                    chosen,
+                    rest: Vec::new(),
+                }
+            }
+            _ => Phase::Suspecting { lost },
+        })
+    }
+}
+
 /// Nodes are known by their names; one that the file does not have is new.
 fn remember(settings: &Settings, state: &mut ClusterState, content: &Content) {
     state.remember_timeline(content.timeline);
+    let place = |name: &String| {
+        let place = settings.nodes.iter().position(|node| node.name == *name);
+        place.map(|place| NodeId(place as u16))
+    };
+    let phase = content.failover.as_ref();
+    let phase = phase.and_then(|failover| failover.phase(place));
+    let primary = content.primary.as_ref().and_then(&place);
+    let phase = phase.unwrap_or(Phase::Steady);
+    state.remember_failover(primary, &content.synchronous, phase, time::unix_micros());
     for (place, node) in settings.nodes.iter().enumerate() {
         let entry = content.node.iter().find(|entry| entry.name == node.name);
         let Some(entry) = entry else { continue };
@@ -151,8 +248,12 @@ fn text(state: &ClusterState) -> Option<String> {
         status: it.status.name().to_owned(),
         since_us: it.since_us,
     });
+    let name = |id: NodeId| state.name(id).to_owned();
     let content = Content {
         timeline: state.timeline(),
+        primary: state.last_primary().map(name),
+        synchronous: state.synchronous().to_owned(),
+        failover: Failover::of(state.planner().phase(), name),
         node: node.collect(),
     };
     let body = toml::to_string(&content).expect("numbers and texts have their form in TOML");
@@ -161,7 +262,16 @@ fn text(state: &ClusterState) -> Option<String> {
 
 /// The thread that writes, once there is something to write.
 #[derive(Default)]
-pub(super) struct Writer(OnceCell<Option<Sender<(PathBuf, String)>>>);
+pub(super) struct Writer {
+    thread: OnceCell<Option<Sender<Order>>>,
+    /// Orders given.
+    ordered: Cell<u64>,
+    /// The newest order that is on the disk.
+    written: Arc<AtomicU64>,
+}
+
+/// A text for a file, and the number of the order.
+type Order = (PathBuf, String, u64);
 
 impl Writer {
     /// Has the states written.
@@ -170,17 +280,24 @@ impl Writer {
             return;
         };
         let Some(text) = text(state) else { return };
-        if let Some(sender) = self.0.get_or_init(start) {
+        let start = || start(Arc::clone(&self.written));
+        if let Some(sender) = self.thread.get_or_init(start) {
+            self.ordered.set(self.ordered.get() + 1);
             // It lives as long as the sender.
-            let _sent = sender.send((path.clone(), text));
+            let _sent = sender.send((path.clone(), text, self.ordered.get()));
         }
+    }
+
+    /// True when all that was to be written is on the disk.
+    pub(super) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire) >= self.ordered.get()
     }
 }
 
-fn start() -> Option<Sender<(PathBuf, String)>> {
+fn start(written: Arc<AtomicU64>) -> Option<Sender<Order>> {
     let (sender, orders) = unbounded();
     let thread = thread::Builder::new().name("status".into());
-    match thread.spawn(move || write_all(&orders)) {
+    match thread.spawn(move || write_all(&orders, &written)) {
         Ok(_) => Some(sender),
         Err(error) => {
             tracing::error!(%error, "cannot start the thread that keeps the states of nodes");
@@ -189,15 +306,18 @@ fn start() -> Option<Sender<(PathBuf, String)>> {
     }
 }
 
-fn write_all(orders: &Receiver<(PathBuf, String)>) {
+fn write_all(orders: &Receiver<Order>, written: &AtomicU64) {
     while let Ok(mut order) = orders.recv() {
         // Only the newest is worth a write.
         while let Ok(newer) = orders.try_recv() {
             order = newer;
         }
-        let (path, text) = order;
-        if let Err(error) = write(&path, &text) {
-            tracing::error!(file = %path.display(), %error, "the states of nodes cannot be kept");
+        let (path, text, number) = order;
+        match write(&path, &text) {
+            Ok(()) => written.store(number, Ordering::Release),
+            Err(error) => {
+                tracing::error!(file = %path.display(), %error, "the states of nodes cannot be kept");
+            }
         }
     }
 }
@@ -215,14 +335,15 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::state::{Event, Member, NodeAnswer, Outcome};
+    use crate::control::state::{Event, Member, NodeAnswer, Outcome, Rules};
 
     fn state(names: &[&str]) -> ClusterState {
         let member = |name: &&str| Member {
             name: name.to_string(),
             application_name: None,
+            priority: 1,
         };
-        ClusterState::new(names.iter().map(member).collect(), 0, 7)
+        ClusterState::new(names.iter().map(member).collect(), Rules::default(), 7)
     }
 
     fn settings(names: &[&str], file: &Path) -> Settings {

@@ -17,6 +17,7 @@ mod crash;
 mod crowd;
 mod ddl;
 mod encodings;
+mod failover;
 mod footprints;
 mod idle;
 mod lab;

@@ -124,13 +124,15 @@ impl Role {
                     true => ("t", ""),
                     false => ("f", self.lsn),
                 };
-                message::row(&[recovery, self.lsn, &timeline, "8192", flushed, "200ms"])
+                message::row(&[
+                    recovery, self.lsn, &timeline, "8192", flushed, "200ms", "", "", "", "1min",
+                ])
             }
             _ => message::row(&["1"]),
         };
         let mut answer = [row, message::command_complete("SELECT 1")].concat();
         if text.contains("system_identifier") {
-            let facts = message::row(&["7", "", ""]);
+            let facts = message::row(&["7", "", "", ""]);
             let done = message::command_complete("SELECT 1");
             answer.extend([facts, done.clone(), done].concat());
         }

@@ -78,6 +78,14 @@ impl Config {
         )
     }
 
+    /// A node is reached at another address.
+    pub fn moved(self, from: SocketAddr, to: SocketAddr) -> Self {
+        let tables = self
+            .tables
+            .replace(&format!("\"{from}\""), &format!("\"{to}\""));
+        Self { tables, ..self }
+    }
+
     pub fn user(self, name: &str, password: &str) -> Self {
         self.table(
             "user",

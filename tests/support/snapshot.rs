@@ -35,6 +35,7 @@ pub(crate) fn nodes(weights: [u32; 3], routing: &str) -> Snapshot {
         primary: Some(P),
         catalogs: Default::default(),
         unreadable: Default::default(),
+        failover: Default::default(),
         overrides: Default::default(),
     }
 }

@@ -42,16 +42,50 @@ impl Default for Health {
 }
 
 /// `[failover]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failover {
     /// `hold`: how long a statement waits for a node that can take it.
     pub hold: Duration,
+    /// `mode`: what pgring does about a primary that is lost.
+    pub mode: FailoverMode,
+    /// `second_opinion`: whose word is needed before a primary is taken for dead.
+    pub second_opinion: SecondOpinion,
+    /// `max_lost_bytes`: how much log, as far as it is known, may be lost; `None` is as much as there is.
+    pub max_lost_bytes: Option<u64>,
+    /// `promote_timeout`: how long a standby may take to become the primary.
+    pub promote_timeout: Duration,
+    /// `follow_timeout`: how long another standby may take to follow it.
+    pub follow_timeout: Duration,
+}
+
+/// `mode`: what pgring does about a primary that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailoverMode {
+    /// It waits for one that others make.
+    Off,
+    /// It makes one of the standbys the primary, by SQL.
+    Sql,
+}
+
+/// `second_opinion`: whose word is needed before a primary is taken for dead. A standby that says that it hears the primary is
+/// believed in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondOpinion {
+    /// That of every standby in use.
+    All,
+    /// That of one of them.
+    Any,
 }
 
 impl Default for Failover {
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(30),
+            mode: FailoverMode::Off,
+            second_opinion: SecondOpinion::Any,
+            max_lost_bytes: None,
+            promote_timeout: Duration::from_secs(60),
+            follow_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -10,7 +10,7 @@ mod routing;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 pub use access::{Auth, AuthMethod, DatabaseSettings, Limits, Secret, UserSettings};
-pub use health::{Failover, Health};
+pub use health::{Failover, FailoverMode, Health, SecondOpinion};
 pub use pool::{
     Capacity, ConnectionSettings, PinPolicy, PoolMode, PoolOverride, PoolSettings, SequenceValues,
     StateCheck, Timeouts,
@@ -120,6 +120,8 @@ pub struct NodeSettings {
     pub max_connections: Option<u32>,
     /// `application_name` of its WAL receiver, by which the primary knows it; the name of the node when absent.
     pub application_name: Option<String>,
+    /// `failover_priority`: among standbys that are equally far the higher one is promoted; 0 is never promoted.
+    pub failover_priority: u32,
 }
 
 /// `[admin]`.

@@ -8,8 +8,8 @@ use super::{
     sections::method_name,
 };
 use crate::cluster::settings::{
-    Auth, AuthMethod, DatabaseSettings, Health, NodeSettings, PoolSettings, Preference, Preferred,
-    Routing, Runtime, Secret, UserSettings,
+    Auth, AuthMethod, DatabaseSettings, Failover, FailoverMode, Health, NodeSettings, PoolSettings,
+    Preference, Preferred, Routing, Runtime, Secret, UserSettings,
 };
 
 /// The parts of a configuration that have to agree.
@@ -23,6 +23,7 @@ pub(super) struct Parts<'p> {
     pub(super) routing: &'p Located<Routing>,
     pub(super) preferences: &'p [Located<Preference>],
     pub(super) health: &'p Located<Health>,
+    pub(super) failover: &'p Located<Failover>,
 }
 
 /// Records every conflict.
@@ -62,6 +63,20 @@ fn watching(parts: &Parts<'_>, report: &Report) {
     let splits = parts.routing.value.read_write_split && parts.nodes.len() > 1;
     if splits && health.value.user.is_none() {
         report.add(health.place.problem("user", Conflict::NobodyWatches));
+    }
+    if parts.failover.value.mode != FailoverMode::Off {
+        let (user, file) = (&health.value.user, &health.value.status_file);
+        if user.is_none() {
+            report.add(
+                health
+                    .place
+                    .problem("user", Conflict::FailoverNeeds("user")),
+            );
+        }
+        if file.is_none() {
+            let conflict = Conflict::FailoverNeeds("status_file");
+            report.add(health.place.problem("status_file", conflict));
+        }
     }
     if let Some(Secret::Scram(_)) = health.value.password {
         let conflict = Conflict::VerifierTowardsServer;

@@ -325,6 +325,9 @@ pub enum Conflict {
          false in [routing], then the first node takes everything"
     )]
     NobodyWatches,
+    /// A failover without eyes, or without a memory, is none.
+    #[error("is missing: [failover] mode = \"sql\" needs a {0} here")]
+    FailoverNeeds(&'static str),
     /// A verifier only checks; it proves nothing.
     #[error(
         "is a SCRAM verifier, which can check a password but not log in with it; \

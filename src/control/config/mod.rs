@@ -127,6 +127,7 @@ fn document_settings(
             routing: &routing,
             preferences: &preferences,
             health: &health,
+            failover: &failover,
         };
         checks::check(&parts, report);
     }

@@ -12,7 +12,7 @@ use crate::cluster::settings::{
 pub struct Reload {
     /// Settings that hold from now on: the old ones with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
     /// `[[preference]]`, `[health]` and `[failover]`, the new `login_timeout`, and of each `[[node]]` the new
-    /// `max_connections`, `weight` and `application_name`.
+    /// `max_connections`, `weight`, `application_name` and `failover_priority`.
     pub settings: Settings,
     /// Keys that have changed and hold, as the file names them: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -32,7 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Reload {
     settings.listen.login_timeout = new.listen.login_timeout;
     settings.routing = new.routing.clone();
     settings.health = new.health.clone();
-    settings.failover = new.failover;
+    settings.failover = new.failover.clone();
     settings.nodes = with_new_keys(&old.nodes, &new.nodes);
     Reload {
         settings,
@@ -72,7 +72,12 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         "[failover]",
         &old.failover,
         &new.failover,
-        hold
+        hold,
+        mode,
+        second_opinion,
+        max_lost_bytes,
+        promote_timeout,
+        follow_timeout,
     ));
     keys
 }
@@ -210,6 +215,10 @@ fn node_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<String> {
                 "application_name",
                 old.application_name != new.application_name,
             ),
+            (
+                "failover_priority",
+                old.failover_priority != new.failover_priority,
+            ),
         ];
         let changed = changed.iter().filter(|(_, changed)| *changed);
         keys.extend(changed.map(|(key, _)| format!("[[node]] {} {key}", old.name)));
@@ -225,6 +234,7 @@ fn with_new_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings
             max_connections: named.max_connections,
             weight: named.weight,
             application_name: named.application_name.clone(),
+            failover_priority: named.failover_priority,
             ..node.clone()
         },
     };

@@ -1,7 +1,5 @@
 //! The sections that choose and watch nodes: `[routing]`, `[[preference]]`, `[health]`, `[failover]`.
 
-use std::time::Duration;
-
 use super::{
     address::AbsoluteFile,
     form::{Choice, Name, Toggle, Whole},
@@ -12,8 +10,8 @@ use super::{
     sections::timeout,
 };
 use crate::cluster::settings::{
-    Balance, Consistency, Failover, Health, Laggards, Preference, Preferred, ReadOnlyTransactions,
-    Routing, Strategy,
+    Balance, Consistency, Failover, FailoverMode, Health, Laggards, Preference, Preferred,
+    ReadOnlyTransactions, Routing, SecondOpinion, Strategy,
 };
 
 const BALANCES: Choice<Balance> = Choice(&[
@@ -40,6 +38,14 @@ const LAGGARDS: Choice<Laggards> = Choice(&[
     ("primary", Laggards::Primary),
     ("least_delayed", Laggards::LeastDelayed),
 ]);
+const MODES: Choice<FailoverMode> =
+    Choice(&[("off", FailoverMode::Off), ("sql", FailoverMode::Sql)]);
+const OPINIONS: Choice<SecondOpinion> =
+    Choice(&[("any", SecondOpinion::Any), ("all", SecondOpinion::All)]);
+const LOST_BYTES: Size = Size {
+    min: 0,
+    max: 1 << 50,
+};
 const LAG_BYTES: Size = Size {
     min: 1,
     max: 1 << 50,
@@ -131,7 +137,17 @@ pub(super) fn health(mut section: Section<'_>, around: &Surroundings<'_>) -> Loc
 
 /// `[failover]`.
 pub(super) fn failover(mut section: Section<'_>) -> Located<Failover> {
-    let usual: Duration = Failover::default().hold;
-    let hold = read_or(&mut section, "hold", &HOLD, usual);
-    section.finish(Failover { hold })
+    let it = &mut section;
+    let usual = Failover::default();
+    let failover = Failover {
+        hold: read_or(it, "hold", &HOLD, usual.hold),
+        mode: read_or(it, "mode", &MODES, usual.mode),
+        second_opinion: read_or(it, "second_opinion", &OPINIONS, usual.second_opinion),
+        max_lost_bytes: it
+            .read("max_lost_bytes", &LOST_BYTES)
+            .map(|bytes| bytes as u64),
+        promote_timeout: timeout(it, "promote_timeout", usual.promote_timeout),
+        follow_timeout: timeout(it, "follow_timeout", usual.follow_timeout),
+    };
+    section.finish(failover)
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{
     ClusterState, Node,
-    event::{Effect, Follower},
+    event::{Effect, Follower, NodeAnswer},
 };
 use crate::{cluster::node::Status, ids::NodeId};
 
@@ -21,12 +21,14 @@ impl ClusterState {
 
     /// A fenced node that has become a standby is no danger any more.
     fn lift_fence(&mut self, id: NodeId, now_us: u64) {
+        let timeline = self.timeline;
         let node = self.node_mut(id);
-        let is_standby = node.answer.as_ref().is_some_and(|it| it.in_recovery);
-        if !node.is_fenced || !is_standby {
+        let follows = |it: &NodeAnswer| it.timeline == timeline && it.receiver.may_hear();
+        let is_harmless = |it: &NodeAnswer| it.in_recovery && (!node.must_follow || follows(it));
+        if !node.is_fenced || !node.answer.as_ref().is_some_and(is_harmless) {
             return;
         }
-        node.is_fenced = false;
+        (node.is_fenced, node.must_follow) = (false, false);
         if node.status == Status::Quarantine {
             self.set_status(id, Status::Waiting, "it is a standby again", now_us);
         }
@@ -131,9 +133,18 @@ impl ClusterState {
         }
     }
 
-    fn fence(&mut self, id: NodeId, why: &str, now_us: u64) {
+    pub(super) fn fence(&mut self, id: NodeId, why: &str, now_us: u64) {
         self.node_mut(id).is_fenced = true;
         self.set_status(id, Status::Quarantine, why, now_us);
+    }
+
+    /// The planner believes it again.
+    pub(super) fn unfence(&mut self, id: NodeId, now_us: u64) {
+        self.node_mut(id).is_fenced = false;
+        if self.node(id).status == Status::Quarantine {
+            self.set_status(id, Status::Waiting, "it was not replaced", now_us);
+        }
+        self.settle(now_us);
     }
 
     fn set_primary(&mut self, primary: Option<NodeId>, now_us: u64) {
@@ -192,10 +203,8 @@ impl ClusterState {
         if standby == upstream || !in_recovery {
             return None;
         }
-        let configured = [node.application_name.as_ref().unwrap_or(&node.name)];
-        let names = configured.into_iter().chain(&node.facts.names);
         let rows = &self.node(upstream).facts.followers;
-        names
+        node.names()
             .map(|name| rows.iter().filter(move |row| row.application_name == *name))
             .find_map(|mut rows| {
                 let first = rows.next()?;

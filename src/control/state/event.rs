@@ -1,6 +1,10 @@
 //! Events of the nodes, and the effects of events. Pure.
 
-use crate::{cluster::node::Lsn, ids::NodeId};
+use crate::{
+    cluster::{failover_state::FailoverOrder, node::Lsn},
+    control::failover::{phase::Step, plan, seen::Receiver},
+    ids::NodeId,
+};
 
 /// Something that has happened to a node.
 #[derive(Clone, Debug)]
@@ -17,18 +21,25 @@ pub(crate) enum Event {
     Attach(NodeId),
     /// The operator wants it not to be used.
     Detach(NodeId),
+    /// Time has passed.
+    Tick,
+    /// A step of a failover has ended.
+    StepEnded(Step, plan::Outcome),
+    /// The operator's word about a failover.
+    Ordered(FailoverOrder),
 }
 
 impl Event {
-    /// The node it is about.
-    pub(crate) fn node(&self) -> NodeId {
+    /// The node it is about, if it is about one.
+    pub(crate) fn node(&self) -> Option<NodeId> {
         match self {
             Self::Probed(id, _)
             | Self::Answered(id, _)
             | Self::Silent(id, _)
             | Self::Connected(id)
             | Self::Attach(id)
-            | Self::Detach(id) => *id,
+            | Self::Detach(id) => Some(*id),
+            Self::Tick | Self::StepEnded(..) | Self::Ordered(_) => None,
         }
     }
 }
@@ -53,6 +64,12 @@ pub(crate) struct NodeAnswer {
     pub(crate) lsn: Lsn,
     /// The timeline it is on; 0 is unknown.
     pub(crate) timeline: u32,
+    /// When it was asked, in microseconds since 1970.
+    pub(crate) asked_us: u64,
+    /// How far it has received the log; 0 is unknown.
+    pub(crate) received: Lsn,
+    /// Its connection to whom it follows.
+    pub(crate) receiver: Receiver,
     /// It is not further behind than `[routing]` allows.
     pub(crate) is_near: bool,
     /// It has replayed what the primary never wrote.
@@ -68,6 +85,8 @@ pub(crate) struct NodeFacts {
     pub(crate) system: u64,
     /// Names by which its primary may know it.
     pub(crate) names: Vec<String>,
+    /// `synchronous_standby_names`.
+    pub(crate) synchronous: String,
     /// Standbys that follow it.
     pub(crate) followers: Vec<Follower>,
 }
@@ -91,6 +110,8 @@ pub(crate) enum Effect {
     Suspect(NodeId),
     /// The node is to be asked what it is.
     Ask(NodeId),
-    /// Write the status file: something that outlasts a restart has changed.
+    /// Write the status file: something that outlasts a restart has changed. What follows waits for that.
     Save,
+    /// Carry out a step of a failover; [`Event::StepEnded`] follows.
+    Do(Step),
 }

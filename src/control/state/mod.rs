@@ -12,7 +12,17 @@ mod event;
 mod tests;
 pub(super) mod view;
 
-use crate::{cluster::node::Status, ids::NodeId};
+use super::failover::{
+    phase::{Phase, Step},
+    plan::{Act, Input, Planner},
+};
+use crate::{
+    cluster::{
+        node::{Lsn, Status},
+        settings::Failover,
+    },
+    ids::NodeId,
+};
 
 pub(super) use event::{Effect, Event, Follower, NodeAnswer, NodeFacts, Outcome};
 
@@ -22,11 +32,15 @@ struct Node {
     name: String,
     /// `[[node]] application_name`.
     application_name: Option<String>,
+    /// `[[node]] failover_priority`.
+    priority: u32,
     status: Status,
     since_us: u64,
     reason: String,
-    /// It claimed to be the primary, and was not believed.
+    /// It claimed to be the primary, and was not believed; or it is not to be it any more.
     is_fenced: bool,
+    /// It is not used before it follows the primary.
+    must_follow: bool,
     /// Probes that failed, in a row.
     failures: u32,
     /// Whether the last probe went well.
@@ -40,11 +54,21 @@ struct Node {
     refusal: String,
 }
 
+impl Node {
+    /// Names by which a primary may know it.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let configured = self.application_name.as_ref().unwrap_or(&self.name);
+        [configured].into_iter().chain(&self.facts.names)
+    }
+}
+
 /// A `[[node]]` of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) application_name: Option<String>,
+    /// `failover_priority`.
+    pub(super) priority: u32,
 }
 
 /// A node in a status file.
@@ -52,6 +76,15 @@ pub(super) struct Member {
 pub(super) struct Remembered {
     pub(super) status: Status,
     pub(super) since_us: u64,
+}
+
+/// Rules of the file that beliefs go by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rules {
+    /// `[health] retries`.
+    pub(super) retries: u32,
+    /// `[failover]`.
+    pub(super) failover: Failover,
 }
 
 /// State of the cluster: of all its nodes.
@@ -67,19 +100,26 @@ pub(super) struct ClusterState {
     system: u64,
     /// Failed probes in a row, after the first, until a node is down.
     retries: u32,
+    /// How far the primary's log was written when it last said so; 0 is unknown.
+    written: Lsn,
+    /// Whose word its commits waited for then (`synchronous_standby_names`).
+    synchronous: String,
+    planner: Planner,
     effects: Vec<Effect>,
 }
 
 impl ClusterState {
     /// Nodes of which nothing is known.
-    pub(super) fn new(members: Vec<Member>, retries: u32, now_us: u64) -> Self {
+    pub(super) fn new(members: Vec<Member>, rules: Rules, now_us: u64) -> Self {
         let node = |member: Member| Node {
             name: member.name,
             application_name: member.application_name,
+            priority: member.priority,
             status: Status::Waiting,
             since_us: now_us,
             reason: "pgring has started".to_owned(),
             is_fenced: false,
+            must_follow: false,
             failures: 0,
             is_alive: None,
             is_silent: false,
@@ -93,7 +133,10 @@ impl ClusterState {
             last_primary: None,
             timeline: 0,
             system: 0,
-            retries,
+            retries: rules.retries,
+            written: 0,
+            synchronous: String::new(),
+            planner: Planner::new(rules.failover, now_us),
             effects: Vec::new(),
         }
     }
@@ -110,21 +153,48 @@ impl ClusterState {
         node.reason = "it was so before pgring was restarted".to_owned();
     }
 
+    /// The primary before a restart, and where a failover stood.
+    pub(super) fn remember_failover(
+        &mut self,
+        primary: Option<NodeId>,
+        synchronous: &str,
+        phase: Phase,
+        now_us: u64,
+    ) {
+        self.last_primary = primary;
+        synchronous.clone_into(&mut self.synchronous);
+        let phase = match phase {
+            // Who follows is looked at once more.
+            Phase::Following { lost, chosen, .. } => {
+                let rest = self.ids().filter(|id| *id != lost && *id != chosen.node);
+                Phase::Following {
+                    lost,
+                    chosen,
+                    rest: rest.collect(),
+                }
+            }
+            phase => phase,
+        };
+        self.planner.restore(phase, now_us);
+    }
+
     /// The newest timeline of a primary before a restart.
     pub(super) fn remember_timeline(&mut self, timeline: u32) {
         self.timeline = self.timeline.max(timeline);
     }
 
     /// The configuration was read again.
-    pub(super) fn set_members(&mut self, members: Vec<Member>, retries: u32) {
-        self.retries = retries;
+    pub(super) fn set_members(&mut self, members: Vec<Member>, rules: Rules) {
+        self.retries = rules.retries;
+        self.planner.set_rules(rules.failover);
         for (node, member) in self.nodes.iter_mut().zip(members) {
-            node.application_name = member.application_name;
+            (node.application_name, node.priority) = (member.application_name, member.priority);
         }
     }
 
     /// Something has happened; what is to be done about it.
     pub(super) fn on(&mut self, event: Event, now_us: u64) -> Vec<Effect> {
+        let mut input = Input::Tick;
         match event {
             Event::Probed(node, outcome) => self.probed(node, outcome, now_us),
             Event::Answered(node, answer) => self.answered(node, answer),
@@ -134,14 +204,60 @@ impl ClusterState {
             Event::Detach(node) => {
                 self.set_status(node, Status::Unused, "an operator detached it", now_us);
             }
+            Event::Tick => {}
+            Event::StepEnded(step, outcome) => input = Input::Ended(step, outcome),
+            Event::Ordered(order) => input = Input::Order(order),
         }
         self.settle(now_us);
+        let acts = self.planner.on(input, &self.seen(), now_us);
+        for act in acts {
+            self.act(act, now_us);
+        }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Does what the planner wants, or has it done.
+    fn act(&mut self, act: Act, now_us: u64) {
+        match act {
+            Act::Say(is_warning, text) => self.say(is_warning, text),
+            Act::Save => self.effects.push(Effect::Save),
+            Act::Unfence(node) => self.unfence(node, now_us),
+            Act::GiveUp(node, why) => {
+                self.node_mut(node).must_follow = true;
+                self.fence(node, &why, now_us);
+            }
+            Act::Do(step) => {
+                if let Step::Fence(node) = step {
+                    self.node_mut(node).is_fenced = true;
+                    self.effects.push(Effect::Save);
+                }
+                self.effects.push(Effect::Do(step));
+            }
+        }
     }
 
     /// The node that takes writes.
     pub(super) fn primary(&self) -> Option<NodeId> {
         self.primary
+    }
+
+    pub(super) fn name(&self, id: NodeId) -> &str {
+        &self.node(id).name
+    }
+
+    /// Whose word the commits of the last primary waited for, as it said.
+    pub(super) fn synchronous(&self) -> &str {
+        &self.synchronous
+    }
+
+    /// The last node that took writes.
+    pub(super) fn last_primary(&self) -> Option<NodeId> {
+        self.last_primary
+    }
+
+    /// When and how a lost primary is replaced.
+    pub(super) fn planner(&self) -> &Planner {
+        &self.planner
     }
 
     /// The newest timeline on which a primary was believed; 0 is unknown.
@@ -287,7 +403,22 @@ impl ClusterState {
         if let Some(before) = before.filter(|_| answer.in_recovery && answer.timeline > 0) {
             answer.timeline = answer.timeline.max(before.timeline);
         }
-        node.answer = Some(answer);
+        if self.primary == Some(id) && !answer.in_recovery {
+            self.written = answer.lsn;
+        }
+        self.node_mut(id).answer = Some(answer);
+        if self.primary == Some(id) {
+            self.note_synchronous(id);
+        }
+    }
+
+    /// The primary may have told that its commits wait for others.
+    fn note_synchronous(&mut self, primary: NodeId) {
+        let names = &self.nodes[usize::from(primary.0)].facts.synchronous;
+        if *names != self.synchronous {
+            self.synchronous.clone_from(names);
+            self.effects.push(Effect::Save);
+        }
     }
 
     fn silent(&mut self, id: NodeId, why: String) {
@@ -307,7 +438,7 @@ impl ClusterState {
     /// The operator's word is stronger than what pgring believed.
     fn attach(&mut self, id: NodeId, now_us: u64) {
         let node = self.node_mut(id);
-        node.is_fenced = false;
+        (node.is_fenced, node.must_follow) = (false, false);
         node.failures = 0;
         if !node.status.is_usable() {
             let timeline = node.answer.as_ref().map_or(0, |answer| answer.timeline);

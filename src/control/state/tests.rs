@@ -3,6 +3,7 @@
 use super::*;
 use crate::{cluster::node::Role, control::state::view::View};
 
+mod failover;
 mod simulation;
 
 const A: NodeId = NodeId(0);
@@ -21,9 +22,10 @@ impl Stage {
         let member = |name: &str| Member {
             name: name.to_owned(),
             application_name: None,
+            priority: 1,
         };
         Self {
-            state: ClusterState::new(["a", "b", "c"].map(member).into(), 1, 0),
+            state: ClusterState::new(["a", "b", "c"].map(member).into(), retries(1), 0),
             now: 0,
             said: Vec::new(),
         }
@@ -94,6 +96,13 @@ impl Stage {
     }
 }
 
+fn retries(retries: u32) -> Rules {
+    Rules {
+        retries,
+        ..Rules::default()
+    }
+}
+
 fn primary(timeline: u32) -> NodeAnswer {
     NodeAnswer {
         timeline,
@@ -119,6 +128,7 @@ fn with_followers(answer: NodeAnswer, names: &[&str]) -> NodeAnswer {
         facts: Some(NodeFacts {
             system: 77,
             names: vec!["walreceiver".to_owned()],
+            synchronous: String::new(),
             followers: names.iter().map(follower).collect(),
         }),
         ..answer
@@ -376,10 +386,12 @@ fn rows_of_followers_are_found_by_any_of_their_names() {
     let member = |name: Option<&str>| Member {
         name: String::new(),
         application_name: name.map(str::to_owned),
+        priority: 1,
     };
-    stage
-        .state
-        .set_members(vec![member(None), member(Some("x")), member(Some("b"))], 1);
+    stage.state.set_members(
+        vec![member(None), member(Some("x")), member(Some("b"))],
+        retries(1),
+    );
     stage.on(Event::Connected(A));
     assert_eq!(stage.view(C).replication_state, "streaming");
 }
@@ -462,16 +474,17 @@ fn quirk_what_a_reload_leaves_out_is_over() {
         let member = |name: Option<&str>| Member {
             name: String::new(),
             application_name: name.map(str::to_owned),
+            priority: 1,
         };
         names.map(member).into()
     };
     let told = members([None, Some("replica"), None]);
-    stage.state.set_members(told, 5);
+    stage.state.set_members(told, retries(5));
     stage.on(Event::Answered(A, with_followers(primary(1), &["replica"])));
     assert_eq!(stage.view(B).replication_state, "streaming");
     stage.fail(B);
     stage.expect(Some(A), ["waiting"; 3]);
-    stage.state.set_members(members([None; 3]), 1);
+    stage.state.set_members(members([None; 3]), retries(1));
     stage.on(Event::Connected(A));
     assert_eq!(stage.view(B).replication_state, "");
     stage.fail(B);

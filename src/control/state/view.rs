@@ -1,8 +1,15 @@
 //! Views of the nodes for workers, and for the status file. Pure.
 
-use super::{ClusterState, Remembered, event::Follower};
+use super::{ClusterState, Node, Remembered, event::Follower};
 use crate::{
-    cluster::node::{Role, Status},
+    cluster::{
+        failover_state::FailoverState,
+        node::{Role, Status},
+    },
+    control::failover::{
+        seen::{Seen, SeenAnswer, SeenNode},
+        synchronous::Synchronous,
+    },
     ids::NodeId,
 };
 
@@ -24,6 +31,60 @@ pub(crate) struct View {
 }
 
 impl ClusterState {
+    /// The cluster as the planner sees it.
+    pub(super) fn seen(&self) -> Seen {
+        let synchronous = self.synchronous_standbys();
+        let is_synchronous = |node: &Node| {
+            let has = |it: &Synchronous| node.names().any(|name| it.has(name));
+            synchronous.as_ref().is_some_and(has)
+        };
+        let node = |node: &Node| SeenNode {
+            name: node.name.clone(),
+            status: node.status,
+            is_alive: node.is_alive,
+            priority: node.priority,
+            is_synchronous: is_synchronous(node),
+            answer: node.answer.as_ref().map(|answer| SeenAnswer {
+                asked_us: answer.asked_us,
+                in_recovery: answer.in_recovery,
+                timeline: answer.timeline,
+                received: answer.received.max(answer.lsn),
+                receiver: answer.receiver,
+            }),
+        };
+        Seen {
+            nodes: self.nodes.iter().map(node).collect(),
+            primary: self.primary,
+            last_primary: self.last_primary,
+            timeline: self.timeline,
+            written: self.written,
+            synchronous_needed: synchronous
+                .as_ref()
+                .map_or(0, |it| it.needed(self.nodes.len() - 1)),
+        }
+    }
+
+    /// Standbys whose word the commits of the last primary may have waited for.
+    fn synchronous_standbys(&self) -> Option<Synchronous> {
+        let read = Synchronous::read(&self.synchronous)?;
+        let primary = self.last_primary.map(|id| self.node(id));
+        Some(read.without(primary.into_iter().flat_map(Node::names)))
+    }
+
+    /// Where a failover stands.
+    pub(crate) fn failover_state(&self) -> FailoverState {
+        let planner = &self.planner;
+        let chosen = planner.phase().chosen();
+        FailoverState {
+            phase: planner.phase().name(),
+            since_us: planner.since_us(),
+            lost: planner.phase().lost(),
+            chosen: chosen.map(|chosen| chosen.node),
+            lost_bytes: chosen.map_or(0, |chosen| chosen.lost_bytes),
+            why: planner.why().to_owned(),
+        }
+    }
+
     /// All nodes, in their order.
     pub(crate) fn views(&self) -> Vec<View> {
         self.ids().map(|id| self.view(id)).collect()

@@ -28,6 +28,7 @@ pub(super) async fn keep_time(watch: Rc<Watch>) {
             continue;
         }
         let now = time::now();
+        watch.tick();
         for (place, node) in watch.nodes.iter().enumerate() {
             if !watch.state.borrow().is_asked(node.id) {
                 continue;
@@ -77,7 +78,7 @@ pub(super) async fn run(watch: Rc<Watch>, place: usize) {
 }
 
 impl Asker {
-    async fn ask(&mut self, watch: &Watch, place: usize) {
+    async fn ask(&mut self, watch: &Rc<Watch>, place: usize) {
         let now = time::now();
         let id = watch.nodes[place].id;
         let is_asked = watch.dialer.is_on() && watch.state.borrow().is_asked(id);
@@ -174,17 +175,21 @@ impl Asker {
 }
 
 fn answered(
-    watch: &Watch,
+    watch: &Rc<Watch>,
     place: usize,
     before: &[Lsn],
     (position, asked): (Position, Instant),
     facts: Option<NodeFacts>,
 ) {
     let (is_near, is_ahead) = watch.note_position(place, &position, before, asked);
+    let age = time::now().saturating_duration_since(asked);
     let answer = NodeAnswer {
         in_recovery: position.in_recovery,
         lsn: position.lsn,
         timeline: position.timeline,
+        asked_us: time::unix_micros().saturating_sub(age.as_micros() as u64),
+        received: position.received,
+        receiver: position.receiver,
         is_near,
         is_ahead,
         facts,

@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,10 +19,11 @@ use crate::{
         settings::Settings,
     },
     control::{
+        failover::phase::Step,
         keys::Deriver,
         line::Destination,
         publishing::Publishing,
-        state::{ClusterState, Effect, Event, Member, view::View},
+        state::{ClusterState, Effect, Event, Member, Rules, view::View},
         status_file,
     },
     ids::NodeId,
@@ -40,6 +42,9 @@ pub(crate) struct Watch {
     pub(super) catalogs: Rc<Catalogs>,
     pub(super) lost: Rc<Lost>,
     status_file: status_file::Writer,
+    /// Steps of a failover that nobody has begun.
+    pub(super) steps: RefCell<VecDeque<Step>>,
+    pub(super) on_step: Bell,
     /// Settings have changed.
     pub(super) on_reload: Bell,
     /// Grows with each change of how nodes are looked at; lines of an older one are not used.
@@ -93,6 +98,8 @@ impl Watch {
             lost: Rc::new(Lost::new(Rc::clone(&dialer))),
             dialer,
             status_file: status_file::Writer::default(),
+            steps: RefCell::default(),
+            on_step: Bell::default(),
             on_reload: Bell::default(),
             generation: Cell::new(0),
             surveyed: Cell::new(false),
@@ -111,7 +118,7 @@ impl Watch {
         let members = members(settings);
         self.state
             .borrow_mut()
-            .set_members(members, settings.health.retries);
+            .set_members(members, rules(settings));
         if before.health != settings.health || before.users != settings.users {
             self.generation.set(self.generation.get() + 1);
         }
@@ -154,7 +161,7 @@ impl Watch {
     }
 
     /// A client's connection was made to the node. Reads may go there once its position is known anew.
-    pub(crate) fn connected(&self, node: NodeId) {
+    pub(crate) fn connected(self: &Rc<Self>, node: NodeId) {
         match self.dialer.is_on() {
             true => {
                 self.on(Event::Connected(node));
@@ -167,8 +174,9 @@ impl Watch {
     }
 
     /// Something has happened to a node. While nobody looks at the nodes, nothing follows from that.
-    pub(crate) fn on(&self, event: Event) {
-        if usize::from(event.node().0) >= self.nodes.len() {
+    pub(crate) fn on(self: &Rc<Self>, event: Event) {
+        let place = event.node().map(|node| usize::from(node.0));
+        if place.is_some_and(|place| place >= self.nodes.len()) {
             return;
         }
         let effects = self.state.borrow_mut().on(event, time::unix_micros());
@@ -185,7 +193,15 @@ impl Watch {
         }
     }
 
-    fn carry_out(&self, effect: Effect) {
+    /// Time has passed, which matters while a failover is under way.
+    pub(super) fn tick(self: &Rc<Self>) {
+        let is_under_way = self.state.borrow().planner().phase().is_under_way();
+        if is_under_way {
+            self.on(Event::Tick);
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, effect: Effect) {
         match effect {
             Effect::Say(true, text) => tracing::warn!("{text}"),
             Effect::Say(false, text) => tracing::info!("{text}"),
@@ -199,10 +215,19 @@ impl Watch {
                 self.status_file
                     .save(&snapshot.settings, &self.state.borrow());
             }
+            Effect::Do(step) => {
+                self.steps.borrow_mut().push_back(step);
+                self.on_step.ring();
+            }
         }
     }
 
-    fn node(&self, id: NodeId) -> &Watched {
+    /// True when all that was to be remembered is on the disk.
+    pub(super) fn is_saved(&self) -> bool {
+        self.status_file.is_written()
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Watched {
         &self.nodes[usize::from(id.0)]
     }
 
@@ -211,12 +236,13 @@ impl Watch {
         let state = self.state.borrow();
         let views = state.views();
         let same = *self.published.borrow() == views;
-        let primary = state.primary();
-        if same && primary == self.dialer.publishing.current().primary {
+        let (primary, failover) = (state.primary(), state.failover_state());
+        let current = self.dialer.publishing.current();
+        if same && primary == current.primary && failover == *current.failover {
             return;
         }
-        let is_new = primary.is_some() && primary != self.dialer.publishing.current().primary;
-        self.dialer.publishing.nodes(&views, primary);
+        let is_new = primary.is_some() && primary != current.primary;
+        self.dialer.publishing.nodes(&views, primary, &failover);
         self.published.replace(views);
         if is_new {
             self.catalogs.doubt();
@@ -298,11 +324,20 @@ impl Watch {
     }
 }
 
+/// Rules of the file, for the state.
+pub(crate) fn rules(settings: &Settings) -> Rules {
+    Rules {
+        retries: settings.health.retries,
+        failover: settings.failover.clone(),
+    }
+}
+
 /// Names of the nodes in the file, for the state.
 pub(crate) fn members(settings: &Settings) -> Vec<Member> {
     let member = |node: &crate::cluster::settings::NodeSettings| Member {
         name: node.name.clone(),
         application_name: node.application_name.clone(),
+        priority: node.failover_priority,
     };
     settings.nodes.iter().map(member).collect()
 }

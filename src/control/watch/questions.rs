@@ -4,28 +4,37 @@ use std::time::Duration;
 
 use crate::{
     cluster::node::{Lsn, end_of_log, read_lsn},
-    control::state::{Follower, NodeFacts},
+    control::{
+        failover::{conninfo, seen::Receiver},
+        state::{Follower, NodeFacts},
+    },
     protocol::backend::DataRow,
 };
 
-/// Whether it is a standby, how far it is, its timeline, the size of a page of its log, and of a primary how far that is
-/// flushed, and how late it may be. One row.
+/// Whether it is a standby, how far it is, its timeline, the size of a page of its log, of a primary how far that is
+/// flushed, and how late it may be; of a standby how far it has received, whether it is connected to whom it follows, how
+/// long ago it was last told something, and how long it may be told nothing. One row.
 ///
 /// A standby that streams says which timeline it receives; another one knows that of its last restart point, and that of
 /// the last change that it has written out. A primary's is in the name of the file it writes, since the moment of its promotion.
 pub(super) const POSITION: &str = "\
 SELECT r, CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
-CASE WHEN r THEN greatest((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), \
+CASE WHEN r THEN greatest(w.received_tli, \
 (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \
 (SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()))::text \
 ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END, current_setting('wal_block_size'), \
-CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END, current_setting('wal_writer_delay') \
-FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) AS recovery";
+CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END, current_setting('wal_writer_delay'), \
+CASE WHEN r THEN pg_last_wal_receive_lsn() END, \
+CASE WHEN w.pid IS NOT NULL THEN coalesce(w.status, '?') END, \
+(1000000 * extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time))::bigint, \
+current_setting('wal_receiver_timeout') \
+FROM (SELECT pg_is_in_recovery() AS r OFFSET 0) AS recovery \
+LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON r";
 
 /// Behind [`POSITION`]: which cluster it is, its names, and then one row for each that follows it.
 pub(super) const FACTS: &str = "\
 ; SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()), current_setting('cluster_name'), \
-(SELECT conninfo FROM pg_catalog.pg_stat_wal_receiver)\
+(SELECT conninfo FROM pg_catalog.pg_stat_wal_receiver), current_setting('synchronous_standby_names')\
 ; SELECT application_name, state, sync_state FROM pg_catalog.pg_stat_replication";
 
 /// The answer to [`POSITION`].
@@ -40,6 +49,9 @@ pub(super) struct Position {
     pub(super) flushed: Lsn,
     /// How often it flushes what nobody waits for.
     pub(super) flush_delay: Duration,
+    /// How far a standby has received; 0 is unknown.
+    pub(super) received: Lsn,
+    pub(super) receiver: Receiver,
 }
 
 /// Both answers, as their rows come in.
@@ -79,7 +91,18 @@ fn values<const N: usize>(row: DataRow<'_>) -> Result<[String; N], &'static str>
 }
 
 fn position(row: DataRow<'_>) -> Result<Position, &'static str> {
-    let [recovery, lsn, timeline, page, flushed, delay] = values(row)?;
+    let [
+        recovery,
+        lsn,
+        timeline,
+        page,
+        flushed,
+        delay,
+        received,
+        status,
+        silent,
+        limit,
+    ] = values(row)?;
     let in_recovery = match recovery.as_str() {
         "t" => true,
         "f" => false,
@@ -107,13 +130,46 @@ fn position(row: DataRow<'_>) -> Result<Position, &'static str> {
         lsn: end(lsn),
         timeline,
         flushed: end(flushed),
-        flush_delay: read_delay(&delay).ok_or("not a time")?,
+        flush_delay: read_time(&delay).ok_or("not a time")?,
+        received: read(&received)?,
+        receiver: receiver(&status, &silent, &limit)?,
     })
 }
 
+/// A standby's connection. `status` is empty where there is none, and `?` for whom may not know.
+fn receiver(status: &str, silent: &str, limit: &str) -> Result<Receiver, &'static str> {
+    let limit = read_time(limit).ok_or("not a time")?;
+    let silent: Option<i64> = match silent {
+        "" => None,
+        silent => Some(silent.parse().map_err(|_| "not a number")?),
+    };
+    Ok(match status {
+        "streaming" | "?" => Receiver::Streaming {
+            silent_us: silent.map(|silent| silent.max(0) as u64),
+            patience_us: (limit > Duration::ZERO).then(|| {
+                let patience = limit / 2 + RECEIVER_GRACE;
+                patience.as_micros() as u64
+            }),
+        },
+        _ => Receiver::None,
+    })
+}
+
+/// Beyond half of `wal_receiver_timeout`, after which a standby asks for a sign of life, until one must have come.
+const RECEIVER_GRACE: Duration = Duration::from_secs(1);
+
 /// A time of whole milliseconds as `SHOW` writes it.
-fn read_delay(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, u64); 3] = [("ms", 1), ("min", 60_000), ("s", 1000)];
+fn read_time(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 5] = [
+        ("ms", 1),
+        ("min", 60_000),
+        ("s", 1000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let unit = |(unit, factor): (&str, u64)| Some((text.strip_suffix(unit)?, factor));
     let (digits, factor) = UNITS.into_iter().find_map(unit)?;
     let number: u64 = digits.parse().ok()?;
@@ -121,16 +177,17 @@ fn read_delay(text: &str) -> Option<Duration> {
 }
 
 fn facts(row: DataRow<'_>) -> Result<NodeFacts, &'static str> {
-    let [system, cluster_name, conninfo] = values(row)?;
-    let named = ["application_name", "fallback_application_name"];
-    let names = named
-        .iter()
-        .filter_map(|key| setting(&conninfo, key))
+    let [system, cluster_name, conninfo, synchronous] = values(row)?;
+    let pairs = conninfo::read_pairs(&conninfo).unwrap_or_default();
+    let names = ["application_name", "fallback_application_name"]
+        .into_iter()
+        .filter_map(|key| Some(pairs.iter().find(|(it, _)| it == key)?.1.clone()))
         .chain([cluster_name]);
     Ok(NodeFacts {
         // Signed in SQL, though it is not.
         system: system.parse::<i64>().map_err(|_| "not a number")? as u64,
         names: names.filter(|name| !name.is_empty()).collect(),
+        synchronous,
         followers: Vec::new(),
     })
 }
@@ -144,35 +201,6 @@ fn follower(row: DataRow<'_>) -> Result<Follower, &'static str> {
     })
 }
 
-/// The value of a key in a connection string as libpq writes it: `key=value key='it\'s'`.
-fn setting(conninfo: &str, key: &str) -> Option<String> {
-    let mut rest = conninfo.trim_start();
-    while let Some((name, after)) = rest.split_once('=') {
-        let (value, after) = value(after);
-        if name.trim() == key {
-            return Some(value);
-        }
-        rest = after.trim_start();
-    }
-    None
-}
-
-/// One value, and what comes after it.
-fn value(text: &str) -> (String, &str) {
-    let is_quoted = text.starts_with('\'');
-    let mut value = String::new();
-    let mut characters = text.char_indices().skip(usize::from(is_quoted));
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
-            '\'' if is_quoted => return (value, &text[at + 1..]),
-            ' ' if !is_quoted => return (value, &text[at..]),
-            other => value.push(other),
-        }
-    }
-    (value, "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +210,14 @@ mod tests {
     };
 
     const DELAY: Option<&str> = Some("200ms");
+
+    /// A row of a standby that is connected to nobody.
+    fn with_receiver(values: [Option<&'static str>; 6]) -> [Option<&'static str>; 10] {
+        let mut row = [None; 10];
+        row[..6].copy_from_slice(&values);
+        row[9] = Some("1min");
+        row
+    }
 
     fn row<T>(values: &[Option<&str>], read: impl FnOnce(DataRow<'_>) -> T) -> T {
         let mut out = Vec::new();
@@ -199,6 +235,10 @@ mod tests {
             Some("8192"),
             None,
             DELAY,
+            Some("16/B374D900"),
+            Some("streaming"),
+            Some("1500"),
+            Some("1min"),
         ];
         let read = Position {
             in_recovery: true,
@@ -206,6 +246,11 @@ mod tests {
             timeline: 7,
             flushed: 0,
             flush_delay: Duration::from_millis(200),
+            received: 0x16_B374_D900,
+            receiver: Receiver::Streaming {
+                silent_us: Some(1500),
+                patience_us: Some(31_000_000),
+            },
         };
         assert_eq!(row(&standby, position), Ok(read));
         let file = "0000000A0000001600000012";
@@ -216,6 +261,10 @@ mod tests {
             Some("8192"),
             Some("0/2FFFFF0"),
             DELAY,
+            None,
+            None,
+            None,
+            Some("0"),
         ];
         let read = Position {
             in_recovery: false,
@@ -224,9 +273,11 @@ mod tests {
             timeline: 10,
             flushed: 0x2FF_FFF0,
             flush_delay: Duration::from_millis(200),
+            received: 0,
+            receiver: Receiver::None,
         };
         assert_eq!(row(&primary, position), Ok(read));
-        let fresh = [Some("t"), None, None, Some("8192"), None, DELAY];
+        let fresh = with_receiver([Some("t"), None, None, Some("8192"), None, DELAY]);
         let unknown = row(&fresh, position).unwrap();
         assert_eq!((unknown.lsn, unknown.timeline), (0, 0));
     }
@@ -234,8 +285,9 @@ mod tests {
     /// Pgpool-II, 3.4: the high half of a position counted for 16 MiB too little.
     #[test]
     fn quirk_positions_go_on_across_four_gibibytes() {
-        let at = |text: &str| {
-            let columns = [Some("t"), Some(text), Some("1"), Some("8192"), None, DELAY];
+        let at = |text: &'static str| {
+            let columns =
+                with_receiver([Some("t"), Some(text), Some("1"), Some("8192"), None, DELAY]);
             row(&columns, position).unwrap().lsn
         };
         assert_eq!(at("1/100") - at("0/FFFFFF00"), 0x200);
@@ -248,7 +300,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let good = [Some("t"), Some("0/1"), Some("1"), Some("8192"), None, DELAY];
+        let good = with_receiver([Some("t"), Some("0/1"), Some("1"), Some("8192"), None, DELAY]);
         assert!(row(&good, position).is_ok());
         for (place, wrong) in [
             (0, "yes"),
@@ -258,6 +310,9 @@ mod tests {
             (3, "many"),
             (4, "x"),
             (5, "soon"),
+            (6, "0"),
+            (8, "long"),
+            (9, "never"),
         ] {
             let mut values = good;
             values[place] = Some(wrong);
@@ -268,8 +323,8 @@ mod tests {
             (values[0], values[2]) = (Some("f"), Some(file));
             assert!(row(&values, position).is_err(), "{values:?}");
         }
-        assert!(row(&[None; 6], position).is_err());
-        assert!(row(&good[..5], position).is_err());
+        assert!(row(&[None; 10], position).is_err());
+        assert!(row(&good[..9], position).is_err());
         assert!(row(&[&good[..], &[None]].concat(), position).is_err());
         let mut reading = Reading::default();
         let one = [Some("a"), Some("b"), Some("c")];
@@ -279,12 +334,39 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_read() {
+        let read = |status, silent, limit| receiver(status, silent, limit).unwrap();
+        assert_eq!(read("", "", "1min"), Receiver::None);
+        assert_eq!(read("starting", "5", "1min"), Receiver::None);
+        let unknown = Receiver::Streaming {
+            silent_us: None,
+            patience_us: Some(6_000_000),
+        };
+        assert_eq!(read("?", "", "10s"), unknown);
+        let for_ever = Receiver::Streaming {
+            silent_us: Some(0),
+            patience_us: None,
+        };
+        assert_eq!(read("streaming", "-3", "0"), for_ever);
+        assert!(unknown.may_hear() && for_ever.may_hear());
+    }
+
+    #[test]
     fn times_are_read_as_servers_write_them() {
-        let delays = ["200ms", "1s", "2min", "0", "ms", "1h"].map(read_delay);
+        let delays = ["200ms", "1s", "2min", "0", "1h", "2d", "ms", "soon"].map(read_time);
         let millis = |delay: Option<Duration>| delay.map(|delay| delay.as_millis());
         assert_eq!(
             delays.map(millis),
-            [Some(200), Some(1000), Some(120_000), None, None, None]
+            [
+                Some(200),
+                Some(1000),
+                Some(120_000),
+                Some(0),
+                Some(3_600_000),
+                Some(172_800_000),
+                None,
+                None
+            ]
         );
     }
 
@@ -292,28 +374,17 @@ mod tests {
     fn names_are_found_in_connection_strings() {
         let conninfo = "user=postgres passfile=/a host=/tmp port=5 application_name='it\\'s b' \
                         fallback_application_name=walreceiver krbsrvname=postgres";
-        assert_eq!(
-            setting(conninfo, "application_name").as_deref(),
-            Some("it's b")
-        );
-        assert_eq!(
-            setting(conninfo, "fallback_application_name").as_deref(),
-            Some("walreceiver")
-        );
-        assert_eq!(setting(conninfo, "name"), None);
-        assert_eq!(setting("", "host"), None);
-        assert_eq!(
-            setting("host='never ends", "host").as_deref(),
-            Some("never ends")
-        );
+        let names = |conninfo| {
+            row(&[Some("7"), Some("main"), conninfo, Some("")], facts)
+                .unwrap()
+                .names
+        };
+        assert_eq!(names(Some(conninfo)), ["it's b", "walreceiver", "main"]);
+        assert_eq!(names(Some("host='never ends")), ["main"]);
+        assert_eq!(names(None), ["main"]);
     }
 
     proptest::proptest! {
-        #[test]
-        fn no_connection_string_panics(text in "[a-z=' \\\\ä]{0,40}") {
-            setting(&text, "host");
-        }
-
         #[test]
         fn no_position_panics(text in "[0-9a-fA-F/+x ä]{0,20}") {
             read_lsn(&text);

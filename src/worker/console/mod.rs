@@ -11,6 +11,7 @@ use super::{
 use crate::session::show::Show;
 use crate::{
     admin::{
+        command::{Command, Impossible},
         listings::listing,
         table::{Dialect, Listing},
     },
@@ -175,7 +176,14 @@ impl Console {
     }
 
     async fn run(&self, text: &[u8], out: &mut Vec<u8>) {
-        let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+        let text = String::from_utf8_lossy(text);
+        let command = self
+            .worker
+            .with_snapshot(|snapshot| Command::read(&text, snapshot));
+        if let Some(command) = command {
+            return self.order(command, out);
+        }
+        let text = text.to_ascii_lowercase();
         let words: Vec<_> = text
             .trim()
             .trim_end_matches(';')
@@ -191,6 +199,39 @@ impl Console {
         };
         write::write(&self.worker.table(listing, None, None).await, out);
     }
+}
+
+impl Console {
+    /// The control core is told what an operator wants.
+    fn order(&self, command: Result<Command, Impossible>, out: &mut Vec<u8>) {
+        let command = match command {
+            Ok(command) => command,
+            Err(why) => {
+                Writer::new(out).error(&impossible(&why));
+                return;
+            }
+        };
+        tracing::info!(user = %self.info.key.user, command = command.tag(), "an operator's command");
+        match self.worker.shared.control.put(command.message()) {
+            Ok(()) => Writer::new(out).command_complete(command.tag()),
+            Err(_) => Writer::new(out).error(&busy()),
+        };
+    }
+}
+
+fn impossible(why: &Impossible) -> ErrorReport {
+    let sqlstate = match why {
+        Impossible::NoNode(..) => SqlState::UNDEFINED_OBJECT,
+        Impossible::WrongPhase(..) => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    };
+    ErrorReport::error(sqlstate, why.to_string()).with_hint(why.hint())
+}
+
+fn busy() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+        "the control core is too busy to take the command",
+    )
 }
 
 /// The table that a command asks for, which is in lower case, as words and as a whole. Those with Pgpool-II's names are
@@ -223,6 +264,7 @@ fn unknown(text: &str) -> ErrorReport {
         format!("unknown command: {}", text.trim()),
     )
     .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, \
-         SHOW VERSION, SHOW POOL_NODES, SHOW POOL_BACKEND_STATS. SHOW ROUTE <statement> is for sessions of the \
+         SHOW VERSION, SHOW FAILOVER, SHOW POOL_NODES, SHOW POOL_BACKEND_STATS. ATTACH NODE, DETACH NODE, \
+         RESUME FAILOVER, ABORT FAILOVER. SHOW ROUTE <statement> is for sessions of the \
          database in question.")
 }

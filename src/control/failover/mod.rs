@@ -1,0 +1,8 @@
+//! The replacement of a primary that is lost. Pure: `control/watch/failover.rs` does what is planned here.
+
+pub(super) mod conninfo;
+pub(super) mod elect;
+pub(super) mod phase;
+pub(super) mod plan;
+pub(super) mod seen;
+pub(super) mod synchronous;
