@@ -5,13 +5,14 @@
 #   make perf    the measurements (see perf/)
 #   make kernels the tests of the wire on Debian 12's own kernel and on its newest one, in QEMU
 #   make fuzz    libFuzzer on what reads a peer's bytes and SQL, e.g. make fuzz FUZZ='600 sql'
+#   make simulate  clusters that lose their primary in every way, from seeds
 #   make proof   three players against PostgreSQL 15, 17 and 18 for long, e.g. make proof PROOF_ROUNDS=5000 PROOF_SEED=7
 
-.PHONY: help lab test kernels fuzz proof tools test-tools format lint docs licences unit
+.PHONY: help lab test kernels fuzz proof simulate tools test-tools format lint docs licences unit
 .NOTPARALLEL:
 
 help:
-	@sed -n '3,9s/^#//p' Makefile
+	@sed -n '3,10s/^#//p' Makefile
 
 # Options for the lab, e.g. make lab LAB='--standbys 1 --port 7000'
 LAB ?=
@@ -43,6 +44,13 @@ PROOF_SEED ?= 1
 
 proof: tools
 	PROOF_ROUNDS=$(PROOF_ROUNDS) PROOF_SEED=$(PROOF_SEED) cargo test --locked --test same -- players::
+
+# How many clusters lose their primary, and which one alone, e.g. make simulate SEED=17
+SEEDS ?= 100000
+SEED ?=
+
+simulate:
+	PGRING_SEEDS=$(SEEDS) PGRING_SEED=$(SEED) cargo test --locked --lib -- --nocapture a_lost_primary_is_replaced
 
 # Other kernels than this machine's, e.g. make kernels KERNEL='6.1 timeouts'
 KERNEL ?=

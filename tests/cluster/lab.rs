@@ -28,6 +28,26 @@ fn reads_go_to_its_standby() {
     assert!(*of_primary > 50 && *of_standby > 50, "{said}");
 }
 
+/// A block runs at the primary, whose backends are children of its first process.
+#[test]
+fn its_primary_may_be_killed() {
+    let said = lab(
+        "pid=$(psql -X -A -t -q -c BEGIN -c 'SELECT pg_backend_pid()' | tail -1) && \
+         kill -9 $(ps -o ppid= -p $pid) && psql -X -q -c 'CREATE TABLE t ()' && \
+         psql -X -A -t -c 'SHOW POOL_NODES' && psql -X -A -t -d pgring -c 'SHOW FAILOVER'",
+    );
+    let lines: Vec<Vec<_>> = said.lines().map(|line| line.split('|').collect()).collect();
+    let [lost, chosen, failover] = &lines[..] else {
+        panic!("{said}");
+    };
+    assert_eq!((lost[6], chosen[6]), ("standby", "primary"), "{said}");
+    assert!(
+        failover[0] == "done" || failover[0] == "following",
+        "{said}"
+    );
+    assert_eq!(failover[2..4], ["primary", "standby1"]);
+}
+
 mod alone {
     use super::*;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::stage::{NAME, Stage};
+use crate::cli::postgres::Process;
 
 /// How to connect, what runs where, what to try.
 pub(super) fn text(stage: &Stage) -> String {
@@ -11,7 +12,7 @@ pub(super) fn text(stage: &Stage) -> String {
     let superuser = stage.cluster.primary.address().port();
     let (processes, configuration) = (processes(stage), stage.configuration());
     let (configuration, pid) = (configuration.display(), stage.proxy.pid());
-    let splitting = splitting(stage, &uri);
+    let splitting = splitting(stage, &uri, &console);
     format!(
         "
 The lab is up; Ctrl-C removes everything. Connect from another terminal:
@@ -34,19 +35,23 @@ To try
     )
 }
 
-/// How to see that reads go to standbys, where there are any.
-fn splitting(stage: &Stage, uri: &str) -> String {
-    let Some(standby) = stage.cluster.standbys.first() else {
+/// How to see that reads go to standbys, and that one replaces the primary, where there are any.
+fn splitting(stage: &Stage, uri: &str, console: &str) -> String {
+    if stage.cluster.standbys.is_empty() {
         return String::new();
-    };
-    let (folder, port) = (standby.socket_dir().display(), standby.address().port());
+    }
+    let pid = stage.cluster.primary.process().map_or(0, Process::pid);
     format!(
         "
 Reads go to the standbys, writes to the primary
   psql {uri} -c 'SHOW POOL_NODES'
   psql {uri} -c 'SHOW ROUTE SELECT lower(relname) FROM pg_class'
   psql {uri} -c 'SELECT inet_server_port()'       # again and again
-  psql -h {folder} -p {port} -U postgres -c 'SELECT pg_promote()'       # and look again: pgring follows
+
+The primary may be lost: a standby takes its place
+  kill -9 {pid}                                 # the primary; what is idle stays connected
+  psql {console} -c 'SHOW FAILOVER'
+  psql {uri} -c 'SHOW POOL_NODES'               # type primary here: it comes back, and is fenced
 "
     )
 }

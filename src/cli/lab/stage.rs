@@ -6,7 +6,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
 
@@ -27,6 +27,15 @@ pub(super) const PROXY: &str = "pgring";
 
 /// The role with which pgring looks at the servers.
 const WATCHER: &str = "pgring";
+
+/// Rights with which it replaces a primary that is lost.
+const RIGHTS: [&str; 5] = [
+    "GRANT pg_monitor TO WATCHER",
+    "ALTER ROLE WATCHER REPLICATION",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO WATCHER",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO WATCHER",
+    "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo TO WATCHER",
+];
 
 /// Where people expect a pooler; another port is taken when this one is in use.
 const PORT_USUAL: u16 = 6432;
@@ -61,8 +70,11 @@ impl Stage {
         let (password, watcher_password) = (random_password(), random_password());
         cluster.primary.create_login(NAME, &password)?;
         cluster.primary.create_login(WATCHER, &watcher_password)?;
-        let may_look = format!("GRANT pg_monitor TO {WATCHER}");
-        cluster.primary.sql("postgres", &may_look)?;
+        for right in RIGHTS {
+            cluster
+                .primary
+                .sql("postgres", &right.replace("WATCHER", WATCHER))?;
+        }
         cluster.primary.create_database(NAME, NAME)?;
         cluster.wait_until_replayed()?;
         events.check()?;
@@ -70,10 +82,10 @@ impl Stage {
         let nodes = cluster
             .servers()
             .map(|server| (server.name(), server.address()));
-        let proxy = start_proxy(
-            &cluster,
-            &configuration(args.workers, port, [&password, &watcher_password], nodes),
-        )?;
+        let folder = cluster.workplace().path();
+        let passwords = [&*password, &watcher_password];
+        let text = configuration(args.workers, port, passwords, nodes, folder);
+        let proxy = start_proxy(&cluster, &text)?;
         events.watch(&proxy);
         cluster
             .servers()
@@ -234,15 +246,23 @@ fn start_proxy(cluster: &Cluster, configuration: &str) -> Result<Process, Error>
     Ok(proxy)
 }
 
-/// The text of `pgring.toml`; the passwords are the user's and the watcher's, `nodes` are names and addresses.
+/// The text of `pgring.toml`; the passwords are the user's and the watcher's, `nodes` are names and addresses, `folder` is
+/// that of the lab, and of the servers' sockets.
 fn configuration<'n>(
     workers: u16,
     port: u16,
     [password, watcher_password]: [&str; 2],
     nodes: impl Iterator<Item = (&'n str, SocketAddr)>,
+    folder: &Path,
 ) -> String {
-    let node =
-        |(name, address)| format!("\n[[node]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+    let folder = folder.display();
+    // Over TCP a standby would need a password.
+    let node = |(name, address): (&str, SocketAddr)| {
+        let port = address.port();
+        format!(
+            "\n[[node]]\nname = \"{name}\"\naddress = \"{address}\"\nstandby_address = \"{folder}:{port}\"\n"
+        )
+    };
     let nodes: String = nodes.map(node).collect();
     format!(
         r#"# Written by pgring lab; removed with it.
@@ -263,6 +283,10 @@ password = "{password}"
 user = "{WATCHER}"
 password = "{watcher_password}"
 period = "1s"
+status_file = "{folder}/pgring.status"
+
+[failover]
+mode = "sql"
 
 [admin]
 users = ["{NAME}"]
@@ -291,6 +315,7 @@ mod tests {
                 6432,
                 [&random_password(), &random_password()],
                 nodes.into_iter(),
+                folder.path(),
             ),
         )
         .unwrap();

@@ -122,6 +122,8 @@ pub struct NodeSettings {
     pub application_name: Option<String>,
     /// `failover_priority`: among standbys that are equally far the higher one is promoted; 0 is never promoted.
     pub failover_priority: u32,
+    /// `standby_address`: where standbys find it once it is the primary; `address` when absent.
+    pub standby_address: Option<NodeAddress>,
 }
 
 /// `[admin]`.

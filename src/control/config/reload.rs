@@ -12,7 +12,7 @@ use crate::cluster::settings::{
 pub struct Reload {
     /// Settings that hold from now on: the old ones with the new `[pool]`, `[[database]]`, `[[user]]`, `[routing]`,
     /// `[[preference]]`, `[health]` and `[failover]`, the new `login_timeout`, and of each `[[node]]` the new
-    /// `max_connections`, `weight`, `application_name` and `failover_priority`.
+    /// `max_connections`, `weight`, `application_name`, `failover_priority` and `standby_address`.
     pub settings: Settings,
     /// Keys that have changed and hold, as the file names them: `[pool] size`, `[[user]] app`.
     pub applied: Vec<String>,
@@ -219,6 +219,10 @@ fn node_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<String> {
                 "failover_priority",
                 old.failover_priority != new.failover_priority,
             ),
+            (
+                "standby_address",
+                old.standby_address != new.standby_address,
+            ),
         ];
         let changed = changed.iter().filter(|(_, changed)| *changed);
         keys.extend(changed.map(|(key, _)| format!("[[node]] {} {key}", old.name)));
@@ -235,6 +239,7 @@ fn with_new_keys(old: &[NodeSettings], new: &[NodeSettings]) -> Vec<NodeSettings
             weight: named.weight,
             application_name: named.application_name.clone(),
             failover_priority: named.failover_priority,
+            standby_address: named.standby_address.clone(),
             ..node.clone()
         },
     };

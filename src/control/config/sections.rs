@@ -279,6 +279,7 @@ pub(super) fn node(mut section: Section<'_>) -> Located<NodeSettings> {
         weight: section.read("weight", &WEIGHT).unwrap_or(1),
         max_connections: section.read("max_connections", &SIZE),
         application_name: section.read("application_name", &Name),
+        standby_address: section.read("standby_address", &ServerAddress),
         failover_priority: section.read("failover_priority", &WEIGHT).unwrap_or(1),
     };
     section.finish(node)

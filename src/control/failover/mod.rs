@@ -2,7 +2,10 @@
 
 pub(super) mod conninfo;
 pub(super) mod elect;
+mod opinions;
 pub(super) mod phase;
 pub(super) mod plan;
 pub(super) mod seen;
 pub(super) mod synchronous;
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 use super::{
     elect::{Election, elect},
+    opinions::Opinions,
     phase::{Chosen, Phase, Reason, Step},
     seen::Seen,
 };
@@ -95,6 +96,21 @@ impl Planner {
             tried: Vec::new(),
             why: String::new(),
             acts: Vec::new(),
+        }
+    }
+
+    /// One whose phase began then, and whose step is under way.
+    #[cfg(test)]
+    pub(super) fn in_phase(rules: Failover, phase: Phase, began_us: u64) -> Self {
+        let under_way = match &phase {
+            Phase::Draining { lost, .. } => Some(Step::Fence(*lost)),
+            Phase::Promoting { chosen, .. } => Some(Step::Promote(chosen.node)),
+            _ => None,
+        };
+        Self {
+            phase,
+            under_way,
+            ..Self::new(rules, began_us)
         }
     }
 
@@ -280,10 +296,13 @@ impl Planner {
         let opinions = Opinions::since(self.since_us, lost, seen);
         let name = seen.name(lost);
         if let Some(witness) = opinions.hears {
-            let witness = seen.name(witness);
-            return self.wait(format!(
-                "node {name} is not replaced: {witness} is still connected to it, so that pgring may be cut off from it"
-            ));
+            return self.wait(match witness == lost {
+                true => format!("node {name} is not replaced: it runs"),
+                false => format!(
+                    "node {name} is not replaced: {} is still connected to it, so that pgring may be cut off from it",
+                    seen.name(witness)
+                ),
+            });
         }
         if let Some(asked) = opinions.asked {
             let asked = seen.name(asked);
@@ -342,6 +361,7 @@ impl Planner {
         );
         self.say(true, text);
         self.enter(Phase::Draining { lost, chosen }, now_us);
+        self.has_fenced = true;
         self.start(Step::Fence(lost));
         true
     }
@@ -361,6 +381,14 @@ impl Planner {
         }
         if opinions.asked.is_some() {
             return false;
+        }
+        let is_best = match elect(lost, done, &self.tried, seen) {
+            Election::Safe(best) | Election::Risky(best, _) => best.node == chosen.node,
+            _ => false,
+        };
+        if !is_best {
+            // Somebody has heard it since.
+            return self.enter(Phase::Electing { lost }, now_us);
         }
         self.enter(Phase::Promoting { lost, chosen }, now_us);
         self.start(Step::Promote(chosen.node));
@@ -438,9 +466,10 @@ impl Planner {
         if self.under_way.is_some() {
             return false;
         }
-        if seen.lost_primary() == Some(chosen.node) {
-            // It is gone as well, which is another story.
-            return self.enter(Phase::Steady, now_us);
+        if seen.primary != Some(chosen.node) {
+            // It is gone as well, or replaced: which is another story, once that is certain.
+            let is_over = seen.primary.is_some() || !seen.node(chosen.node).status.is_usable();
+            return is_over && self.enter(Phase::Steady, now_us);
         }
         let Some(node) = rest.first().copied() else {
             return self.enter(Phase::Done { lost, chosen }, now_us);
@@ -502,9 +531,7 @@ impl Planner {
         }
         self.done_us = Some(now_us);
         match (self.phase.clone(), outcome) {
-            (Phase::Draining { .. }, Outcome::Done) => self.has_fenced = true,
             (Phase::Draining { lost, .. }, Outcome::Failed(why)) => {
-                self.has_fenced = true;
                 let why = format!("{} could not be fenced: {why}", seen.name(lost));
                 self.halt(lost, Reason::Failed(why), now_us);
             }
@@ -544,7 +571,9 @@ impl Planner {
             (
                 FailoverOrder::Abort,
                 Phase::Suspecting { .. } | Phase::Electing { .. } | Phase::Draining { .. },
-            ) if self.under_way.is_none() => {
+            ) => {
+                // Of a step that ends later nothing follows.
+                self.under_way = None;
                 self.unfence(lost);
                 self.halt(lost, Reason::Aborted, now_us);
             }
@@ -560,33 +589,4 @@ enum Follows {
     Begin,
     NotYet,
     Never(String),
-}
-
-/// Opinions of the standbys about the lost primary.
-#[derive(Default)]
-struct Opinions {
-    /// One that may hear it.
-    hears: Option<NodeId>,
-    /// One that has been asked and may answer.
-    asked: Option<NodeId>,
-    /// One that cannot be asked.
-    away: Option<NodeId>,
-    /// How many do not hear it.
-    denials: usize,
-}
-
-impl Opinions {
-    fn since(since_us: u64, lost: NodeId, seen: &Seen) -> Self {
-        let mut opinions = Self::default();
-        for id in seen.standbys(lost) {
-            let node = seen.node(id);
-            match node.answer_since(since_us) {
-                Some(answer) if answer.receiver.may_hear() => opinions.hears = Some(id),
-                Some(answer) if answer.in_recovery => opinions.denials += 1,
-                None if node.may_answer() => opinions.asked = Some(id),
-                Some(_) | None => opinions.away = Some(id),
-            }
-        }
-        opinions
-    }
 }

@@ -172,10 +172,11 @@ async fn value(line: &mut Line, sql: &str) -> Result<String, LineError> {
     found.ok_or(LineError::Nonsense("no row"))
 }
 
-/// Where standbys find a node: as pgring does.
+/// Where standbys find a node.
 fn place_of(watch: &Watch, node: NodeId) -> (String, u16) {
     let snapshot = watch.dialer.publishing.current();
-    match &snapshot.node(node).address {
+    let node = snapshot.node(node);
+    match node.standby_address.as_ref().unwrap_or(&node.address) {
         NodeAddress::Tcp(address) => (address.ip().to_string(), address.port()),
         NodeAddress::Unix(path) => {
             let port = path

@@ -45,6 +45,8 @@ struct Server {
     is_connected: bool,
     /// When its upstream last told it something.
     heard_us: u64,
+    /// When its log last grew.
+    grown_us: u64,
     /// Since when it has heard a primary that runs.
     hears_since: Option<u64>,
     /// Since when pgring can ask it.
@@ -136,6 +138,7 @@ impl World {
             upstream: 0,
             is_connected: place > 0,
             heard_us: 1,
+            grown_us: 1,
             hears_since: None,
             reachable_since: Some(1),
         };
@@ -305,7 +308,7 @@ impl World {
         server.hears_since = Some(server.hears_since.unwrap_or(now));
         // A primary that writes nothing says nothing, until it is asked.
         if !is_slow || now - server.heard_us >= PATIENCE_US {
-            server.heard_us = now;
+            (server.heard_us, server.grown_us) = (now, now);
             server.end = leader.end;
             server.history.clone_from(&leader.history);
         }
@@ -451,7 +454,8 @@ impl World {
                 self.fail(&format!("{id} is promoted while {other} hears a primary"));
             }
             let is_peer = server.in_recovery && server.timeline() == chosen.timeline();
-            if is_peer && server.end > chosen.end && server.hears_since.is_none() {
+            let is_old = self.now - server.grown_us > KNOWN_US;
+            if is_peer && server.end > chosen.end && is_old {
                 self.fail(&format!("{id} is promoted, which is behind {other}"));
             }
         }
