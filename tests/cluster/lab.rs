@@ -2,11 +2,15 @@
 
 use std::process::Command;
 
+use pgring::cli::postgres::free_port;
+
 use crate::support::tools::run;
 
 fn lab(script: &str) -> String {
     let mut lab = Command::new(env!("CARGO_BIN_EXE_pgring"));
-    lab.args(["lab", "--standbys", "1", "--exec", script]);
+    // Two of them may find the usual one free.
+    let port = free_port().unwrap().to_string();
+    lab.args(["lab", "--standbys", "1", "--port", &port, "--exec", script]);
     run(&mut lab)
 }
 
