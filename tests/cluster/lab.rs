@@ -36,8 +36,9 @@ fn reads_go_to_its_standby() {
 #[test]
 fn its_primary_may_be_killed() {
     let said = lab(
-        "pid=$(psql -X -A -t -q -c BEGIN -c 'SELECT pg_backend_pid()' | tail -1) && \
-         kill -9 $(ps -o ppid= -p $pid) && psql -X -q -c 'CREATE TABLE t ()' && \
+        "printf '%s\\n' 'BEGIN;' 'SELECT pg_backend_pid() AS pid \\gset' '\\setenv BACKEND :pid' \
+             '\\! kill -9 $(ps -o ppid= -p $BACKEND)' | psql -X -q && \
+         psql -X -q -c 'CREATE TABLE t ()' && \
          psql -X -A -t -c 'SHOW POOL_NODES' && psql -X -A -t -d pgring -c 'SHOW FAILOVER'",
     );
     let lines: Vec<Vec<_>> = said.lines().map(|line| line.split('|').collect()).collect();
