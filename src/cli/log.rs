@@ -29,7 +29,7 @@ pub(crate) fn start(log: &Log) {
     }
 }
 
-/// Writes each event as one line: control characters within it are written as escapes.
+/// Writes each event as one line that reads as it is written: characters that would change that are written as escapes.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {
@@ -37,7 +37,7 @@ impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = event.strip_suffix(b"\n").unwrap_or(event);
         let text = String::from_utf8_lossy(line);
-        match text.contains(char::is_control) {
+        match text.contains(is_deceptive) {
             false => self.0.write_all(event)?,
             true => self
                 .0
@@ -51,10 +51,21 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
+/// True for control characters, for those that some readers end a line at, and for those that turn the direction of what
+/// stands behind them.
+fn is_deceptive(character: char) -> bool {
+    const TURNS: [char; 12] = [
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}',
+        '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+    ];
+    let ends_line = matches!(character, '\u{2028}' | '\u{2029}');
+    character.is_control() || ends_line || TURNS.contains(&character)
+}
+
 fn escaped(text: &str, ends: bool) -> String {
     let mut line = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        match character.is_control() {
+        match is_deceptive(character) {
             true => line.extend(character.escape_default()),
             false => line.push(character),
         }
@@ -72,12 +83,12 @@ mod tests {
     #[test]
     fn an_event_is_one_line_whatever_names_are_in_it() {
         let mut out = Vec::new();
-        let event = "2026 INFO user=a\n2026 INFO user=\u{1b}[31mroot\r\u{9b}x \u{e9}\n";
+        let event = "2026 INFO user=a\n2026 INFO user=\u{1b}[31mroot\r\u{9b}x \u{e9} \u{2028}\u{202e}\u{2066}\n";
         OneLine(&mut out).write_all(event.as_bytes()).unwrap();
         let line = String::from_utf8(out).unwrap();
         assert_eq!(
             line,
-            "2026 INFO user=a\\n2026 INFO user=\\u{1b}[31mroot\\r\\u{9b}x \u{e9}\n"
+            "2026 INFO user=a\\n2026 INFO user=\\u{1b}[31mroot\\r\\u{9b}x \u{e9} \\u{2028}\\u{202e}\\u{2066}\n"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Messages between cores: to a worker, to the control core, and the server connections that travel in them.
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
     budget::{Budget, Permit, PoolKey},
@@ -51,7 +51,6 @@ pub enum Reply {
 }
 
 /// SCRAM keys that are to be derived, which takes milliseconds, away from the workers.
-#[derive(Debug)]
 pub struct KeyOrder {
     /// Where they go.
     pub reply_to: ReplyTo,
@@ -61,6 +60,16 @@ pub struct KeyOrder {
     pub salt: Vec<u8>,
     /// The server's count of rounds.
     pub iterations: u32,
+}
+
+impl fmt::Debug for KeyOrder {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("KeyOrder");
+        shown.field("reply_to", &self.reply_to);
+        shown.field("iterations", &self.iterations);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// To a worker core.
