@@ -9,7 +9,7 @@ use crate::{
     cluster::{
         node::{NodeState, Role},
         report::{NodeCounters, Report, ReportKind},
-        settings::{NodeAddress, Settings},
+        settings::Settings,
         snapshot::Snapshot,
     },
     ids::NodeId,
@@ -183,28 +183,13 @@ fn merged(snapshot: &Snapshot, reports: &[Report]) -> Vec<NodeCounters> {
     merged
 }
 
-/// Host and port, or the folder of the socket and the port in its name.
-fn host_and_port(address: &NodeAddress) -> [Value; 2] {
-    match address {
-        NodeAddress::Tcp(address) => [
-            address.ip().to_string().into(),
-            address.port().to_string().into(),
-        ],
-        NodeAddress::Unix(path) => {
-            let port = path.extension().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().unwrap_or(path).display();
-            [folder.to_string().into(), port.into_owned().into()]
-        }
-    }
-}
-
 fn node_row(sources: &Sources<'_>, node: NodeId, counters: &NodeCounters) -> Option<Row> {
     let snapshot = sources.snapshot;
     let state = snapshot.state(node)?;
     let settings = &snapshot.settings;
     let weights: u64 = settings.nodes.iter().map(|it| u64::from(it.weight)).sum();
     let weight = f64::from(snapshot.node(node).weight) / (weights.max(1) as f64);
-    let [host, port] = host_and_port(&snapshot.node(node).address);
+    let (host, port) = snapshot.node(node).address.host_and_port();
     let answers = match state.answers {
         None => "unknown",
         Some(true) => "up",
@@ -212,8 +197,8 @@ fn node_row(sources: &Sources<'_>, node: NodeId, counters: &NodeCounters) -> Opt
     };
     Some(vec![
         node.0.into(),
-        host,
-        port,
+        host.into(),
+        port.into(),
         state.status.name().into(),
         answers.into(),
         format!("{weight:.6}").into(),
@@ -229,12 +214,12 @@ fn node_row(sources: &Sources<'_>, node: NodeId, counters: &NodeCounters) -> Opt
 }
 
 fn stats_row(snapshot: &Snapshot, node: NodeId, counters: &NodeCounters) -> Row {
-    let [host, port] = host_and_port(&snapshot.node(node).address);
+    let (host, port) = snapshot.node(node).address.host_and_port();
     let state = snapshot.state(node);
     let mut row = vec![
         node.0.into(),
-        host,
-        port,
+        host.into(),
+        port.into(),
         state.map_or("", |state| state.status.name()).into(),
         state.map_or("", |state| state.role.name()).into(),
     ];

@@ -87,7 +87,6 @@ impl Publishing {
                 Some(facts) => next.catalogs.insert(Arc::clone(database), facts),
                 None => next.catalogs.remove(database),
             };
-            next.unreadable.remove(database);
         });
     }
 

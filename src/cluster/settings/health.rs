@@ -42,7 +42,7 @@ impl Default for Health {
 }
 
 /// `[failover]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
     /// `hold`: how long a statement waits for a node that can take it.
     pub hold: Duration,

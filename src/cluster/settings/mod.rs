@@ -107,6 +107,20 @@ pub enum NodeAddress {
     Unix(PathBuf),
 }
 
+impl NodeAddress {
+    /// Host and port, as `psql -h` and `-p` take them: of a Unix socket its folder, and the port in its name.
+    pub fn host_and_port(&self) -> (String, String) {
+        match self {
+            Self::Tcp(address) => (address.ip().to_string(), address.port().to_string()),
+            Self::Unix(path) => {
+                let port = path.extension().unwrap_or_default().to_string_lossy();
+                let folder = path.parent().unwrap_or(path).display();
+                (folder.to_string(), port.into_owned())
+            }
+        }
+    }
+}
+
 /// `[[node]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {

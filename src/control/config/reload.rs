@@ -32,7 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Reload {
     settings.listen.login_timeout = new.listen.login_timeout;
     settings.routing = new.routing.clone();
     settings.health = new.health.clone();
-    settings.failover = new.failover.clone();
+    settings.failover = new.failover;
     settings.nodes = with_new_keys(&old.nodes, &new.nodes);
     Reload {
         settings,

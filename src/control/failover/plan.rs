@@ -150,6 +150,12 @@ impl Planner {
         &self.why
     }
 
+    /// True when nothing follows from how the cluster is: nothing is under way, and none is lost that is to be replaced.
+    pub(crate) fn rests(&self, has_primary: bool) -> bool {
+        let is_off = self.rules.mode == FailoverMode::Off;
+        matches!(self.phase, Phase::Steady | Phase::Done { .. }) && (has_primary || is_off)
+    }
+
     /// Something has happened; what is to be done about it, in this order.
     pub(crate) fn on(&mut self, input: Input, seen: &Seen, now_us: u64) -> Vec<Act> {
         match input {
@@ -274,7 +280,7 @@ impl Planner {
         let Some(lost) = seen.lost_primary() else {
             return false;
         };
-        if self.rules.mode == FailoverMode::Off {
+        if self.rests(false) {
             return false;
         }
         (self.accepts_loss, self.has_fenced) = (false, false);

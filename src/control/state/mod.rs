@@ -209,11 +209,19 @@ impl ClusterState {
             Event::Ordered(order) => input = Input::Order(order),
         }
         self.settle(now_us);
+        self.plan(input, now_us);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Has the planner look at the cluster, unless there is nothing for it to see.
+    fn plan(&mut self, input: Input, now_us: u64) {
+        if input == Input::Tick && self.planner.rests(self.primary.is_some()) {
+            return;
+        }
         let acts = self.planner.on(input, &self.seen(), now_us);
         for act in acts {
             self.act(act, now_us);
         }
-        std::mem::take(&mut self.effects)
     }
 
     /// Does what the planner wants, or has it done.

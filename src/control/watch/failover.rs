@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::nodes::Watch;
 use crate::{
-    cluster::settings::NodeAddress,
+    cluster::settings::Failover,
     control::{
         failover::{conninfo, phase::Step, plan::Outcome},
         line::{Destination, Line, LineError},
@@ -64,19 +64,17 @@ async fn saved(watch: &Watch) -> bool {
 }
 
 async fn carry_out(watch: &Watch, step: &Step) -> Outcome {
-    let done = match *step {
+    let outcome = match *step {
         // Its pools are closed, and nobody believes it: that is in the snapshot since the step began.
-        Step::Fence(_) => return Outcome::Done,
-        Step::Promote(node) => match promote(watch, node).await {
-            Ok(outcome) => return outcome,
-            Err(error) => Err(error),
-        },
+        Step::Fence(_) => Ok(Outcome::Done),
+        Step::Promote(node) => promote(watch, node).await,
         Step::Follow(node, primary) => follow(watch, node, primary).await,
     };
-    match done {
-        Ok(()) => Outcome::Done,
-        Err(error) => Outcome::Failed(error.to_string()),
-    }
+    outcome.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+}
+
+fn rules(watch: &Watch) -> Failover {
+    watch.dialer.publishing.current().settings.failover
 }
 
 /// Why a step was not done.
@@ -89,13 +87,7 @@ enum StepError {
 }
 
 async fn promote(watch: &Watch, node: NodeId) -> Result<Outcome, StepError> {
-    let limit = watch
-        .dialer
-        .publishing
-        .current()
-        .settings
-        .failover
-        .promote_timeout;
+    let limit = rules(watch).promote_timeout;
     let mut line = line_to(watch, node, limit + ANSWER_MAX).await?;
     let sql = PROMOTE.join(&limit.as_secs().max(1).to_string());
     let answer = value(&mut line, &sql).await?;
@@ -109,14 +101,8 @@ async fn promote(watch: &Watch, node: NodeId) -> Result<Outcome, StepError> {
 }
 
 /// Has a standby follow the new primary: only where it connects to changes, and what it may need there is made.
-async fn follow(watch: &Watch, node: NodeId, primary: NodeId) -> Result<(), StepError> {
-    let limit = watch
-        .dialer
-        .publishing
-        .current()
-        .settings
-        .failover
-        .follow_timeout;
+async fn follow(watch: &Watch, node: NodeId, primary: NodeId) -> Result<Outcome, StepError> {
+    let limit = rules(watch).follow_timeout;
     let mut line = line_to(watch, node, limit).await?;
     let before = value(&mut line, "SELECT current_setting('primary_conninfo')").await?;
     let slot = value(&mut line, "SELECT current_setting('primary_slot_name')").await?;
@@ -133,7 +119,7 @@ async fn follow(watch: &Watch, node: NodeId, primary: NodeId) -> Result<(), Step
             .await?;
     }
     line.close();
-    Ok(())
+    Ok(Outcome::Done)
 }
 
 async fn make_slot(
@@ -176,16 +162,9 @@ async fn value(line: &mut Line, sql: &str) -> Result<String, LineError> {
 fn place_of(watch: &Watch, node: NodeId) -> (String, u16) {
     let snapshot = watch.dialer.publishing.current();
     let node = snapshot.node(node);
-    match node.standby_address.as_ref().unwrap_or(&node.address) {
-        NodeAddress::Tcp(address) => (address.ip().to_string(), address.port()),
-        NodeAddress::Unix(path) => {
-            let port = path
-                .extension()
-                .and_then(|port| port.to_str()?.parse().ok());
-            let folder = path.parent().unwrap_or(path);
-            (folder.display().to_string(), port.unwrap_or(5432))
-        }
-    }
+    let address = node.standby_address.as_ref().unwrap_or(&node.address);
+    let (host, port) = address.host_and_port();
+    (host, port.parse().unwrap_or(5432))
 }
 
 /// A text as SQL has it, whatever `standard_conforming_strings` says.

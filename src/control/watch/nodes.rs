@@ -328,7 +328,7 @@ impl Watch {
 pub(crate) fn rules(settings: &Settings) -> Rules {
     Rules {
         retries: settings.health.retries,
-        failover: settings.failover.clone(),
+        failover: settings.failover,
     }
 }
 
