@@ -1,11 +1,11 @@
 //! The election of the standby that replaces a lost primary. Pure.
 //!
-//! Who has received most of the log wins, because whoever has more than the new primary cannot follow it; among those who
-//! are equal a synchronous standby, then the higher `failover_priority`, then the first of the file.
+//! The one that has received most of the log wins, because whoever has more than the new primary cannot follow it; among
+//! those that are equal a synchronous standby, then the higher `failover_priority`, then the first of the file.
 
 use std::cmp::Reverse;
 
-use super::{phase::Chosen, seen::Seen};
+use super::{opinions::Opinions, phase::Chosen, seen::Seen};
 use crate::ids::NodeId;
 
 /// Outcome of an election.
@@ -25,20 +25,21 @@ pub(crate) enum Election {
 
 /// The successor of `lost`, by what the nodes have answered since then. `tried`: those who were to and did not.
 pub(crate) fn elect(lost: NodeId, since_us: u64, tried: &[NodeId], seen: &Seen) -> Election {
+    let opinions = Opinions::since(since_us, lost, seen);
+    if opinions.hears.is_some() {
+        return Election::Heard;
+    }
+    if let Some(asked) = opinions.asked {
+        return Election::Waits(asked);
+    }
     let mut candidates = Vec::new();
     let mut objections = Vec::new();
     for id in seen.standbys(lost) {
         let node = seen.node(id);
         let Some(answer) = node.answer_since(since_us) else {
-            if node.may_answer() {
-                return Election::Waits(id);
-            }
             objections.push(format!("{} does not answer", node.name));
             continue;
         };
-        if answer.receiver.may_hear() {
-            return Election::Heard;
-        }
         let objection = if node.priority == 0 {
             "has failover_priority 0"
         } else if tried.contains(&id) {

@@ -377,28 +377,26 @@ impl Planner {
         let Some(done) = self.done_us else {
             return false;
         };
-        let opinions = Opinions::since(done, lost, seen);
-        if opinions.hears.is_some() {
-            self.unfence(lost);
-            return self.enter(Phase::Suspecting { lost }, now_us);
+        let is_there = seen.node(chosen.node).may_answer();
+        match elect(lost, done, &self.tried, seen) {
+            Election::Heard => {
+                self.unfence(lost);
+                self.enter(Phase::Suspecting { lost }, now_us)
+            }
+            Election::Waits(_) if is_there => false,
+            Election::Risky(..) if !self.accepts_loss => {
+                self.enter(Phase::Electing { lost }, now_us)
+            }
+            Election::Safe(best) | Election::Risky(best, _)
+                if is_there && best.node == chosen.node =>
+            {
+                self.enter(Phase::Promoting { lost, chosen }, now_us);
+                self.start(Step::Promote(chosen.node));
+                true
+            }
+            // Somebody has heard it since, or the chosen one is gone.
+            _ => self.enter(Phase::Electing { lost }, now_us),
         }
-        if seen.node(chosen.node).is_alive == Some(false) {
-            return self.enter(Phase::Electing { lost }, now_us);
-        }
-        if opinions.asked.is_some() {
-            return false;
-        }
-        let is_best = match elect(lost, done, &self.tried, seen) {
-            Election::Safe(best) | Election::Risky(best, _) => best.node == chosen.node,
-            _ => false,
-        };
-        if !is_best {
-            // Somebody has heard it since.
-            return self.enter(Phase::Electing { lost }, now_us);
-        }
-        self.enter(Phase::Promoting { lost, chosen }, now_us);
-        self.start(Step::Promote(chosen.node));
-        true
     }
 
     fn promoting(&mut self, lost: NodeId, chosen: Chosen, seen: &Seen, now_us: u64) -> bool {
