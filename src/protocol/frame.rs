@@ -215,13 +215,19 @@ mod tests {
     #[test]
     fn client_messages_have_the_limits_of_postgresql() {
         let check = |tag: Tag, length| Header { tag, length }.check_frontend();
-        assert_eq!(check(frontend::SYNC, 10_004), Ok(()));
+        assert_eq!(check(frontend::CLOSE, 10_004), Ok(()));
         let expected = ProtocolError::TooLong {
-            tag: frontend::SYNC,
+            tag: frontend::CLOSE,
             length: 10_001,
             limit: 10_000,
         };
-        assert_eq!(check(frontend::SYNC, 10_005), Err(expected));
+        assert_eq!(check(frontend::CLOSE, 10_005), Err(expected));
+        for tag in [frontend::SYNC, frontend::FLUSH] {
+            assert_eq!(check(tag, 4), Ok(()));
+            let (length, limit) = (1, 0);
+            let expected = ProtocolError::TooLong { tag, length, limit };
+            assert_eq!(check(tag, 5), Err(expected));
+        }
         let expected = ProtocolError::TooLong {
             tag: frontend::PASSWORD,
             length: 65_536,

@@ -52,14 +52,16 @@ pub mod frontend {
     /// Password, SASLInitialResponse, SASLResponse or GSSResponse; which one depends on what was asked.
     pub const PASSWORD: Tag = Tag(b'p');
 
-    /// Longest body PostgreSQL takes from a client for this tag, in bytes, or `None` for a tag it does not know.
+    /// Longest body that is taken from a client for this tag, in bytes, or `None` for a tag it does not know.
     #[must_use]
     pub const fn body_bytes_max(tag: Tag) -> Option<usize> {
         match tag {
             QUERY | PARSE | BIND | FUNCTION_CALL | COPY_DATA => Some(limits::MESSAGE_BYTES_MAX - 4),
-            DESCRIBE | EXECUTE | CLOSE | FLUSH | SYNC | COPY_DONE | COPY_FAIL | TERMINATE => {
+            DESCRIBE | EXECUTE | CLOSE | COPY_DONE | COPY_FAIL | TERMINATE => {
                 Some(limits::SMALL_MESSAGE_BYTES_MAX)
             }
+            // A server refuses more than nothing when it has read it.
+            FLUSH | SYNC => Some(0),
             PASSWORD => Some(limits::AUTHENTICATION_BYTES_MAX),
             _ => None,
         }

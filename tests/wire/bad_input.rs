@@ -156,7 +156,7 @@ fn a_connection_without_a_byte_is_not_worth_a_line() {
 fn messages_that_no_session_takes() {
     let stage = Stage::set();
     let mut bystander = stage.bystander();
-    let cases: [&[u8]; 11] = [
+    let cases: [&[u8]; 13] = [
         b"z\0\0\0\x04",
         b"\0\0\0\0\x04",
         b"\xff\xff\xff\xff\xff",
@@ -164,7 +164,9 @@ fn messages_that_no_session_takes() {
         b"Q\x80\0\0\0",
         b"Q\0\0\0\x03",
         b"Q\0\0\0\0",
-        b"S\0\0\x27\x15",
+        b"C\0\0\x27\x15",
+        b"S\0\0\0\x05x",
+        b"H\0\0\0\x05x",
         b"p\0\0\0\x08abc\0",
         b"\0\0\0\x0d\0\x03\0\0user\0app\0\0",
         b"GET / HTTP/1.1\r\n\r\n",
