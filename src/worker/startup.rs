@@ -42,6 +42,8 @@ const CONSOLE: &str = "pgring";
 struct Hello {
     key: PoolKey,
     settings: Vec<(String, Vec<u8>)>,
+    /// `session_authorization`, where that is somebody else than who logs in.
+    session_authorization: Option<Vec<u8>>,
     /// NegotiateProtocolVersion, when the client asked for something else than it gets.
     negotiation: Vec<u8>,
     long_keys: bool,
@@ -269,7 +271,7 @@ fn read_hello(packet: StartupPacket<'_>, newest: ProtocolVersion) -> Hello {
         Writer::new(&mut out)
             .negotiate_version(negotiation.version(), negotiation.unknown_options());
     }
-    let (settings, mut refusal) = match read_settings(packet) {
+    let (mut settings, mut refusal) = match read_settings(packet) {
         Ok(settings) => (settings, None),
         Err(report) => (vec![], Some(report)),
     };
@@ -277,12 +279,15 @@ fn read_hello(packet: StartupPacket<'_>, newest: ProtocolVersion) -> Hello {
     if names.iter().any(|name| std::str::from_utf8(name).is_err()) {
         refusal = Some(unreadable_name());
     }
+    let session_authorization =
+        take_session_authorization(&mut settings).filter(|name| name != packet.user());
     Hello {
         key: PoolKey {
             database: text(packet.database()),
             user: text(packet.user()),
         },
         settings,
+        session_authorization,
         negotiation: out,
         long_keys: version.has_long_cancel_keys(),
         refusal,
@@ -315,10 +320,20 @@ fn read_settings(packet: StartupPacket<'_>) -> Result<Vec<(String, Vec<u8>)>, Er
             name => settings.push((String::from_utf8_lossy(name).into_owned(), value.to_vec())),
         }
     }
-    // A server takes it, and yet the session is that of the user who logs in.
-    settings.retain(|(name, _)| !name.eq_ignore_ascii_case("session_authorization"));
     date_style::add_up(&mut settings);
     Ok(settings)
+}
+
+/// `session_authorization` of a startup packet, which is not a setting to start with: a server looks whether the user may
+/// be that role, and yet the session is that of the user who logs in.
+fn take_session_authorization(settings: &mut Vec<(String, Vec<u8>)>) -> Option<Vec<u8>> {
+    let is_it = |name: &str| name.eq_ignore_ascii_case("session_authorization");
+    let (found, others) = std::mem::take(settings)
+        .into_iter()
+        .partition(|(name, _)| is_it(name));
+    *settings = others;
+    let found: Vec<(String, Vec<u8>)> = found;
+    found.into_iter().next_back().map(|(_, value)| value)
 }
 
 /// The client is who it says: what it wants is looked up, and it is told what a server would tell it.
@@ -345,6 +360,9 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
             .pool_set(&hello.key)
             .ok_or_else(|| no_such_database(&hello.key))?;
         let greeting = welcome::learn(worker, stream, &pools, &parameters).await?;
+        if let Some(name) = &hello.session_authorization {
+            welcome::check_identity(worker, stream, &pools, name).await?;
+        }
         greeting.told.write(&mut out);
         Service::Pool(pools, parameters, greeting)
     };

@@ -18,7 +18,7 @@ use super::{
     refused::Refused,
     route,
 };
-use crate::session::state::parameters::Parameters;
+use crate::session::state::parameters::{self, Parameters};
 use crate::{
     cluster::welcome::Welcome,
     ids::NodeId,
@@ -217,6 +217,31 @@ async fn ask(
     pools.remember_greeting(parameters.clone(), greeting.clone());
     lease.release();
     Ok(greeting)
+}
+
+/// Has a server say whether the user may take this `session_authorization`, which ends with the question.
+pub(super) async fn check_identity(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    pools: &Rc<PoolSet>,
+    name: &[u8],
+) -> Result<(), Refused> {
+    let mut text = b"SELECT pg_catalog.set_config('session_authorization',".to_vec();
+    parameters::put_literal(name, &mut text);
+    text.extend_from_slice(b",true)");
+    let mut lease = any_server(worker, stream, pools).await?;
+    let deadline = time::now() + pools.settings().connections.connect_timeout;
+    let asked = lease.backend_mut().run(&text, |_, _| {});
+    let asked = worker.reactor.deadline(deadline, asked).await;
+    match asked.unwrap_or(Err(None)) {
+        Ok(()) => lease.release(),
+        Err(Some(error)) if is_final(&error) => {
+            lease.release();
+            return Err(as_fatal(&error).into());
+        }
+        Err(_) => return Err(server_failed().into()),
+    }
+    Ok(())
 }
 
 /// True for a server's error after which the connection can be used.

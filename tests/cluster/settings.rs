@@ -1,6 +1,7 @@
 //! Clients with different settings that take turns on one server connection.
 
 use crate::{
+    session::{Answer, Session},
     stage::Stage,
     support::{
         message::query,
@@ -17,6 +18,42 @@ fn one_connection(config: Config) -> Config {
 fn login(stage: &Stage, settings: &[(&str, &str)]) -> Client {
     let who = [("user", "app"), ("database", "app")];
     Client::login_with(stage.proxy.address(), &[&who, settings].concat())
+}
+
+/// Who one is says the login; `session_authorization` in a startup packet is looked at, and changes nothing.
+#[test]
+fn who_comes_as_somebody_else_is_answered_as_by_the_server() {
+    let stage = Stage::trusting(one_connection);
+    stage.sql("CREATE ROLE other");
+    let mut plain = stage.proxy.client();
+    for (user, claimed, sqlstate) in [
+        ("app", "nobody_is_called_so", "22023"),
+        ("app", "other", "42501"),
+        ("app", "o'th\\er", "22023"),
+        ("app", "app", ""),
+        ("postgres", "nobody_is_called_so", "22023"),
+        ("postgres", "other", ""),
+    ] {
+        for claim in [
+            ("session_authorization", claimed.to_owned()),
+            (
+                "options",
+                format!("-c session_authorization={}", claimed.replace('\\', "\\\\")),
+            ),
+        ] {
+            let parameters = [("user", user), ("database", "app"), (claim.0, &*claim.1)];
+            for address in [stage.proxy.address(), stage.server.primary.address()] {
+                let found = match Session::login_with(address, &parameters) {
+                    Ok(mut session) => session.query("SELECT session_user").row(),
+                    Err(Answer::Error(sqlstate, _)) => sqlstate,
+                    Err(other) => panic!("{other:?}"),
+                };
+                let expected = if sqlstate.is_empty() { user } else { sqlstate };
+                assert_eq!(found, expected, "{user} as {claimed} at {address}");
+            }
+        }
+        assert_eq!(plain.rows("SELECT session_user, current_user"), ["app|app"]);
+    }
 }
 
 #[test]

@@ -461,7 +461,7 @@ fn what_a_startup_packet_says_is_read_as_the_server_reads_it() {
         ("user", "app"),
         ("database", "app"),
         ("options", "-c datestyle=German -c DateStyle=ISO"),
-        ("session_authorization", "postgres"),
+        ("session_authorization", "app"),
     ]));
     let mut backend = stage.server.next();
     backend.resets();
