@@ -261,6 +261,42 @@ fn the_first_read_of_a_block_is_answered_by_another_node_too() {
     assert!(cases.all(all_pass));
 }
 
+/// So does one whose BEGIN came in one pipeline with its first read: what it was answered at once is not said twice.
+#[test]
+fn a_block_that_begins_in_its_first_pipeline_is_answered_by_another_node_too() {
+    let all = "read_only_transactions = \"all\"";
+    let (stage, mut session) = stage_with(|config| config.set("routing", all));
+    for (name, conflicts) in [("", true), ("", false), ("begins", true), ("reads", false)] {
+        stage.wait_until_split_for(&mut session);
+        let begin = if name == "begins" { name } else { "" };
+        let read = if name == "reads" { name } else { "" };
+        let pipeline = [
+            parse(begin, "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ"),
+            bind("", begin, &[]),
+            execute(""),
+            parse(read, "SELECT nap(n) FROM t"),
+            bind("", read, &[]),
+            execute(""),
+            sync(),
+        ];
+        session.send(&pipeline.concat()).unwrap();
+        wait_until_napping(&stage);
+        if conflicts {
+            stage.sql("ALTER TABLE t ALTER n SET DEFAULT 'new'");
+        } else {
+            terminate_backends(&stage);
+        }
+        let heard = letters(&mut session);
+        assert_eq!(heard, ("12C12DCZ".to_owned(), "well".to_owned()), "{name}");
+        let shown = session.query("SHOW transaction_isolation").row();
+        assert_eq!(shown, "repeatable read");
+        assert_eq!(session.query("SHOW transaction_read_only").row(), "on");
+        assert_eq!(session.query("SELECT pg_is_in_recovery()").row(), "f");
+        rows(session.query("COMMIT"));
+        rows(session.query("DEALLOCATE ALL"));
+    }
+}
+
 /// A server sends what it had ready in front of its error, in one piece: nothing of that is shown twice.
 #[test]
 fn an_error_behind_rows_leaves_each_of_them_once() {

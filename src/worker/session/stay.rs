@@ -69,7 +69,7 @@ impl Session {
             };
         });
         // The first read of a block that the client has begun and no server has seen is repeated with its block.
-        if (block.is_none() || is_seen) && keep_read(link, request.messages(&self.intake.pending)) {
+        if keep_read(link, request.messages(&self.intake.pending)) {
             link.repeat = Repeat::Kept(block.cloned());
         }
     }
