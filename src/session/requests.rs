@@ -201,6 +201,9 @@ impl Conversation {
 
     fn judge_execute(&mut self, body: &[u8], context: &mut Context<'_>) -> Verdict {
         let execute = Execute::read(body);
+        if let Ok(Execute { portal, .. }) = execute {
+            self.hide_portal(portal, context);
+        }
         if self.statements.prepared_commit {
             self.ledger.sends_commit();
         }

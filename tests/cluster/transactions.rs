@@ -356,6 +356,43 @@ fn what_must_come_first_is_too_late_wherever_the_block_has_read() {
     }
 }
 
+/// A BEGIN that came as a Query leaves no portal behind, and neither does pgring's way to send it.
+#[test]
+fn the_unnamed_portal_is_none_where_the_client_has_bound_none() {
+    let (stage, mut session) = stage_with(|config| config);
+    let mut direct = stage.direct(&stage.stage.server.primary);
+    let asked = [
+        vec![describe_portal(""), sync()],
+        vec![execute(""), sync()],
+        vec![parse("", "SELECT 1"), describe_portal(""), sync()],
+        vec![
+            parse("", "SELECT 1"),
+            bind("", "", &[]),
+            describe_portal(""),
+            execute(""),
+            sync(),
+        ],
+    ];
+    for messages in asked {
+        for begin in ["BEGIN", "BEGIN READ ONLY"] {
+            let hear = |session: &mut Session| {
+                rows(session.query(begin));
+                let heard = fetch(session, &messages[..messages.len() - 1]);
+                rows(session.query("ROLLBACK"));
+                heard
+            };
+            assert_eq!(hear(&mut session), hear(&mut direct));
+        }
+    }
+    // One that the client has bound is there.
+    let begin = [parse("", "BEGIN"), bind("", "", &[]), execute(""), sync()].concat();
+    for session in [&mut session, &mut direct] {
+        rows(session.ask(&begin));
+        assert_eq!(fetch(session, &[describe_portal("")]).0, "nZ");
+        rows(session.query("ROLLBACK"));
+    }
+}
+
 /// The letters of an answer up to ReadyForQuery, and what its first error says.
 fn fetch(session: &mut Session, messages: &[Vec<u8>]) -> (String, String) {
     session

@@ -28,7 +28,7 @@ use crate::{
     cluster::{settings::PoolMode, stamps::Stamp},
     protocol::{
         Header, Tag, Writer,
-        frontend::{Parse, StatementUse, named_portal},
+        frontend::{Parse, StatementUse, Target, named_portal},
         tag::frontend,
     },
     session::state::parameters::Parameters,
@@ -315,6 +315,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
         let portal = named_portal(body).filter(|_| tag == frontend::DESCRIBE)?;
+        self.hide_portal(portal, context);
         let bound = self.statements.portals.bound(portal)?;
         if bound.statement.flags.executes() {
             let statement = Rc::clone(&bound.statement);
@@ -324,6 +325,17 @@ impl Conversation {
             self.describes_portal(own);
         }
         None
+    }
+
+    /// The client asks for a portal: it finds nothing of ours there.
+    #[inline]
+    pub(crate) fn hide_portal(&mut self, portal: &[u8], context: &mut Context<'_>) {
+        if self.statements.portals.take_ours(portal) {
+            Writer::new(context.ahead)
+                .close_object(Target::Portal, portal)
+                .expect("the unnamed portal's name has no NUL");
+            self.ledger.owe(Owed::OwnClose);
+        }
     }
 
     /// The client uses a name that means nothing: the server must not find anything under it either, unless SQL

@@ -11,6 +11,8 @@ use crate::cluster::stamps::Stamp;
 #[derive(Debug, Default)]
 pub(crate) struct Portals {
     unnamed: Option<Bound>,
+    /// The unnamed one at the server is pgring's own, and none for the client.
+    is_ours: bool,
     named: HashMap<Box<[u8]>, Bound>,
     /// Bytes of their names.
     bytes: usize,
@@ -30,12 +32,24 @@ impl Portals {
     pub(crate) fn bind(&mut self, portal: &[u8], bound: Option<Bound>) {
         if portal.is_empty() {
             self.unnamed = bound;
+            self.is_ours = false;
         } else if let Some(bound) = bound {
             let is_new = self.named.insert(portal.into(), bound).is_none();
             self.bytes += if is_new { portal.len() } else { 0 };
         } else if self.named.remove(portal).is_some() {
             self.bytes -= portal.len();
         }
+    }
+
+    /// pgring has bound a statement of its own to the unnamed portal at the server.
+    pub(crate) fn bind_ours(&mut self) {
+        self.is_ours = self.unnamed.is_none();
+    }
+
+    /// Once: true when the server would find something of pgring's own in this portal, where the client has bound nothing.
+    #[inline]
+    pub(crate) fn take_ours(&mut self, portal: &[u8]) -> bool {
+        portal.is_empty() && std::mem::take(&mut self.is_ours)
     }
 
     /// Statement that an Execute of this portal runs.
@@ -68,6 +82,7 @@ impl Portals {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;
+        self.is_ours = false;
         if !self.named.is_empty() {
             self.named = HashMap::new();
             self.bytes = 0;

@@ -399,21 +399,8 @@ impl Backend {
             }
             self.portals.remove("");
             self.run(statement)?;
-            if statement == "BEGIN" {
-                self.leave_portal(statement);
-            }
         }
         Ok(())
-    }
-
-    /// PostgreSQL has no portal then. With pgring it is left of its own BEGIN, so that a client that executes what
-    /// it has not bound gets another error.
-    fn leave_portal(&mut self, text: &str) {
-        let portal = Portal {
-            text: text.to_owned(),
-            done: true,
-        };
-        self.portals.insert(String::new(), portal);
     }
 
     /// Runs a statement that was analyzed.

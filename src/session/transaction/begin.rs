@@ -66,6 +66,7 @@ impl Conversation {
         Writer::new(context.ahead)
             .execute("", 0)
             .expect("the unnamed portal's name has no NUL");
+        self.statements.portals.bind_ours();
         self.ledger.owe(Owed::OwnExecute);
     }
 

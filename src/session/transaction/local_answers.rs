@@ -75,8 +75,10 @@ impl Conversation {
     fn answer_sync(&mut self, context: &mut Context<'_>) -> bool {
         self.say_due(context);
         self.ledger.client.sync_alone();
-        self.statements.portals.clear();
         self.block.sync();
+        if self.block.deferred().is_none() {
+            self.statements.portals.clear();
+        }
         let status = self.block.status(TransactionStatus::Idle);
         Writer::new(context.out).ready_for_query(status);
         true
