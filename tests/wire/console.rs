@@ -9,7 +9,10 @@ use crate::support::{
     message::*,
     peer::{Client, Message},
 };
-use pgring::protocol::{backend::RowDescription, tag::backend::ROW_DESCRIPTION};
+use pgring::protocol::{
+    backend::RowDescription,
+    tag::backend::{READY_FOR_QUERY, ROW_DESCRIPTION},
+};
 
 /// The only row of a table as pairs of column and value.
 fn record(console: &mut Client, table: &str) -> Vec<(String, String)> {
@@ -245,6 +248,42 @@ fn stats_count_what_was_done() {
     assert_eq!(number(&stats, "total_received"), said as u64);
     assert_eq!(number(&stats, "total_sent"), heard as u64);
     assert!(number(&stats, "total_xact_time") > 0 && number(&stats, "total_query_time") > 0);
+}
+
+/// Each COMMIT ends a transaction, whatever follows before the server is ready.
+#[test]
+fn commits_that_go_on_are_counted() {
+    let stage = Stage::set();
+    let mut console = console(&stage.proxy);
+    let (mut client, mut backend) = stage.in_transaction();
+    let commit = || command_complete("COMMIT");
+    let select = || command_complete("SELECT 1");
+    for (text, answer, counted) in [
+        (
+            "COMMIT AND CHAIN",
+            all([commit(), ready_in_transaction()]),
+            1,
+        ),
+        (
+            "ROLLBACK TO a",
+            all([command_complete("ROLLBACK"), ready_in_transaction()]),
+            1,
+        ),
+        (
+            "COMMIT AND CHAIN; COMMIT AND CHAIN",
+            all([commit(), commit(), ready_in_transaction()]),
+            3,
+        ),
+        ("COMMIT; SELECT 1", all([commit(), select(), ready()]), 5),
+        ("SELECT 1", all([select(), ready()]), 6),
+    ] {
+        client.send(query(text));
+        backend.expect_message(query(text));
+        backend.answer(&answer);
+        client.receive_until(READY_FOR_QUERY);
+        let stats = record(&mut console, "STATS");
+        assert_eq!(number(&stats, "total_xact_count"), counted, "{text}");
+    }
 }
 
 /// A block counts as a query when it begins and when it ends, whether or not a server hears of either; a login is none, and no

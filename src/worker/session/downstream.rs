@@ -301,8 +301,13 @@ impl Session {
 
     /// Counts what the node at hand has answered.
     #[inline]
-    fn count_answer(&self, tag: Tag, body: &[u8]) {
-        let Some(link) = &self.link else { return };
+    fn count_answer(&mut self, tag: Tag, body: &[u8]) {
+        let Some(link) = &mut self.link else { return };
+        link.has_committed = tag == backend::COMMAND_COMPLETE && body == b"COMMIT\0";
+        if link.has_committed {
+            // Another may follow it before the server is ready: in the same text, or by AND CHAIN.
+            self.pools.counters.borrow_mut().transactions += 1;
+        }
         self.worker.count_answer(link.node(), |counters| match tag {
             backend::COMMAND_COMPLETE => counters.count_tag(body),
             _ => {
@@ -362,7 +367,9 @@ impl Session {
             .saturating_duration_since(self.info.request.get())
             .as_micros() as u64;
         if idle {
-            counters.transactions += 1;
+            let link = self.link.as_mut();
+            let is_counted = link.is_some_and(|link| std::mem::take(&mut link.has_committed));
+            counters.transactions += u64::from(!is_counted);
             drop(counters);
             // Before the client hears of it, and anybody through him.
             self.tell_schema_change();

@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) forwards: bool,
     /// The client has got something of the answer.
     pub(super) is_heard: bool,
+    /// The command answered last was a COMMIT, whose transaction is counted.
+    pub(super) has_committed: bool,
     /// pgring has cancelled a request there for its length, and that may still be on its way.
     pub(super) is_cancelling: bool,
     /// Whether the pipeline at hand can be sent again to another node.
@@ -96,6 +98,7 @@ impl Link {
             cutter: Cutter::default(),
             forwards: false,
             is_heard: false,
+            has_committed: false,
             is_cancelling: false,
             repeat: Repeat::Never,
             purpose: Purpose::Anything,
