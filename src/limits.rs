@@ -17,6 +17,10 @@ pub const HELD_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// message must end. A session with a longer one keeps its connection.
 pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of long messages that one core holds until they are whole, or until there is a server connection for them. Beyond
+/// that one streams to the server as it comes, as if it were longer than [`STATEMENT_BYTES_MAX`].
+pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Longest text that may be found to be a read, in bytes: less than a millisecond's work of one core. What is longer
 /// goes to the primary.
 pub const ROUTED_TEXT_BYTES_MAX: usize = 256 * 1024;

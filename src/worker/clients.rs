@@ -98,6 +98,8 @@ pub(crate) struct Clients {
     /// Process ids that were given.
     numbers: Cell<u32>,
     count: Cell<usize>,
+    /// Bytes of long messages that are not whole, or wait for a server connection.
+    pub(crate) held_bytes: Rc<Cell<usize>>,
 }
 
 impl Clients {

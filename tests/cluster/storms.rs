@@ -1,6 +1,8 @@
 //! A storm for each store that a client fills: pgring's memory ends where the store's bound says, whoever sent how much,
 //! and everybody else is served.
 
+use std::thread;
+
 use crate::{
     session::{Answer, Session},
     stage::Stage,
@@ -165,4 +167,35 @@ fn settings_that_nobody_else_has() {
             }
         }
     });
+}
+
+/// Each is within its bound, and all together are not. Those beyond it go to the server as they come, and end like an idle
+/// transaction.
+#[test]
+fn statements_that_do_not_end() {
+    let limit = "idle_in_transaction_timeout = \"200ms\"";
+    let stage = stage(|config| config.set("pool", limit));
+    let (clients, bytes) = (24, 15 * MIB);
+    let beginning = &parse("name", &text(0, bytes + 1000))[..bytes];
+    let mut waiting = Vec::new();
+    stays_below(&stage, 64 * 1024, clients * bytes, || {
+        thread::scope(|scope| {
+            let send = || {
+                let mut session = Session::login(stage.proxy.address()).unwrap();
+                // Those that were ended do not take all of it.
+                let _sent = session.send(beginning);
+                session
+            };
+            let all: Vec<_> = (0..clients).map(|_| scope.spawn(send)).collect();
+            waiting.extend(all.into_iter().map(|one| one.join().unwrap()));
+        });
+        // Those that are within the bound are there yet.
+        assert!(stage.proxy.memory_kib() > 50 * 1024);
+    });
+    let rest = &parse("name", &text(0, bytes + 1000))[bytes..];
+    let ends = |mut session: Session| {
+        session.send(&[rest, &sync()].concat()).is_ok() && session.answer() == Answer::Rows(vec![])
+    };
+    let finished = waiting.into_iter().map(ends).filter(|ends| *ends).count();
+    assert!((3..=4).contains(&finished), "{finished}");
 }

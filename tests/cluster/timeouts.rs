@@ -97,6 +97,29 @@ fn an_idle_transaction_is_rolled_back() {
     assert_eq!(stage.proxy.psql("SELECT count(*) FROM t"), "0");
 }
 
+/// A message that its client does not finish keeps a connection as an idle transaction does; one that goes on does not end.
+#[test]
+fn a_message_that_is_not_finished_ends_like_an_idle_transaction() {
+    let stage = Stage::trusting(|config| {
+        let limit = "idle_in_transaction_timeout = \"200ms\"";
+        config.set("pool", "size = 1").set("pool", limit)
+    });
+    let long = query(&format!("SELECT length('{}')", "x".repeat(300_000)));
+    let named = parse("long", &format!("SELECT '{}'", "x".repeat(17 << 20)));
+    for unfinished in [&long[..200_000], &named[..17 << 20]] {
+        let mut client = stage.proxy.client();
+        client.send(unfinished);
+        let mut other = stage.proxy.client();
+        expect_fatal(&mut client, "25P03");
+        assert_eq!(other.rows("SELECT 1"), ["1"]);
+    }
+    // What the server is busy with is not its client's fault.
+    let mut client = stage.proxy.client();
+    client.send(all([query("SELECT pg_sleep(1)"), long.clone()]));
+    client.expect("T D C Z");
+    client.expect("T D C Z");
+}
+
 /// A limit that the client has set at the server itself ends its session in the server's own words, as it does there.
 #[test]
 fn the_servers_own_limits_end_the_session_in_its_words() {

@@ -98,6 +98,7 @@ impl Session {
         );
         let high_water = worker.with_snapshot(|snapshot| snapshot.settings.runtime.high_water);
         let kept = Self::kept_connections(&worker, &pools);
+        let intake = Intake::new(pending, &worker.clients.held_bytes);
         let mut conversation = Conversation::new(Self::rules_mode(&kept, &pools));
         if !parameters.is_empty() {
             conversation.has_settings();
@@ -122,10 +123,7 @@ impl Session {
             link: None,
             sequence_uses: 0,
             placement,
-            intake: Intake {
-                pending,
-                ..Intake::default()
-            },
+            intake,
             high_water,
         }
     }

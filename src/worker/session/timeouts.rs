@@ -22,6 +22,7 @@ impl Session {
         let work = self.conversation.work();
         cancel::note_work(&self.worker, &self.info, work);
         let doing = match self.conversation.status() {
+            _ if self.owes_rest_of_message() => Doing::IdleInTransaction,
             _ if work != Work::Nothing => Doing::Request,
             TransactionStatus::Idle => Doing::Idle,
             _ => Doing::IdleInTransaction,
@@ -33,6 +34,16 @@ impl Session {
             self.bounds = (&*settings).into();
             self.may_be_stranded = true;
         }
+    }
+
+    /// True when it is for the client to send the rest of a message that has begun to go to a server: nobody else can use
+    /// the connection until it comes.
+    #[inline]
+    fn owes_rest_of_message(&self) -> bool {
+        let takes_more = |link: &Link| link.backend().stream.unsent() <= self.high_water;
+        self.intake.cutter.is_passing()
+            && self.intake.forwards
+            && self.link.as_ref().is_some_and(takes_more)
     }
 
     /// While pgring's own cancel request is on its way the client must wait, so that it hits the request it is

@@ -13,10 +13,7 @@ use crate::session::{
     state::pending_state::FUNCTION_BYTES,
 };
 use crate::{
-    limits::{
-        HELD_MESSAGE_BYTES_MAX, POSITION_WAIT_MS, RECORDED_BYTES_MAX, STATEMENT_BYTES_MAX,
-        UNITED_SEND_BYTES_MAX,
-    },
+    limits::{HELD_MESSAGE_BYTES_MAX, POSITION_WAIT_MS, RECORDED_BYTES_MAX, UNITED_SEND_BYTES_MAX},
     net::Chunk,
     protocol::{
         ErrorReport, Header, ProtocolError, SqlState,
@@ -109,6 +106,7 @@ impl Session {
         let mut words = worker.words.borrow_mut();
         words.clear();
         let pumped = self.pump(&mut words);
+        self.intake.settle_charge();
         self.send_front(&mut words);
         self.end_record();
         if let Some(database) = self.conversation.take_vacated() {
@@ -128,7 +126,9 @@ impl Session {
             if piece.is_empty() {
                 break;
             }
-            let (verdict, taken) = match self.intake.cutter.next(piece, partial_from_client)? {
+            let room = self.intake.room();
+            let partial = |header: Header, body: &[u8]| partial_from_client(header, body, room);
+            let (verdict, taken) = match self.intake.cutter.next(piece, partial)? {
                 Cut::Whole(header, body) => {
                     let context = &mut context!(self, words, known);
                     let verdict = self.conversation.client_message(header, body, context)?;
@@ -204,7 +204,7 @@ impl Session {
         let is_judged = |header: Header| {
             let body = piece.get(Header::BYTES..).unwrap_or_default();
             piece.len() >= header.frame_bytes()
-                || partial_from_client(header, body) == Ok(Partial::Stream)
+                || partial_from_client(header, body, self.intake.room()) == Ok(Partial::Stream)
         };
         self.intake.cutter.is_between()
             && self.conversation.begins_pipeline()
@@ -376,21 +376,18 @@ impl Session {
     }
 }
 
-/// Held whole are the messages that the conversation reads.
-fn partial_from_client(header: Header, body: &[u8]) -> Result<Partial, ProtocolError> {
+/// Held whole are the messages that the conversation reads. `room`: bytes of one that there is room for.
+fn partial_from_client(header: Header, body: &[u8], room: usize) -> Result<Partial, ProtocolError> {
     header.check_frontend()?;
     let bytes = header.frame_bytes();
+    // Parameters may be long; what counts are the names before them.
+    let looks_for_names = || body.len() < room && !has_names(header.tag, body);
     Ok(hold_if(match header.tag {
         frontend::COPY_DATA => false,
         frontend::FUNCTION_CALL => bytes <= HELD_MESSAGE_BYTES_MAX || body.len() < FUNCTION_BYTES,
-        frontend::PARSE => {
-            bytes <= STATEMENT_BYTES_MAX
-                || body.len() < STATEMENT_BYTES_MAX && !has_names(header.tag, body)
-        }
-        // Parameters may be long; what counts are the names before them.
+        frontend::PARSE => bytes <= room || looks_for_names(),
         frontend::BIND | frontend::DESCRIBE | frontend::CLOSE => {
-            bytes <= HELD_MESSAGE_BYTES_MAX
-                || body.len() < STATEMENT_BYTES_MAX && !has_names(header.tag, body)
+            bytes <= HELD_MESSAGE_BYTES_MAX || looks_for_names()
         }
         _ => bytes <= HELD_MESSAGE_BYTES_MAX,
     }))
