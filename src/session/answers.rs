@@ -6,11 +6,12 @@ use super::prepared::{server::Prepared, write_head};
 use super::{
     conversation::{Answer, Conversation},
     prepared::{names::rename, sql_commands},
+    server_errors::is_fatal,
 };
 use crate::{
     cluster::stamps::Stamps,
     protocol::{
-        ProtocolError, Severity, SqlState, Tag,
+        ProtocolError, SqlState, Tag,
         backend::{ErrorFields, TransactionStatus},
         tag::backend,
     },
@@ -204,12 +205,4 @@ impl Conversation {
     pub(crate) fn take_doubtful_schema_change(&mut self) -> Option<bool> {
         self.state.pending.take_schema_change()
     }
-}
-
-/// True when the server closes the connection after this error.
-pub(crate) fn is_fatal(body: &[u8]) -> bool {
-    let severity = ErrorFields::read(body)
-        .ok()
-        .and_then(|fields| fields.severity());
-    matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }

@@ -11,6 +11,7 @@ pub(crate) mod refusal;
 pub(crate) mod refuse;
 pub(crate) mod request;
 pub(crate) mod requests;
+pub(crate) mod server_errors;
 pub(crate) mod show;
 pub(crate) mod show_messages;
 pub mod state;

@@ -1,7 +1,7 @@
 //! Asking a server on pgring's own account, and the judgement of its answers. Pure.
 
 use crate::session::{
-    answers::is_fatal, conversation::Conversation, ledger::internal_queries::Own,
+    conversation::Conversation, ledger::internal_queries::Own, server_errors::is_fatal,
     state::state_query::StateQuery, verdict::Answer,
 };
 use crate::{

@@ -6,8 +6,10 @@ use super::{
     task::{End, Session, hold_if},
 };
 use crate::session::{
-    answers::is_fatal,
     conversation::{AfterLoss, Answer},
+    server_errors::{
+        error_message, has_expired, is_farewell, is_fatal, is_for_primary, last_words,
+    },
 };
 use crate::{
     cluster::settings::PoolMode,
@@ -15,7 +17,7 @@ use crate::{
     limits::{DESCRIPTION_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX},
     net::Chunk,
     protocol::{
-        ErrorReport, Header, ProtocolError, Severity, SqlState, Tag, Writer,
+        ErrorReport, Header, ProtocolError, SqlState, Tag, Writer,
         backend::{ErrorFields, NotificationResponse, ParameterStatus, TransactionStatus},
         buffer::{Cut, Partial},
         tag::{backend, frontend},
@@ -524,47 +526,6 @@ fn begins(tag: &[u8]) -> bool {
     matches!(tag, b"BEGIN\0" | b"START TRANSACTION\0")
 }
 
-/// Message with which the server ends the connection, as an error of a session that goes on.
-fn last_words(body: &[u8]) -> ErrorReport {
-    let Ok(fields) = ErrorFields::read(body) else {
-        return ErrorReport::error(
-            SqlState::CONNECTION_FAILURE,
-            "the server ended the connection",
-        );
-    };
-    fields.to_report(Severity::Error, SqlState::CONNECTION_FAILURE)
-}
-
-/// True when the server ends the session for its own time limits, which it has told it to keep.
-fn has_expired(body: &[u8]) -> bool {
-    matches!(
-        ErrorFields::sqlstate_in(body),
-        Some(
-            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
-                | SqlState::TRANSACTION_TIMEOUT
-                | SqlState::IDLE_SESSION_TIMEOUT
-        )
-    )
-}
-
-/// True for errors of which the primary is free: what a standby cannot do, or had to give up because of what it
-/// replayed. (PostgreSQL manual, "Hot Standby".)
-fn is_for_primary(body: &[u8]) -> bool {
-    let Ok(fields) = ErrorFields::read(body) else {
-        return false;
-    };
-    let recovery = || memchr::memmem::find(body, b"recovery").is_some();
-    match fields.sqlstate() {
-        Some(SqlState::READ_ONLY_TRANSACTION) => true,
-        Some(
-            SqlState::FEATURE_NOT_SUPPORTED
-            | SqlState::SERIALIZATION_FAILURE
-            | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        ) => recovery(),
-        _ => false,
-    }
-}
-
 /// True for what an answer consists of beside its errors, up to ReadyForQuery.
 #[inline]
 fn is_of_rows(tag: Tag) -> bool {
@@ -584,19 +545,4 @@ fn is_of_rows(tag: Tag) -> bool {
 #[inline]
 fn is_complete(chunk: &[u8]) -> bool {
     chunk.ends_with(b"Z\0\0\0\x05I") || chunk.ends_with(b"Z\0\0\0\x05T")
-}
-
-/// True for the notice with which a backend takes its leave when its server is shut down immediately, or crashes.
-fn is_farewell(body: &[u8]) -> bool {
-    let sqlstate = ErrorFields::sqlstate_in(body);
-    matches!(
-        sqlstate,
-        Some(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)
-    )
-}
-
-fn error_message(body: &[u8]) -> String {
-    let fields = ErrorFields::read(body).ok();
-    let message = fields.map(|fields| String::from_utf8_lossy(fields.message()).into_owned());
-    message.unwrap_or_default()
 }

@@ -21,7 +21,7 @@ pub(super) struct Intake {
     pub(super) stalled: bool,
     /// The client will send no more.
     pub(super) is_over: bool,
-    /// What the two above keep, where that is much.
+    /// Bytes of these two, where that is much.
     charge: Charge,
 }
 
