@@ -2,6 +2,7 @@
 
 pub(super) mod conninfo;
 pub(super) mod elect;
+mod following;
 mod opinions;
 pub(super) mod phase;
 pub(super) mod plan;

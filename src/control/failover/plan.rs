@@ -61,25 +61,25 @@ const LAST_WORD_US: u64 = 10_000_000;
 /// When and how a lost primary is replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Planner {
-    rules: Failover,
-    phase: Phase,
+    pub(super) rules: Failover,
+    pub(super) phase: Phase,
     /// When the phase began, in microseconds since 1970.
-    since_us: u64,
+    pub(super) since_us: u64,
     /// Step under way.
-    under_way: Option<Step>,
+    pub(super) under_way: Option<Step>,
     /// When that was done for which the phase waits: `None` until then.
-    done_us: Option<u64>,
+    pub(super) done_us: Option<u64>,
     /// Why the step of this phase has failed, if it has.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
     /// The lost primary is fenced by the planner.
-    has_fenced: bool,
+    pub(super) has_fenced: bool,
     /// Whatever is lost, go on.
-    accepts_loss: bool,
+    pub(super) accepts_loss: bool,
     /// Standbys that did not become the primary when they were to.
-    tried: Vec<NodeId>,
+    pub(super) tried: Vec<NodeId>,
     /// Words for that which the phase waits for.
-    why: String,
-    acts: Vec<Act>,
+    pub(super) why: String,
+    pub(super) acts: Vec<Act>,
 }
 
 impl Planner {
@@ -190,7 +190,7 @@ impl Planner {
         }
     }
 
-    fn enter(&mut self, phase: Phase, now_us: u64) -> bool {
+    pub(super) fn enter(&mut self, phase: Phase, now_us: u64) -> bool {
         let is_kept = phase.is_under_way() || self.phase.is_under_way();
         self.phase = phase;
         (self.since_us, self.done_us, self.failure) = (now_us, None, None);
@@ -201,7 +201,7 @@ impl Planner {
         true
     }
 
-    fn say(&mut self, is_warning: bool, text: String) {
+    pub(super) fn say(&mut self, is_warning: bool, text: String) {
         self.acts.push(Act::Say(is_warning, text));
     }
 
@@ -214,12 +214,12 @@ impl Planner {
         false
     }
 
-    fn start(&mut self, step: Step) {
+    pub(super) fn start(&mut self, step: Step) {
         self.acts.push(Act::Do(step.clone()));
         self.under_way = Some(step);
     }
 
-    fn halt(&mut self, lost: NodeId, reason: Reason, now_us: u64) -> bool {
+    pub(super) fn halt(&mut self, lost: NodeId, reason: Reason, now_us: u64) -> bool {
         let text = format!("failover is halted: {reason}");
         self.say(true, text);
         let why = reason.to_string();
@@ -288,7 +288,7 @@ impl Planner {
         self.suspect(lost, seen, now_us)
     }
 
-    fn suspect(&mut self, lost: NodeId, seen: &Seen, now_us: u64) -> bool {
+    pub(super) fn suspect(&mut self, lost: NodeId, seen: &Seen, now_us: u64) -> bool {
         let text = format!(
             "the primary {} is lost: its standbys are asked whether they hear it",
             seen.name(lost)
@@ -438,7 +438,7 @@ impl Planner {
         self.enter(Phase::Electing { lost }, now_us)
     }
 
-    fn has_primary(
+    pub(super) fn has_primary(
         &mut self,
         lost: NodeId,
         chosen: Chosen,
@@ -456,72 +456,6 @@ impl Planner {
         let others = seen.ids().filter(|id| *id != primary && *id != lost);
         let rest = others.collect();
         self.enter(Phase::Following { lost, chosen, rest }, now_us)
-    }
-
-    /// The next of the standbys that do not follow yet.
-    fn following(
-        &mut self,
-        lost: NodeId,
-        chosen: Chosen,
-        mut rest: Vec<NodeId>,
-        seen: &Seen,
-        now_us: u64,
-    ) -> bool {
-        if self.under_way.is_some() {
-            return false;
-        }
-        if seen.primary != Some(chosen.node) {
-            // It is gone as well, or replaced: which is another story, once that is certain.
-            let is_over = seen.primary.is_some() || !seen.node(chosen.node).status.is_usable();
-            return is_over && self.enter(Phase::Steady, now_us);
-        }
-        let Some(node) = rest.first().copied() else {
-            return self.enter(Phase::Done { lost, chosen }, now_us);
-        };
-        match self.follows(node, chosen, seen, now_us) {
-            Follows::NotYet => return false,
-            Follows::Begin => {
-                self.start(Step::Follow(node, chosen.node));
-                return false;
-            }
-            Follows::Well => {}
-            Follows::Never(why) => self.acts.push(Act::GiveUp(node, why)),
-        }
-        rest.remove(0);
-        self.enter(Phase::Following { lost, chosen, rest }, now_us)
-    }
-
-    fn follows(&self, node: NodeId, chosen: Chosen, seen: &Seen, now_us: u64) -> Follows {
-        let it = seen.node(node);
-        if !it.status.is_usable() || it.is_alive == Some(false) {
-            // It is looked at when it comes back.
-            return Follows::Well;
-        }
-        let since = self.done_us.unwrap_or(self.since_us);
-        let limit = self.rules.follow_timeout.as_micros() as u64;
-        let is_late = now_us.saturating_sub(since) > limit;
-        let Some(answer) = it.answer_since(since) else {
-            return match is_late {
-                true => Follows::Well,
-                false => Follows::NotYet,
-            };
-        };
-        if answer.in_recovery && answer.timeline == seen.timeline && answer.receiver.may_hear() {
-            return Follows::Well;
-        }
-        if answer.received > chosen.received && answer.timeline < seen.timeline {
-            return Follows::Never(
-                "it has received more than the new primary had: it needs pg_rewind".to_owned(),
-            );
-        }
-        match self.done_us {
-            None => Follows::Begin,
-            Some(_) if is_late => Follows::Never(format!(
-                "it did not follow the new primary within {:?}",
-                self.rules.follow_timeout
-            )),
-            Some(_) => Follows::NotYet,
-        }
     }
 
     fn ended(&mut self, step: &Step, outcome: Outcome, seen: &Seen, now_us: u64) {
@@ -584,13 +518,4 @@ impl Planner {
             _ => {}
         }
     }
-}
-
-/// How a standby stands to the new primary.
-enum Follows {
-    Well,
-    /// It is to be told.
-    Begin,
-    NotYet,
-    Never(String),
 }
