@@ -273,7 +273,7 @@ impl Conversation {
     fn answer_with(&mut self, tag: Tag, report: &ErrorReport, out: &mut Vec<u8>) {
         Writer::new(out).error(report);
         let ends = matches!(tag, frontend::QUERY | frontend::FUNCTION_CALL);
-        if self.block.refuse(FailedBlock::new(true, !ends)) {
+        if self.block.refuse(FailedBlock::new(None, !ends)) {
             if ends {
                 Writer::new(out).ready_for_query(TransactionStatus::Failed);
             }

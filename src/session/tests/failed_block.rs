@@ -171,7 +171,7 @@ fn closing_is_possible_and_data_are_ignored() {
 
 #[test]
 fn inside_a_pipeline_everything_waits_for_its_sync() {
-    let mut failed_block = FailedBlock::new(true, true);
+    let mut failed_block = FailedBlock::new(None, true);
     let names = Names::default();
     let mut out = Vec::new();
     for tag in *b"QPBDECFHdcf" {

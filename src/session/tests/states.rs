@@ -49,7 +49,7 @@ fn begun() -> Begun {
 }
 
 fn failed() -> FailedBlock {
-    FailedBlock::new(true, false)
+    FailedBlock::new(None, false)
 }
 
 fn states() -> [Block; 5] {

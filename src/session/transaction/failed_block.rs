@@ -36,8 +36,8 @@ enum Statement {
 /// The failed transaction of one session.
 #[derive(Debug)]
 pub(crate) struct FailedBlock {
-    /// The client has seen an error since the connection was lost.
-    told: bool,
+    /// The error of the loss, while the client has seen none since.
+    untold: Option<Box<ErrorReport>>,
     /// Everything is ignored up to the next Sync.
     skipping: bool,
     /// The unnamed statement, when it is possible here.
@@ -49,10 +49,10 @@ pub(crate) struct FailedBlock {
 }
 
 impl FailedBlock {
-    /// `told`: the client has already got the error of the loss. `skipping`: inside a pipeline.
-    pub(crate) fn new(told: bool, skipping: bool) -> Self {
+    /// `untold`: the error of the loss, unless the client has already got it. `skipping`: inside a pipeline.
+    pub(crate) fn new(untold: Option<Box<ErrorReport>>, skipping: bool) -> Self {
         Self {
-            told,
+            untold,
             skipping,
             parsed: None,
             bound: None,
@@ -192,7 +192,7 @@ impl FailedBlock {
     /// The client ends the transaction; answers whether it was told so without an error.
     fn end(&mut self, ending: Ending, out: &mut Vec<u8>) -> bool {
         self.ended = true;
-        if ending == Ending::Commit && !self.told {
+        if ending == Ending::Commit && self.untold.is_some() {
             Writer::new(out).error(&commit_of_lost());
             return false;
         }
@@ -201,12 +201,10 @@ impl FailedBlock {
     }
 
     fn complain(&mut self, out: &mut Vec<u8>) {
-        let report = if std::mem::replace(&mut self.told, true) {
-            in_failed_transaction()
-        } else {
-            lost_in_transaction()
+        match self.untold.take() {
+            Some(report) => Writer::new(out).error(&report),
+            None => Writer::new(out).error(&in_failed_transaction()),
         };
-        Writer::new(out).error(&report);
     }
 }
 

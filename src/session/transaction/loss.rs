@@ -57,7 +57,9 @@ impl Conversation {
         }
         if loss.status == TransactionStatus::Failed {
             let told = mid_pipeline || was_restoring || !owed.is_empty();
-            self.block.lose(Some(FailedBlock::new(told, mid_pipeline)));
+            let untold = (!told).then(|| Box::new(report));
+            self.block
+                .lose(Some(FailedBlock::new(untold, mid_pipeline)));
         } else {
             self.block.lose(None);
             self.refusals.skip_to_sync(mid_pipeline);
