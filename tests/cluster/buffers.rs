@@ -41,9 +41,9 @@ fn works(session: &mut Session) {
     }
 }
 
-/// Nine bytes from each, one at a time.
+/// Nine bytes from each, one at a time, of a message that does not end.
 fn drip(sockets: &mut [TcpStream]) {
-    for byte in b"S\0\0\0\x04S\0\0\0" {
+    for byte in b"Q\0\0\x01\0SELE" {
         for socket in &mut *sockets {
             socket.write_all(&[*byte]).unwrap();
         }

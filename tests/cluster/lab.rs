@@ -16,7 +16,10 @@ fn lab(script: &str) -> String {
 
 #[test]
 fn reads_go_to_its_standby() {
-    let script = "for i in $(seq 300); do echo 'SELECT 1;'; done | psql -X -q -o /dev/null; \
+    // Until the standby is known to have all that the primary had written, reads go there.
+    let script = "until psql -X -A -t -c 'SELECT 1' -c 'SHOW POOL_NODES' | tail -1 | cut -d '|' -f 9 | grep -qv '^0$'; \
+                  do :; done; \
+                  for i in $(seq 300); do echo 'SELECT 1;'; done | psql -X -q -o /dev/null; \
                   psql -X -A -t -c 'SHOW POOL_NODES'";
     let said = lab(script);
     let counts: Vec<_> = said
