@@ -125,6 +125,7 @@ fn report(kind: ReportKind, core: u16) -> Report {
                 dropped: u64::MAX / 2,
             },
         ),
+        ReportKind::Transactions => Report::Transactions(vec![None, Some(unit)]),
         ReportKind::Nodes => {
             let counts = |node: u64| NodeCounters {
                 counts: [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|count| (count + 10 * node) * unit),

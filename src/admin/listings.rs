@@ -3,14 +3,14 @@
 use super::{
     connections::{CLIENTS, SERVERS},
     counts::{CANCELS, PINS, TIMEOUTS, VERSION},
-    nodes::{BACKEND_STATS, FAILOVER, NODES, POOL_VERSION, ROUTE},
+    nodes::{BACKEND_STATS, FAILOVER, NODE_LIST, NODES, POOL_VERSION, ROUTE},
     pools::{POOLS, STATS},
     table::Listing,
 };
 use crate::session::show::Show;
 
 /// All tables.
-pub static LISTINGS: [Listing; 13] = [
+pub static LISTINGS: [Listing; 14] = [
     POOLS,
     CLIENTS,
     SERVERS,
@@ -20,6 +20,7 @@ pub static LISTINGS: [Listing; 13] = [
     TIMEOUTS,
     VERSION,
     NODES,
+    NODE_LIST,
     BACKEND_STATS,
     POOL_VERSION,
     ROUTE,

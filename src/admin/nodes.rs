@@ -77,6 +77,37 @@ pub(super) const NODES: Listing = Listing {
     },
 };
 
+/// `SHOW NODES`, as `pgring ctl node list` shows it.
+pub(super) const NODE_LIST: Listing = Listing {
+    name: "nodes",
+    doc: "A line for each node, by its name: what it is, whether it is used and why not, how far it is behind.",
+    dialect: Dialect::PgBouncer,
+    columns: &[
+        text("name", "The node's name in the configuration."),
+        text("address", "Its address, or its Unix socket."),
+        STATUS,
+        ROLE,
+        text(
+            "claims",
+            "primary or standby: what the server says; empty before it has said anything.",
+        ),
+        int8("timeline", "The timeline it is on; 0 is unknown."),
+        int8("lag_bytes", "How many bytes it is behind the primary."),
+        text("replication_state", "state of pg_stat_replication."),
+        text("sync_state", "sync_state of pg_stat_replication."),
+        text("since", "When role or status changed last, in UTC."),
+        text("reason", "Why its status is what it is."),
+    ],
+    wants: None,
+    rows: |sources| {
+        let snapshot = sources.snapshot;
+        let states = snapshot.ids().zip(&snapshot.nodes);
+        states
+            .map(|(node, state)| node_list_row(snapshot, node, state))
+            .collect()
+    },
+};
+
 /// `SHOW POOL_BACKEND_STATS`.
 pub(super) const BACKEND_STATS: Listing = Listing {
     name: "pool_backend_stats",
@@ -110,7 +141,8 @@ pub(super) const FAILOVER: Listing = Listing {
     columns: &[
         text(
             "phase",
-            "steady, suspecting, electing, draining, promoting, following, done or halted.",
+            "steady, suspecting, electing, draining, promoting, following, done or halted; of a switchover holding, stopping, \
+             handover or undoing.",
         ),
         text(
             "since",
@@ -211,6 +243,27 @@ fn node_row(sources: &Sources<'_>, node: NodeId, counters: &NodeCounters) -> Opt
         state.sync_state.to_string().into(),
         time::utc(state.since_us).trim_end_matches(" UTC").into(),
     ])
+}
+
+fn node_list_row(snapshot: &Snapshot, node: NodeId, state: &NodeState) -> Row {
+    let node = snapshot.node(node);
+    let lag_bytes = match state.role {
+        Role::Primary => 0,
+        Role::Standby => state.live.lag_bytes(),
+    };
+    vec![
+        node.name.as_str().into(),
+        node.address.to_string().into(),
+        state.status.name().into(),
+        state.role.name().into(),
+        state.claims.map_or("", Role::name).into(),
+        state.timeline.into(),
+        lag_bytes.into(),
+        state.replication_state.to_string().into(),
+        state.sync_state.to_string().into(),
+        time::utc(state.since_us).into(),
+        state.reason.to_string().into(),
+    ]
 }
 
 fn stats_row(snapshot: &Snapshot, node: NodeId, counters: &NodeCounters) -> Row {

@@ -4,8 +4,11 @@ use std::{fmt, path::Path, process::ExitCode};
 
 use super::command_line::CheckArgs;
 use crate::{
-    cluster::settings::{AuthMethod, Capacity, NodeAddress, PoolSettings, Settings},
-    control::config::{self, method_name, mode_name, written_duration},
+    cluster::settings::{AuthMethod, Capacity, PoolSettings, Settings},
+    control::{
+        config::{self, method_name, mode_name, written_duration},
+        look_at_rights,
+    },
 };
 
 /// Prints the outcome; status 1 when the file is wrong.
@@ -20,12 +23,52 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
                     settings: &settings
                 }
             );
-            ExitCode::SUCCESS
+            match args.connect {
+                true => connect(settings),
+                false => ExitCode::SUCCESS,
+            }
         }
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Logs in to every node; a line for each, and for each right that is missing.
+fn connect(settings: Settings) -> ExitCode {
+    let Some(role) = settings.health.user.clone() else {
+        eprintln!(
+            "  [health] names no user: nobody looks at the nodes, and there is nobody to connect as"
+        );
+        return ExitCode::FAILURE;
+    };
+    let nodes = match look_at_rights(settings) {
+        Ok(nodes) => nodes,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut is_well = true;
+    for (name, found) in nodes {
+        is_well &= matches!(&found, Ok(missing) if missing.is_empty());
+        match found {
+            Err(why) => println!("  connect  {name}: {why}"),
+            Ok(missing) if missing.is_empty() => println!("  connect  {name}: ok"),
+            Ok(missing) => {
+                println!(
+                    "  connect  {name}: role {role} lacks rights for failover and switchover:"
+                );
+                for right in missing {
+                    println!("             {};", right.granted_to(&role));
+                }
+            }
+        }
+    }
+    match is_well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
@@ -69,15 +112,8 @@ impl Summary<'_> {
 
     fn nodes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for node in &self.settings.nodes {
-            let address = match &node.address {
-                NodeAddress::Tcp(address) => address.to_string(),
-                NodeAddress::Unix(path) => path.display().to_string(),
-            };
-            writeln!(
-                f,
-                "  node     {} at {address}, weight {}",
-                node.name, node.weight
-            )?;
+            let (name, address, weight) = (&node.name, &node.address, node.weight);
+            writeln!(f, "  node     {name} at {address}, weight {weight}")?;
         }
         Ok(())
     }

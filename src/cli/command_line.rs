@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Lab(LabArgs),
     /// Turn a password into the text that belongs in the configuration file.
     Passwd(PasswdArgs),
+    /// Tell a running pgring what to do, over its admin socket.
+    Ctl(CtlArgs),
 }
 
 const RUN_NOTES: &str = "\
@@ -65,9 +67,13 @@ pub(crate) struct RunArgs {
 const CHECK_NOTES: &str = "\
 Everything that is wrong is printed at once, one line each: file:line: key: what is allowed.
 It also opens the password files, looks at the environment and resolves the host names that the
-file mentions, as `pgring run` would. It connects to nobody.
+file mentions, as `pgring run` would. It connects to nobody, unless it is told to.
 
-Exit status: 0 the file is right, 1 it is not, 2 the command line is wrong.
+With --connect it logs in to every node as the role of [health], and names the rights that failover
+and switchover would lack.
+
+Exit status: 0 the file is right, and every node answers and gives the rights where asked for;
+1 something is not so, 2 the command line is wrong.
 
 Example:
   pgring check -c pgring.toml && systemctl reload pgring";
@@ -79,6 +85,9 @@ pub(crate) struct CheckArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub(crate) config: PathBuf,
+    /// Log in to every node as the role of [health], and say which rights it lacks
+    #[arg(long)]
+    pub(crate) connect: bool,
 }
 
 const LAB_NOTES: &str = "\
@@ -133,6 +142,109 @@ pub(crate) struct PasswdArgs {
     /// How clients will prove the password
     #[arg(long, value_enum, default_value_t = Method::ScramSha256)]
     pub(crate) method: Method,
+}
+
+const CTL_NOTES: &str = "\
+It connects to [admin] socket of the configuration file; who may use that is a matter of the file's
+owner, group and mode, and pgring checks the account at the other end.
+
+Exit status: 0 done, or begun where --wait is not given; 1 pgring refused, or it has not come about;
+2 the command line is wrong; 3 no pgring is there; 4 it is not over after --timeout.
+
+Examples:
+  pgring ctl node list
+  pgring ctl node list --json | jq -r '.[] | select(.role == \"primary\") | .name'
+  pgring ctl switchover b --wait
+  pgring ctl failover --accept-loss --wait";
+
+/// Tell a running pgring what to do, over its admin socket.
+#[derive(Args, Debug)]
+#[command(after_help = CTL_NOTES)]
+pub(crate) struct CtlArgs {
+    /// The configuration file, which says where the socket is
+    #[arg(short, long, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub(crate) config: PathBuf,
+    /// The socket itself
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Tables as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Wait until it has come about
+    #[arg(long, global = true)]
+    pub(crate) wait: bool,
+    /// Wait for so many seconds at most
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
+    #[command(subcommand)]
+    pub(crate) command: CtlCommand,
+}
+
+/// An operator's word.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// The nodes: what they are, and whether they are used
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Make this standby the primary, while the primary lives; clients notice a pause
+    Switchover {
+        /// Name of the standby in the configuration
+        node: String,
+    },
+    /// The replacement of a lost primary
+    Failover {
+        #[command(subcommand)]
+        command: Option<FailoverCommand>,
+        /// Go on, whatever is lost
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Read the configuration file again; a wrong one changes nothing, and is status 1
+    Reload,
+    /// Accept nobody new, let transactions end, then stop
+    Stop {
+        /// End everything at once
+        #[arg(long)]
+        now: bool,
+    },
+}
+
+/// An operator's word about nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Show them
+    List,
+    /// Use a node again, whatever pgring believes of it
+    Attach {
+        /// Name of the node in the configuration
+        node: String,
+    },
+    /// Do not use a node any more; what runs there is ended
+    Detach {
+        /// Name of the node in the configuration
+        node: String,
+        /// Let transactions there end, and pinned sessions leave
+        #[arg(long)]
+        gracefully: bool,
+    },
+    /// Make this standby the primary, as switchover does (a lost primary is replaced by failover)
+    Promote {
+        /// Name of the standby in the configuration
+        node: String,
+    },
+}
+
+/// An operator's word about failovers.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum FailoverCommand {
+    /// Show where it stands (this is what it does without a command)
+    Status,
+    /// Try again what was halted
+    Resume,
+    /// Put an end to it until there is a primary; undo a switchover
+    Abort,
 }
 
 /// Password method that clients will be asked for.

@@ -3,6 +3,7 @@
 mod command_line;
 
 pub(crate) mod check;
+pub(crate) mod ctl;
 pub(crate) mod lab;
 pub(crate) mod log;
 pub(crate) mod passwd;
@@ -23,5 +24,6 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Passwd(args) => passwd::run(&args),
+        Command::Ctl(args) => ctl::run(&args),
     }
 }

@@ -43,6 +43,7 @@ pub fn start_worker(start: WorkerStart) -> Result<Join, String> {
         cpu: start.cpu,
         buffers: start.buffers,
         listeners: start.listeners,
+        operators: start.operators,
         wake: start.wake,
         shared: start.shared,
     };

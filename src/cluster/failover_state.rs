@@ -9,15 +9,17 @@ pub enum FailoverOrder {
     Resume,
     /// Likewise, whatever is lost.
     AcceptLoss,
-    /// Nothing is done until there is a primary.
+    /// Nothing is done until there is a primary; a switchover is undone.
     Abort,
+    /// This node is to be the primary in place of the one that is.
+    SwitchOver(NodeId),
 }
 
 /// State of the planner that replaces a lost primary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FailoverState {
-    /// Its phase: `steady`, `suspecting`, `electing`, `draining`, `promoting`, `following`, `done` or `halted`; empty is
-    /// `steady`.
+    /// Its phase: `steady`, `suspecting`, `electing`, `draining`, `promoting`, `following`, `done` or `halted`, and of a
+    /// switchover `holding`, `stopping`, `handover` or `undoing`; empty is `steady`.
     pub phase: &'static str,
     /// When that began, in microseconds since 1970; 0 is at the start.
     pub since_us: u64,

@@ -48,6 +48,23 @@ pub enum Reply {
     Report(Report),
     /// To a [`KeyOrder`].
     Keys(Arc<SaltedKeys>),
+    /// To [`ToControl::Order`]: it was taken, or why not, in words.
+    Ordered(Result<(), String>),
+}
+
+/// An operator's order to the control core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// This node is to be used, whatever pgring believes of it.
+    Attach(NodeId),
+    /// This node is not to be used; true lets end what is under way there.
+    Detach(NodeId, bool),
+    /// A word about a failover.
+    Failover(FailoverOrder),
+    /// The configuration file is to be read again.
+    Reload,
+    /// Clients are let go so, then everything ends; `None` ends everything now.
+    Stop(Option<DrainFor>),
 }
 
 /// SCRAM keys that are to be derived, which takes milliseconds, away from the workers.
@@ -217,12 +234,8 @@ pub enum ToControl {
     Reply(Ticket, Reply),
     /// A worker could not use a node: it is to be probed now.
     Suspect(NodeId),
-    /// An operator wants this node to be used, whatever pgring believes of it.
-    Attach(NodeId),
-    /// An operator wants this node not to be used.
-    Detach(NodeId),
-    /// An operator's word about a failover.
-    Failover(FailoverOrder),
+    /// An operator's order; [`Reply::Ordered`] follows.
+    Order(Order, ReplyTo),
     /// The first connection to a node was made.
     Connected(NodeId),
     /// Statements of this database, by its name on the servers, want its catalog; or it may have changed. The role may be

@@ -114,6 +114,8 @@ pub struct NodeState {
     pub timeline: u32,
     /// A standby that may take reads: it follows the primary's timeline.
     pub takes_reads: bool,
+    /// An operator has detached it, and what is under way there is to end now.
+    pub is_cut: bool,
     /// `pg_stat_replication.state` of its row at the primary; empty without one.
     pub replication_state: Arc<str>,
     /// `pg_stat_replication.sync_state`, likewise.

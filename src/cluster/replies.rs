@@ -13,7 +13,7 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    messages::{CoreId, KeyOrder, Reply, ReplyTo, Ticket, ToWorker},
+    messages::{CoreId, KeyOrder, Order, Reply, ReplyTo, Ticket, ToControl, ToWorker},
     report::{Report, ReportKind},
     shared::Shared,
 };
@@ -101,6 +101,24 @@ impl Replies {
             Some(Reply::Keys(keys)) => Some(keys),
             _ => None,
         }
+    }
+
+    /// Gives an operator's order to the control core, and waits until it is taken: an error, in words, when it is not.
+    pub async fn order(
+        &self,
+        shared: &Shared,
+        reactor: &Reactor,
+        order: Order,
+    ) -> Result<(), String> {
+        let inquiry = self.inquire(shared.ticket(), 1);
+        let message = ToControl::Order(order, inquiry.reply_to());
+        let limit = Duration::from_secs(REPORT_SECONDS_MAX);
+        if shared.control.put(message).is_ok()
+            && let Some(Reply::Ordered(taken)) = inquiry.within(reactor, limit).await.pop()
+        {
+            return taken;
+        }
+        Err("the control core is too busy to take the order".to_owned())
     }
 
     /// Asks every worker for a report, and waits [`REPORT_SECONDS_MAX`] seconds for them at most: a core that has not

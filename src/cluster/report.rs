@@ -1,7 +1,7 @@
 //! Reports of a core on its pools, clients and servers, for operators.
 
 use super::budget::PoolKey;
-use crate::{ids::WorkerId, protocol::Severity};
+use crate::{ids::WorkerId, protocol::Severity, time::Micros};
 
 /// Kind of report that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum ReportKind {
     Pins,
     /// A line for each time limit.
     Timeouts,
+    /// The oldest transaction at each node.
+    Transactions,
 }
 
 /// One core's answer.
@@ -39,6 +41,9 @@ pub enum Report {
     Timeouts(Vec<TimeoutReport>),
     /// To [`ReportKind::Nodes`], by node.
     Nodes(Vec<NodeCounters>),
+    /// To [`ReportKind::Transactions`], by node: when the oldest that is under way began, in microseconds since pgring
+    /// started.
+    Transactions(Vec<Option<Micros>>),
 }
 
 /// Answers of one node to clients, counted by their command tags and the severity of errors. (Pgpool-II: `SHOW

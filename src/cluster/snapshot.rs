@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use super::{
     facts::DatabaseFacts,
     failover_state::FailoverState,
-    node::NodeState,
+    node::{NodeState, Role},
     settings::{NodeSettings, Secret, Settings, UserSettings},
 };
 use crate::sql::class::overrides::Overrides;
@@ -93,6 +93,13 @@ impl Snapshot {
     #[inline]
     pub fn state(&self, id: NodeId) -> Option<&NodeState> {
         self.nodes.get(usize::from(id.0))
+    }
+
+    /// True for a primary whose place another node is to take: nothing new goes there.
+    #[inline]
+    pub fn is_leaving(&self, id: NodeId) -> bool {
+        let state = self.state(id);
+        self.primary != Some(id) && state.is_some_and(|state| state.role == Role::Primary)
     }
 
     /// The numbers of all nodes.

@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::keys::Deriver;
 use crate::{
+    auth::SaltedKeys,
     cluster::{settings::NodeAddress, snapshot::User},
     limits::{LINE_MESSAGE_BYTES_MAX, LINE_ROWS_BYTES_MAX},
     link::{
@@ -96,14 +97,23 @@ impl Line {
         to: &Destination,
         deriver: &Deriver,
     ) -> Result<Self, LineError> {
+        let derive =
+            async |password, salt, iterations| deriver.derive(password, salt, iterations).await;
+        Self::open_with(reactor, to, derive).await
+    }
+
+    /// Likewise; `derive` runs PBKDF2.
+    pub(super) async fn open_with(
+        reactor: &Reactor,
+        to: &Destination,
+        derive: impl AsyncFn(String, Vec<u8>, u32) -> Option<Arc<SaltedKeys>>,
+    ) -> Result<Self, LineError> {
         let identity = Identity {
             name: &to.role,
             database: &to.database,
             user: to.user.as_deref(),
             settings: &[("client_encoding", "UTF8"), ("application_name", "pgring")],
         };
-        let derive =
-            async |password, salt, iterations| deriver.derive(password, salt, iterations).await;
         let deadline = time::now() + to.timeout;
         let opened = login::open(reactor, &to.address, &identity, derive);
         let opened = reactor.deadline(deadline, opened).await;

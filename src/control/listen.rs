@@ -1,9 +1,19 @@
 //! The listening sockets: TCP ones per worker, the Unix one shared.
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{PermissionsExt, chown},
+    path::PathBuf,
+};
+
+use nix::unistd::Group;
 
 use super::error::ControlError;
-use crate::{cluster::settings::Listen, net::Listener};
+use crate::{
+    cluster::settings::{AdminSocket, Listen, Settings},
+    net::Listener,
+};
 
 /// Opens every listening socket; one list for each worker.
 pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>, ControlError> {
@@ -35,9 +45,29 @@ pub(super) fn open(listen: &Listen, workers: usize) -> Result<Vec<Vec<Listener>>
     Ok(all)
 }
 
-/// Takes the Unix socket file away.
-pub(super) fn clean_up(listen: &Listen) {
-    if let Some(path) = unix_path(listen) {
+/// Opens the socket of the operators.
+pub(super) fn open_admin(socket: &AdminSocket) -> Result<Listener, ControlError> {
+    const BACKLOG: u32 = 64;
+    let failed = |error| ControlError::Listen(socket.path.display().to_string(), error);
+    let listener = Listener::unix(&socket.path, BACKLOG).map_err(failed)?;
+    fs::set_permissions(&socket.path, fs::Permissions::from_mode(socket.mode)).map_err(failed)?;
+    if let Some(name) = &socket.group {
+        let group = Group::from_name(name).ok().flatten();
+        let group =
+            group.ok_or_else(|| failed(io::Error::other(format!("there is no group {name}"))))?;
+        chown(&socket.path, None, Some(group.gid.as_raw())).map_err(failed)?;
+    }
+    Ok(listener)
+}
+
+/// Takes the Unix socket files away.
+pub(super) fn clean_up(settings: &Settings) {
+    let admin = settings
+        .admin
+        .socket
+        .as_ref()
+        .map(|socket| socket.path.clone());
+    for path in unix_path(&settings.listen).into_iter().chain(admin) {
         let _ = fs::remove_file(path);
     }
 }

@@ -11,6 +11,7 @@ mod line;
 mod listen;
 mod prepare;
 mod publishing;
+mod rights;
 mod signals;
 mod state;
 mod status_file;
@@ -25,6 +26,8 @@ use std::{
 };
 
 pub use self::error::ControlError;
+pub use self::failover::rights::{RIGHTS, Right};
+pub use self::rights::NodeRights;
 pub use self::status_file::discard as discard_status;
 use self::{
     keys::{Deriver, KeyMaker},
@@ -36,7 +39,7 @@ use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
-        messages::{CoreId, ToControl, ToWorker},
+        messages::{CoreId, Order, Reply, ToControl, ToWorker},
         publish::Publisher,
         replies::Replies,
         settings::{DrainFor, Settings},
@@ -61,6 +64,8 @@ pub struct WorkerStart {
     pub buffers: BufferSizes,
     /// Sockets it accepts from.
     pub listeners: Vec<Listener>,
+    /// Socket from which it accepts operators, if it is the one that does.
+    pub operators: Option<Listener>,
     /// How other cores wake it.
     pub wake: WakeHandle,
     /// Everything that it shares with the other cores.
@@ -97,6 +102,14 @@ pub fn run(
     executor.run(async move { Control::start(settings, file, start_worker)?.run().await })
 }
 
+/// Connects to every node as the role of `[health]`, and asks which rights for failover it lacks; nothing without one.
+///
+/// # Errors
+/// It cannot be tried on this machine.
+pub fn look_at_rights(settings: Settings) -> Result<Vec<NodeRights>, ControlError> {
+    glommio::LocalExecutor::default().run(rights::look(settings))
+}
+
 fn check_descriptors(settings: &Settings) -> Result<(), ControlError> {
     let limit = raise_descriptor_limit().map_err(|error| {
         ControlError::Start("cannot raise the limit of open descriptors", error)
@@ -122,6 +135,12 @@ fn start_workers(
 ) -> Result<Vec<Option<Join>>, ControlError> {
     let cpus = cpus::for_workers(&settings.runtime);
     let listeners = listen::open(&settings.listen, wakes.len())?;
+    let mut operators = settings
+        .admin
+        .socket
+        .as_ref()
+        .map(listen::open_admin)
+        .transpose()?;
     let mut joins = Vec::new();
     for (number, (listeners, wake)) in listeners.into_iter().zip(wakes).enumerate() {
         let id = WorkerId(number as u16);
@@ -133,6 +152,7 @@ fn start_workers(
                 server: settings.runtime.server_buffers,
             },
             listeners,
+            operators: operators.take(),
             wake,
             shared: Arc::clone(shared),
         };
@@ -229,7 +249,7 @@ impl Control {
         let watch = Watch::new(
             reactor.clone(),
             Rc::clone(&publishing),
-            deriver,
+            (deriver, Rc::clone(&replies)),
             remembered(&settings),
         );
         Ok(Self {
@@ -255,7 +275,7 @@ impl Control {
         watch::start(&self.watch);
         task::spawn(async move {
             let outcome = self.read_mail().await;
-            listen::clean_up(&self.publishing.current().settings.listen);
+            listen::clean_up(&self.publishing.current().settings);
             result.replace(Some(outcome));
         });
         reactor
@@ -299,9 +319,10 @@ impl Control {
             }
             ToControl::Reply(ticket, reply) => self.replies.arrived(ticket, reply),
             ToControl::Suspect(node) => self.watch.suspect(node),
-            ToControl::Attach(node) => self.watch.on(Event::Attach(node)),
-            ToControl::Detach(node) => self.watch.on(Event::Detach(node)),
-            ToControl::Failover(order) => self.watch.on(Event::Ordered(order)),
+            ToControl::Order(order, reply_to) => {
+                let taken = self.ordered(order);
+                self.shared.reply(reply_to, Reply::Ordered(taken));
+            }
             ToControl::Connected(node) => self.watch.connected(node),
             ToControl::Catalog(database, user) => self.watch.want_catalog(database, user),
             ToControl::Vacate(database) => self.watch.vacate(&database),
@@ -314,6 +335,19 @@ impl Control {
             ToControl::Drained(worker) => return self.worker_is_empty(worker),
             ToControl::Ended(worker) => return self.worker_ended(worker),
             ToControl::Signal(signal) => self.on_signal(signal),
+        }
+        Ok(())
+    }
+
+    /// Does what an operator wants, or says why not.
+    fn ordered(&mut self, order: Order) -> Result<(), String> {
+        match order {
+            Order::Attach(node) => self.watch.on(Event::Attach(node)),
+            Order::Detach(node, lets_end) => self.watch.on(Event::Detach(node, lets_end)),
+            Order::Failover(order) => self.watch.on(Event::Ordered(order)),
+            Order::Reload => return self.reload(),
+            Order::Stop(Some(until)) if self.phase <= Phase::Serving => self.drain(until),
+            Order::Stop(_) => self.stop(),
         }
         Ok(())
     }
@@ -335,16 +369,17 @@ impl Control {
 
     fn on_signal(&mut self, signal: i32) {
         match signal {
-            signals::RELOAD => self.reload(),
-            signals::TERMINATE if self.phase <= Phase::Serving => self.drain(),
+            signals::RELOAD => drop(self.reload()),
+            signals::TERMINATE if self.phase <= Phase::Serving => {
+                let until = self.publishing.current().settings.listen.drain;
+                self.drain(until);
+            }
             _ => self.stop(),
         }
     }
 
-    fn drain(&mut self) {
-        let current = self.publishing.current();
-        let listen = &current.settings.listen;
-        let (limit, until) = (listen.drain_timeout, listen.drain);
+    fn drain(&mut self, until: DrainFor) {
+        let limit = self.publishing.current().settings.listen.drain_timeout;
         match until {
             DrainFor::Transactions => {
                 tracing::info!(timeout = ?limit, "draining: no new clients, transactions may end");
@@ -402,12 +437,15 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the file again; a wrong one changes nothing.
-    fn reload(&mut self) {
+    /// Reads the file again; a wrong one changes nothing, and what is wrong is said.
+    fn reload(&mut self) -> Result<(), String> {
         let current = self.publishing.current();
         let loaded = match config::load(&self.file) {
             Ok(loaded) => loaded,
-            Err(error) => return tracing::error!("the configuration was not reloaded:\n{error}"),
+            Err(error) => {
+                tracing::error!("the configuration was not reloaded:\n{error}");
+                return Err(format!("the configuration was not reloaded:\n{error}"));
+            }
         };
         let reload = config::changes(&current.settings, &loaded);
         for key in &reload.needs_restart {
@@ -416,5 +454,6 @@ impl Control {
         self.publishing.settings(reload.settings);
         self.watch.reloaded(&current.settings);
         tracing::info!(applied = ?reload.applied, "configuration reloaded");
+        Ok(())
     }
 }

@@ -91,6 +91,7 @@ pub(super) fn unwatched(place: usize) -> NodeState {
         reason: "pgring has started".into(),
         timeline: 0,
         takes_reads: false,
+        is_cut: false,
         replication_state: "".into(),
         sync_state: "".into(),
         answers: None,
@@ -111,6 +112,7 @@ pub(super) fn show(node: &mut NodeState, view: &View) {
     node.since_us = view.since_us;
     node.timeline = view.timeline;
     node.takes_reads = view.takes_reads;
+    node.is_cut = view.is_cut;
     node.answers = view.is_alive;
     node.claims = view.claims;
     keep(&mut node.reason, &view.reason);

@@ -17,7 +17,10 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    failover::phase::{Chosen, Phase, Reason},
+    failover::{
+        phase::{Chosen, Phase, Reason, Switch},
+        plan::Planner,
+    },
     state::{ClusterState, Remembered},
 };
 use crate::{
@@ -60,6 +63,18 @@ struct Failover {
     /// Why it was halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The primary that was made to take no writes for a switchover, and who was to replace it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped: Option<Stopped>,
+}
+
+/// A switchover whose primary takes no writes.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Stopped {
+    from: String,
+    to: String,
+    is_unsure: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -154,7 +169,8 @@ fn read_status(word: &str) -> Option<Status> {
 
 impl Failover {
     /// Entry about a phase, if it is to be remembered.
-    fn of(phase: &Phase, name: impl Fn(NodeId) -> String) -> Option<Self> {
+    fn of(planner: &Planner, name: impl Fn(NodeId) -> String) -> Option<Self> {
+        let phase = planner.phase();
         let lost = phase
             .lost()
             .filter(|_| !matches!(phase, Phase::Done { .. }))?;
@@ -170,11 +186,34 @@ impl Failover {
             received: chosen.map_or(0, |chosen| chosen.received),
             lost_bytes: chosen.map_or(0, |chosen| chosen.lost_bytes),
             reason,
+            stopped: planner.stopped().map(|switch| Stopped {
+                from: name(switch.from),
+                to: name(switch.to),
+                is_unsure: switch.is_unsure,
+            }),
+        })
+    }
+
+    /// The switchover whose primary takes no writes, as far as its nodes are still there.
+    fn stopped(&self, place: impl Fn(&String) -> Option<NodeId>) -> Option<Switch> {
+        let stopped = self.stopped.as_ref()?;
+        Some(Switch {
+            from: place(&stopped.from)?,
+            to: place(&stopped.to)?,
+            is_unsure: stopped.is_unsure,
         })
     }
 
     /// The phase, as far as its nodes are still there.
     fn phase(&self, place: impl Fn(&String) -> Option<NodeId>) -> Option<Phase> {
+        if let Some(switch) = self.stopped(&place) {
+            match self.phase.as_str() {
+                "stopping" => return Some(Phase::Stopping(switch)),
+                "handover" => return Some(Phase::HandingOver(switch, self.received)),
+                "undoing" => return Some(Phase::Undoing(switch)),
+                _ => {}
+            }
+        }
         let lost = place(&self.lost)?;
         let chosen = || {
             Some(Chosen {
@@ -193,6 +232,8 @@ impl Failover {
                 lost,
                 chosen: chosen()?,
             },
+            // Nothing was done for it.
+            "holding" => return None,
             "following" => {
                 let chosen = chosen()?;
                 Phase::Following {
@@ -213,11 +254,12 @@ fn remember(settings: &Settings, state: &mut ClusterState, content: &Content) {
         let place = settings.nodes.iter().position(|node| node.name == *name);
         place.map(|place| NodeId(place as u16))
     };
-    let phase = content.failover.as_ref();
-    let phase = phase.and_then(|failover| failover.phase(place));
+    let failover = content.failover.as_ref();
+    let phase = failover.and_then(|failover| failover.phase(place));
+    let stopped = failover.and_then(|failover| failover.stopped(place));
     let primary = content.primary.as_ref().and_then(&place);
-    let phase = phase.unwrap_or(Phase::Steady);
-    state.remember_failover(primary, &content.synchronous, phase, time::unix_micros());
+    let stood = (phase.unwrap_or(Phase::Steady), stopped);
+    state.remember_failover(primary, &content.synchronous, stood, time::unix_micros());
     for (place, node) in settings.nodes.iter().enumerate() {
         let entry = content.node.iter().find(|entry| entry.name == node.name);
         let Some(entry) = entry else { continue };
@@ -253,7 +295,7 @@ fn text(state: &ClusterState) -> Option<String> {
         timeline: state.timeline(),
         primary: state.last_primary().map(name),
         synchronous: state.synchronous().to_owned(),
-        failover: Failover::of(state.planner().phase(), name),
+        failover: Failover::of(state.planner(), name),
         node: node.collect(),
     };
     let body = toml::to_string(&content).expect("numbers and texts have their form in TOML");
@@ -368,7 +410,7 @@ mod tests {
         let mut before = state(&["a", "b's \"x\"", "c"]);
         let fail = |node| Event::Probed(NodeId(node), Outcome::Failed("gone".to_owned()));
         before.on(fail(1), 1000);
-        before.on(Event::Detach(NodeId(2)), 2000);
+        before.on(Event::Detach(NodeId(2), true), 2000);
         before.remember_timeline(9);
         write(&file, &text(&before).unwrap()).unwrap();
         let names = ["new", "c", "b's \"x\""];

@@ -26,7 +26,7 @@ mod timer;
 pub use self::core::Reactor;
 pub use accept::Incoming;
 pub use connect::Address;
-pub use detached::Detached;
+pub use detached::{Detached, Peer};
 pub use listen::Listener;
 pub use reactor::BufferSizes;
 pub use ring::{

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cluster::messages::ToWorker,
     limits::REFUSED_CLIENTS_MAX,
-    net::{Detached, Listener, Side, Stream, task},
+    net::{Detached, Listener, Peer, Side, Stream, task},
 };
 
 /// Accepts from `listener` until the worker drains.
@@ -29,6 +29,68 @@ pub(super) fn start(worker: &Rc<Worker>, listener: &Listener) {
             }
         }
     });
+}
+
+/// Accepts operators from their socket until the worker drains; who may use it is looked at here.
+pub(super) fn start_operators(worker: &Rc<Worker>, listener: &Listener) {
+    let incoming = Rc::new(worker.reactor.accept_from(listener));
+    worker.doors.add(&incoming);
+    let worker = Rc::clone(worker);
+    task::spawn(async move {
+        while let Some(accepted) = incoming.next().await {
+            match accepted {
+                Ok(operator) => admit_operator(&worker, operator),
+                Err(error) => tracing::error!(%error, "cannot accept operators"),
+            }
+        }
+    });
+}
+
+/// An operator stays where he came in; `max_clients` does not count him.
+fn admit_operator(worker: &Rc<Worker>, operator: Detached) {
+    let peer = operator.peer();
+    let has_group = worker.with_snapshot(|snapshot| {
+        let socket = snapshot.settings.admin.socket.as_ref();
+        socket.is_some_and(|socket| socket.group.is_some())
+    });
+    let is_one = move |peer: &Peer| peer.is_root_or_ours() || has_group;
+    let stream = worker.reactor.adopt(operator, Side::Client);
+    let id = stream.id();
+    let worker = Rc::clone(worker);
+    task::spawn(async move {
+        let served = match peer {
+            Ok(peer) if is_one(&peer) => {
+                tracing::info!(
+                    client = %id, uid = peer.uid, process = peer.process_id,
+                    "an operator has come"
+                );
+                catch(serve_operator(&worker, stream)).await
+            }
+            Ok(peer) => {
+                tracing::warn!(
+                    client = %id, uid = peer.uid, process = peer.process_id,
+                    "a stranger at the admin socket is refused"
+                );
+                startup::refuse_stranger(&stream, peer.uid);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(client = %id, %error, "nobody knows who is at the admin socket");
+                Ok(())
+            }
+        };
+        if served.is_err() {
+            tracing::error!(client = %id, "an operator's session panicked");
+        }
+    });
+}
+
+async fn serve_operator(worker: &Rc<Worker>, stream: Stream) {
+    if let Some(login) = Box::pin(startup::welcome_operator(worker, &stream)).await {
+        let worker = Rc::clone(worker);
+        let console = Console::new(worker, stream, login.info, login.rest);
+        Box::pin(console.serve()).await;
+    }
 }
 
 /// The kernel spreads clients by chance: one that came to a busy core goes to the least busy one.

@@ -68,8 +68,7 @@ pub(crate) struct ClientInfo {
     /// Given to it for cancel requests.
     pub(crate) backend_key: BackendKey,
     pub(crate) origin: Origin,
-    /// When its last request came.
-    pub(crate) request: Cell<Instant>,
+    pub(crate) times: Times,
     pub(crate) state: Cell<ClientState>,
     /// Why it keeps its server connection.
     pub(crate) pinned: Cell<Option<Pin>>,
@@ -87,6 +86,14 @@ pub(crate) struct ClientInfo {
     pub(crate) waker: WakerCell,
     /// Its database and its user count it; the console counts nobody.
     pub(crate) _counted: Option<ClientPermit>,
+}
+
+/// Times of one client's doings.
+pub(crate) struct Times {
+    /// When its last request came.
+    pub(crate) request: Cell<Instant>,
+    /// When the transaction began that is under way; of a single statement, when that was sent.
+    pub(crate) transaction: Cell<Option<Instant>>,
 }
 
 /// The clients of one core by slot.

@@ -64,7 +64,7 @@ impl Worker {
                     let may_be_other = |state: &NodeState| {
                         !state.status.is_usable() || state.role == Role::Standby
                     };
-                    state.is_none_or(may_be_other)
+                    state.is_none_or(may_be_other) || snapshot.is_leaving(node)
                 });
             }
             ToWorker::Drain(until) => self.drain(until),

@@ -42,6 +42,8 @@ pub struct WorkerPlan {
     pub buffers: BufferSizes,
     /// Sockets it accepts from.
     pub listeners: Vec<Listener>,
+    /// Socket from which it accepts operators, if it is the one that does.
+    pub operators: Option<Listener>,
     /// How other cores wake it.
     pub wake: WakeHandle,
     /// State that it shares with the other cores.
@@ -106,7 +108,10 @@ async fn run(plan: WorkerPlan) -> Result<(), WorkerError> {
     let reactor = Reactor::new(plan.buffers, plan.wake)?;
     let worker = Worker::new(plan.id, reactor.clone(), plan.shared);
     start_tasks(&worker, &plan.listeners);
-    drop(plan.listeners);
+    if let Some(operators) = &plan.operators {
+        accept::start_operators(&worker, operators);
+    }
+    drop((plan.listeners, plan.operators));
     let _ = worker.shared.control.put(ToControl::Ready(worker.id));
     // Clients that have not logged in by now never will; those that were told to leave have their last word sent.
     let done =

@@ -18,7 +18,7 @@ use crate::{
         settings::PoolMode,
     },
     session::state::pin::Pin,
-    time,
+    time::{self, Micros},
 };
 
 /// Report of this core, of one kind.
@@ -38,7 +38,24 @@ pub(super) fn report(worker: &Rc<Worker>, kind: ReportKind) -> Report {
         ReportKind::Nodes => Report::Nodes(worker.counters.answered()),
         ReportKind::Pins => Report::Pins(worker.counters.pins()),
         ReportKind::Timeouts => Report::Timeouts(worker.counters.timeouts()),
+        ReportKind::Transactions => Report::Transactions(oldest_transactions(worker)),
     }
+}
+
+/// When the oldest transaction of this core began, by node.
+fn oldest_transactions(worker: &Worker) -> Vec<Option<Micros>> {
+    let mut oldest = vec![None; worker.with_snapshot(|snapshot| snapshot.nodes.len())];
+    for info in worker.clients.all() {
+        let node = info.server.borrow().as_ref().map(|server| server.node);
+        let (Some(node), Some(began)) = (node, info.times.transaction.get()) else {
+            continue;
+        };
+        let began = worker.shared.budgets.micros(began);
+        if let Some(oldest) = oldest.get_mut(usize::from(node.0)) {
+            *oldest = Some(oldest.map_or(began, |oldest: Micros| oldest.min(began)));
+        }
+    }
+    oldest
 }
 
 fn pool_reports(worker: &Worker) -> Vec<PoolReport> {
@@ -81,7 +98,7 @@ fn client_report(worker: &Worker, info: &ClientInfo) -> ClientReport {
     let ago_us = worker
         .reactor
         .now()
-        .saturating_duration_since(info.request.get())
+        .saturating_duration_since(info.times.request.get())
         .as_micros() as u64;
     ClientReport {
         worker: worker.id,
@@ -136,7 +153,7 @@ fn server_reports(worker: &Worker) -> Vec<ServerReport> {
         let ago_us = worker
             .reactor
             .now()
-            .saturating_duration_since(info.request.get())
+            .saturating_duration_since(info.times.request.get())
             .as_micros() as u64;
         servers.extend(
             held.iter()

@@ -43,6 +43,8 @@ impl Wish<'_> {
 pub enum Objection {
     /// It is not used.
     Unused(Status),
+    /// A primary whose place another node is to take.
+    Leaving,
     /// A standby that is not known to follow the primary.
     NotFollowing,
     /// A worker could not use it.
@@ -64,6 +66,7 @@ impl std::fmt::Display for Objection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unused(status) => write!(f, "it is {}", status.name()),
+            Self::Leaving => f.write_str("another node is to take its place"),
             Self::NotFollowing => f.write_str("it is not known to follow the primary"),
             Self::Suspect => f.write_str("a connection to it failed just now"),
             Self::Behind { after, replayed } => write!(
@@ -249,6 +252,7 @@ pub fn objection(snapshot: &Snapshot, node: NodeId, after: Lsn) -> Option<Object
         return Some(Objection::Suspect);
     }
     let objection = match state.role {
+        Role::Primary if snapshot.is_leaving(node) => Some(Objection::Leaving),
         Role::Primary => None,
         Role::Standby => objection_to_standby(state, &snapshot.settings.routing, after),
     };

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     cancel::{self, backend_key::BackendKey},
-    clients::{ClientInfo, ClientState, Origin},
+    clients::{ClientInfo, ClientState, Origin, Times},
     console,
     core::Worker,
     counters::Timeout,
@@ -37,6 +37,9 @@ use crate::{
 
 /// Name of the virtual database.
 const CONSOLE: &str = "pgring";
+
+/// AuthenticationOk.
+const AUTHENTICATION_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 
 /// Content of a startup packet.
 struct Hello {
@@ -67,7 +70,44 @@ enum Encryption {
 /// Logs a client in. `None` when the connection is over: refused, a cancel request, or gone.
 /// `refuse`: the process has as many clients as it may have.
 pub(super) async fn welcome(worker: &Rc<Worker>, stream: &Stream, refuse: bool) -> Option<Login> {
-    let refused = match let_in(worker, stream, refuse).await {
+    let entrance = match refuse {
+        true => Entrance::Full,
+        false => Entrance::Open,
+    };
+    told(stream, let_in(worker, stream, entrance).await)
+}
+
+/// Logs an operator in who has come by the admin socket, whatever name he gives.
+pub(super) async fn welcome_operator(worker: &Rc<Worker>, stream: &Stream) -> Option<Login> {
+    told(stream, let_in(worker, stream, Entrance::Operators).await)
+}
+
+/// Door by which somebody comes in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    /// One of the addresses for clients.
+    Open,
+    /// Likewise, and there are as many clients as there may be.
+    Full,
+    /// The admin socket.
+    Operators,
+}
+
+/// Somebody at the admin socket who is no operator.
+pub(super) fn refuse_stranger(stream: &Stream, uid: u32) {
+    let report = ErrorReport::fatal(
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        format!("the account with uid {uid} may not order pgring about"),
+    )
+    .with_hint("Be root or the account that pgring runs as, or set [admin] socket_group.");
+    let mut out = Vec::new();
+    Writer::new(&mut out).error(&report);
+    stream.send(out.into());
+}
+
+/// A client that was not let in is told why.
+fn told(stream: &Stream, outcome: Result<Option<Login>, Refused>) -> Option<Login> {
+    let refused = match outcome {
         Ok(login) => return login,
         Err(refused) => refused,
     };
@@ -97,7 +137,7 @@ pub(super) async fn welcome(worker: &Rc<Worker>, stream: &Stream, refuse: bool) 
 async fn let_in(
     worker: &Rc<Worker>,
     stream: &Stream,
-    refuse: bool,
+    entrance: Entrance,
 ) -> Result<Option<Login>, Refused> {
     let begun = time::now();
     let limit = worker.with_snapshot(|snapshot| snapshot.settings.listen.login_timeout);
@@ -119,7 +159,7 @@ async fn let_in(
     let key = &hello.key;
     let limit =
         worker.with_snapshot(|snapshot| snapshot.settings.login_timeout(&key.database, &key.user));
-    let proven = Box::pin(prove(worker, stream, &mut wire, &hello, refuse));
+    let proven = Box::pin(prove(worker, stream, &mut wire, &hello, entrance));
     let proven = worker.reactor.deadline(begun + limit, proven).await;
     let snapshot = proven.unwrap_or_else(|Elapsed| {
         worker.counters.timed_out(Timeout::Login);
@@ -129,6 +169,7 @@ async fn let_in(
         hello,
         snapshot,
         rest: wire.into_rest(),
+        entrance,
     };
     admit(worker, stream, guest).await.map(Some)
 }
@@ -147,6 +188,7 @@ struct Guest {
     snapshot: Arc<Snapshot>,
     /// Bytes that it sent beyond its login.
     rest: Chunk,
+    entrance: Entrance,
 }
 
 /// A client that is logged in.
@@ -196,10 +238,10 @@ async fn prove(
     stream: &Stream,
     wire: &mut Wire<'_>,
     hello: &Hello,
-    refuse: bool,
+    entrance: Entrance,
 ) -> Result<Arc<Snapshot>, Refused> {
     // Who has to make room is let in.
-    if refuse && &*hello.key.database != CONSOLE {
+    if entrance == Entrance::Full && &*hello.key.database != CONSOLE {
         return Err(ErrorReport::fatal(
             SqlState::TOO_MANY_CONNECTIONS,
             "sorry, too many clients already",
@@ -215,6 +257,11 @@ async fn prove(
         stream.send(hello.negotiation.clone().into());
     }
     let snapshot = worker.snapshot();
+    if entrance == Entrance::Operators {
+        // The kernel has said who it is.
+        stream.send(AUTHENTICATION_OK.into());
+        return Ok(snapshot);
+    }
     Guard {
         worker,
         snapshot: &snapshot,
@@ -344,7 +391,8 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
         .iter()
         .map(|(name, value)| (name.clone(), &value[..]));
     let parameters = worker.interner.of(settings);
-    let is_console = &*hello.key.database == CONSOLE;
+    let is_operator = guest.entrance == Entrance::Operators;
+    let is_console = is_operator || &*hello.key.database == CONSOLE;
     let counted = match is_console {
         true => None,
         false => Some(count_in(worker, &hello.key)?),
@@ -352,7 +400,9 @@ async fn admit(worker: &Rc<Worker>, stream: &Stream, guest: Guest) -> Result<Log
     let info = introduce(worker, stream, &hello, &parameters, counted);
     let mut out = Vec::new();
     let service = if is_console {
-        console::permit(&guest.snapshot, &hello.key.user)?;
+        if !is_operator {
+            console::permit(&guest.snapshot, &hello.key.user)?;
+        }
         console::write_welcome(&mut out);
         Service::Console
     } else {
@@ -429,7 +479,10 @@ fn introduce(
             local_address,
             connected_us: time::unix_micros(),
         },
-        request: Cell::new(time::now()),
+        times: Times {
+            request: Cell::new(time::now()),
+            transaction: Cell::new(None),
+        },
         state: Cell::new(ClientState::Idle),
         pinned: Cell::new(None),
         application_name: RefCell::new(application_name.to_vec()),

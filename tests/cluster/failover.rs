@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use pgring::cli::postgres::{Cluster, Options, Signal, signal};
+use pgring::{
+    cli::postgres::{Cluster, Options, Signal, signal},
+    control::RIGHTS,
+};
 
 use crate::{
     replicated::Replicated,
@@ -24,23 +27,14 @@ use crate::{
 };
 
 /// A primary and two standbys that pgring replaces by SQL, as a role that has only the rights that it needs.
-struct Stage {
-    cluster: Replicated,
-    config: Config,
+pub(crate) struct Stage {
+    pub(crate) cluster: Replicated,
+    pub(crate) config: Config,
     _folder: tempfile::TempDir,
 }
 
-/// Rights of the role that looks, beyond `pg_monitor`.
-const RIGHTS: [&str; 5] = [
-    "CREATE ROLE watcher LOGIN REPLICATION PASSWORD 'look' IN ROLE pg_monitor",
-    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO watcher",
-    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO watcher",
-    "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo TO watcher",
-    "CREATE TABLE books (id int PRIMARY KEY, value bigint NOT NULL)",
-];
-
 impl Stage {
-    fn new(settings: &[&str], adapt: impl FnOnce(Config, &Cluster) -> Config) -> Self {
+    pub(crate) fn new(settings: &[&str], adapt: impl FnOnce(Config, &Cluster) -> Config) -> Self {
         let options = Options {
             standbys: 2,
             host_auth: "trust".to_owned(),
@@ -48,18 +42,16 @@ impl Stage {
             settings: settings.iter().map(ToString::to_string).collect(),
         };
         let server = crate::support::postgres(&options);
-        for sql in RIGHTS {
-            let database = if sql.starts_with("CREATE TABLE") {
-                "app"
-            } else {
-                "postgres"
-            };
-            server.primary.sql(database, sql).unwrap();
+        let role = "CREATE ROLE watcher LOGIN PASSWORD 'look'";
+        server.primary.sql("postgres", role).unwrap();
+        for right in RIGHTS {
+            let grant = right.granted_to("watcher");
+            server.primary.sql("postgres", &grant).unwrap();
         }
-        server
-            .primary
-            .sql("app", "GRANT ALL ON books TO app")
-            .unwrap();
+        let books = "CREATE TABLE books (id int PRIMARY KEY, value bigint NOT NULL)";
+        for sql in [books, "GRANT ALL ON books TO app"] {
+            server.primary.sql("app", sql).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let file: PathBuf = folder.path().join("status");
         let config = Replicated::watching(&server)
@@ -80,7 +72,7 @@ impl Stage {
     }
 
     /// How much of what clients were told is missing at the new primary.
-    fn missing(&self, told: &Told) -> u64 {
+    pub(crate) fn missing(&self, told: &Told) -> u64 {
         let told: Vec<_> = told.iter().map(|it| it.load(SeqCst)).collect();
         let new = self.new_primary();
         let server = self.cluster.server.servers().nth(new).unwrap();
@@ -94,12 +86,12 @@ impl Stage {
             .sum()
     }
 
-    fn client(&self) -> Session {
+    pub(crate) fn client(&self) -> Session {
         Session::login(self.cluster.proxy.address()).unwrap()
     }
 
     /// Waits until a failover has got so far; the columns of `SHOW FAILOVER`.
-    fn wait_for_phase(&self, phase: &str) -> Vec<String> {
+    pub(crate) fn wait_for_phase(&self, phase: &str) -> Vec<String> {
         let mut found = Vec::new();
         eventually(&format!("failover was {phase}"), || {
             found = self.failover();
@@ -108,7 +100,7 @@ impl Stage {
         found
     }
 
-    fn failover(&self) -> Vec<String> {
+    pub(crate) fn failover(&self) -> Vec<String> {
         let mut psql = self.cluster.proxy.tool("psql");
         psql.args(["-X", "-A", "-t", "-d", "pgring", "-c", "SHOW FAILOVER"]);
         let text = crate::support::tools::run(&mut psql);
@@ -116,7 +108,7 @@ impl Stage {
     }
 
     /// The standby that has become the primary, by its place; 1 or 2.
-    fn new_primary(&self) -> usize {
+    pub(crate) fn new_primary(&self) -> usize {
         let roles = self.cluster.columns(&["role"]);
         roles.iter().position(|role| role == "primary").unwrap()
     }
@@ -148,9 +140,9 @@ impl Stage {
 }
 
 /// What clients were told of their writes: the newest value of each one's row.
-type Told = Vec<AtomicU64>;
+pub(crate) type Told = Vec<AtomicU64>;
 
-const CLIENTS: usize = 6;
+pub(crate) const CLIENTS: usize = 6;
 
 /// One client that writes until it is told to stop, and carries on over every error.
 fn write(mut session: Session, id: usize, told: &AtomicU64, stop: &AtomicBool) {

@@ -40,6 +40,7 @@ mod sequences;
 mod settings;
 mod shows;
 mod storms;
+mod switchover;
 mod tenants;
 mod timeouts;
 mod transactions;

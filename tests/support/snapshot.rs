@@ -49,6 +49,7 @@ fn node(role: Role) -> NodeState {
         since_us: 0,
         reason: "".into(),
         timeline: 1,
+        is_cut: false,
         takes_reads: role == Role::Standby,
         replication_state: "".into(),
         sync_state: "".into(),

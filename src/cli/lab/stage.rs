@@ -14,9 +14,12 @@ use super::{
     error::{Error, cannot},
     events::Events,
 };
-use crate::cli::{
-    command_line::LabArgs,
-    postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port},
+use crate::{
+    cli::{
+        command_line::LabArgs,
+        postgres::{Cluster, Installation, Options, Postgres, Process, Signal, free_port},
+    },
+    control::RIGHTS,
 };
 
 /// The database and the user of the lab.
@@ -27,15 +30,6 @@ pub(super) const PROXY: &str = "pgring";
 
 /// The role with which pgring looks at the servers.
 const WATCHER: &str = "pgring";
-
-/// Rights with which it replaces a primary that is lost.
-const RIGHTS: [&str; 5] = [
-    "GRANT pg_monitor TO WATCHER",
-    "ALTER ROLE WATCHER REPLICATION",
-    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO WATCHER",
-    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO WATCHER",
-    "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo TO WATCHER",
-];
 
 /// Where people expect a pooler; another port is taken when this one is in use.
 const PORT_USUAL: u16 = 6432;
@@ -73,7 +67,7 @@ impl Stage {
         for right in RIGHTS {
             cluster
                 .primary
-                .sql("postgres", &right.replace("WATCHER", WATCHER))?;
+                .sql("postgres", &right.granted_to(WATCHER))?;
         }
         cluster.primary.create_database(NAME, NAME)?;
         cluster.wait_until_replayed()?;

@@ -56,6 +56,9 @@ pub struct Failover {
     pub promote_timeout: Duration,
     /// `follow_timeout`: how long another standby may take to follow it.
     pub follow_timeout: Duration,
+    /// `switchover_timeout`: how long transactions may take to end at a switchover, and how long after that the new primary
+    /// to replay what it lacks.
+    pub switchover_timeout: Duration,
 }
 
 /// `mode`: what pgring does about a primary that is lost.
@@ -86,6 +89,7 @@ impl Default for Failover {
             max_lost_bytes: None,
             promote_timeout: Duration::from_secs(60),
             follow_timeout: Duration::from_secs(30),
+            switchover_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -7,7 +7,7 @@ mod health;
 mod pool;
 mod routing;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 pub use access::{Auth, AuthMethod, DatabaseSettings, Limits, Secret, UserSettings};
 pub use health::{Failover, FailoverMode, Health, SecondOpinion};
@@ -121,6 +121,15 @@ impl NodeAddress {
     }
 }
 
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// `[[node]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -145,6 +154,19 @@ pub struct NodeSettings {
 pub struct Admin {
     /// Users who may open the virtual database `pgring`.
     pub users: Vec<String>,
+    /// Where operators of this machine come in without a password.
+    pub socket: Option<AdminSocket>,
+}
+
+/// The admin socket: whoever may use the file is an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSocket {
+    /// `socket`: the file.
+    pub path: PathBuf,
+    /// `socket_mode`: permissions of the file.
+    pub mode: u32,
+    /// `socket_group`: group of the file. Without one only root and the account that pgring runs as are let in.
+    pub group: Option<String>,
 }
 
 /// Shape of a log line.

@@ -78,6 +78,7 @@ fn reloadable(old: &Settings, new: &Settings) -> Vec<String> {
         max_lost_bytes,
         promote_timeout,
         follow_timeout,
+        switchover_timeout,
     ));
     keys
 }
@@ -259,7 +260,9 @@ fn fixed(old: &Settings, new: &Settings) -> Vec<String> {
         unknown_users
     ));
     keys.extend(nodes(&with_new_keys(&old.nodes, &new.nodes), &new.nodes));
-    keys.extend(differing!(Admin, "[admin]", &old.admin, &new.admin, users));
+    keys.extend(differing!(
+        Admin, "[admin]", &old.admin, &new.admin, users, socket
+    ));
     keys.extend(differing!(Log, "[log]", &old.log, &new.log, level, format));
     keys
 }

@@ -148,6 +148,7 @@ pub(super) fn failover(mut section: Section<'_>) -> Located<Failover> {
             .map(|bytes| bytes as u64),
         promote_timeout: timeout(it, "promote_timeout", usual.promote_timeout),
         follow_timeout: timeout(it, "follow_timeout", usual.follow_timeout),
+        switchover_timeout: timeout(it, "switchover_timeout", usual.switchover_timeout),
     };
     section.finish(failover)
 }

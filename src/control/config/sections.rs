@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    address::{ListenAddress, Permissions, ServerAddress, SocketFolder},
+    address::{AbsoluteFile, ListenAddress, Permissions, ServerAddress, SocketFolder},
     error::Cause,
     form::{
         Choice, DatabaseName, LogFilter, Name, Statement, Toggle, Whole, Workers, allowed_cpus,
@@ -14,8 +14,8 @@ use super::{
     section::{Located, Section},
 };
 use crate::cluster::settings::{
-    Admin, Auth, AuthMethod, Capacity, ConnectionSettings, DatabaseSettings, DrainFor, Limits,
-    Listen, Log, LogFormat, NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride,
+    Admin, AdminSocket, Auth, AuthMethod, Capacity, ConnectionSettings, DatabaseSettings, DrainFor,
+    Limits, Listen, Log, LogFormat, NodeAddress, NodeSettings, PinPolicy, PoolMode, PoolOverride,
     PoolSettings, Runtime, SequenceValues, StateCheck, Timeouts, UserSettings,
 };
 
@@ -320,7 +320,11 @@ pub(super) fn user(
 pub(super) fn admin(mut section: Section<'_>) -> Located<Admin> {
     let default = || vec!["postgres".to_owned(), "pgring".to_owned()];
     let users = section.list("users", &Name).unwrap_or_else(default);
-    section.finish(Admin { users })
+    let path = section.read("socket", &AbsoluteFile);
+    let mode = section.read("socket_mode", &Permissions).unwrap_or(0o600);
+    let group = section.read("socket_group", &Name);
+    let socket = path.map(|path| AdminSocket { path, mode, group });
+    section.finish(Admin { users, socket })
 }
 
 /// `[log]`.

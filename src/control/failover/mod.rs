@@ -6,7 +6,9 @@ mod following;
 mod opinions;
 pub(super) mod phase;
 pub(super) mod plan;
+pub(super) mod rights;
 pub(super) mod seen;
+mod switchover;
 pub(super) mod synchronous;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,12 @@
 //!          all follow, or are given up       it is the primary        │ it did not become one:
 //!                                                                     └──► Electing, without it
 //!   any ──── no candidate, too much would be lost, a step failed ────► Halted ── resume ──► Suspecting
+//!
+//!            an operator's word      all have ended         no writes any more       it is the primary
+//!   Steady ───────────────► Holding ───────────► Stopping ───────────────► HandingOver ──► Following
+//!     ▲                        │ it is called off   │ it failed, or takes too long │
+//!     ├────────────────────────┘                    └────────► Undoing ◄───────────┘
+//!     └──────────────────────────── writes are allowed again ─────┘
 //! ```
 
 use crate::{cluster::node::Lsn, ids::NodeId};
@@ -37,6 +43,23 @@ pub(crate) enum Phase {
     Done { lost: NodeId, chosen: Chosen },
     /// Nothing more is done until an operator says so, or there is a primary.
     Halted { lost: NodeId, reason: Reason },
+    /// Another node is to be the primary: new statements wait, and transactions under way may end.
+    Holding(Switch),
+    /// The primary is made to take no more writes.
+    Stopping(Switch),
+    /// The other one gets all that was written up to here, and becomes the primary.
+    HandingOver(Switch, Lsn),
+    /// The other one does not become it: the primary is to take writes again.
+    Undoing(Switch),
+}
+
+/// A switchover: who takes whose place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    /// The second may have become the primary without anybody's hearing of it.
+    pub(crate) is_unsure: bool,
 }
 
 /// The standby that is to be the primary.
@@ -58,6 +81,14 @@ pub(crate) enum Step {
     Promote(NodeId),
     /// The first node follows the second.
     Follow(NodeId, NodeId),
+    /// The transactions under way at the node may end, for a bounded time.
+    Drain(NodeId),
+    /// The node takes no more writes, from nobody.
+    StopWrites(NodeId),
+    /// The second node becomes the primary as soon as it has all that the first had written, up to here.
+    HandOver(Switch, Lsn),
+    /// The first node takes writes again, unless the second one is the primary by now.
+    AllowWrites(Switch),
 }
 
 /// Why a failover was halted.
@@ -71,6 +102,8 @@ pub(crate) enum Reason {
     NoSynchronous(String),
     /// A step failed; in words.
     Failed(String),
+    /// The primary could not be made to take writes again after a switchover that was called off; in words.
+    TakesNoWrites(String),
     /// An operator has put an end to it.
     Aborted,
 }
@@ -87,6 +120,10 @@ impl Phase {
             Self::Following { .. } => "following",
             Self::Done { .. } => "done",
             Self::Halted { .. } => "halted",
+            Self::Holding(_) => "holding",
+            Self::Stopping(_) => "stopping",
+            Self::HandingOver(..) => "handover",
+            Self::Undoing(_) => "undoing",
         }
     }
 
@@ -101,6 +138,21 @@ impl Phase {
             | Self::Following { lost, .. }
             | Self::Done { lost, .. }
             | Self::Halted { lost, .. } => Some(*lost),
+            Self::Holding(switch)
+            | Self::Stopping(switch)
+            | Self::HandingOver(switch, _)
+            | Self::Undoing(switch) => Some(switch.from),
+        }
+    }
+
+    /// The switchover that is under way.
+    pub(crate) const fn switch(&self) -> Option<Switch> {
+        match self {
+            Self::Holding(switch)
+            | Self::Stopping(switch)
+            | Self::HandingOver(switch, _)
+            | Self::Undoing(switch) => Some(*switch),
+            _ => None,
         }
     }
 
@@ -111,6 +163,8 @@ impl Phase {
             | Self::Promoting { chosen, .. }
             | Self::Following { chosen, .. }
             | Self::Done { chosen, .. } => Some(*chosen),
+            Self::HandingOver(switch, at) => Some(switch.chosen(*at)),
+            Self::Holding(switch) | Self::Stopping(switch) => Some(switch.chosen(0)),
             _ => None,
         }
     }
@@ -122,12 +176,27 @@ impl Phase {
             (Self::Draining { .. }, Step::Fence(_))
                 | (Self::Promoting { .. }, Step::Promote(_))
                 | (Self::Following { .. }, Step::Follow(..))
+                | (Self::Holding(_), Step::Drain(_))
+                | (Self::Stopping(_), Step::StopWrites(_))
+                | (Self::HandingOver(..), Step::HandOver(..))
+                | (Self::Undoing(_), Step::AllowWrites(_))
         )
     }
 
     /// True while a failover is under way.
     pub(crate) const fn is_under_way(&self) -> bool {
         !matches!(self, Self::Steady | Self::Done { .. } | Self::Halted { .. })
+    }
+}
+
+impl Switch {
+    /// The new primary, which has the log up to here; nothing is lost.
+    pub(crate) const fn chosen(self, received: Lsn) -> Chosen {
+        Chosen {
+            node: self.to,
+            received,
+            lost_bytes: 0,
+        }
     }
 }
 
@@ -143,6 +212,10 @@ impl std::fmt::Display for Reason {
                 write!(f, "commits that were acknowledged might be lost: {why}")
             }
             Self::Failed(why) => f.write_str(why),
+            Self::TakesNoWrites(why) => write!(
+                f,
+                "the primary takes no writes (default_transaction_read_only) and cannot be made to: {why}"
+            ),
             Self::Aborted => f.write_str("an operator has put an end to it"),
         }
     }

@@ -7,12 +7,13 @@
 use super::{
     elect::{Election, elect},
     opinions::Opinions,
-    phase::{Chosen, Phase, Reason, Step},
+    phase::{Chosen, Phase, Reason, Step, Switch},
     seen::Seen,
 };
 use crate::{
     cluster::{
         failover_state::FailoverOrder,
+        node::Lsn,
         settings::{Failover, FailoverMode, SecondOpinion},
     },
     ids::NodeId,
@@ -38,6 +39,10 @@ pub(crate) enum Outcome {
     Heard,
     /// It may be done or not; in words.
     Failed(String),
+    /// It was not done, and will not be; in words.
+    NotDone(String),
+    /// The node takes no more writes; all that was written ends there.
+    Stopped(Lsn),
 }
 
 /// Something that only concerns pgring itself, done at once.
@@ -49,6 +54,9 @@ pub(crate) enum Act {
     Unfence(NodeId),
     /// The node is not used any more, for this reason.
     GiveUp(NodeId, String),
+    /// The first node is not believed to be the primary any more, for this reason: the second one is it, though it has not
+    /// been seen to be.
+    Succeed(NodeId, NodeId, String),
     /// The change is to outlast a restart, before anything that follows is done.
     Save,
     /// Carry out.
@@ -75,6 +83,8 @@ pub(crate) struct Planner {
     pub(super) has_fenced: bool,
     /// Whatever is lost, go on.
     pub(super) accepts_loss: bool,
+    /// A switchover for which the primary was made to take no writes, and has not been made to take them again.
+    pub(super) stopped: Option<Switch>,
     /// Standbys that did not become the primary when they were to.
     pub(super) tried: Vec<NodeId>,
     /// Words for that which the phase waits for.
@@ -93,6 +103,7 @@ impl Planner {
             failure: None,
             has_fenced: false,
             accepts_loss: false,
+            stopped: None,
             tried: Vec::new(),
             why: String::new(),
             acts: Vec::new(),
@@ -105,20 +116,34 @@ impl Planner {
         let under_way = match &phase {
             Phase::Draining { lost, .. } => Some(Step::Fence(*lost)),
             Phase::Promoting { chosen, .. } => Some(Step::Promote(chosen.node)),
+            Phase::Holding(switch) => Some(Step::Drain(switch.from)),
+            Phase::Stopping(switch) => Some(Step::StopWrites(switch.from)),
+            Phase::HandingOver(switch, at) => Some(Step::HandOver(*switch, *at)),
+            Phase::Undoing(switch) => Some(Step::AllowWrites(*switch)),
             _ => None,
         };
+        let stopped = phase.switch();
         Self {
             phase,
             under_way,
+            stopped,
             ..Self::new(rules, began_us)
         }
     }
 
     /// Goes on where a planner has stopped that ended in this phase. Whether anything has come of its last step is to be
-    /// seen.
-    pub(crate) fn restore(&mut self, phase: Phase, now_us: u64) {
+    /// seen. `stopped`: a switchover whose primary takes no writes since.
+    pub(crate) fn restore(&mut self, phase: Phase, stopped: Option<Switch>, now_us: u64) {
         self.since_us = now_us;
+        self.stopped = stopped;
         self.phase = match phase {
+            // Nothing was done yet.
+            Phase::Holding(_) => Phase::Steady,
+            Phase::Stopping(switch) | Phase::Undoing(switch) => self.undoing_of(switch),
+            Phase::HandingOver(switch, _) => self.undoing_of(Switch {
+                is_unsure: true,
+                ..switch
+            }),
             // Nobody was promoted.
             Phase::Draining { lost, .. } | Phase::Electing { lost } => Phase::Suspecting { lost },
             Phase::Done { .. } => Phase::Steady,
@@ -148,6 +173,16 @@ impl Planner {
     /// Words for that which the phase waits for; empty where nothing is to be said.
     pub(crate) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// A switchover whose primary takes no writes, and has not been made to take them again.
+    pub(crate) fn stopped(&self) -> Option<Switch> {
+        self.stopped
+    }
+
+    /// True while no statement may go to the primary that there is.
+    pub(crate) fn holds(&self) -> bool {
+        self.stopped.is_some() || self.phase.switch().is_some()
     }
 
     /// True when nothing follows from how the cluster is: nothing is under way, and none is lost that is to be replaced.
@@ -187,6 +222,10 @@ impl Planner {
                 self.following(lost, chosen, rest, seen, now_us)
             }
             Phase::Halted { .. } => false,
+            Phase::Holding(switch) => self.holding(switch, seen, now_us),
+            Phase::Stopping(switch) => self.stopping(switch, seen, now_us),
+            Phase::HandingOver(switch, _) => self.handing_over(switch, seen, now_us),
+            Phase::Undoing(switch) => self.undoing(switch, seen, now_us),
         }
     }
 
@@ -206,7 +245,7 @@ impl Planner {
     }
 
     /// Notes what the phase waits for; people hear it once.
-    fn wait(&mut self, why: String) -> bool {
+    pub(super) fn wait(&mut self, why: String) -> bool {
         if self.why != why {
             self.say(true, why.clone());
             self.why = why;
@@ -245,6 +284,17 @@ impl Planner {
             return false;
         };
         let name = seen.name(primary);
+        if let Some(switch) = self.stopped.filter(|switch| switch.from == primary) {
+            if let Phase::Halted {
+                reason: Reason::TakesNoWrites(_),
+                ..
+            } = self.phase
+            {
+                return false;
+            }
+            self.unfence(primary);
+            return self.undo(switch, now_us);
+        }
         if primary == lost {
             self.say(false, format!("node {name} is back: it is not replaced"));
             self.unfence(lost);
@@ -253,6 +303,7 @@ impl Planner {
                 false,
                 format!("node {name} has become the primary by itself"),
             );
+            self.stopped = None;
         }
         self.enter(Phase::Steady, now_us)
     }
@@ -262,7 +313,7 @@ impl Planner {
         let node = seen.node(lost);
         let claims = |since: u64| {
             let answer = node.answer_since(since);
-            answer.is_some_and(|it| !it.in_recovery && it.timeline == seen.timeline)
+            answer.is_some_and(|it| !it.in_recovery && it.timeline >= seen.timeline)
         };
         self.has_fenced
             && self.under_way.is_none()
@@ -366,6 +417,13 @@ impl Planner {
             seen.name(lost)
         );
         self.say(true, text);
+        if let Some(switch) = self
+            .stopped
+            .filter(|it| it.to != chosen.node && it.is_unsure)
+        {
+            let why = "it may have become the primary at a switchover, and another one does now";
+            self.acts.push(Act::GiveUp(switch.to, why.to_owned()));
+        }
         self.enter(Phase::Draining { lost, chosen }, now_us);
         self.has_fenced = true;
         self.start(Step::Fence(lost));
@@ -447,12 +505,14 @@ impl Planner {
         now_us: u64,
     ) -> bool {
         if primary != chosen.node {
+            self.stopped = None;
             let text = format!("{} has become the primary by itself", seen.name(primary));
             self.say(true, text);
             return self.enter(Phase::Steady, now_us);
         }
         let text = format!("{} has replaced {}", seen.name(primary), seen.name(lost));
         self.say(false, text);
+        self.stopped = None;
         let others = seen.ids().filter(|id| *id != primary && *id != lost);
         let rest = others.collect();
         self.enter(Phase::Following { lost, chosen, rest }, now_us)
@@ -492,16 +552,33 @@ impl Planner {
                 }
                 self.enter(Phase::Following { lost, chosen, rest }, now_us);
             }
-            _ => {}
+            (phase, outcome) => {
+                if let Some(switch) = phase.switch() {
+                    self.switch_step_ended(switch, outcome, seen, now_us);
+                }
+            }
         }
     }
 
     fn ordered(&mut self, order: FailoverOrder, seen: &Seen, now_us: u64) {
+        if let FailoverOrder::SwitchOver(to) = order {
+            return self.switch_over(to, seen, now_us);
+        }
         let Some(lost) = self.phase.lost() else {
             return;
         };
         match (order, &self.phase) {
+            (FailoverOrder::Abort, Phase::Holding(switch) | Phase::Stopping(switch)) => {
+                let switch = *switch;
+                self.under_way = None;
+                self.call_off(switch, &Reason::Aborted.to_string(), seen, now_us);
+            }
             (FailoverOrder::Resume | FailoverOrder::AcceptLoss, Phase::Halted { .. }) => {
+                if let Some(mut switch) = self.stopped.filter(|it| seen.primary == Some(it.from)) {
+                    switch.is_unsure &= order != FailoverOrder::AcceptLoss;
+                    self.undo(switch, now_us);
+                    return;
+                }
                 self.accepts_loss = order == FailoverOrder::AcceptLoss;
                 self.tried.clear();
                 self.suspect(lost, seen, now_us);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    phase::{Chosen, Phase, Reason, Step},
+    phase::{Chosen, Phase, Reason, Step, Switch},
     plan::{Act, Input, Outcome, Planner},
     seen::{Receiver, Seen, SeenAnswer, SeenNode},
 };
@@ -217,6 +217,45 @@ fn inputs() -> Vec<(&'static str, Input)> {
     ]
 }
 
+/// B is to take A's place.
+const SWITCH: Switch = Switch {
+    from: A,
+    to: B,
+    is_unsure: false,
+};
+
+/// Inputs while A is the primary.
+fn switchover_inputs() -> Vec<(&'static str, Input)> {
+    let not_done = || Outcome::NotDone("no".to_owned());
+    let failed = || Outcome::Failed("no".to_owned());
+    let drained = |outcome| Input::Ended(Step::Drain(A), outcome);
+    let stopped = |outcome| Input::Ended(Step::StopWrites(A), outcome);
+    let handed = |outcome| Input::Ended(Step::HandOver(SWITCH, 100), outcome);
+    let allowed = |outcome| Input::Ended(Step::AllowWrites(SWITCH), outcome);
+    vec![
+        (
+            "switch over to b",
+            Input::Order(FailoverOrder::SwitchOver(B)),
+        ),
+        (
+            "switch over to a",
+            Input::Order(FailoverOrder::SwitchOver(A)),
+        ),
+        ("transactions have ended", drained(Outcome::Done)),
+        ("a cannot be asked for them", drained(not_done())),
+        ("a takes no writes", stopped(Outcome::Stopped(100))),
+        ("a cannot be stopped", stopped(not_done())),
+        ("a may be stopped", stopped(failed())),
+        ("b is made the primary", handed(Outcome::Done)),
+        ("b has not all", handed(not_done())),
+        ("b may become the primary", handed(failed())),
+        ("a takes writes again", allowed(Outcome::Done)),
+        ("a cannot take writes", allowed(failed())),
+        ("resume it", Input::Order(FailoverOrder::Resume)),
+        ("abort it", Input::Order(FailoverOrder::Abort)),
+    ]
+}
+
 fn phases() -> Vec<Phase> {
     let chosen = Chosen {
         node: B,
@@ -239,6 +278,10 @@ fn phases() -> Vec<Phase> {
             lost: A,
             reason: Reason::Failed("it was so".to_owned()),
         },
+        Phase::Holding(SWITCH),
+        Phase::Stopping(SWITCH),
+        Phase::HandingOver(SWITCH, 100),
+        Phase::Undoing(SWITCH),
     ]
 }
 
@@ -257,6 +300,7 @@ fn shown(act: &Act) -> Option<String> {
         Act::Say(..) | Act::Save => return None,
         Act::Unfence(node) => format!("unfence {}", node.0),
         Act::GiveUp(node, _) => format!("give up {}", node.0),
+        Act::Succeed(before, after, _) => format!("{} succeeds {}", after.0, before.0),
         Act::Do(step) => format!("{step:?}").replace("NodeId", ""),
     })
 }
@@ -280,6 +324,16 @@ fn each_situation_in_each_phase() {
         }
         for (what, input) in inputs() {
             line(what, &change(cut_off(), unasked), input);
+        }
+        let rests = matches!(
+            phase,
+            Phase::Steady | Phase::Done { .. } | Phase::Halted { .. }
+        );
+        for (what, input) in switchover_inputs() {
+            let is_order = matches!(input, Input::Order(FailoverOrder::SwitchOver(_)));
+            if phase.switch().is_some() || rests && is_order {
+                line(what, &usual(), input);
+            }
         }
         table.push('\n');
     }

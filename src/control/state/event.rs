@@ -19,8 +19,8 @@ pub(crate) enum Event {
     Connected(NodeId),
     /// The operator wants it to be used.
     Attach(NodeId),
-    /// The operator wants it not to be used.
-    Detach(NodeId),
+    /// The operator wants it not to be used; true lets end what is under way there.
+    Detach(NodeId, bool),
     /// Time has passed.
     Tick,
     /// A step of a failover has ended.
@@ -38,7 +38,7 @@ impl Event {
             | Self::Silent(id, _)
             | Self::Connected(id)
             | Self::Attach(id)
-            | Self::Detach(id) => Some(*id),
+            | Self::Detach(id, _) => Some(*id),
             Self::Tick | Self::StepEnded(..) | Self::Ordered(_) => None,
         }
     }

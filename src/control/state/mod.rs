@@ -13,7 +13,7 @@ mod tests;
 pub(super) mod view;
 
 use super::failover::{
-    phase::{Phase, Step},
+    phase::{Phase, Step, Switch},
     plan::{Act, Input, Planner},
 };
 use crate::{
@@ -41,6 +41,8 @@ struct Node {
     is_fenced: bool,
     /// It is not used before it follows the primary.
     must_follow: bool,
+    /// An operator has detached it, and what is under way there may end.
+    lets_end: bool,
     /// Probes that failed, in a row.
     failures: u32,
     /// Whether the last probe went well.
@@ -120,6 +122,7 @@ impl ClusterState {
             reason: "pgring has started".to_owned(),
             is_fenced: false,
             must_follow: false,
+            lets_end: false,
             failures: 0,
             is_alive: None,
             is_silent: false,
@@ -153,12 +156,12 @@ impl ClusterState {
         node.reason = "it was so before pgring was restarted".to_owned();
     }
 
-    /// The primary before a restart, and where a failover stood.
+    /// The primary before a restart, where a failover stood, and a switchover whose primary takes no writes since.
     pub(super) fn remember_failover(
         &mut self,
         primary: Option<NodeId>,
         synchronous: &str,
-        phase: Phase,
+        (phase, stopped): (Phase, Option<Switch>),
         now_us: u64,
     ) {
         self.last_primary = primary;
@@ -175,7 +178,7 @@ impl ClusterState {
             }
             phase => phase,
         };
-        self.planner.restore(phase, now_us);
+        self.planner.restore(phase, stopped, now_us);
     }
 
     /// The newest timeline of a primary before a restart.
@@ -201,7 +204,8 @@ impl ClusterState {
             Event::Silent(node, reason) => self.silent(node, reason),
             Event::Connected(node) => self.connected(node, now_us),
             Event::Attach(node) => self.attach(node, now_us),
-            Event::Detach(node) => {
+            Event::Detach(node, lets_end) => {
+                self.node_mut(node).lets_end = lets_end;
                 self.set_status(node, Status::Unused, "an operator detached it", now_us);
             }
             Event::Tick => {}
@@ -234,6 +238,10 @@ impl ClusterState {
                 self.node_mut(node).must_follow = true;
                 self.fence(node, &why, now_us);
             }
+            Act::Succeed(before, after, why) => {
+                self.last_primary = Some(after);
+                self.fence(before, &why, now_us);
+            }
             Act::Do(step) => {
                 if let Step::Fence(node) = step {
                     self.node_mut(node).is_fenced = true;
@@ -247,6 +255,11 @@ impl ClusterState {
     /// The node that takes writes.
     pub(super) fn primary(&self) -> Option<NodeId> {
         self.primary
+    }
+
+    /// The node to which statements that write may go now.
+    pub(super) fn served_primary(&self) -> Option<NodeId> {
+        self.primary.filter(|_| !self.planner.holds())
     }
 
     pub(super) fn name(&self, id: NodeId) -> &str {

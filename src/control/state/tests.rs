@@ -409,14 +409,14 @@ fn a_primary_that_became_a_standby_is_none() {
 #[test]
 fn what_an_operator_has_detached_stays_so() {
     let mut stage = Stage::usual();
-    stage.on(Event::Detach(B));
+    stage.on(Event::Detach(B, true));
     stage.probe_well(B);
     stage.on(Event::Answered(B, standby(1)));
     stage.expect(Some(A), ["waiting", "unused", "waiting"]);
     assert!(!stage.state.is_asked(B) && !stage.state.is_probed(B));
     stage.on(Event::Attach(B));
     stage.expect(Some(A), ["waiting"; 3]);
-    stage.on(Event::Detach(A));
+    stage.on(Event::Detach(A, true));
     stage.expect(None, ["unused", "waiting", "waiting"]);
 }
 

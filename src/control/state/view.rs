@@ -22,6 +22,8 @@ pub(crate) struct View {
     pub(crate) reason: String,
     pub(crate) timeline: u32,
     pub(crate) takes_reads: bool,
+    /// Nothing may go on there.
+    pub(crate) is_cut: bool,
     pub(crate) replication_state: String,
     pub(crate) sync_state: String,
     /// Whether the last probe went well.
@@ -109,6 +111,7 @@ impl ClusterState {
             reason: node.reason.clone(),
             timeline: self.timeline_of(id),
             takes_reads: self.takes_reads(id),
+            is_cut: node.status == Status::Unused && !node.lets_end,
             replication_state: column(|row| &row.state),
             sync_state: column(|row| &row.sync_state),
             is_alive: node.is_alive,

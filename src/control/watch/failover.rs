@@ -3,12 +3,16 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::nodes::Watch;
+use super::{
+    nodes::Watch,
+    steps::{
+        RELOAD, StepError, becomes_primary, line_to, literal, place_of, rules, tell, until, value,
+    },
+    switchover,
+};
 use crate::{
-    cluster::settings::Failover,
     control::{
         failover::{conninfo, phase::Step, plan::Outcome},
-        line::{Destination, Line, LineError},
         state::Event,
     },
     ids::NodeId,
@@ -24,16 +28,17 @@ const SAVE_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether it is.
 const SAVE_LOOK: Duration = Duration::from_millis(1);
 
-/// Makes a standby the primary, unless it is one, or hears one: `done`, `heard` or `slow`. The number is in seconds.
-const PROMOTE: [&str; 2] = [
-    "\
+/// Has a standby become the primary, unless it is one, or hears one: `done`, `heard`, `told`, or something else.
+const PROMOTE: &str = "\
 SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN 'done' \
 WHEN EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming' \
 AND (limits.ms = 0 OR last_msg_receipt_time > clock_timestamp() - (limits.ms / 2 + 1000) * interval '1 ms')) \
-THEN 'heard' WHEN pg_catalog.pg_promote(true, ",
-    ") THEN 'done' ELSE 'slow' END \
-FROM (SELECT setting::bigint AS ms FROM pg_catalog.pg_settings WHERE name = 'wal_receiver_timeout') AS limits",
-];
+THEN 'heard' WHEN clock_timestamp() > ";
+
+/// The rest of it, behind the time until which it may: whoever reads this later because he stood still must not do it.
+const PROMOTE_IN_TIME: &str = "::timestamptz THEN 'too late' \
+WHEN pg_catalog.pg_promote(false) THEN 'told' ELSE 'not told' END \
+FROM (SELECT setting::bigint AS ms FROM pg_catalog.pg_settings WHERE name = 'wal_receiver_timeout') AS limits";
 
 /// Carries out the steps as they come, for as long as pgring runs. The planner hears how each ended.
 pub(super) async fn run(watch: Rc<Watch>) {
@@ -43,7 +48,9 @@ pub(super) async fn run(watch: Rc<Watch>) {
             watch.on_step.heard().await;
             continue;
         };
-        let outcome = match saved(&watch).await {
+        // Nothing is done while it is waited.
+        let is_harmless = matches!(step, Step::Drain(_));
+        let outcome = match is_harmless || saved(&watch).await {
             true => carry_out(&watch, &step).await,
             false => Outcome::Failed("the status file cannot be written".to_owned()),
         };
@@ -69,35 +76,30 @@ async fn carry_out(watch: &Watch, step: &Step) -> Outcome {
         Step::Fence(_) => Ok(Outcome::Done),
         Step::Promote(node) => promote(watch, node).await,
         Step::Follow(node, primary) => follow(watch, node, primary).await,
+        Step::Drain(node) => return switchover::drain(watch, node).await,
+        Step::StopWrites(node) => switchover::stop_writes(watch, node).await,
+        Step::HandOver(switch, at) => switchover::hand_over(watch, switch, at).await,
+        Step::AllowWrites(switch) => switchover::allow_writes(watch, switch).await,
     };
     outcome.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
-}
-
-fn rules(watch: &Watch) -> Failover {
-    watch.dialer.publishing.current().settings.failover
-}
-
-/// Why a step was not done.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error(transparent)]
-    Line(#[from] LineError),
-    #[error("its primary_conninfo is none: {0}")]
-    Conninfo(#[from] conninfo::Unreadable),
 }
 
 async fn promote(watch: &Watch, node: NodeId) -> Result<Outcome, StepError> {
     let limit = rules(watch).promote_timeout;
     let mut line = line_to(watch, node, limit + ANSWER_MAX).await?;
-    let sql = PROMOTE.join(&limit.as_secs().max(1).to_string());
-    let answer = value(&mut line, &sql).await?;
+    let until = until(&mut line).await?;
+    let answer = value(&mut line, &[PROMOTE, &until, PROMOTE_IN_TIME].concat()).await?;
+    if answer == "heard" {
+        return Ok(Outcome::Heard);
+    }
+    let is_told = answer == "done" || answer == "told";
+    let outcome = match is_told && becomes_primary(watch, &mut line, limit).await? {
+        true => Outcome::Done,
+        false => Outcome::Failed(format!("it is still no primary after {limit:?}")),
+    };
     line.close();
     watch.node(node).ask.ring();
-    Ok(match answer.as_str() {
-        "done" => Outcome::Done,
-        "heard" => Outcome::Heard,
-        _ => Outcome::Failed(format!("it is still no primary after {limit:?}")),
-    })
+    Ok(outcome)
 }
 
 /// Has a standby follow the new primary: only where it connects to changes, and what it may need there is made.
@@ -112,11 +114,9 @@ async fn follow(watch: &Watch, node: NodeId, primary: NodeId) -> Result<Outcome,
     let (host, port) = place_of(watch, primary);
     let after = conninfo::redirected(&before, &host, port)?;
     if after != before {
-        // In no transaction with anything else.
         let alter = format!("ALTER SYSTEM SET primary_conninfo = {}", literal(&after));
-        line.ask(&alter, |_, _| Ok(())).await?;
-        line.ask("SELECT pg_catalog.pg_reload_conf()", |_, _| Ok(()))
-            .await?;
+        tell(&mut line, &alter).await?;
+        tell(&mut line, RELOAD).await?;
     }
     line.close();
     Ok(Outcome::Done)
@@ -134,40 +134,7 @@ async fn make_slot(
         "SELECT pg_catalog.pg_create_physical_replication_slot({name}, true) \
          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = {name})"
     );
-    line.ask(&make, |_, _| Ok(())).await?;
+    tell(&mut line, &make).await?;
     line.close();
     Ok(())
-}
-
-async fn line_to(watch: &Watch, node: NodeId, limit: Duration) -> Result<Line, LineError> {
-    let to = watch.destination(usize::from(node.0));
-    let to = to.ok_or(LineError::Nonsense("nobody is to look any more"))?;
-    let timeout = to.timeout.max(limit);
-    watch.dialer.open(&Destination { timeout, ..to }).await
-}
-
-/// The one value that a query gives.
-async fn value(line: &mut Line, sql: &str) -> Result<String, LineError> {
-    let mut found = None;
-    line.ask(sql, |_, mut row| {
-        let value = row.next().flatten().unwrap_or_default();
-        found = Some(String::from_utf8_lossy(value).into_owned());
-        Ok(())
-    })
-    .await?;
-    found.ok_or(LineError::Nonsense("no row"))
-}
-
-/// Where standbys find a node.
-fn place_of(watch: &Watch, node: NodeId) -> (String, u16) {
-    let snapshot = watch.dialer.publishing.current();
-    let node = snapshot.node(node);
-    let address = node.standby_address.as_ref().unwrap_or(&node.address);
-    let (host, port) = address.host_and_port();
-    (host, port.parse().unwrap_or(5432))
-}
-
-/// A text as SQL has it, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -11,6 +11,9 @@ mod lost;
 mod nodes;
 mod probing;
 mod questions;
+mod rights;
+mod steps;
+mod switchover;
 mod tail;
 
 use std::rc::Rc;
@@ -25,6 +28,7 @@ pub(super) fn start(watch: &Rc<Watch>) {
     task::spawn(catalogs::run(Rc::clone(&watch.catalogs)));
     task::spawn(lost::run(Rc::clone(&watch.lost)));
     task::spawn(failover::run(Rc::clone(watch)));
+    task::spawn(rights::run(Rc::clone(watch)));
     for place in 0..watch.nodes.len() {
         task::spawn(asking::run(Rc::clone(watch), place));
         task::spawn(probing::run(Rc::clone(watch), place));

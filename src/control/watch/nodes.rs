@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cluster::{
         node::{Live, Lsn},
+        replies::Replies,
         settings::Settings,
     },
     control::{
@@ -34,6 +35,8 @@ use crate::{
 /// Everything that the tasks of the watch share.
 pub(crate) struct Watch {
     pub(super) dialer: Rc<Dialer>,
+    /// Replies of the workers.
+    pub(super) replies: Rc<Replies>,
     pub(super) state: RefCell<ClusterState>,
     published: RefCell<Vec<View>>,
     samples: RefCell<Samples>,
@@ -47,6 +50,8 @@ pub(crate) struct Watch {
     pub(super) on_step: Bell,
     /// Settings have changed.
     pub(super) on_reload: Bell,
+    /// There is another primary, or other settings about it.
+    pub(super) on_primary: Bell,
     /// Grows with each change of how nodes are looked at; lines of an older one are not used.
     pub(super) generation: Cell<u64>,
     /// Every node has had its chance to say what it is.
@@ -73,7 +78,7 @@ impl Watch {
     pub(crate) fn new(
         reactor: Reactor,
         publishing: Rc<Publishing>,
-        deriver: Deriver,
+        (deriver, replies): (Deriver, Rc<Replies>),
         state: ClusterState,
     ) -> Rc<Self> {
         let snapshot = publishing.current();
@@ -89,6 +94,7 @@ impl Watch {
         let nodes = snapshot.nodes.iter().enumerate().map(watched).collect();
         let dialer = Rc::new(Dialer::new(reactor, publishing, deriver));
         Rc::new(Self {
+            replies,
             state: RefCell::new(state),
             published: RefCell::default(),
             samples: RefCell::default(),
@@ -101,6 +107,7 @@ impl Watch {
             steps: RefCell::default(),
             on_step: Bell::default(),
             on_reload: Bell::default(),
+            on_primary: Bell::default(),
             generation: Cell::new(0),
             surveyed: Cell::new(false),
         })
@@ -127,6 +134,9 @@ impl Watch {
             false => self.dialer.publishing.unwatch(),
         }
         self.on_reload.ring();
+        if (&before.failover, &before.health) != (&settings.failover, &settings.health) {
+            self.on_primary.ring();
+        }
         self.lost.look();
         self.catalogs.doubt();
         for node in &self.nodes {
@@ -236,7 +246,7 @@ impl Watch {
         let state = self.state.borrow();
         let views = state.views();
         let same = *self.published.borrow() == views;
-        let (primary, failover) = (state.primary(), state.failover_state());
+        let (primary, failover) = (state.served_primary(), state.failover_state());
         let current = self.dialer.publishing.current();
         if same && primary == current.primary && failover == *current.failover {
             return;
@@ -246,6 +256,7 @@ impl Watch {
         self.published.replace(views);
         if is_new {
             self.catalogs.doubt();
+            self.on_primary.ring();
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, process_id: i32, key: &[u8]) {
     loop {
         let before = info.cancel.round.borrow().clone();
         let Some(round) = before else { break };
-        if round.request == info.request.get() {
+        if round.request == info.times.request.get() {
             worker.cancels.count(|counts| counts.coalesced += 1);
             return round.has_effect().await;
         }
@@ -115,7 +115,7 @@ fn begin(worker: &Rc<Worker>, info: &Rc<ClientInfo>) -> Option<Rc<Round>> {
         info.waker.wake();
         return None;
     }
-    let round = Round::new(info.request.get());
+    let round = Round::new(info.times.request.get());
     match info.cancel.work.get() {
         Work::Nothing => return None,
         Work::Own => {
@@ -176,7 +176,7 @@ fn release_held(worker: &Rc<Worker>, info: &Rc<ClientInfo>, work: Work) {
 
 /// The client's request has taken too long: it is cancelled as if the client had asked for it.
 pub(crate) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
-    let request = info.request.get();
+    let request = info.times.request.get();
     let before = info.cancel.round.borrow().clone();
     match before {
         None => drop(begin(worker, info)),
@@ -186,7 +186,7 @@ pub(crate) fn timed_out(worker: &Rc<Worker>, info: &Rc<ClientInfo>) {
             let (worker, info) = (Rc::clone(worker), Rc::clone(info));
             task::spawn(async move {
                 round.is_over().await;
-                if info.request.get() == request {
+                if info.times.request.get() == request {
                     begin(&worker, &info);
                 }
             });

@@ -181,7 +181,7 @@ impl Console {
             .worker
             .with_snapshot(|snapshot| Command::read(&text, snapshot));
         if let Some(command) = command {
-            return self.order(command, out);
+            return self.order(command, out).await;
         }
         let text = text.to_ascii_lowercase();
         let words: Vec<_> = text
@@ -203,7 +203,7 @@ impl Console {
 
 impl Console {
     /// The control core is told what an operator wants.
-    fn order(&self, command: Result<Command, Impossible>, out: &mut Vec<u8>) {
+    async fn order(&self, command: Result<Command, Impossible>, out: &mut Vec<u8>) {
         let command = match command {
             Ok(command) => command,
             Err(why) => {
@@ -212,9 +212,11 @@ impl Console {
             }
         };
         tracing::info!(user = %self.info.key.user, command = command.tag(), "an operator's command");
-        match self.worker.shared.control.put(command.message()) {
+        let (shared, reactor) = (&self.worker.shared, &self.worker.reactor);
+        let taken = self.worker.replies.order(shared, reactor, command.order());
+        match taken.await {
             Ok(()) => Writer::new(out).command_complete(command.tag()),
-            Err(_) => Writer::new(out).error(&busy()),
+            Err(why) => Writer::new(out).error(&not_taken(why)),
         };
     }
 }
@@ -222,16 +224,16 @@ impl Console {
 fn impossible(why: &Impossible) -> ErrorReport {
     let sqlstate = match why {
         Impossible::NoNode(..) => SqlState::UNDEFINED_OBJECT,
-        Impossible::WrongPhase(..) => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        Impossible::WrongPhase(..) | Impossible::NoSuccessor(..) => {
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+        }
     };
     ErrorReport::error(sqlstate, why.to_string()).with_hint(why.hint())
 }
 
-fn busy() -> ErrorReport {
-    ErrorReport::error(
-        SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-        "the control core is too busy to take the command",
-    )
+/// The control core did not take an order.
+fn not_taken(why: String) -> ErrorReport {
+    ErrorReport::error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, why)
 }
 
 /// The table that a command asks for, which is in lower case, as words and as a whole. Those with Pgpool-II's names are
@@ -263,8 +265,9 @@ fn unknown(text: &str) -> ErrorReport {
         SqlState::SYNTAX_ERROR,
         format!("unknown command: {}", text.trim()),
     )
-    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, \
+    .with_hint("SHOW POOLS, SHOW CLIENTS, SHOW NODES, SHOW SERVERS, SHOW STATS, SHOW CANCELS, SHOW PINS, SHOW TIMEOUTS, \
          SHOW VERSION, SHOW FAILOVER, SHOW POOL_NODES, SHOW POOL_BACKEND_STATS. ATTACH NODE, DETACH NODE, \
-         RESUME FAILOVER, ABORT FAILOVER. SHOW ROUTE <statement> is for sessions of the \
+         PROMOTE NODE, SWITCHOVER TO <node>, RESUME FAILOVER, ABORT FAILOVER, RELOAD, \
+         SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]. SHOW ROUTE <statement> is for sessions of the \
          database in question.")
 }

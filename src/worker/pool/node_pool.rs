@@ -164,11 +164,11 @@ impl Pool {
     }
 }
 
-/// Role of a node, and whether it is used.
+/// Role of a node, and whether it is used. A primary is not while another one is to take its place.
 pub(super) fn standing(snapshot: &Snapshot, node: NodeId) -> (Role, bool) {
-    snapshot
-        .state(node)
-        .map_or((Role::Standby, false), |state| {
-            (state.role, state.status.is_usable())
-        })
+    let Some(state) = snapshot.state(node) else {
+        return (Role::Standby, false);
+    };
+    let is_used = state.status.is_usable() && !snapshot.is_leaving(node);
+    (state.role, is_used)
 }

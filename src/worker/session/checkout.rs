@@ -48,6 +48,8 @@ enum Taken {
     Refused(NodeId),
     /// The node may not have come as far as the request must see.
     Unproved(NodeId),
+    /// Another node is about to take its place.
+    Leaving,
 }
 
 /// How waiting for a node ended.
@@ -174,6 +176,7 @@ impl Session {
             if let Some(lease) = found.take() {
                 match self.take_on(lease, &request).await? {
                     Taken::Done => return Ok(()),
+                    Taken::Leaving => {}
                     // It was opened just now, most likely, and is being asked.
                     Taken::Unproved(_) if unproved.is_soon() => self.wait_for_position().await,
                     Taken::Unproved(node) => unproved.add(node),
@@ -273,7 +276,15 @@ impl Session {
                     return Ok(Taken::Done);
                 }
             };
-            // It may be another one.
+            // Meanwhile the cluster may have become another one ...
+            if self
+                .worker
+                .with_snapshot(|snapshot| snapshot.is_leaving(node))
+            {
+                self.put_back(lease);
+                return Ok(Taken::Leaving);
+            }
+            // ... and this another connection.
             if !self.is_proved_for(&lease, request) {
                 self.put_back(lease);
                 return Ok(Taken::Unproved(node));

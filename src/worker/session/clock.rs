@@ -114,6 +114,12 @@ impl Clock {
         self.cancelled = None;
     }
 
+    /// When the transaction began that is under way.
+    #[inline]
+    pub(super) fn transaction(&self) -> Option<Instant> {
+        (self.doing != Doing::Idle).then_some(self.begun)
+    }
+
     /// One of several requests that were sent together is answered; the next one's time begins.
     #[inline]
     pub(super) fn answered(&mut self, ends_transaction: bool, now: Instant) {

@@ -366,7 +366,7 @@ impl Session {
         self.placement.forget_crash();
         counters.queries += 1;
         counters.query_us += now
-            .saturating_duration_since(self.info.request.get())
+            .saturating_duration_since(self.info.times.request.get())
             .as_micros() as u64;
         if idle {
             let link = self.link.as_mut();
@@ -429,9 +429,24 @@ impl Session {
 
     /// The server has ended the connection, and said why.
     #[cold]
-    fn server_took_leave(&mut self, words: ErrorReport) -> Result<(), End> {
+    fn server_took_leave(&mut self, mut words: ErrorReport) -> Result<(), End> {
         let why = format!("the server said: {}", words.message);
+        if self.is_switched_over() {
+            words.detail = Some(
+                "Another node is to be the primary, and the transaction did not end within switchover_timeout."
+                    .into(),
+            );
+        }
         self.server_gone(&why, Some(words))
+    }
+
+    /// True while all sessions of the node at hand are ended because another one is to be the primary.
+    fn is_switched_over(&self) -> bool {
+        let node = self.link.as_ref().map(Link::node);
+        self.worker.with_snapshot(|snapshot| {
+            let failover = &snapshot.failover;
+            failover.phase() == "stopping" && failover.lost == node
+        })
     }
 
     /// The server connection is gone.

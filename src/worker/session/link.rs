@@ -25,6 +25,8 @@ pub(super) struct Link {
     pub(super) is_heard: bool,
     /// The command answered last was a COMMIT, whose transaction is counted.
     pub(super) has_committed: bool,
+    /// Its node is a primary whose place another one is to take: no transaction begins there any more.
+    pub(super) is_leaving: bool,
     /// pgring has cancelled a request there for its length, and that may still be on its way.
     pub(super) is_cancelling: bool,
     /// Whether the pipeline at hand can be sent again to another node.
@@ -99,6 +101,7 @@ impl Link {
             forwards: false,
             is_heard: false,
             has_committed: false,
+            is_leaving: false,
             is_cancelling: false,
             repeat: Repeat::Never,
             purpose: Purpose::Anything,
@@ -178,6 +181,7 @@ impl Link {
     #[inline]
     pub(super) fn is_guarded(&self) -> bool {
         match &self.purpose {
+            _ if self.is_leaving => true,
             Purpose::Anything => false,
             Purpose::Primary(primary) => !primary.wrote && primary.is_watched(),
             Purpose::Standby(_) => true,

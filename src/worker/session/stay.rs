@@ -104,6 +104,11 @@ impl Session {
             // The standby is asked to end the block, or has ended it: nothing more of it goes there.
             return Stay::Wait;
         }
+        let is_idle = self.conversation.status() == TransactionStatus::Idle;
+        if link.is_leaving && is_idle && self.conversation.pinned().is_none() {
+            // What is under way ends, the connection is given back, and this waits for the new primary.
+            return Stay::Wait;
+        }
         if self.conversation.is_unasked() && link.is_repeatable() {
             // It is what the connection was taken for.
             return Stay::Yes;
@@ -207,7 +212,7 @@ impl Session {
     }
 
     /// Why nobody may wait any longer for the node at hand, which does not answer; `None` when it is used, or may yet
-    /// end what was begun: a node that an operator has detached, a lost primary while there is another, and one that was made
+    /// end what was begun: a node that an operator has cut off, a lost primary while there is another, and one that was made
     /// a standby.
     #[cold]
     pub(super) fn stranded(&self) -> Option<String> {
@@ -222,7 +227,8 @@ impl Session {
                     let name = &snapshot.node(node).name;
                     return Some(format!("node {name} is not the primary any more"));
                 }
-                Status::Waiting | Status::Up | Status::Unused => false,
+                Status::Waiting | Status::Up => false,
+                Status::Unused => state.is_cut,
                 Status::Quarantine => true,
                 Status::Down => is_other || link.is_repeatable(),
             };

@@ -205,7 +205,7 @@ impl Session {
             return Poll::Ready(event);
         }
         self.info.waker.register(context);
-        let heard = self.info.request.get();
+        let heard = self.info.times.request.get();
         self.clock
             .poll(&self.worker.reactor, heard, context)
             .map(Event::Due)

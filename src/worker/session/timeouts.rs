@@ -28,11 +28,24 @@ impl Session {
             _ => Doing::IdleInTransaction,
         };
         self.clock.note(doing, self.worker.reactor.now());
+        self.info.times.transaction.set(self.clock.transaction());
         if self.info.reloaded.take() {
             let settings = self.pools.settings();
             self.clock.set_limits((&*settings).into());
             self.bounds = (&*settings).into();
             self.may_be_stranded = true;
+            self.note_leaving();
+        }
+    }
+
+    /// Another node may be about to take the place of the one at hand.
+    #[cold]
+    fn note_leaving(&mut self) {
+        if let Some(link) = &mut self.link {
+            let node = link.node();
+            link.is_leaving = self
+                .worker
+                .with_snapshot(|snapshot| snapshot.is_leaving(node));
         }
     }
 

@@ -68,7 +68,7 @@ impl Session {
     /// The client has sent something.
     #[inline]
     pub(super) fn client_sends(&mut self) -> impl Future<Output = Result<(), End>> {
-        self.info.request.set(self.worker.reactor.now());
+        self.info.times.request.set(self.worker.reactor.now());
         self.pools.counters.borrow_mut().received += self.intake.pending.len() as u64;
         self.judge_pending()
     }

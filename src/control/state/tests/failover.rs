@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     cluster::failover_state::FailoverOrder,
     control::failover::{
-        phase::{Phase, Step},
+        phase::{Phase, Step, Switch},
         plan,
         seen::Receiver,
     },
@@ -37,6 +37,8 @@ struct Server {
     is_running: bool,
     is_hanging: bool,
     in_recovery: bool,
+    /// New transactions take no writes, also after a restart.
+    is_read_only: bool,
     /// Its log ends there: written, or received and replayed.
     end: Lsn,
     /// The timelines of its log, the newest last.
@@ -83,6 +85,7 @@ struct Kept {
     primary: Option<NodeId>,
     synchronous: String,
     phase: Phase,
+    stopped: Option<Switch>,
 }
 
 struct World {
@@ -100,6 +103,8 @@ struct World {
     waits_for: usize,
     /// The end of the newest commit that a client was told of.
     acknowledged: Lsn,
+    /// The end of the newest commit of a client, and the node that took it.
+    committed: (usize, Lsn),
     /// The last node that took writes, as far as pgring believed, and its timeline.
     accepted: Option<(NodeId, u32)>,
     log: Vec<String>,
@@ -133,6 +138,7 @@ impl World {
             is_running: true,
             is_hanging: false,
             in_recovery: place > 0,
+            is_read_only: false,
             end: 1000,
             history: vec![(1, 0)],
             upstream: 0,
@@ -156,6 +162,7 @@ impl World {
             sent: VecDeque::new(),
             waits_for,
             acknowledged: 0,
+            committed: (0, 0),
             accepted: None,
             log: Vec::new(),
         }
@@ -237,6 +244,10 @@ impl World {
         if self.chance(50) {
             self.on(Event::Ordered(FailoverOrder::Resume));
         }
+        if self.chance(60) {
+            let order = FailoverOrder::SwitchOver(NodeId(id as u16));
+            self.on(Event::Ordered(order));
+        }
     }
 
     fn crash(&mut self, id: usize) {
@@ -260,6 +271,9 @@ impl World {
         };
         if self.state.primary() != Some(NodeId(primary as u16)) || !self.answers(primary) {
             return;
+        }
+        if self.state.served_primary().is_some() && !self.servers[primary].is_read_only {
+            self.committed = (primary, self.servers[primary].end);
         }
         let leader = &self.servers[primary];
         let follows = |server: &&Server| {
@@ -391,7 +405,16 @@ impl World {
             match effect {
                 Effect::Save => self.kept = keep(&self.state),
                 Effect::Do(step) => {
-                    let late = self.random.below(3) * TURN_US;
+                    // What was to be done promptly is done by then, or never.
+                    let is_unsure = matches!(
+                        step,
+                        Step::AllowWrites(Switch {
+                            is_unsure: true,
+                            ..
+                        })
+                    );
+                    let wait = if is_unsure { 40 * TURN_US } else { 0 };
+                    let late = wait + self.random.below(3) * TURN_US;
                     self.sent.push_back((self.now + late, Sent::Step(step)));
                 }
                 Effect::Say(_, text) => self.note(text),
@@ -403,7 +426,10 @@ impl World {
 
     fn carry_out(&mut self, step: Step) {
         let outcome = match step {
-            Step::Fence(_) => plan::Outcome::Done,
+            Step::Fence(_) | Step::Drain(_) => plan::Outcome::Done,
+            Step::StopWrites(node) => self.stop_writes(usize::from(node.0)),
+            Step::HandOver(switch, at) => self.hand_over(switch, at),
+            Step::AllowWrites(switch) => self.allow_writes(switch),
             Step::Promote(node) => self.promote(usize::from(node.0)),
             Step::Follow(node, primary) => {
                 let server = &mut self.servers[usize::from(node.0)];
@@ -434,10 +460,64 @@ impl World {
             return plan::Outcome::Heard;
         }
         self.check_promotion(id);
+        self.become_primary(id);
+        plan::Outcome::Done
+    }
+
+    fn become_primary(&mut self, id: usize) {
         let server = &mut self.servers[id];
         let next = server.timeline() + 1;
         server.history.push((next, server.end));
         (server.in_recovery, server.is_connected) = (false, false);
+        server.is_read_only = false;
+    }
+
+    fn stop_writes(&mut self, id: usize) -> plan::Outcome {
+        if !self.answers(id) {
+            return plan::Outcome::Failed("no answer".to_owned());
+        }
+        self.servers[id].is_read_only = true;
+        match self.chance(8) {
+            true => plan::Outcome::NotDone("somebody writes".to_owned()),
+            false => plan::Outcome::Stopped(self.servers[id].end),
+        }
+    }
+
+    /// All that a client has committed is there, and nobody is let in anywhere meanwhile.
+    fn hand_over(&mut self, switch: Switch, at: Lsn) -> plan::Outcome {
+        let (from, to) = (usize::from(switch.from.0), usize::from(switch.to.0));
+        if !self.answers(to) {
+            return plan::Outcome::NotDone("no answer".to_owned());
+        }
+        if !self.servers[to].in_recovery {
+            return plan::Outcome::Done;
+        }
+        if self.servers[to].end < at {
+            return plan::Outcome::NotDone("it has not all".to_owned());
+        }
+        if self.state.served_primary().is_some() {
+            self.fail("a switchover promotes while clients are let in");
+        }
+        let (node, committed) = self.committed;
+        if node == from && self.servers[to].end < committed {
+            self.fail("a switchover loses a commit");
+        }
+        self.become_primary(to);
+        plan::Outcome::Done
+    }
+
+    fn allow_writes(&mut self, switch: Switch) -> plan::Outcome {
+        let (from, to) = (usize::from(switch.from.0), usize::from(switch.to.0));
+        if switch.is_unsure && !self.answers(to) {
+            return plan::Outcome::Failed("nobody knows what the other is".to_owned());
+        }
+        if switch.is_unsure && !self.servers[to].in_recovery {
+            return plan::Outcome::NotDone("the other is the primary".to_owned());
+        }
+        if !self.answers(from) {
+            return plan::Outcome::Failed("no answer".to_owned());
+        }
+        self.servers[from].is_read_only = false;
         plan::Outcome::Done
     }
 
@@ -494,9 +574,9 @@ impl World {
             self.state.remember(id, remembered);
         }
         let kept = &self.kept;
-        let (primary, phase) = (kept.primary, kept.phase.clone());
+        let (primary, stood) = (kept.primary, (kept.phase.clone(), kept.stopped));
         self.state
-            .remember_failover(primary, &kept.synchronous, phase, self.now);
+            .remember_failover(primary, &kept.synchronous, stood, self.now);
     }
 
     fn heal(&mut self) {
@@ -516,6 +596,7 @@ fn keep(state: &ClusterState) -> Kept {
         primary: state.last_primary(),
         synchronous: state.synchronous().to_owned(),
         phase: state.planner().phase().clone(),
+        stopped: state.planner().stopped(),
     }
 }
 
@@ -534,6 +615,10 @@ fn run(seed: u64) {
     if world.state.planner().phase().is_under_way() {
         let phase = world.state.planner().phase().clone();
         world.fail(&format!("it never ends: {phase:?}"));
+    }
+    let served = world.state.served_primary().map(|it| usize::from(it.0));
+    if served.is_some_and(|served| world.servers[served].is_read_only) {
+        world.fail("the primary takes no writes for ever");
     }
 }
 
@@ -578,6 +663,32 @@ fn a_primary_that_is_gone_is_replaced_and_all_follow() {
         let other = 3 - usize::from(chosen.node.0);
         if !world.servers[other].is_connected || !world.state.views()[other].takes_reads {
             world.fail("the other standby does not follow");
+        }
+    }
+}
+
+/// The usual case of a switchover: all is well, and goes on at the other node.
+#[test]
+fn a_switchover_makes_another_node_the_primary_and_loses_nothing() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        for _ in 0..20 {
+            world.turn(false);
+        }
+        let to = NodeId(1 + (seed % 2) as u16);
+        world.on(Event::Ordered(FailoverOrder::SwitchOver(to)));
+        for _ in 0..400 {
+            world.turn(false);
+        }
+        let phase = world.state.planner().phase().clone();
+        let is_undone = phase == Phase::Steady && world.state.primary() == Some(NodeId(0));
+        let is_done = matches!(phase, Phase::Done { chosen, .. } if chosen.node == to)
+            && world.state.primary() == Some(to);
+        if !is_done && !is_undone {
+            world.fail(&format!("it is neither done nor undone: {phase:?}"));
+        }
+        if is_done && world.state.views()[0].status != Status::Quarantine {
+            world.fail("the old primary is not fenced");
         }
     }
 }

@@ -109,7 +109,7 @@ impl World {
                 self.on(Event::Probed(NodeId(place), full));
             }
             Step::Attach(place) => self.on(Event::Attach(NodeId(place))),
-            Step::Detach(place) => self.on(Event::Detach(NodeId(place))),
+            Step::Detach(place) => self.on(Event::Detach(NodeId(place), true)),
             Step::Connect(place) => self.on(Event::Connected(NodeId(place))),
             Step::Restart => self.restart(),
         }
