@@ -156,7 +156,6 @@ fn switchover(name: &str, snapshot: &Snapshot) -> Result<Command, Impossible> {
         _ if snapshot.primary == Some(node) => Some("it is the primary"),
         _ if snapshot.primary.is_none() => Some("there is no primary that it could replace"),
         Some(state) if !state.status.is_usable() => Some("it is not in use"),
-        Some(state) if !state.takes_reads => Some("it does not follow the primary"),
         _ => None,
     };
     match objection {

@@ -94,8 +94,8 @@ const LAB_NOTES: &str = "\
 It uses the PostgreSQL that is installed on this machine, in a temporary folder and on free ports;
 nothing else on the machine is touched. Ctrl-C stops everything and removes the folder.
 
-With --exec it runs that command in a shell, with PGHOST, PGPORT, PGUSER and PGDATABASE pointing at
-pgring, then removes everything and exits with the command's status.
+With --exec it runs that command in a shell, with PGHOST, PGPORT, PGUSER, PGDATABASE and PGRING_SOCKET
+pointing at pgring, then removes everything and exits with the command's status.
 
 Examples:
   pgring lab
@@ -165,7 +165,7 @@ pub(crate) struct CtlArgs {
     #[arg(short, long, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub(crate) config: PathBuf,
     /// The socket itself
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", env = "PGRING_SOCKET")]
     pub(crate) socket: Option<PathBuf>,
     /// Tables as JSON
     #[arg(long, global = true)]

@@ -39,6 +39,7 @@ use crate::{
     auth::MockSecret,
     cluster::{
         balance::Loads,
+        failover_state::FailoverOrder,
         messages::{CoreId, Order, Reply, ToControl, ToWorker},
         publish::Publisher,
         replies::Replies,
@@ -319,6 +320,14 @@ impl Control {
             }
             ToControl::Reply(ticket, reply) => self.replies.arrived(ticket, reply),
             ToControl::Suspect(node) => self.watch.suspect(node),
+            ToControl::Order(Order::Stop(until), reply_to) => {
+                // Who has ordered it is among those who are told to leave.
+                self.shared.reply(reply_to, Reply::Ordered(Ok(())));
+                match until {
+                    Some(until) if self.phase <= Phase::Serving => self.drain(until),
+                    _ => self.stop(),
+                }
+            }
             ToControl::Order(order, reply_to) => {
                 let taken = self.ordered(order);
                 self.shared.reply(reply_to, Reply::Ordered(taken));
@@ -344,10 +353,10 @@ impl Control {
         match order {
             Order::Attach(node) => self.watch.on(Event::Attach(node)),
             Order::Detach(node, lets_end) => self.watch.on(Event::Detach(node, lets_end)),
+            Order::Failover(FailoverOrder::SwitchOver(to)) => return self.watch.switch_over(to),
             Order::Failover(order) => self.watch.on(Event::Ordered(order)),
             Order::Reload => return self.reload(),
-            Order::Stop(Some(until)) if self.phase <= Phase::Serving => self.drain(until),
-            Order::Stop(_) => self.stop(),
+            Order::Stop(_) => {}
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod consistency;
 mod copy;
 mod crash;
 mod crowd;
+mod ctl;
 mod ddl;
 mod encodings;
 mod failover;

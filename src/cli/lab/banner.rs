@@ -41,12 +41,19 @@ fn splitting(stage: &Stage, uri: &str, console: &str) -> String {
         return String::new();
     }
     let pid = stage.cluster.primary.process().map_or(0, Process::pid);
+    let program = std::env::current_exe().unwrap_or_else(|_| "pgring".into());
+    let (program, socket) = (program.display(), stage.admin_socket());
+    let socket = socket.display();
     format!(
         "
 Reads go to the standbys, writes to the primary
   psql {uri} -c 'SHOW POOL_NODES'
   psql {uri} -c 'SHOW ROUTE SELECT lower(relname) FROM pg_class'
   psql {uri} -c 'SELECT inet_server_port()'       # again and again
+
+A standby becomes the primary, and clients notice a pause
+  {program} ctl --socket {socket} switchover standby1 --wait
+  {program} ctl --socket {socket} node list
 
 The primary may be lost: a standby takes its place
   kill -9 {pid}                                 # the primary; what is idle stays connected

@@ -104,6 +104,7 @@ impl Stage {
         command
             .env("PGUSER", NAME)
             .env("PGDATABASE", NAME)
+            .env("PGRING_SOCKET", self.admin_socket())
             .env("PGPASSWORD", &self.password);
         command
     }
@@ -119,6 +120,11 @@ impl Stage {
     /// Where pgring reads its settings.
     pub(super) fn configuration(&self) -> PathBuf {
         configuration_path(&self.cluster)
+    }
+
+    /// Where pgring listens to operators.
+    pub(super) fn admin_socket(&self) -> PathBuf {
+        self.cluster.workplace().path().join("admin.sock")
     }
 
     /// Starts a server that has ended; false when there is none of that name.
@@ -156,11 +162,14 @@ impl Stage {
         }
     }
 
-    /// `PATH` with the folder of the servers' programs first, whatever else is installed.
+    /// `PATH` with the folders of the servers' programs and of ours first, whatever else is installed.
     fn search_path(&self) -> OsString {
         let usual = env::var_os("PATH").unwrap_or_default();
+        let ours = env::current_exe().ok();
+        let ours = ours.and_then(|program| Some(program.parent()?.to_owned()));
         let folders = [self.installation.bin().to_owned()]
             .into_iter()
+            .chain(ours)
             .chain(env::split_paths(&usual));
         env::join_paths(folders).unwrap_or(usual)
     }
@@ -284,6 +293,7 @@ mode = "sql"
 
 [admin]
 users = ["{NAME}"]
+socket = "{folder}/admin.sock"
 "#
     )
 }

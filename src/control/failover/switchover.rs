@@ -37,18 +37,26 @@ fn objection(from: NodeId, to: NodeId, seen: &Seen) -> Option<&'static str> {
 }
 
 impl Planner {
+    /// Why this node cannot take the primary's place now; `None` when it can.
+    pub(crate) fn objection_to(&self, to: NodeId, seen: &Seen) -> Option<&'static str> {
+        match seen.primary {
+            _ if self.rules.mode == FailoverMode::Off => Some("[failover] mode is \"off\""),
+            _ if self.phase.is_under_way() || self.stopped.is_some() => {
+                Some("something else is under way")
+            }
+            None => Some("there is no primary that it could replace"),
+            Some(from) => objection(from, to, seen),
+        }
+    }
+
     /// An operator wants this node to be the primary.
     pub(super) fn switch_over(&mut self, to: NodeId, seen: &Seen, now_us: u64) {
-        let is_busy = self.phase.is_under_way() || self.stopped.is_some();
-        let from = seen.primary.filter(|_| !is_busy);
-        let Some(from) = from.filter(|_| self.rules.mode != FailoverMode::Off) else {
-            let why = "there is no primary, or a failover is under way, or its mode is off";
-            return self.say(true, format!("nothing is switched over: {why}"));
-        };
-        if let Some(why) = objection(from, to, seen) {
+        let objection = self.objection_to(to, seen);
+        let Some(from) = seen.primary.filter(|_| objection.is_none()) else {
+            let why = objection.unwrap_or_default();
             let text = format!("{} does not become the primary: {why}", seen.name(to));
             return self.say(true, text);
-        }
+        };
         let text = format!(
             "{} is to replace {}: new statements wait until it does",
             seen.name(to),

@@ -266,6 +266,11 @@ impl ClusterState {
         &self.node(id).name
     }
 
+    /// Why a node cannot take the primary's place at a switchover.
+    pub(super) fn objection_to(&self, to: NodeId) -> Option<&'static str> {
+        self.planner.objection_to(to, &self.seen())
+    }
+
     /// Whose word the commits of the last primary waited for, as it said.
     pub(super) fn synchronous(&self) -> &str {
         &self.synchronous

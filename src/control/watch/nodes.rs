@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     cluster::{
+        failover_state::FailoverOrder,
         node::{Live, Lsn},
         replies::Replies,
         settings::Settings,
@@ -181,6 +182,15 @@ impl Watch {
             }
             false => self.dialer.publishing.connected(node),
         }
+    }
+
+    /// An operator wants this node to be the primary; an error when it cannot be.
+    pub(crate) fn switch_over(self: &Rc<Self>, to: NodeId) -> Result<(), String> {
+        let objection = self.state.borrow().objection_to(to);
+        self.on(Event::Ordered(FailoverOrder::SwitchOver(to)));
+        let name = self.state.borrow().name(to).to_owned();
+        let refused = |why| Err(format!("node \"{name}\" cannot become the primary: {why}"));
+        objection.map_or(Ok(()), refused)
     }
 
     /// Something has happened to a node. While nobody looks at the nodes, nothing follows from that.

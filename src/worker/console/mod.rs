@@ -89,14 +89,17 @@ impl Console {
         self.worker.clients.enter(&self.info);
         let mut left = std::pin::pin!(self.answer_all());
         std::future::poll_fn(|context| {
+            self.info.waker.register(context);
+            if left.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
             if self.info.kill.get().is_some() {
                 self.send(|out| {
                     Writer::new(out).error(&clients::shutting_down());
                 });
                 return Poll::Ready(());
             }
-            self.info.waker.register(context);
-            left.as_mut().poll(context)
+            Poll::Pending
         })
         .await;
         self.worker.clients.leave(&self.info);
