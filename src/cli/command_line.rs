@@ -85,7 +85,7 @@ pub(crate) struct CheckArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub(crate) config: PathBuf,
-    /// Log in to every node as the role of [health], and say which rights it lacks
+    /// Log in to every node as the user of the section health, and say which rights it lacks
     #[arg(long)]
     pub(crate) connect: bool,
 }
