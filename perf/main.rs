@@ -19,6 +19,7 @@ mod load;
 mod machine;
 mod messages;
 mod mock;
+mod pauses;
 mod peers;
 mod pgbench;
 mod probe;
@@ -54,6 +55,8 @@ enum Role {
     Idle(load::Arguments),
     /// Measure what it costs that a server connection changes cores
     Handover(handover::Arguments),
+    /// Measure how long a writer waits when its primary is killed, and when another one takes its place
+    Pauses(pauses::Arguments),
     /// Measure pgring, the floor and the peers: `make perf`
     Run(suite::Arguments),
 }
@@ -76,6 +79,9 @@ fn main() -> ExitCode {
         Role::Idle(arguments) => load::idle(&arguments),
         Role::Handover(arguments) => {
             handover::run(&arguments).map_err(|error| format!("perf: {error}"))
+        }
+        Role::Pauses(arguments) => {
+            pauses::run(&arguments).map_err(|error| format!("perf: {error}"))
         }
         Role::Run(arguments) => suite::run(&arguments).map_err(|error| format!("perf: {error}")),
     };

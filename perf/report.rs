@@ -6,6 +6,7 @@ use crate::{
     handover::Handover,
     idle::{self, Idle},
     machine::Facts,
+    pauses::Pauses,
     peers::Peer,
     sample::{Metric, Rounds},
     suite::{Finding, Findings},
@@ -69,6 +70,9 @@ fn put_tables(out: &mut String, findings: &Findings) {
     }
     if let Some(handover) = &findings.handover {
         put_handover(out, handover);
+    }
+    if let Some(pauses) = &findings.pauses {
+        put_pauses(out, pauses);
     }
     if !findings.failures.is_empty() {
         out.push_str("## Failures\n\n");
@@ -158,6 +162,23 @@ fn put_handover(out: &mut String, handover: &Handover) {
     out.push_str(
         "Two threads that wake each other there and back do what no hand-over can do without.\n\n",
     );
+}
+
+fn put_pauses(out: &mut String, pauses: &Pauses) {
+    out.push_str("## Pauses of a writer when its primary is replaced (`pauses`)\n\n");
+    let rows = pauses.rows().map(|(what, figures)| {
+        let figures = figures.map(|figure| format!("{figure:.0}"));
+        std::iter::once(what.into()).chain(figures).collect()
+    });
+    put_table(
+        out,
+        &["when", "least ms", "median ms", "most ms"],
+        rows.into(),
+    );
+    out.push_str(
+        "From the kill to the first write that was committed after it, probes 200 ms apart; ",
+    );
+    out.push_str("and the longest time between two writes around a switchover.\n\n");
 }
 
 fn idle_row(peer: Peer, idle: &Idle) -> Vec<String> {

@@ -6,6 +6,7 @@ use crate::{
     handover::Handover,
     idle::{self, IdleOutcome},
     machine,
+    pauses::Pauses,
     peers::{LOAD_CPU, Peer, Running, Workshop},
     pgbench::{self, Cluster},
     process::{catch_interrupts, check_interrupt},
@@ -26,6 +27,8 @@ use std::{
 pub(crate) const MOCK_USER: &str = "perf";
 /// How long a load may take beyond its measured time: logins, and waiting for answers that do not come.
 const LOAD_LIMIT: Duration = Duration::from_secs(70);
+/// How long the rounds of pauses may take: each builds a cluster.
+const PAUSES_LIMIT: Duration = Duration::from_secs(600);
 
 /// Measured queries of each kind.
 const HANDOVER_QUERIES: &str = "50000";
@@ -111,6 +114,7 @@ pub(crate) struct Findings {
     pub(crate) findings: Vec<Finding>,
     pub(crate) idle: Vec<IdleOutcome>,
     pub(crate) handover: Option<Handover>,
+    pub(crate) pauses: Option<Pauses>,
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) commands: Vec<String>,
     /// Peers that failed, in order, each with its error.
@@ -197,7 +201,7 @@ impl Suite {
             wanted.partition(|scenario| matches!(scenario.work, Work::Load(_)));
         let mut findings = Vec::new();
         let mut idle = Vec::new();
-        let mut handover = None;
+        let (mut handover, mut pauses) = (None, None);
         if !mocked.is_empty() {
             let mock = self.workshop.start_mock()?;
             self.start_peers(&mocked, mock.address, MOCK_USER);
@@ -215,6 +219,13 @@ impl Suite {
             match self.measure_handover() {
                 Ok(measured) => handover = Some(measured),
                 Err(reason) => self.note_failure(Peer::Pgring, "handover", &reason),
+            }
+            check_interrupt()?;
+        }
+        if arguments.wants("pauses") && self.present.contains(&Peer::Pgring) {
+            match self.measure_pauses() {
+                Ok(measured) => pauses = Some(measured),
+                Err(reason) => self.note_failure(Peer::Pgring, "pauses", &reason),
             }
             check_interrupt()?;
         }
@@ -239,6 +250,7 @@ impl Suite {
             findings,
             idle,
             handover,
+            pauses,
             versions: std::mem::take(&mut self.versions),
             commands: std::mem::take(&mut self.workshop.commands),
             failures: std::mem::take(&mut self.failures),
@@ -363,6 +375,20 @@ impl Suite {
             .start(command, None, None, libc::SIGINT)?
             .finish(LOAD_LIMIT)?;
         Handover::read(&output).ok_or_else(|| format!("no figures in: {output}"))
+    }
+
+    /// Likewise.
+    fn measure_pauses(&mut self) -> Result<Pauses, String> {
+        eprintln!("perf: pauses");
+        let mut command = Command::new(&self.workshop.perf);
+        command
+            .args(["pauses", "--pgring"])
+            .arg(&self.workshop.pgring);
+        let output = self
+            .workshop
+            .start(command, None, None, libc::SIGINT)?
+            .finish(PAUSES_LIMIT)?;
+        Pauses::read(&output).ok_or_else(|| format!("no figures in: {output}"))
     }
 
     /// pgbench knows nothing of the proxy's CPU: that is taken around it, logins included.
