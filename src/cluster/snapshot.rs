@@ -113,11 +113,11 @@ impl Snapshot {
         self.nodes.len() > 1 && self.settings.routing.read_write_split
     }
 
-    /// Nodes that are not the primary, and are used.
+    /// Nodes that are not the primary, nor were it just now, and are used.
     pub fn standbys(&self) -> impl Iterator<Item = NodeId> {
         let is_used = |node: &NodeId| self.state(*node).is_some_and(|it| it.status.is_usable());
         self.ids()
-            .filter(|node| Some(*node) != self.primary)
+            .filter(|node| Some(*node) != self.primary && !self.is_leaving(*node))
             .filter(is_used)
     }
 }

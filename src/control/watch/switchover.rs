@@ -53,7 +53,10 @@ async fn comes_true(
 pub(super) async fn drain(watch: &Watch, node: NodeId) -> Outcome {
     let limit = rules(watch).switchover_timeout;
     let deadline = time::now() + limit;
-    while is_busy(watch, node, deadline).await {
+    // Who has answered knows that the node takes nothing new: whatever begins later there is not waited for.
+    let mut since = None;
+    while is_busy(watch, node, since).await && time::now() < deadline {
+        since = since.or_else(|| Some(time::now()));
         watch.dialer.reactor.sleep(LOOK).await;
     }
     // Nobody beside pgring need be there, and whoever is can be ended.
@@ -65,30 +68,22 @@ pub(super) async fn drain(watch: &Watch, node: NodeId) -> Outcome {
     Outcome::Done
 }
 
-/// True while a session of a client has a transaction there that began before the clients were held.
-async fn is_busy(watch: &Watch, node: NodeId, deadline: Instant) -> bool {
-    if time::now() > deadline {
-        return false;
-    }
+/// True while a session of a client has a transaction there; that has begun before `since`, where that is given.
+async fn is_busy(watch: &Watch, node: NodeId, since: Option<Instant>) -> bool {
     let publishing = &watch.dialer.publishing;
-    let since = publishing.current().failover.since_us;
+    let shared = publishing.shared();
     let reactor = &watch.dialer.reactor;
     let kind = ReportKind::Transactions;
-    let reports = watch
-        .replies
-        .reports(publishing.shared(), reactor, kind, None);
-    let reports = reports.await;
-    let held_for = time::unix_micros().saturating_sub(since);
-    let budgets = &publishing.shared().budgets;
-    let held_at = budgets.micros(time::now()).saturating_sub(held_for);
+    let reports = watch.replies.reports(shared, reactor, kind, None).await;
+    let since = since.map(|since| shared.budgets.micros(since));
     let is_old = |report: &Report| match report {
         Report::Transactions(oldest) => {
             let oldest = oldest.get(usize::from(node.0)).copied().flatten();
-            oldest.is_some_and(|began| began <= held_at)
+            oldest.is_some_and(|began| since.is_none_or(|since| began <= since))
         }
         _ => true,
     };
-    reports.len() < publishing.shared().workers.len() || reports.iter().any(is_old)
+    reports.len() < shared.workers.len() || reports.iter().any(is_old)
 }
 
 /// Ends when no transaction is under way that is older than the question.

@@ -46,8 +46,11 @@ impl Lease {
         self.pool.take_back(&self.worker, backend);
     }
 
-    /// Its server has come to say this of itself.
+    /// Its server has come to say this of itself. Of one that is used no more nobody has to know.
     pub(crate) fn hear(&mut self, new: &Welcome) {
+        if !self.pool.standing.get().1 {
+            return;
+        }
         let old = &self.backend().welcome;
         let (welcome, generation) = self.pool.budget().last_welcome.amend(old, new);
         let backend = self.backend_mut();

@@ -150,6 +150,9 @@ impl Pool {
 
     /// Opens connections up to `min_size`.
     pub(crate) fn fill(self: &Rc<Self>, worker: &Rc<Worker>) {
+        if !self.standing.get().1 {
+            return;
+        }
         if self
             .vacant_until
             .get()

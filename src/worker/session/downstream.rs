@@ -226,8 +226,7 @@ impl Session {
             self.conversation.note_reported(body);
             answer = Answer::Forward;
         }
-        if header.tag == backend::PARAMETER_STATUS && body.starts_with(b"in_hot_standby\0") {
-            // The client is with the cluster, and was told of its primary; this one may just have been promoted.
+        if header.tag == backend::PARAMETER_STATUS && self.is_about_the_node(body) {
             answer = Answer::Swallow;
         }
         if header.tag == backend::ERROR_RESPONSE
@@ -275,6 +274,14 @@ impl Session {
             _ => {}
         }
         Ok(answer)
+    }
+
+    /// True for what a server reports of its own place in the cluster: the client is with the cluster, and was told of its
+    /// primary. The node at hand may just have been promoted, or take no writes because another one is.
+    fn is_about_the_node(&self, body: &[u8]) -> bool {
+        let is_leaving = || self.link.as_ref().is_some_and(|link| link.is_leaving);
+        body.starts_with(b"in_hot_standby\0")
+            || body.starts_with(b"default_transaction_read_only\0") && is_leaving()
     }
 
     /// A notification that comes from the session's own connection comes from the session, which knows itself by the
