@@ -176,7 +176,7 @@ fn put_pauses(out: &mut String, pauses: &Pauses) {
         rows.into(),
     );
     out.push_str(
-        "From the kill to the first write that was committed after it, probes 200 ms apart; ",
+        "From the kill to the first write that the new primary committed, probes 200 ms apart; ",
     );
     out.push_str("and the longest time between two writes around a switchover.\n\n");
 }

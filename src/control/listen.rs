@@ -50,13 +50,14 @@ pub(super) fn open_admin(socket: &AdminSocket) -> Result<Listener, ControlError>
     const BACKLOG: u32 = 64;
     let failed = |error| ControlError::Listen(socket.path.display().to_string(), error);
     let listener = Listener::unix(&socket.path, BACKLOG).map_err(failed)?;
-    fs::set_permissions(&socket.path, fs::Permissions::from_mode(socket.mode)).map_err(failed)?;
+    // The group first: a mode that is for it must not be for another one meanwhile.
     if let Some(name) = &socket.group {
         let group = Group::from_name(name).ok().flatten();
         let group =
             group.ok_or_else(|| failed(io::Error::other(format!("there is no group {name}"))))?;
         chown(&socket.path, None, Some(group.gid.as_raw())).map_err(failed)?;
     }
+    fs::set_permissions(&socket.path, fs::Permissions::from_mode(socket.mode)).map_err(failed)?;
     Ok(listener)
 }
 

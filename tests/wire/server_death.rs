@@ -197,7 +197,7 @@ fn idle_in_a_transaction() {
         stage.proxy.wait_for_descriptors(with_both - 1);
         // Nothing is said before the client asks.
         client.send(query("INSERT INTO t VALUES (1)"));
-        client.expect_error("08006");
+        expect_loss(&mut client, "08006", how);
         client.expect_exactly(ready_failed());
         stays_failed_until_rollback(&stage, &mut client);
     }
