@@ -415,7 +415,11 @@ impl World {
                     );
                     let wait = if is_unsure { 40 * TURN_US } else { 0 };
                     let late = wait + self.random.below(3) * TURN_US;
-                    self.sent.push_back((self.now + late, Sent::Step(step)));
+                    // One after the other: none is begun before the one before it was.
+                    let is_step = |sent: &&(u64, Sent)| matches!(sent.1, Sent::Step(_));
+                    let before = self.sent.iter().filter(is_step).map(|(at, _)| *at);
+                    let at = before.max().unwrap_or_default().max(self.now + late);
+                    self.sent.push_back((at, Sent::Step(step)));
                 }
                 Effect::Say(_, text) => self.note(text),
                 _ => {}
